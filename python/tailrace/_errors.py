@@ -1,0 +1,134 @@
+"""Every exception that tailrace raises.
+
+* `TailraceError`
+    * `SpecError`: a job specification, or a command in it, cannot be used
+    * `WorkerError`: an adapter could not carry a command through
+        * `WorkerSpawnError`: the command could not be started (also an `OSError`)
+        * `WorkerTimeoutError`: a limit ended the command (also a `TimeoutError`)
+        * `WorkerRemoteError`: a remote worker did not answer as agreed
+    * `ChunkFailedError`: a chunk used up its attempts
+    * `MergeFailedError`: the chunks are done, putting them together failed
+    * `JobLockedError`: another process is running the same job in the same folder
+
+A command that merely exits non-zero is not an error of an adapter: it is a `WorkerResult`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ._worker_result import WorkerResult
+
+
+def _restore(kind: type[TailraceError], args: tuple[Any, ...], state: dict[str, Any]) -> TailraceError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    if isinstance(error, OSError):
+        OSError.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class TailraceError(Exception):
+    """The base of every exception that tailrace raises for a reason of its own."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with `args` alone; our constructors take more. A worker process whose
+        # exception cannot be unpickled hangs its pool.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class SpecError(TailraceError):
+    """A job specification, or a command in it, cannot be used.
+
+    The message is one line: the file, the place in it, what was found and what was expected.
+    """
+
+
+class WorkerError(TailraceError):
+    """An adapter could not carry a command through.
+
+    `result` is the output so far, or None if the command never started.
+    """
+
+    result: WorkerResult | None
+
+    def __init__(self, message: str, result: WorkerResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class WorkerSpawnError(WorkerError, OSError):
+    """The command could not be started; `errno` and `strerror` say why, as for any `OSError`."""
+
+    def __init__(self, errno: int, message: str) -> None:
+        OSError.__init__(self, errno, message)
+        self.result = None
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class WorkerTimeoutError(WorkerError, TimeoutError):
+    """A limit ended the command and its whole process tree.
+
+    `kind` is "total" (`WorkerJob.timeout`) or "idle" (`WorkerJob.idle_timeout`); `result` holds the output so far.
+    """
+
+    kind: Literal["total", "idle"]
+
+    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle"]) -> None:
+        TimeoutError.__init__(self, message)
+        self.result = result
+        self.kind = kind
+
+
+class WorkerRemoteError(WorkerError):
+    """A remote worker could not be reached, or did not answer as agreed."""
+
+
+class ChunkFailedError(TailraceError):
+    """A chunk used up its attempts.
+
+    `result` is that of the last attempt, or None if it ended in an error, which is then the `__cause__`.
+    `failures` lists the failures of all chunks, this one included, when the job went on after the first
+    (`fail_fast=False`); else it holds this one alone.
+    """
+
+    chunk_id: int
+    attempts: int
+    result: WorkerResult | None
+    failures: Sequence[ChunkFailedError]
+
+    def __init__(self, message: str, *, chunk_id: int, attempts: int, result: WorkerResult | None = None) -> None:
+        super().__init__(message)
+        self.chunk_id = chunk_id
+        self.attempts = attempts
+        self.result = result
+        self.failures = (self,)
+
+
+class MergeFailedError(TailraceError):
+    """The chunks are done, putting them together failed.
+
+    `result` is that of the merge command, or None if it did not end by itself or a stitcher did the merge; an
+    error that stopped it is the `__cause__`.
+    """
+
+    result: WorkerResult | None
+
+    def __init__(self, message: str, result: WorkerResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class JobLockedError(TailraceError):
+    """Another process, `pid`, is running the same job in the same folder."""
+
+    pid: int | None
+
+    def __init__(self, message: str, pid: int | None) -> None:
+        super().__init__(message)
+        self.pid = pid

@@ -1,0 +1,101 @@
+"""One command for an adapter to execute."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, get_args
+
+from ._capture import Capture
+
+StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
+"""What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""
+
+Callback: TypeAlias = Callable[[Any], object]
+"""Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
+
+_FULL = Capture.full()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class WorkerJob:
+    """One command, how to run it and who listens. Times are seconds.
+
+    Raises `TypeError` or `ValueError` when a field cannot be used, for example for a NUL byte in the command, an
+    argument or the environment.
+    """
+
+    command: str
+    """The program: a name, looked up in the PATH it will run with, or a path, relative to `cwd`."""
+    args: Sequence[str] = ()
+    """Its arguments, without the program's name."""
+    _: KW_ONLY
+    env: Mapping[str, str] | None = None
+    """Variables laid over those of this process."""
+    cwd: str | os.PathLike[str] | None = None
+    """The folder it runs in; None is the current one."""
+    timeout: float | None = None
+    """The longest the whole command may take."""
+    idle_timeout: float | None = None
+    """The longest it may go without writing a byte; adapters that cannot stream ignore it."""
+    kill_grace: float = 5.0
+    """When the command has to end before its time: from the request to terminate to the kill."""
+    stream: StreamMode = "text"
+    """What the callbacks receive.
+
+    `"text"`: `str` as it arrives, never empty, never splitting a character; what is not UTF-8 becomes U+FFFD.
+    `"lines"`: one `str` per line, without its end (`\\n`, `\\r\\n` or a lone `\\r`).
+    `"bytes"`: a read-only `memoryview`, never empty, valid for as long as anyone keeps it.
+    """
+    capture: Capture = _FULL
+    """How much of the output the result keeps."""
+    on_stdout: Callback | None = None
+    """Called with each piece of standard output while the command runs, where the adapter can stream."""
+    on_stderr: Callback | None = None
+    """The same for standard error."""
+    meta: Mapping[str, object] = _NOTHING
+    """For the adapter; the executor puts the chunk's fields here."""
+
+    def __post_init__(self) -> None:
+        _check_text("command", self.command)
+        if not self.command:
+            raise ValueError("command must not be empty")
+        if isinstance(self.args, str | bytes):
+            raise TypeError(f"args must be a sequence of str, not one {type(self.args).__name__}")
+        for index, arg in enumerate(self.args):
+            _check_text(f"args[{index}]", arg)
+        if self.env is not None:
+            for name, value in self.env.items():
+                _check_text("a name in env", name)
+                _check_text(f"env[{name!r}]", value)
+                if not name or "=" in name:
+                    raise ValueError(f"a name in env must not be empty or contain '=': {name!r}")
+        if self.cwd is not None and "\0" in os.fspath(self.cwd):
+            raise ValueError("cwd must not contain a NUL byte")
+        for limit in ("timeout", "idle_timeout"):
+            seconds = getattr(self, limit)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{limit} must be a positive number of seconds: {seconds!r}")
+        if not 0 <= self.kill_grace < math.inf:
+            raise ValueError(f"kill_grace must be a number of seconds, 0 or more: {self.kill_grace!r}")
+        if self.stream not in get_args(StreamMode):
+            raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
+        for name in ("on_stdout", "on_stderr"):
+            callback = getattr(self, name)
+            if callback is not None and not callable(callback):
+                raise TypeError(f"{name} must be callable, not {callback!r}")
+
+    def __repr__(self) -> str:
+        # Short, and without the environment: it may hold secrets, and reprs end up in logs.
+        return f"<WorkerJob {self.command!r} with {len(self.args)} arguments>"
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+    if "\0" in value:
+        raise ValueError(f"{what} must not contain a NUL byte")

@@ -1,0 +1,121 @@
+"""What an adapter returns for a command that ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUsage:
+    """What the command and the processes it waited for used.
+
+    `cpu_user` and `cpu_system` are seconds. `max_rss` is the peak resident memory of the largest process in
+    bytes, or None where it is not known: the kernel's figure includes the peak of the process that started the
+    command, so it counts only when it exceeds that.
+    """
+
+    cpu_user: float
+    cpu_system: float
+    max_rss: int | None
+
+
+class CapturedOutput(Protocol):
+    """Output that is put together when somebody asks for it."""
+
+    def __len__(self) -> int: ...
+    def to_bytes(self) -> bytes: ...
+
+
+class WorkerResult:
+    """The exit code of a command and its complete output.
+
+    `exit_code` is -N for a command that signal N ended, as in `subprocess`; `duration` is seconds;
+    `truncated` is True if the capture dropped something or a pipe was still open and abandoned.
+    """
+
+    __slots__ = ("_stderr", "_stderr_text", "_stdout", "_stdout_text", "duration", "exit_code", "truncated", "usage")
+
+    exit_code: int
+    duration: float
+    usage: ResourceUsage | None
+    truncated: bool
+
+    def __init__(
+        self,
+        exit_code: int,
+        stdout: bytes | str | CapturedOutput = b"",
+        stderr: bytes | str | CapturedOutput = b"",
+        *,
+        duration: float = 0.0,
+        usage: ResourceUsage | None = None,
+        truncated: bool = False,
+    ) -> None:
+        self.exit_code = exit_code
+        self.duration = duration
+        self.usage = usage
+        self.truncated = truncated
+        self._stdout_text: str | None = None
+        self._stderr_text: str | None = None
+        self._stdout: bytes | CapturedOutput
+        self._stderr: bytes | CapturedOutput
+        if isinstance(stdout, str):
+            self._stdout_text, self._stdout = stdout, stdout.encode(errors="replace")
+        else:
+            self._stdout = stdout
+        if isinstance(stderr, str):
+            self._stderr_text, self._stderr = stderr, stderr.encode(errors="replace")
+        else:
+            self._stderr = stderr
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """The bytes the command wrote to its standard output, as far as the capture keeps them."""
+        if not isinstance(self._stdout, bytes):
+            self._stdout = self._stdout.to_bytes()
+        return self._stdout
+
+    @property
+    def stderr_bytes(self) -> bytes:
+        """The bytes the command wrote to its standard error, as far as the capture keeps them."""
+        if not isinstance(self._stderr, bytes):
+            self._stderr = self._stderr.to_bytes()
+        return self._stderr
+
+    @property
+    def stdout(self) -> str:
+        """`stdout_bytes` as text, decoded once; what is not UTF-8 becomes U+FFFD."""
+        if self._stdout_text is None:
+            self._stdout_text = self.stdout_bytes.decode(errors="replace")
+        return self._stdout_text
+
+    @property
+    def stderr(self) -> str:
+        """`stderr_bytes` as text, decoded once; what is not UTF-8 becomes U+FFFD."""
+        if self._stderr_text is None:
+            self._stderr_text = self.stderr_bytes.decode(errors="replace")
+        return self._stderr_text
+
+    def __repr__(self) -> str:
+        # Short, whatever was written: asyncio formats the result of a task in its messages.
+        note = ", truncated" if self.truncated else ""
+        return (
+            f"<WorkerResult exit_code={self.exit_code} stdout={len(self._stdout)} bytes"
+            f" stderr={len(self._stderr)} bytes duration={self.duration:.3f}s{note}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (
+            self.exit_code,
+            self.stdout_bytes,
+            self.stderr_bytes,
+            self.duration,
+            self.usage,
+            self.truncated,
+        )
+
+
+def _restore(
+    exit_code: int, stdout: bytes, stderr: bytes, duration: float, usage: ResourceUsage | None, truncated: bool
+) -> WorkerResult:
+    return WorkerResult(exit_code, stdout, stderr, duration=duration, usage=usage, truncated=truncated)
