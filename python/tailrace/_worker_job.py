@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from types import MappingProxyType
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from ._capture import Capture
@@ -18,7 +17,6 @@ Callback: TypeAlias = Callable[[Any], object]
 """Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
 
 _FULL = Capture.full()
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -57,7 +55,7 @@ class WorkerJob:
     """Called with each piece of standard output while the command runs, where the adapter can stream."""
     on_stderr: Callback | None = None
     """The same for standard error."""
-    meta: Mapping[str, object] = _NOTHING
+    meta: Mapping[str, object] = field(default_factory=dict)
     """For the adapter; the executor puts the chunk's fields here."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,111 @@
+from collections.abc import Awaitable, Callable, Sequence
+from os import PathLike
+from typing import Any, Final, Literal, final
+
+BUILD_PROFILE: Final = "release"
+
+@final
+class Mailbox:
+    """Collects which executions have news."""
+
+    def __new__(cls) -> Mailbox: ...
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is news."""
+    def take(self) -> list[int]:
+        """The ids of the executions that have news."""
+    def wait(self) -> None:
+        """Block until there is news, then forget it. Raises what a signal handler raises."""
+
+@final
+class Execution:
+    """A command that runs, or is about to."""
+
+    def __new__(
+        cls,
+        mailbox: Mailbox,
+        program: str,
+        args: Sequence[str],
+        *,
+        env: Sequence[tuple[str, str]] | None,
+        cwd: str | PathLike[str] | None,
+        timeout: float | None,
+        idle_timeout: float | None,
+        kill_grace: float,
+        stream: Literal["text", "lines", "bytes"],
+        capture: tuple[int, int] | None,
+        on_stdout: Callable[[Any], object] | None,
+        on_stderr: Callable[[Any], object] | None,
+    ) -> Execution:
+        """Start a command; `mailbox` gets its news.
+
+        `program`, `args` and the rest are what `WorkerJob` says of them; `capture` is None to keep all output, else
+        how many bytes to keep of its beginning and its end. Returns at once: whether the command could be started is
+        one of the news. Raises `OSError` if this process cannot have the threads that running commands takes.
+        """
+
+    @property
+    def id(self) -> int:
+        """The number that `Mailbox.take` gives when there is news of this execution."""
+    @property
+    def backlog(self) -> bool:
+        """Whether there is more to deliver right now."""
+    @property
+    def finished(self) -> bool:
+        """Whether the command has ended and everything has been delivered."""
+    @property
+    def over(self) -> bool:
+        """Whether the command and everything it started are gone, delivered or not."""
+    @property
+    def seconds_past_limit(self) -> float | None:
+        """How many seconds ago a limit ended the command; None if none has."""
+    def deliver(self) -> Awaitable[object] | None:
+        """Call the callbacks with what has come. Raises what a callback raises.
+
+        Returns an awaitable that a callback returned: await it, then call again. Returns None otherwise: call again
+        at once if `backlog`, and after the next news unless `finished`.
+        """
+    def stop(self) -> None:
+        """End the command and all it started, and deliver nothing more. The news come when they are gone."""
+    def outcome(self) -> Ended | tuple[int, str]:
+        """How the command ended. Raises `RuntimeError` before that, or if it was stopped before it had started.
+
+        A command that could not be started gives a pair of its errno and a message.
+        """
+
+@final
+class Ended:
+    """How a command that was started ended. Times are seconds, `max_rss` is bytes."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None: nobody knows, because somebody else collected the exit status."""
+    @property
+    def stdout(self) -> CapturedOutput: ...
+    @property
+    def stderr(self) -> CapturedOutput: ...
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def duration(self) -> float: ...
+    @property
+    def cpu_user(self) -> float: ...
+    @property
+    def cpu_system(self) -> float: ...
+    @property
+    def max_rss(self) -> int | None: ...
+    @property
+    def limit(self) -> Literal["total", "idle"] | None: ...
+    @property
+    def error(self) -> str | None:
+        """Why the output could not be read to its end."""
+
+@final
+class CapturedOutput:
+    """The kept output of one stream."""
+
+    def __len__(self) -> int: ...
+    def to_bytes(self) -> bytes:
+        """Put the output together; a copy of its own each time."""
+
+def shut_down(patience: float) -> None:
+    """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds."""

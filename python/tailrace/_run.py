@@ -1,0 +1,56 @@
+"""One command from a script that is not async."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable
+
+from ._local_adapter import start, to_result
+from ._native import Execution, Mailbox
+from ._worker_job import Callback, WorkerJob
+from ._worker_result import WorkerResult
+
+
+def run(job: WorkerJob) -> WorkerResult:
+    """Run `job` on this machine and block until it has ended; callbacks are called on this thread.
+
+    Returns and raises what `LocalWorkerAdapter.execute` does. Ctrl-C ends the command and everything it started
+    before `KeyboardInterrupt` comes out. Raises `TypeError` for an async callback: there is no event loop to run it.
+    """
+    for callback in (job.on_stdout, job.on_stderr):
+        if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
+            raise _async_callback(callback)
+    mailbox = Mailbox()
+    execution = start(job, mailbox)
+    try:
+        while not execution.finished:
+            awaitable = execution.deliver()
+            if awaitable is not None:
+                _close(awaitable)
+                raise _async_callback(job.on_stdout or job.on_stderr)
+            if not execution.backlog and not execution.finished:
+                mailbox.wait()
+    except BaseException:
+        execution.stop()
+        _until_over(execution, mailbox)
+        raise
+    return to_result(job, execution)
+
+
+def _until_over(execution: Execution, mailbox: Mailbox) -> None:
+    while not execution.over:
+        try:
+            mailbox.wait()
+        except BaseException:  # noqa: BLE001, S112
+            # A second Ctrl-C: the first is on its way out as soon as the tree is gone.
+            continue
+
+
+def _async_callback(callback: Callback | None) -> TypeError:
+    return TypeError(f"run() cannot await the callback {callback!r}: use LocalWorkerAdapter in async code")
+
+
+def _close(awaitable: Awaitable[object]) -> None:
+    # A coroutine that is dropped without having been awaited warns about it.
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()

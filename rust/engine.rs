@@ -1,0 +1,172 @@
+//! The threads of one process that run commands, and how to give them one.
+//!
+//! * the I/O thread reads, waits and keeps deadlines,
+//! * spawners start commands, since starting blocks its thread until the new program is loaded,
+//! * the terminator ends process trees, which means looking at every process there is.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::capture::Policy;
+use crate::handle::{Handle, Outcome};
+use crate::io_thread::{IoThread, Message};
+use crate::mailbox::Mailbox;
+use crate::running_command::{Limits, RunningCommand};
+use crate::spawn::Command;
+use crate::terminator;
+
+/// Two overlap the kernel's work for one process with that for the next; more only fight over the same locks.
+const SPAWNERS: usize = 2;
+
+static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
+
+pub struct Engine {
+    process: u32,
+    messages: Arc<Mailbox<Message>>,
+    starts: Mutex<Option<Sender<Start>>>,
+    next_id: AtomicU64,
+    /// Differs between any two processes on this machine, at any time.
+    mark_prefix: String,
+}
+
+/// A command on its way to a spawner.
+struct Start {
+    order: Order,
+    mark: Arc<str>,
+    handle: Arc<Handle>,
+}
+
+/// What to run, and how.
+pub struct Order {
+    pub command: Command,
+    pub limits: Limits,
+    pub policy: Policy,
+    /// Whether the consumer wants to see standard output and standard error as they come.
+    pub wanted: [bool; 2],
+}
+
+impl Engine {
+    /// The engine of this process. A forked child has one of its own: its parent's threads do not exist there.
+    pub fn current() -> io::Result<&'static Engine> {
+        loop {
+            let current = CURRENT.load(Ordering::Acquire);
+            // SAFETY: an engine is never freed once it was published.
+            if let Some(engine) = unsafe { current.as_ref() }
+                && engine.process == std::process::id()
+            {
+                return Ok(engine);
+            }
+            let new = Box::into_raw(Box::new(Engine::new()?));
+            if CURRENT.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: another thread was faster, so `new` was not published and this is its only owner.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+
+    fn new() -> io::Result<Self> {
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self {
+            process: std::process::id(),
+            messages: Arc::new(Mailbox::new()?),
+            starts: Mutex::new(None),
+            next_id: AtomicU64::new(1),
+            mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
+        })
+    }
+
+    /// Run a command; its news go to `mailbox`. An error means that this process cannot have the threads it takes.
+    pub fn run(&self, mut order: Order, mailbox: Arc<Mailbox<u64>>) -> io::Result<Arc<Handle>> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mark: Arc<str> = format!("{}-{id}", self.mark_prefix).into();
+        order.command.add_mark(&mark);
+        let handle = Arc::new(Handle::new(id, mailbox, order.wanted));
+        let start = Start { order, mark, handle: Arc::clone(&handle) };
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let spawners = match &mut *starts {
+            Some(spawners) => spawners,
+            none => none.insert(self.start_threads()?),
+        };
+        spawners.send(start).map_err(|_| io::Error::other("the threads that start commands have ended"))?;
+        Ok(handle)
+    }
+
+    /// The consumer of a stream has made room for more.
+    pub fn resume(&self, id: u64, stream: usize) {
+        self.messages.post(Message::Resume { id, stream });
+    }
+
+    /// End the command and everything it started. Its handle must have been stopped before, or it might still start.
+    pub fn stop(&self, id: u64) {
+        self.messages.post(Message::Stop(id));
+    }
+
+    /// Kill all that runs, and wait until it is gone, for at most `patience`.
+    pub fn shut_down(patience: Duration) {
+        // SAFETY: an engine is never freed once it was published.
+        let Some(engine) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else { return };
+        if engine.process != std::process::id() {
+            return;
+        }
+        let (done, over) = channel();
+        engine.messages.post(Message::StopAll(done));
+        // An answer or its absence: either way this process may end now.
+        let _ = over.recv_timeout(patience);
+    }
+
+    fn start_threads(&self) -> io::Result<Sender<Start>> {
+        let requests = Arc::new(Mailbox::new()?);
+        let io_thread = IoThread::new(Arc::clone(&self.messages), Arc::clone(&requests))?;
+        let (starts, receiver) = channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        thread("tailrace-io", move || io_thread.run())?;
+        let messages = Arc::clone(&self.messages);
+        thread("tailrace-end", move || terminator::run(&requests, |id| messages.post(Message::TreeGone(id))))?;
+        for _ in 0..SPAWNERS {
+            let (receiver, messages) = (Arc::clone(&receiver), Arc::clone(&self.messages));
+            thread("tailrace-spawn", move || spawn_all(&receiver, &messages))?;
+        }
+        Ok(starts)
+    }
+}
+
+/// Start commands as they are ordered, until nobody can order any more.
+fn spawn_all(starts: &Mutex<Receiver<Start>>, messages: &Mailbox<Message>) {
+    loop {
+        let next = starts.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Start { order, mark, handle }) = next else { return };
+        if handle.is_stopped() {
+            handle.complete(Outcome::Cancelled);
+            continue;
+        }
+        let started = Instant::now();
+        match order.command.spawn() {
+            Ok(child) => {
+                let command = RunningCommand::new(handle, mark, order.limits, order.policy, started, child);
+                messages.post(Message::Started(Box::new(command)));
+            }
+            Err(error) => handle.complete(Outcome::NotStarted(error)),
+        }
+    }
+}
+
+/// A thread that gets no signals: they are for the threads of the host, which may wait to be interrupted.
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut all = MaybeUninit::uninit();
+    let mut previous = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` writes the set that is then read, and the old mask is written where there is room for it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), previous.as_mut_ptr());
+    }
+    // A new thread inherits the mask of the one that makes it.
+    let made = std::thread::Builder::new().name(name.into()).spawn(body);
+    // SAFETY: `previous` was written above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, previous.as_ptr(), std::ptr::null_mut()) };
+    made.map(drop)
+}

@@ -1,0 +1,132 @@
+//! What the I/O thread and the consumer of one command share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::capture::Captured;
+use crate::mailbox::Mailbox;
+use crate::output_queue::{Flow, OutputQueue};
+use crate::segment::Slice;
+use crate::spawn::SpawnError;
+
+/// A limit that ended a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    Total,
+    Idle,
+}
+
+/// How a command ended, and what is left of it.
+pub enum Outcome {
+    NotStarted(SpawnError),
+    /// Nobody wanted it any more before it was started.
+    Cancelled,
+    Ended(Ended),
+}
+
+pub struct Ended {
+    /// None: nobody knows, because somebody else collected it.
+    pub exit_code: Option<i32>,
+    pub usage: Usage,
+    pub duration: Duration,
+    pub output: [Arc<Captured>; 2],
+    /// A pipe was still open and abandoned.
+    pub abandoned: bool,
+    pub limit: Option<Limit>,
+    /// What went wrong on our side while reading.
+    pub error: Option<std::io::Error>,
+}
+
+/// Of the command and what it waited for.
+#[derive(Default)]
+pub struct Usage {
+    pub cpu_user: Duration,
+    pub cpu_system: Duration,
+    pub max_rss: Option<u64>,
+}
+
+pub struct Handle {
+    pub id: u64,
+    mailbox: Arc<Mailbox<u64>>,
+    /// Whether the consumer has been told to look, and has not looked yet.
+    announced: AtomicBool,
+    queues: [Option<Mutex<OutputQueue>>; 2],
+    stopped: AtomicBool,
+    limit_hit: OnceLock<Instant>,
+    outcome: OnceLock<Outcome>,
+}
+
+impl Handle {
+    /// `wanted`: which of the two streams the consumer wants to see.
+    pub fn new(id: u64, mailbox: Arc<Mailbox<u64>>, wanted: [bool; 2]) -> Self {
+        Self {
+            id,
+            mailbox,
+            announced: AtomicBool::new(false),
+            queues: wanted.map(|wanted| wanted.then(Mutex::default)),
+            stopped: AtomicBool::new(false),
+            limit_hit: OnceLock::new(),
+            outcome: OnceLock::new(),
+        }
+    }
+
+    pub fn queue(&self, stream: usize) -> Option<MutexGuard<'_, OutputQueue>> {
+        self.queues[stream].as_ref().map(|queue| queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Queue output for the consumer, without telling it. Also returns how much is unread then.
+    pub fn push(&self, stream: usize, slice: Slice) -> (Flow, usize) {
+        match self.queue(stream) {
+            Some(mut queue) if !self.is_stopped() => (queue.push(slice), queue.unread()),
+            _ => (Flow::Continue, 0),
+        }
+    }
+
+    /// Tell the consumer to look, unless it has been told already.
+    pub fn announce(&self) {
+        if !self.announced.swap(true, Ordering::AcqRel) {
+            self.mailbox.post(self.id);
+        }
+    }
+
+    /// The consumer calls this before it looks: whatever comes later is announced again.
+    pub fn begin_look(&self) {
+        self.announced.store(false, Ordering::SeqCst);
+    }
+
+    /// The consumer wants nothing more of this command.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        for stream in 0..2 {
+            if let Some(mut queue) = self.queue(stream) {
+                queue.clear();
+            }
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// A limit has ended the command. Announced even if the consumer has been told to look: it may be waiting for a
+    /// callback, which has only a while left then.
+    pub fn hit_limit(&self) {
+        let _ = self.limit_hit.set(Instant::now());
+        self.mailbox.post(self.id);
+    }
+
+    pub fn limit_hit(&self) -> Option<Instant> {
+        self.limit_hit.get().copied()
+    }
+
+    /// The last word: nothing is queued after it. Always announced: who stopped the command does not look, but waits.
+    pub fn complete(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+        self.mailbox.post(self.id);
+    }
+
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.get()
+    }
+}

@@ -1,0 +1,381 @@
+//! The one thread that reads pipes, waits for exits and keeps deadlines. It never touches Python.
+//!
+//! A command is over when it has exited and either its pipes are closed and its group is empty, or its whole tree
+//! was ended on purpose: exit and end of file are separate events, since a descendant may keep a pipe open.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use crate::handle::Handle;
+use crate::mailbox::Mailbox;
+use crate::output_queue::Flow;
+use crate::pipe_memory::PipeMemory;
+use crate::running_command::{Reason, RunningCommand};
+use crate::terminator::Request;
+
+/// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
+const WORTH_WAKING: usize = 1 << 20;
+const EVENTS: usize = 256;
+
+/// What other threads ask of the I/O thread. The numbers are commands'.
+pub enum Message {
+    Started(Box<RunningCommand>),
+    /// The consumer has made room in a stream's queue.
+    Resume {
+        id: u64,
+        stream: usize,
+    },
+    /// End the command; nobody wants its output.
+    Stop(u64),
+    /// Nothing is left of the command's tree.
+    TreeGone(u64),
+    /// Kill every command; the sender is dropped when they are gone.
+    StopAll(Sender<()>),
+}
+
+pub struct IoThread {
+    epoll: OwnedFd,
+    messages: Arc<Mailbox<Message>>,
+    terminator: Arc<Mailbox<Request>>,
+    running: HashMap<u64, Box<RunningCommand>>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// The entry of each command in `deadlines`.
+    armed: HashMap<u64, Instant>,
+    /// Consumers that are told as soon as their pipe has no more for now.
+    deferred: Vec<Arc<Handle>>,
+    pipe_memory: PipeMemory,
+    /// No command is started any more.
+    closing: bool,
+    /// Somebody waits for all commands to be gone.
+    all_gone: Option<Sender<()>>,
+}
+
+/// What an event is about, next to the number of the command.
+#[derive(Clone, Copy)]
+enum Source {
+    Pipe(usize),
+    Exit,
+    Messages,
+}
+
+fn event_data(id: u64, source: Source) -> epoll::EventData {
+    let source = match source {
+        Source::Pipe(stream) => stream as u64,
+        Source::Exit => 2,
+        Source::Messages => 3,
+    };
+    epoll::EventData::new_u64(id << 2 | source)
+}
+
+fn parse_event_data(data: epoll::EventData) -> (u64, Source) {
+    let source = match data.u64() & 3 {
+        2 => Source::Exit,
+        3 => Source::Messages,
+        stream => Source::Pipe(stream as usize),
+    };
+    (data.u64() >> 2, source)
+}
+
+impl IoThread {
+    pub fn new(messages: Arc<Mailbox<Message>>, terminator: Arc<Mailbox<Request>>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            messages,
+            terminator,
+            running: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            armed: HashMap::new(),
+            deferred: Vec::new(),
+            pipe_memory: PipeMemory::new(),
+            closing: false,
+            all_gone: None,
+        })
+    }
+
+    /// Serve for ever. Should the kernel refuse to wait, every command ends with that error, and so does each later one.
+    pub fn run(mut self) {
+        let Err(error) = self.serve() else { return };
+        loop {
+            self.take_messages();
+            for (_, mut command) in self.running.drain() {
+                command.error = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO).into());
+                let _ = rustix::process::kill_process_group(command.pid, rustix::process::Signal::KILL);
+                command.complete(&mut self.pipe_memory);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
+        loop {
+            let timeout = self.time_to_wait();
+            let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref()) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let deferred = std::mem::take(&mut self.deferred);
+            for event in events {
+                match parse_event_data(event.data) {
+                    (id, Source::Pipe(stream)) => self.read(id, stream),
+                    (id, Source::Exit) => self.exited(id),
+                    (_, Source::Messages) => self.take_messages(),
+                }
+            }
+            for handle in deferred {
+                if !self.deferred.iter().any(|again| again.id == handle.id) {
+                    handle.announce();
+                }
+            }
+            self.serve_deadlines();
+        }
+    }
+
+    fn time_to_wait(&self) -> Option<Timespec> {
+        let wait = if self.deferred.is_empty() {
+            self.deadlines.first()?.0.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        };
+        Some(Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) })
+    }
+
+    fn take_messages(&mut self) {
+        for message in self.messages.take() {
+            match message {
+                Message::Started(command) => self.start(command),
+                Message::Resume { id, stream } => self.resume(id, stream),
+                Message::Stop(id) => self.end(id, Reason::Stopped),
+                Message::TreeGone(id) => {
+                    if let Some(command) = self.running.get_mut(&id) {
+                        command.tree_gone = true;
+                    }
+                    self.finish_if_over(id);
+                }
+                Message::StopAll(done) => self.stop_all(done),
+            }
+        }
+    }
+
+    fn start(&mut self, command: Box<RunningCommand>) {
+        let id = command.handle.id;
+        let watched = watch(&self.epoll, &command);
+        let stopped = command.handle.is_stopped() || self.closing;
+        self.running.insert(id, command);
+        if let Err(error) = watched {
+            self.fail(id, error.into());
+        } else if stopped {
+            self.end(id, Reason::Stopped);
+        } else {
+            self.arm(id);
+        }
+    }
+
+    fn read(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let read = match command.pipes[stream].read(&mut self.pipe_memory) {
+            Ok(read) => read,
+            Err(error) => return self.fail(id, error),
+        };
+        if let Some(slice) = read.slice {
+            command.byte_came();
+            let (flow, unread) = command.handle.push(stream, slice);
+            if flow == Flow::Pause {
+                self.pause(id, stream);
+            } else if unread == 0 {
+                // Nobody listens to this stream.
+            } else if read.busy && unread < WORTH_WAKING {
+                self.deferred.push(Arc::clone(&command.handle));
+            } else {
+                command.handle.announce();
+            }
+        }
+        if read.ended {
+            self.close_pipe(id, stream);
+            self.finish_if_over(id);
+        }
+    }
+
+    fn close_pipe(&mut self, id: u64, stream: usize) {
+        if let Some(command) = self.running.get_mut(&id) {
+            // Closing the descriptor also takes it out of the epoll set.
+            command.pipes[stream].close(&mut self.pipe_memory);
+        }
+    }
+
+    fn pause(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        command.handle.announce();
+        command.pause(stream);
+        if let Some(fd) = &command.pipes[stream].fd {
+            // Masking the events is not enough: a hang-up is always reported.
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+        self.arm(id);
+    }
+
+    fn resume(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if !command.pipes[stream].paused {
+            return;
+        }
+        command.resume(stream);
+        match watch_pipe(&self.epoll, command, stream) {
+            Ok(()) => self.arm(id),
+            Err(error) => self.fail(id, error.into()),
+        }
+    }
+
+    fn exited(&mut self, id: u64) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        command.exit();
+        let _ = epoll::delete(&self.epoll, &command.pidfd);
+        self.arm(id);
+        self.finish_if_over(id);
+    }
+
+    fn fail(&mut self, id: u64, error: io::Error) {
+        if let Some(command) = self.running.get_mut(&id) {
+            command.error = Some(error);
+        }
+        self.end(id, Reason::Failed);
+    }
+
+    fn stop_all(&mut self, done: Sender<()>) {
+        self.closing = true;
+        self.all_gone = Some(done);
+        let ids: Vec<u64> = self.running.keys().copied().collect();
+        for id in ids {
+            if let Some(command) = self.running.get_mut(&id) {
+                command.limits.kill_grace = Duration::ZERO;
+                command.ending = None;
+            }
+            self.end(id, Reason::Stopped);
+        }
+        self.all_gone.take_if(|_| self.running.is_empty());
+    }
+
+    /// Have the command's whole tree ended. Its pipes are read on, so that it can say its last words.
+    fn end(&mut self, id: u64, reason: Reason) {
+        if reason == Reason::Stopped {
+            for stream in 0..2 {
+                self.resume(id, stream);
+            }
+        }
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if command.ending.is_some() {
+            return;
+        }
+        command.ending = Some(reason);
+        if matches!(reason, Reason::Limit(_)) {
+            command.handle.hit_limit();
+        }
+        self.terminator.post(Request {
+            id,
+            leader: command.pid.as_raw_nonzero().get(),
+            mark: Arc::clone(&command.mark),
+            kill_at: Instant::now() + command.limits.kill_grace,
+        });
+        self.arm(id);
+    }
+
+    fn finish_if_over(&mut self, id: u64) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if command.ending.is_none() && command.exited && command.pipes_closed() {
+            command.reap();
+            if command.group_remains() {
+                return self.end(id, Reason::Leftovers);
+            }
+        } else if !(command.ending.is_some() && command.tree_gone) {
+            return;
+        }
+        // What stands in the pipes now is all there will be: nobody is left to write.
+        for stream in 0..2 {
+            if let Err(error) = self.drain(id, stream) {
+                if let Some(command) = self.running.get_mut(&id) {
+                    command.error.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(armed) = self.armed.remove(&id) {
+            self.deadlines.remove(&(armed, id));
+        }
+        if let Some(mut command) = self.running.remove(&id) {
+            command.reap();
+            command.complete(&mut self.pipe_memory);
+        }
+        self.all_gone.take_if(|_| self.running.is_empty());
+    }
+
+    fn drain(&mut self, id: u64, stream: usize) -> io::Result<()> {
+        let Some(command) = self.running.get_mut(&id) else { return Ok(()) };
+        let mut count = 0;
+        // Somebody out of our reach may go on writing: more than a pipe can hold was not standing there.
+        while count <= PipeMemory::LARGEST_SIZE {
+            let read = command.pipes[stream].read(&mut self.pipe_memory)?;
+            if read.ended {
+                command.pipes[stream].close(&mut self.pipe_memory);
+                break;
+            }
+            let Some(slice) = read.slice else { break };
+            count += slice.len();
+            command.handle.push(stream, slice);
+        }
+        Ok(())
+    }
+
+    /// Put the command's next deadline into the list.
+    fn arm(&mut self, id: u64) {
+        let next = self.running.get(&id).and_then(|command| command.next_deadline());
+        let armed = self.armed.get(&id).copied();
+        if next == armed {
+            return;
+        }
+        if let Some(armed) = armed {
+            self.deadlines.remove(&(armed, id));
+            self.armed.remove(&id);
+        }
+        if let Some(next) = next {
+            self.deadlines.insert((next, id));
+            self.armed.insert(id, next);
+        }
+    }
+
+    fn serve_deadlines(&mut self) {
+        while let Some((deadline, id)) = self.deadlines.first().copied() {
+            let now = Instant::now();
+            if deadline > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.armed.remove(&id);
+            // An event of the same moment wins: a deadline may have moved since it was put here.
+            if let Some(reason) = self.running.get_mut(&id).and_then(|command| command.due(now)) {
+                self.end(id, reason);
+            }
+            self.arm(id);
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, command: &RunningCommand) -> Result<(), Errno> {
+    let exit = event_data(command.handle.id, Source::Exit);
+    epoll::add(epoll, &command.pidfd, exit, epoll::EventFlags::IN)?;
+    (0..2).try_for_each(|stream| watch_pipe(epoll, command, stream))
+}
+
+fn watch_pipe(epoll: &OwnedFd, command: &RunningCommand, stream: usize) -> Result<(), Errno> {
+    let Some(fd) = &command.pipes[stream].fd else { return Ok(()) };
+    epoll::add(epoll, fd, event_data(command.handle.id, Source::Pipe(stream)), epoll::EventFlags::IN)
+}

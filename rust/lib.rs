@@ -1,0 +1,17 @@
+//! The native core of tailrace: it runs commands, reads their pipes and waits for their exits.
+
+mod capture;
+mod engine;
+mod handle;
+mod io_thread;
+mod lines;
+mod mailbox;
+mod output_queue;
+mod pipe_memory;
+mod process_tree;
+mod python;
+mod running_command;
+mod segment;
+mod spawn;
+mod terminator;
+mod utf8;

@@ -1,0 +1,67 @@
+//! The kept output of one stream, as Python asks for it.
+
+use std::sync::Arc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rustix::mm::{Advice, madvise};
+
+use crate::capture::Captured;
+
+/// Memory of this size comes straight from the kernel, so that advice about it concerns nobody else.
+const OWN_MAPPING: usize = 64 << 20;
+const PAGE: usize = 4096;
+
+#[pyclass(frozen, module = "tailrace._native")]
+pub struct CapturedOutput(pub Arc<Captured>);
+
+#[pymethods]
+impl CapturedOutput {
+    fn __len__(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// Put the output together; a copy of its own each time.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let captured = &self.0;
+        let length = ffi::Py_ssize_t::try_from(captured.bytes)?;
+        // SAFETY: a new object, or NULL with an exception set, which `from_owned_ptr_or_err` turns into an error.
+        let object = unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), length))?
+                .cast_into_unchecked::<PyBytes>()
+        };
+        let start = object.as_bytes().as_ptr().cast_mut();
+        let target = Target { start, length: captured.bytes };
+        py.detach(|| target.fill(captured.parts()));
+        Ok(object)
+    }
+}
+
+/// The memory of a `bytes` object that nobody else has seen yet.
+struct Target {
+    start: *mut u8,
+    length: usize,
+}
+
+// SAFETY: whoever holds the target is the only one to use its memory.
+unsafe impl Send for Target {}
+
+impl Target {
+    fn fill<'a>(self, parts: impl Iterator<Item = &'a [u8]>) {
+        if self.length >= OWN_MAPPING {
+            // Most of the cost of large results is the page faults; fewer, larger pages make it a fraction.
+            let skip = self.start.align_offset(PAGE);
+            let whole_pages = (self.length - skip) / PAGE * PAGE;
+            // SAFETY: the range lies within the object's memory, and the advice does not change its contents.
+            let _ = unsafe { madvise(self.start.add(skip).cast(), whole_pages, Advice::LinuxHugepage) };
+        }
+        let mut filled = 0;
+        for part in parts {
+            let count = part.len().min(self.length - filled);
+            // SAFETY: `count` bytes fit behind those already filled, and new memory overlaps no part.
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), self.start.add(filled), count) };
+            filled += count;
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One command as Python runs it.
+
+use std::collections::HashSet;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::capture::Policy;
+use crate::engine::{Engine, Order};
+use crate::handle::{self, Handle, Limit, Outcome};
+use crate::python::captured_output::CapturedOutput;
+use crate::python::consumer::{Consumer, Round};
+use crate::python::mailbox::Mailbox;
+use crate::running_command::Limits;
+use crate::spawn::Command;
+
+/// How long the calls of one `deliver` may take before others on the same event loop get their turn.
+const TIME_SLICE: Duration = Duration::from_millis(2);
+
+#[pyclass(frozen, module = "tailrace._native")]
+pub struct Execution {
+    engine: &'static Engine,
+    handle: Arc<Handle>,
+    delivery: Mutex<Delivery>,
+}
+
+struct Delivery {
+    consumers: [Option<Consumer>; 2],
+    backlog: bool,
+    finished: bool,
+}
+
+#[pymethods]
+impl Execution {
+    /// Start a command; `mailbox` gets its news. `program`, `args` and the rest are what `WorkerJob` says of them; `capture` is None to keep all
+    /// output, else how many bytes to keep of its beginning and its end.
+    ///
+    /// Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
+    /// cannot have the threads that running commands takes.
+    #[new]
+    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, capture, on_stdout, on_stderr))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn new(
+        mailbox: &Bound<'_, Mailbox>,
+        program: OsString,
+        args: Vec<OsString>,
+        env: Option<Vec<(OsString, OsString)>>,
+        cwd: Option<PathBuf>,
+        timeout: Option<f64>,
+        idle_timeout: Option<f64>,
+        kill_grace: f64,
+        stream: &str,
+        capture: Option<(usize, usize)>,
+        on_stdout: Option<Py<PyAny>>,
+        on_stderr: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let env = environment(env.unwrap_or_default());
+        let command = Command {
+            program: c_string(program.into_vec())?,
+            args: args.into_iter().map(|arg| c_string(arg.into_vec())).collect::<PyResult<_>>()?,
+            path: env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()),
+            env: env.into_iter().map(assignment).collect::<PyResult<_>>()?,
+            cwd: cwd.map(|cwd| c_string(cwd.into_os_string().into_vec())).transpose()?,
+        };
+        let limits = Limits {
+            total: seconds(timeout),
+            idle: seconds(idle_timeout),
+            kill_grace: Duration::from_secs_f64(kill_grace),
+        };
+        let policy = capture.map_or(Policy::Full, |(head, tail)| Policy::HeadTail { head, tail });
+        let wanted = [on_stdout.is_some(), on_stderr.is_some()];
+        let consumer =
+            |callback: Option<Py<PyAny>>| callback.map(|callback| Consumer::new(callback, stream)).transpose();
+        let consumers = [consumer(on_stdout)?, consumer(on_stderr)?];
+        let engine = Engine::current()?;
+        let handle = engine.run(Order { command, limits, policy, wanted }, Arc::clone(&mailbox.get().0))?;
+        let delivery = Mutex::new(Delivery { consumers, backlog: false, finished: false });
+        Ok(Self { engine, handle, delivery })
+    }
+
+    /// The number that `Mailbox.take` gives when there is news of this execution.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    /// Call the callbacks with what has come. Raises what a callback raises.
+    ///
+    /// Returns an awaitable that a callback returned: await it, then call again. Returns None otherwise: call again at
+    /// once if `backlog`, and after the next news unless `finished`.
+    fn deliver(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Ok(mut delivery) = self.delivery.try_lock() else {
+            return Err(PyRuntimeError::new_err("a callback must not deliver the output of its own command"));
+        };
+        self.handle.begin_look();
+        let deadline = Instant::now() + TIME_SLICE;
+        delivery.backlog = true;
+        loop {
+            // Before looking at the queues: what is queued after the outcome was seen cannot exist.
+            let over = self.handle.outcome().is_some();
+            for stream in 0..2 {
+                let Some(consumer) = &mut delivery.consumers[stream] else { continue };
+                match consumer.deliver(py, deadline, || self.pop(stream))? {
+                    Round::Empty => {}
+                    Round::Interrupted => return Ok(None),
+                    Round::Awaitable(awaitable) => return Ok(Some(awaitable)),
+                }
+                if over {
+                    let last = consumer.finish(py)?;
+                    delivery.consumers[stream] = None;
+                    if last.is_some() {
+                        return Ok(last);
+                    }
+                }
+            }
+            if over || self.handle.outcome().is_none() {
+                delivery.backlog = false;
+                delivery.finished = over;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether there is more to deliver right now.
+    #[getter]
+    fn backlog(&self) -> bool {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner).backlog
+    }
+
+    /// Whether the command has ended and everything has been delivered.
+    #[getter]
+    fn finished(&self) -> bool {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner).finished
+    }
+
+    /// Whether the command and everything it started are gone, delivered or not.
+    #[getter]
+    fn over(&self) -> bool {
+        self.handle.outcome().is_some()
+    }
+
+    /// How many seconds ago a limit ended the command; None if none has.
+    #[getter]
+    fn seconds_past_limit(&self) -> Option<f64> {
+        self.handle.limit_hit().map(|at| at.elapsed().as_secs_f64())
+    }
+
+    /// End the command and all it started, and deliver nothing more. The news come when they are gone.
+    fn stop(&self) {
+        self.handle.stop();
+        self.engine.stop(self.handle.id);
+    }
+
+    /// How the command ended. Raises `RuntimeError` before that, or if it was stopped before it had started.
+    ///
+    /// A command that could not be started gives a pair of its errno and a message.
+    fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.handle.outcome() {
+            Some(Outcome::Ended(ended)) => Ok(Py::new(py, Ended::new(py, ended)?)?.into_any()),
+            Some(Outcome::NotStarted(error)) => {
+                Ok((error.errno, error.message.as_str()).into_pyobject(py)?.into_any().unbind())
+            }
+            Some(Outcome::Cancelled) => Err(PyRuntimeError::new_err("the command was stopped before it had started")),
+            None => Err(PyRuntimeError::new_err("the command has not ended")),
+        }
+    }
+}
+
+/// The variables of this process with `changes` laid over them.
+fn environment(changes: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let changed: HashSet<&OsString> = changes.iter().map(|(name, _)| name).collect();
+    let mut all: Vec<_> = std::env::vars_os().filter(|(name, _)| !changed.contains(name)).collect();
+    all.extend(changes);
+    all
+}
+
+fn assignment((name, value): (OsString, OsString)) -> PyResult<CString> {
+    c_string([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+fn c_string(string: impl Into<Vec<u8>>) -> PyResult<CString> {
+    CString::new(string).map_err(|_| PyValueError::new_err("a NUL byte in a command, its arguments or environment"))
+}
+
+/// A limit that is too far away to be represented is none.
+fn seconds(limit: Option<f64>) -> Option<Duration> {
+    limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
+}
+
+impl Execution {
+    fn pop(&self, stream: usize) -> Option<crate::segment::Slice> {
+        let (slice, resume) = self.handle.queue(stream)?.pop();
+        if resume {
+            self.engine.resume(self.handle.id, stream);
+        }
+        slice
+    }
+}
+
+/// An execution that nobody waits for any more must not run on.
+impl Drop for Execution {
+    fn drop(&mut self) {
+        if self.handle.outcome().is_none() {
+            self.stop();
+        }
+    }
+}
+
+/// How a command that was started ended. Times are seconds, `max_rss` is bytes.
+#[pyclass(frozen, get_all, module = "tailrace._native")]
+pub struct Ended {
+    /// None: nobody knows, because somebody else collected the exit status.
+    exit_code: Option<i32>,
+    stdout: Py<CapturedOutput>,
+    stderr: Py<CapturedOutput>,
+    truncated: bool,
+    duration: f64,
+    cpu_user: f64,
+    cpu_system: f64,
+    max_rss: Option<u64>,
+    /// "total", "idle" or None.
+    limit: Option<&'static str>,
+    /// Why the output could not be read to its end.
+    error: Option<String>,
+}
+
+impl Ended {
+    fn new(py: Python<'_>, ended: &handle::Ended) -> PyResult<Self> {
+        let [stdout, stderr] = ended.output.each_ref().map(|output| Py::new(py, CapturedOutput(Arc::clone(output))));
+        Ok(Self {
+            exit_code: ended.exit_code,
+            stdout: stdout?,
+            stderr: stderr?,
+            truncated: ended.abandoned || ended.output.iter().any(|output| output.truncated),
+            duration: ended.duration.as_secs_f64(),
+            cpu_user: ended.usage.cpu_user.as_secs_f64(),
+            cpu_system: ended.usage.cpu_system.as_secs_f64(),
+            max_rss: ended.usage.max_rss,
+            limit: ended.limit.map(|limit| match limit {
+                Limit::Total => "total",
+                Limit::Idle => "idle",
+            }),
+            error: ended.error.as_ref().map(ToString::to_string),
+        })
+    }
+}

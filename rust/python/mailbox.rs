@@ -1,0 +1,49 @@
+//! What wakes Python: one mailbox for each event loop, or for each thread that blocks.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// A signal that arrives just before the wait begins does not interrupt it; this bounds how long it goes unnoticed.
+const SIGNAL_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Collects which executions have news.
+#[pyclass(frozen, module = "tailrace._native")]
+pub struct Mailbox(pub Arc<crate::mailbox::Mailbox<u64>>);
+
+#[pymethods]
+impl Mailbox {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self(Arc::new(crate::mailbox::Mailbox::new()?)))
+    }
+
+    /// A descriptor that is readable while there is news.
+    fn fileno(&self) -> i32 {
+        self.0.as_fd().as_raw_fd()
+    }
+
+    /// The ids of the executions that have news.
+    fn take(&self) -> Vec<u64> {
+        self.0.take()
+    }
+
+    /// Block until there is news, then forget it. Raises what a signal handler raises.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            let mut descriptors = [PollFd::new(&*self.0, PollFlags::IN)];
+            let polled = py.detach(|| poll(&mut descriptors, Some(&SIGNAL_CHECK)));
+            py.check_signals()?;
+            match polled {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {
+                    self.0.take();
+                    return Ok(());
+                }
+                Err(error) => return Err(std::io::Error::from(error).into()),
+            }
+        }
+    }
+}

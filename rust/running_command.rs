@@ -1,0 +1,309 @@
+//! One started command as the I/O thread sees it: its pipes, its exit and its deadlines.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::read;
+use rustix::process::Pid;
+
+use crate::capture::{Capture, Policy};
+use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
+use crate::pipe_memory::PipeMemory;
+use crate::process_tree::peak_resident_memory;
+use crate::segment::{SegmentWriter, Slice};
+use crate::spawn::Child;
+
+/// How long a pipe is read after the command itself has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The longest a peak of resident memory may go unnoticed.
+const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Limits of a command.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub total: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub kill_grace: Duration,
+}
+
+/// Why a command is being ended, rather than ending by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Limit(Limit),
+    /// Nobody wants it any more.
+    Stopped,
+    /// It has ended, but something keeps its pipes open.
+    PipeHeld,
+    /// It has ended and its pipes are closed, but others of its group are there.
+    Leftovers,
+    /// Its output could not be read.
+    Failed,
+}
+
+pub struct RunningCommand {
+    pub handle: Arc<Handle>,
+    pub mark: Arc<str>,
+    pub limits: Limits,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub exited: bool,
+    pub pipes: [Pipe; 2],
+    host_peak: u64,
+    sampled_peak: Option<u64>,
+    started: Instant,
+    next_sample: Instant,
+    sample_interval: Duration,
+    /// When a byte last came; moved on by the time that we did not read.
+    last_byte: Instant,
+    /// Since when a pipe is not read because its consumer is slow.
+    paused_since: Option<Instant>,
+    /// When reading of pipes that others keep open ends.
+    drained_by: Option<Instant>,
+    pub ending: Option<Reason>,
+    pub tree_gone: bool,
+    status: Option<Status>,
+    pub error: Option<io::Error>,
+}
+
+/// What waiting for the command told.
+struct Status {
+    exit_code: Option<i32>,
+    usage: Usage,
+    duration: Duration,
+}
+
+/// The reading end of one stream.
+pub struct Pipe {
+    /// None: closed, by the command and all its descendants or by us.
+    pub fd: Option<OwnedFd>,
+    pub paused: bool,
+    writer: SegmentWriter,
+    capture: Capture,
+    size: usize,
+}
+
+/// What one read brought.
+pub struct Read {
+    pub slice: Option<Slice>,
+    /// Nothing will follow.
+    pub ended: bool,
+    /// There is probably more right now.
+    pub busy: bool,
+}
+
+impl Pipe {
+    fn new(fd: OwnedFd, policy: Policy) -> Self {
+        Self {
+            fd: Some(fd),
+            paused: false,
+            writer: SegmentWriter::new(policy == Policy::Full),
+            capture: Capture::new(policy),
+            size: PipeMemory::DEFAULT_SIZE,
+        }
+    }
+
+    /// Read what is there, once.
+    pub fn read(&mut self, memory: &mut PipeMemory) -> io::Result<Read> {
+        let Some(fd) = &self.fd else {
+            return Ok(Read { slice: None, ended: true, busy: false });
+        };
+        let mut wanted = 0;
+        let result = self.writer.write_with(|free: &mut [MaybeUninit<u8>]| {
+            wanted = free.len();
+            Ok(read(fd, free)?.0.len())
+        });
+        let slice = match result {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(Read { slice: None, ended: false, busy: false });
+            }
+            result => result?,
+        };
+        let count = slice.as_ref().map_or(0, |slice| slice.len());
+        if count >= self.size {
+            self.size = memory.grow(fd, self.size);
+        }
+        if let Some(slice) = &slice {
+            self.capture.push(slice.clone());
+        }
+        Ok(Read { slice, ended: count == 0, busy: count >= wanted.min(PipeMemory::DEFAULT_SIZE) })
+    }
+
+    pub fn close(&mut self, memory: &mut PipeMemory) {
+        if self.fd.take().is_some() {
+            memory.release(self.size);
+        }
+    }
+}
+
+impl RunningCommand {
+    pub fn new(
+        handle: Arc<Handle>,
+        mark: Arc<str>,
+        limits: Limits,
+        policy: Policy,
+        started: Instant,
+        child: Child,
+    ) -> Self {
+        let sample_interval = Duration::from_secs(1);
+        Self {
+            handle,
+            mark,
+            limits,
+            pid: child.pid,
+            pidfd: child.pidfd,
+            exited: false,
+            pipes: child.pipes.map(|fd| Pipe::new(fd, policy)),
+            host_peak: child.host_peak,
+            sampled_peak: None,
+            started,
+            next_sample: started + sample_interval,
+            sample_interval,
+            last_byte: started,
+            paused_since: None,
+            drained_by: None,
+            ending: None,
+            tree_gone: false,
+            status: None,
+            error: None,
+        }
+    }
+
+    pub fn pipes_closed(&self) -> bool {
+        self.pipes.iter().all(|pipe| pipe.fd.is_none())
+    }
+
+    /// When `due` wants to be asked next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let reading = self.paused_since.is_none();
+        let deadlines = if self.ending.is_some() {
+            [None, None, None]
+        } else if self.exited {
+            [self.drained_by.filter(|_| reading), None, None]
+        } else {
+            let total = self.limits.total.and_then(|limit| self.started.checked_add(limit));
+            let idle = self.limits.idle.and_then(|limit| self.last_byte.checked_add(limit));
+            [total, idle.filter(|_| reading), Some(self.next_sample)]
+        };
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Do what has become due; returns why the command has to end now, if it has to.
+    pub fn due(&mut self, now: Instant) -> Option<Reason> {
+        let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
+        if self.ending.is_some() {
+            return None;
+        }
+        let reading = self.paused_since.is_none();
+        if self.exited {
+            let drained = self.drained_by.is_some_and(|deadline| now >= deadline);
+            return (reading && drained).then_some(Reason::PipeHeld);
+        }
+        if passed(self.started, self.limits.total) {
+            return Some(Reason::Limit(Limit::Total));
+        }
+        if reading && passed(self.last_byte, self.limits.idle) {
+            return Some(Reason::Limit(Limit::Idle));
+        }
+        if now >= self.next_sample {
+            self.sampled_peak = peak_resident_memory(self.pid.as_raw_nonzero().get()).or(self.sampled_peak);
+            self.sample_interval = (self.sample_interval * 2).min(MAX_SAMPLE_INTERVAL);
+            self.next_sample = now + self.sample_interval;
+        }
+        None
+    }
+
+    pub fn byte_came(&mut self) {
+        if self.limits.idle.is_some() {
+            self.last_byte = Instant::now();
+        }
+    }
+
+    /// A pipe is not read for now: the clocks that count silence stand still.
+    pub fn pause(&mut self, stream: usize) {
+        self.pipes[stream].paused = true;
+        self.paused_since.get_or_insert_with(Instant::now);
+    }
+
+    pub fn resume(&mut self, stream: usize) {
+        self.pipes[stream].paused = false;
+        if self.pipes.iter().any(|pipe| pipe.paused) {
+            return;
+        }
+        if let Some(since) = self.paused_since.take() {
+            let stood_still = since.elapsed();
+            self.last_byte += stood_still;
+            self.drained_by = self.drained_by.map(|deadline| deadline + stood_still);
+        }
+    }
+
+    /// The command itself has ended.
+    pub fn exit(&mut self) {
+        self.exited = true;
+        let now = Instant::now();
+        // While the reading stands still, so does this clock: `resume` moves it on from the start of the pause.
+        self.drained_by = Some(self.paused_since.unwrap_or(now) + DRAIN);
+    }
+
+    /// Collect the command's status. Its number is free for others from here on.
+    pub fn reap(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        let (exit_code, mut usage) = wait(self.pid);
+        // The kernel's figure includes the memory of this process, whose copy the command was at first.
+        let peak = usage.max_rss.filter(|peak| *peak > self.host_peak);
+        usage.max_rss = peak.max(self.sampled_peak);
+        self.status = Some(Status { exit_code, usage, duration: self.started.elapsed() });
+    }
+
+    /// Whether somebody of the command's group is left. Only meaningful after `reap`.
+    pub fn group_remains(&self) -> bool {
+        // The number cannot have gone to others: a group that has members keeps it.
+        rustix::process::test_kill_process_group(self.pid).is_ok()
+    }
+
+    /// Everything is over: hand the result to the consumer.
+    pub fn complete(mut self, memory: &mut PipeMemory) {
+        let abandoned = !self.pipes_closed();
+        self.pipes.iter_mut().for_each(|pipe| pipe.close(memory));
+        let duration = self.started.elapsed();
+        let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
+        let limit = match self.ending {
+            Some(Reason::Limit(limit)) => Some(limit),
+            _ => None,
+        };
+        self.handle.complete(Outcome::Ended(Ended {
+            exit_code: status.exit_code,
+            usage: status.usage,
+            duration: status.duration,
+            output: self.pipes.map(|pipe| Arc::new(pipe.capture.seal())),
+            abandoned: abandoned || self.ending == Some(Reason::PipeHeld),
+            limit,
+            error: self.error,
+        }));
+    }
+}
+
+fn wait(pid: Pid) -> (Option<i32>, Usage) {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to memory of the right type; all zeros is a valid `rusage`.
+    let (waited, usage) = unsafe {
+        let waited = libc::wait4(pid.as_raw_nonzero().get(), &mut status, libc::WNOHANG, usage.as_mut_ptr());
+        (waited, usage.assume_init())
+    };
+    if waited != pid.as_raw_nonzero().get() {
+        return (None, Usage::default());
+    }
+    let exit_code = if libc::WIFSIGNALED(status) { -libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+    let duration = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    let usage = Usage {
+        cpu_user: duration(usage.ru_utime),
+        cpu_system: duration(usage.ru_stime),
+        max_rss: u64::try_from(usage.ru_maxrss).ok().map(|kilobytes| kilobytes * 1024),
+    };
+    (Some(exit_code), usage)
+}

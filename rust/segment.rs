@@ -1,0 +1,268 @@
+//! Memory that output is read into once and then shared, never copied: segments, slices of them, and a pool.
+//!
+//! The I/O thread fills a segment from front to back and hands out slices of what it has filled. A slice keeps
+//! its segment alive; bytes that a slice can see are never written again. A segment nobody else holds is filled
+//! again from the front, so a consumer that keeps up cycles through one or two of them.
+
+use std::mem::MaybeUninit;
+use std::ops::{Deref, Range};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// A stream starts small, because most commands say little, and grows as it proves busy.
+const SIZES: [usize; 4] = [16 << 10, 128 << 10, 1 << 20, HUGE];
+const HUGE: usize = 2 << 20;
+/// The largest size that is refilled; `HUGE` is for output that is kept.
+const LARGEST_RECYCLED: usize = 1 << 20;
+/// Idle memory the pool keeps for the next stream.
+const POOL_LIMIT: usize = 16 << 20;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), bytes: 0 });
+
+struct Pool {
+    idle: Vec<Mapping>,
+    bytes: usize,
+}
+
+/// Anonymous memory of our own, returned to the kernel when dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: a mapping is plain memory that its one owner may use from any thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(size: usize) -> std::io::Result<Self> {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // A huge page needs an aligned start: map one more and give back what sticks out.
+        let reserve = if size == HUGE { 2 * HUGE } else { size };
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), reserve, prot, MapFlags::PRIVATE)? }.cast::<u8>();
+        let skip = if size == HUGE { base.align_offset(HUGE) } else { 0 };
+        let start = base.wrapping_add(skip);
+        for (surplus, length) in [(base, skip), (start.wrapping_add(size), reserve - skip - size)] {
+            if length > 0 {
+                // SAFETY: this part of the fresh mapping is page-aligned, and nobody refers to it.
+                unsafe { munmap(surplus.cast(), length)? };
+            }
+        }
+        if size == HUGE {
+            // SAFETY: the range is exactly our mapping; the advice does not change its contents. A kernel without
+            // huge pages refuses, which costs speed only.
+            let _ = unsafe { madvise(start.cast(), size, Advice::LinuxHugepage) };
+        }
+        let start = NonNull::new(start).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, size })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and whoever could refer to it is gone, as it is being dropped.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A stretch of memory that its `SegmentWriter` fills and any number of `Slice`s read.
+struct Segment(Option<Mapping>);
+
+// SAFETY: slices only read bytes that were complete before the slice was made, and the one writer only writes
+// bytes beyond those; see `SegmentWriter`.
+unsafe impl Sync for Segment {}
+
+impl Segment {
+    fn new(size: usize) -> std::io::Result<Self> {
+        let idle = POOL.lock().ok().and_then(|mut pool| {
+            let newest = pool.idle.iter().rposition(|mapping| mapping.size == size)?;
+            pool.bytes -= size;
+            Some(pool.idle.remove(newest))
+        });
+        Ok(Self(Some(match idle {
+            Some(mapping) => mapping,
+            None => Mapping::new(size)?,
+        })))
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.0.as_ref().map_or(std::ptr::null_mut(), |mapping| mapping.start.as_ptr())
+    }
+
+    fn size(&self) -> usize {
+        self.0.as_ref().map_or(0, |mapping| mapping.size)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let Some(mapping) = self.0.take() else { return };
+        // Not `lock`: after a fork the lock may belong to a thread that does not exist in this process.
+        if let Ok(mut pool) = POOL.try_lock()
+            && pool.bytes + mapping.size <= POOL_LIMIT
+        {
+            pool.bytes += mapping.size;
+            pool.idle.push(mapping);
+        }
+    }
+}
+
+/// Some bytes of a segment. Cheap to clone; the bytes never change.
+#[derive(Clone)]
+pub struct Slice {
+    segment: Arc<Segment>,
+    range: Range<usize>,
+}
+
+impl Slice {
+    /// Grow by `next`, if that directly follows in the same segment.
+    pub fn try_append(&mut self, next: &Slice) -> bool {
+        let adjacent = Arc::ptr_eq(&self.segment, &next.segment) && self.range.end == next.range.start;
+        if adjacent {
+            self.range.end = next.range.end;
+        }
+        adjacent
+    }
+
+    /// Cut off the first `count` bytes, at most all, and return them.
+    pub fn split_front(&mut self, count: usize) -> Slice {
+        let middle = self.range.start + count.min(self.len());
+        let front = Slice { segment: Arc::clone(&self.segment), range: self.range.start..middle };
+        self.range.start = middle;
+        front
+    }
+
+    /// Drop the first `count` bytes, at most all.
+    pub fn skip(&mut self, count: usize) {
+        self.range.start += count.min(self.len());
+    }
+
+    /// The size of the segment that this slice keeps alive.
+    pub fn pinned(&self) -> usize {
+        self.segment.size()
+    }
+
+    /// Whether both keep the same segment alive.
+    pub fn shares_segment(&self, other: &Slice) -> bool {
+        Arc::ptr_eq(&self.segment, &other.segment)
+    }
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a slice is only made for bytes inside the segment that have been written, nobody writes them
+        // again while the slice holds the segment, and the memory lives as long as the segment does.
+        unsafe { std::slice::from_raw_parts(self.segment.start().add(self.range.start), self.range.len()) }
+    }
+}
+
+/// Fills segments for one stream, one after the other.
+pub struct SegmentWriter {
+    segment: Option<Arc<Segment>>,
+    filled: usize,
+    size_index: usize,
+    keeps: bool,
+}
+
+impl SegmentWriter {
+    /// `keeps` says that the slices will be kept, so that refilling is out of the question and large pages pay.
+    pub fn new(keeps: bool) -> Self {
+        Self { segment: None, filled: 0, size_index: 0, keeps }
+    }
+
+    /// Let `fill` write to free memory (never empty); it returns how many bytes it wrote from the front on.
+    pub fn write_with(
+        &mut self,
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<Option<Slice>> {
+        let segment = self.free_segment()?;
+        let free = segment.size() - self.filled;
+        // SAFETY: the bytes from `filled` on belong to no slice, so this is the only reference to them, and they
+        // lie inside the segment.
+        let memory = unsafe { std::slice::from_raw_parts_mut(segment.start().add(self.filled).cast(), free) };
+        let count = fill(memory)?.min(free);
+        let range = self.filled..self.filled + count;
+        self.filled = range.end;
+        Ok((count > 0).then_some(Slice { segment, range }))
+    }
+
+    fn free_segment(&mut self) -> std::io::Result<Arc<Segment>> {
+        if let Some(segment) = &mut self.segment {
+            let full = self.filled == segment.size();
+            // Unique again means that every slice is gone, and `get_mut` orders their reads before our writes.
+            if full || Arc::get_mut(segment).is_some() {
+                self.filled = 0;
+            }
+            if full {
+                let largest = if self.keeps { HUGE } else { LARGEST_RECYCLED };
+                if SIZES[self.size_index] < largest {
+                    self.size_index += 1;
+                }
+                self.segment = None;
+            }
+        }
+        match &self.segment {
+            Some(segment) => Ok(Arc::clone(segment)),
+            None => {
+                let segment = Arc::new(Segment::new(SIZES[self.size_index])?);
+                self.segment = Some(Arc::clone(&segment));
+                Ok(segment)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(writer: &mut SegmentWriter, bytes: &[u8]) -> Slice {
+        let filled = writer.write_with(|memory| {
+            for (to, from) in memory.iter_mut().zip(bytes) {
+                to.write(*from);
+            }
+            Ok(bytes.len().min(memory.len()))
+        });
+        filled.unwrap().unwrap()
+    }
+
+    #[test]
+    fn adjacent_writes_merge_into_one_slice() {
+        let mut writer = SegmentWriter::new(false);
+        let mut first = write(&mut writer, b"one ");
+        assert!(first.try_append(&write(&mut writer, b"two")));
+        assert_eq!(&*first, b"one two");
+        assert_eq!(&*first.split_front(4), b"one ");
+        assert_eq!(&*first, b"two");
+    }
+
+    #[test]
+    fn a_held_slice_keeps_its_bytes_while_the_stream_goes_on() {
+        let mut writer = SegmentWriter::new(false);
+        let held = write(&mut writer, &[7; 1000]);
+        for round in 0..2000 {
+            write(&mut writer, &[round as u8; 9999]);
+        }
+        assert_eq!(&*held, &[7; 1000]);
+    }
+
+    #[test]
+    fn a_segment_nobody_holds_is_filled_again() {
+        let mut writer = SegmentWriter::new(false);
+        let address = write(&mut writer, b"abc").as_ptr();
+        assert_eq!(write(&mut writer, b"def").as_ptr(), address);
+    }
+
+    #[test]
+    fn a_busy_stream_gets_larger_segments() {
+        for (keeps, largest) in [(false, LARGEST_RECYCLED), (true, HUGE)] {
+            let mut writer = SegmentWriter::new(keeps);
+            let filled = std::iter::repeat_with(|| write(&mut writer, &[1; 1 << 20]).pinned());
+            assert_eq!(filled.take(20).max(), Some(largest));
+        }
+    }
+}

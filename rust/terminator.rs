@@ -1,0 +1,135 @@
+//! Ending whole process trees: terminate, wait a while, kill, until nothing is left.
+//!
+//! This runs on a thread of its own, because looking at all processes takes long; one look serves all commands that
+//! are being ended.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+use crate::mailbox::Mailbox;
+use crate::process_tree::Snapshot;
+
+/// How long killed processes may take to disappear. Longer means they hang in the kernel, where nothing helps.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look at processes that could not be opened, for want of descriptors.
+const RECHECK: Duration = Duration::from_millis(20);
+
+/// A command whose whole tree has to end.
+pub struct Request {
+    pub id: u64,
+    pub leader: i32,
+    pub mark: Arc<str>,
+    pub kill_at: Instant,
+}
+
+/// A tree that is being ended.
+struct Tree {
+    request: Request,
+    /// Those that have been signalled and are still there.
+    signalled: HashMap<i32, Option<OwnedFd>>,
+    killing: bool,
+    look_at: Instant,
+}
+
+/// Serve requests for ever; `gone` is called with the id of each command of which nothing is left.
+pub fn run(requests: &Mailbox<Request>, gone: impl Fn(u64)) {
+    let mut trees: Vec<Tree> = Vec::new();
+    loop {
+        wait(requests, &mut trees);
+        let new = requests.take().into_iter();
+        let now = Instant::now();
+        trees.extend(new.map(|request| Tree { request, signalled: HashMap::new(), killing: false, look_at: now }));
+        if trees.iter().any(|tree| tree.needs_look(now)) {
+            let snapshot = Snapshot::take();
+            trees.retain_mut(|tree| {
+                let alive = !tree.needs_look(now) || tree.signal(&snapshot, now);
+                if !alive {
+                    gone(tree.request.id);
+                }
+                alive
+            });
+        }
+    }
+}
+
+/// Wait until there is a request, a signalled process has ended, or one is due to be killed.
+fn wait(requests: &Mailbox<Request>, trees: &mut [Tree]) {
+    let now = Instant::now();
+    let deadline = trees.iter().map(|tree| tree.look_at).min();
+    let timeout = deadline.map(|deadline| to_timespec(deadline.saturating_duration_since(now)));
+    let processes: Vec<(usize, i32, &OwnedFd)> = (trees.iter().enumerate())
+        .flat_map(|(index, tree)| tree.signalled.iter().filter_map(move |(pid, fd)| Some((index, *pid, fd.as_ref()?))))
+        .collect();
+    let mut polled: Vec<_> = processes.iter().map(|(_, _, fd)| PollFd::new(*fd, PollFlags::IN)).collect();
+    polled.push(PollFd::new(requests, PollFlags::IN));
+    if poll(&mut polled, timeout.as_ref()).is_err() {
+        // More descriptors than this process may have open now, or no memory: look again without their help.
+        std::thread::sleep(RECHECK);
+        trees.iter_mut().for_each(|tree| tree.look_at = now);
+        return;
+    }
+    let ended: Vec<(usize, i32)> = (processes.iter().zip(&polled))
+        .filter(|(_, polled)| !polled.revents().is_empty())
+        .map(|((index, pid, _), _)| (*index, *pid))
+        .collect();
+    for (index, pid) in ended {
+        trees[index].signalled.remove(&pid);
+    }
+}
+
+fn to_timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
+}
+
+impl Tree {
+    fn needs_look(&self, now: Instant) -> bool {
+        self.signalled.is_empty() || now >= self.look_at
+    }
+
+    /// Signal what is left and has not been; false if nothing is, or nothing can be done about it.
+    fn signal(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
+        let alive = snapshot.descendants(self.request.leader, &self.request.mark);
+        if alive.is_empty() || now >= self.request.kill_at + PATIENCE {
+            return false;
+        }
+        if now >= self.request.kill_at && !self.killing {
+            self.killing = true;
+            self.signalled.clear();
+        }
+        self.signalled.retain(|pid, _| alive.contains(pid));
+        for pid in alive {
+            if !self.signalled.contains_key(&pid) {
+                self.signalled.insert(pid, send(pid, snapshot, self.killing));
+            }
+        }
+        self.look_at = match () {
+            () if self.signalled.values().any(Option::is_none) => now + RECHECK,
+            () if self.killing => self.request.kill_at + PATIENCE,
+            () => self.request.kill_at,
+        };
+        true
+    }
+}
+
+/// Returns a descriptor that tells when the process has ended, if one could be had.
+fn send(raw_pid: i32, snapshot: &Snapshot, kill: bool) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(raw_pid)?;
+    // A stopped process gets its signal only once it is continued.
+    let signals: &[Signal] = if kill { &[Signal::KILL] } else { &[Signal::TERM, Signal::CONT] };
+    let fd = pidfd_open(pid, PidfdFlags::empty()).ok();
+    if !snapshot.is_current(raw_pid) {
+        return fd;
+    }
+    for signal in signals {
+        let _ = match &fd {
+            Some(fd) => pidfd_send_signal(fd, *signal),
+            None => kill_process(pid, *signal),
+        };
+    }
+    fd
+}
