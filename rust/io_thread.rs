@@ -172,11 +172,14 @@ impl IoThread {
         let id = command.handle.id;
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
+        let exited = command.pidfd.is_none();
         self.running.insert(id, command);
         if let Err(error) = watched {
             self.fail(id, error.into());
         } else if stopped {
             self.end(id, Reason::Stopped);
+        } else if exited {
+            self.exited(id);
         } else {
             self.arm(id);
         }
@@ -239,8 +242,8 @@ impl IoThread {
 
     fn exited(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
+        // This closes the pidfd, which takes it out of the epoll set.
         command.exit();
-        let _ = epoll::delete(&self.epoll, &command.pidfd);
         self.arm(id);
         self.finish_if_over(id);
     }
@@ -371,7 +374,9 @@ impl IoThread {
 
 fn watch(epoll: &OwnedFd, command: &RunningCommand) -> Result<(), Errno> {
     let exit = event_data(command.handle.id, Source::Exit);
-    epoll::add(epoll, &command.pidfd, exit, epoll::EventFlags::IN)?;
+    if let Some(pidfd) = &command.pidfd {
+        epoll::add(epoll, pidfd, exit, epoll::EventFlags::IN)?;
+    }
     (0..2).try_for_each(|stream| watch_pipe(epoll, command, stream))
 }
 

@@ -48,7 +48,8 @@ pub struct RunningCommand {
     pub mark: Arc<str>,
     pub limits: Limits,
     pub pid: Pid,
-    pub pidfd: OwnedFd,
+    /// None once it has told that the command has ended.
+    pub pidfd: Option<OwnedFd>,
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
@@ -242,6 +243,7 @@ impl RunningCommand {
     /// The command itself has ended.
     pub fn exit(&mut self) {
         self.exited = true;
+        self.pidfd = None;
         let now = Instant::now();
         // While the reading stands still, so does this clock: `resume` moves it on from the start of the pause.
         self.drained_by = Some(self.paused_since.unwrap_or(now) + DRAIN);

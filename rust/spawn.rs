@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, fcntl_setfl};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
 
 use crate::process_tree::MARK_VARIABLE;
 
@@ -32,7 +32,8 @@ pub struct Command {
 /// A started command and the reading ends of its standard output and standard error.
 pub struct Child {
     pub pid: Pid,
-    pub pidfd: OwnedFd,
+    /// None: it has ended already, and somebody else has collected its status.
+    pub pidfd: Option<OwnedFd>,
     pub pipes: [OwnedFd; 2],
     /// The largest resident memory this process had when the command had been started, in bytes.
     pub host_peak: u64,
@@ -96,11 +97,16 @@ impl Command {
             )
         })?;
         let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
-            // Without a descriptor (none left, most likely) it cannot be watched, so it must not run.
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-        })?;
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Some(pidfd),
+            Err(Errno::SRCH) => None,
+            Err(error) => {
+                // Without a descriptor (none left, most likely) it cannot be watched, so it must not run.
+                let _ = kill_process_group(pid, Signal::KILL);
+                let _ = waitpid(Some(pid), WaitOptions::empty());
+                return Err(error);
+            }
+        };
         Ok(Child { pid, pidfd, pipes: [stdout, stderr], host_peak: peak_resident_memory() })
     }
 

@@ -1,0 +1,50 @@
+"""Programs for commands to run, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+PYTHON = (sys.executable, "-I", "-S")
+"""An interpreter that starts quickly."""
+
+
+def python(source: str, *args: str) -> tuple[str, list[str]]:
+    """Return the command and arguments that run `source`."""
+    return PYTHON[0], [*PYTHON[1:], "-c", source, *args]
+
+
+def descendants_marked(mark: str) -> list[int]:
+    """Return the living processes whose command line holds `mark`, except this one."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                command = (folder / "cmdline").read_bytes()
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if mark.encode() in command and state not in "ZX":
+                found.append(int(folder.name))
+    return found
+
+
+def wait_until_marked(mark: str, count: int = 1) -> None:
+    """Return when `count` processes with `mark` in their command line are running."""
+    deadline = time.monotonic() + 20
+    while len(descendants_marked(mark)) < count:
+        assert time.monotonic() < deadline, f"fewer than {count} processes started"
+        time.sleep(0.01)
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def resident_memory() -> int:
+    """Return the resident memory of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,278 @@
+"""Every byte a command writes arrives, in order, once, in every mode."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from processes import python, resident_memory
+from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerResult
+
+pytestmark = pytest.mark.anyio
+
+Mode = Literal["bytes", "text", "lines"]
+MODES: tuple[Mode, ...] = ("bytes", "text", "lines")
+
+FAST_WRITER = """
+import hashlib, os, sys
+block, digest = os.urandom(1 << 20), hashlib.sha256()
+for number in range(int(sys.argv[1])):
+    piece = number.to_bytes(8, "big") + block
+    digest.update(piece)
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(1, view):]
+os.write(2, digest.hexdigest().encode())
+"""
+
+REPLAY = """
+import json, os, sys, time
+for stream, text, pause in json.loads(sys.argv[1]):
+    view = memoryview(text.encode("latin-1"))
+    while view:
+        view = view[os.write(stream, view):]
+    time.sleep(pause)
+"""
+
+
+async def execute(command: tuple[str, list[str]], **options: Any) -> WorkerResult:
+    return await LocalWorkerAdapter().execute(WorkerJob(*command, **options))
+
+
+async def test_no_byte_is_lost_or_changed_at_full_speed() -> None:
+    digest = hashlib.sha256()
+    result = await execute(
+        python(FAST_WRITER, "2048"), stream="bytes", on_stdout=digest.update, capture=Capture.tail(1000)
+    )
+    assert result.exit_code == 0
+    assert digest.hexdigest() == result.stderr
+
+
+async def test_the_buffered_result_is_complete_at_full_speed() -> None:
+    digest = hashlib.sha256()
+    result = await execute(python(FAST_WRITER, "300"), stream="bytes", on_stdout=digest.update)
+    assert digest.hexdigest() == hashlib.sha256(result.stdout_bytes).hexdigest() == result.stderr
+    assert not result.truncated
+
+
+# Bytes where decoding and line splitting have something to get wrong, and any others.
+tricky = [
+    b"\n",
+    b"\r",
+    b"\r\n",
+    *map(str.encode, "é€😀"),
+    b"\xff",
+    b"\xc3",
+    b"\xe2\x82",
+    b"\xf0\x9f\x98",
+    b"\xed\xa0\x80",
+]
+pieces = st.one_of(
+    st.lists(st.sampled_from(tricky), max_size=30).map(b"".join),
+    st.binary(max_size=300),
+    st.binary(min_size=1, max_size=1),
+    st.integers(1, 300_000).map(lambda size: (b"0123456789abcdef\n" * (size // 17 + 1))[:size]),
+)
+pauses = st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.001, 0.003])
+plans = st.lists(st.tuples(st.sampled_from([1, 1, 2]), pieces, pauses), max_size=12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans)
+async def test_callbacks_join_to_the_result_and_to_what_was_written(
+    mode: Mode, plan: list[tuple[int, bytes, float]]
+) -> None:
+    received: dict[int, list[Any]] = {1: [], 2: []}
+    plan_text = json.dumps([(stream, piece.decode("latin-1"), pause) for stream, piece, pause in plan])
+    # An argument may have 128 KiB: what is longer goes in several.
+    command = python(REPLAY.replace("sys.argv[1]", "''.join(sys.argv[1:])"), *split(plan_text, 30_000))
+    result = await execute(command, stream=mode, on_stdout=received[1].append, on_stderr=received[2].append)
+    assert result.exit_code == 0
+    for stream, kept in ((1, result.stdout_bytes), (2, result.stderr_bytes)):
+        written = b"".join(piece for number, piece, _ in plan if number == stream)
+        assert kept == written
+        assert all(len(piece) > 0 for piece in received[stream]) or mode == "lines"
+        if mode == "bytes":
+            assert b"".join(received[stream]) == written
+        elif mode == "text":
+            assert "".join(received[stream]) == written.decode(errors="replace")
+        else:
+            assert received[stream] == lines(written)
+
+
+def lines(written: bytes) -> list[str]:
+    text = re.split("\r\n|\r|\n", written.decode(errors="replace"))
+    return text if text[-1] else text[:-1]
+
+
+def split(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)] or [""]
+
+
+async def test_a_line_of_100_megabytes_arrives_whole() -> None:
+    received: list[str] = []
+    source = "import os\nfor _ in range(100): os.write(1, b'x' * 1_000_000)"
+    result = await execute(python(source), stream="lines", on_stdout=received.append, capture=Capture.none())
+    assert result.exit_code == 0
+    assert [len(line) for line in received] == [100_000_000]
+
+
+async def test_characters_split_between_reads_are_never_garbled() -> None:
+    received: list[str] = []
+    source = "import os\nfor _ in range(2000): os.write(1, b'\\xc3'); os.write(1, b'\\xa9' * 1)"
+    result = await execute(python(source), on_stdout=received.append)
+    assert "".join(received) == "é" * 2000 == result.stdout
+
+
+async def test_an_invalid_byte_does_not_stop_the_reader() -> None:
+    received: list[str] = []
+    source = "import os\nos.write(1, b'before \\xff after\\n'); os.write(1, b'x' * 1_000_000)"
+    result = await execute(python(source), on_stdout=received.append)
+    assert "".join(received) == "before � after\n" + "x" * 1_000_000 == result.stdout
+
+
+async def test_the_last_line_without_an_end_is_delivered() -> None:
+    received: list[str] = []
+    await execute(("printf", ["one\\ntwo"]), stream="lines", on_stdout=received.append)
+    assert received == ["one", "two"]
+
+
+async def test_a_progress_line_ended_by_a_return_is_delivered_at_once() -> None:
+    seen: list[str] = []
+    source = "import os, sys\nos.write(1, b'50%\\r')\nsys.stdin.read()\nimport time; time.sleep(20)"
+    with anyio.move_on_after(10) as scope:
+
+        def on_line(line: str) -> None:
+            seen.append(line)
+            scope.cancel()
+
+        await execute(python(source), stream="lines", on_stdout=on_line)
+    assert seen == ["50%"]
+
+
+async def test_both_streams_are_live_while_the_other_is_silent_or_full() -> None:
+    received: list[str] = []
+    source = "import os\nos.write(2, b'e' * 5_000_000)\nos.write(1, b'out')"
+    result = await execute(python(source), on_stdout=received.append)
+    assert received == ["out"]
+    assert len(result.stderr_bytes) == 5_000_000
+
+
+async def test_a_line_longer_than_64_kb_is_no_problem() -> None:
+    received: list[str] = []
+    await execute(python("print('x' * 300_000)"), stream="lines", on_stdout=received.append)
+    assert received == ["x" * 300_000]
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_a_view_keeps_its_bytes_after_gigabytes_have_passed(size: int) -> None:
+    held: list[memoryview] = []
+
+    def hold(view: memoryview) -> None:
+        if not held:
+            held.append(view)
+
+    source = (
+        "import os, sys, time\n"
+        "os.write(1, b'first' * int(sys.argv[1])); time.sleep(0.2)\n"
+        "for number in range(2048): os.write(1, bytes([number % 251]) * (1 << 20))"
+    )
+    await execute(python(source, str(size)), stream="bytes", on_stdout=hold, capture=Capture.none())
+    assert held[0].readonly
+    assert (b"first" * size).startswith(held[0])
+    assert len(held[0]) >= 50
+
+
+async def test_every_callback_of_bytes_gets_a_read_only_memoryview() -> None:
+    received: list[object] = []
+    await execute(python("import os; os.write(1, b'x' * 100_000)"), stream="bytes", on_stdout=received.append)
+    assert all(isinstance(view, memoryview) and view.readonly for view in received)
+
+
+async def test_memory_stays_flat_and_the_command_waits_while_a_callback_is_slow() -> None:
+    source = "import os\nfor _ in range(300): os.write(1, b'x' * (1 << 20))"
+    total = peak = 0
+    base = resident_memory()
+
+    async def slow(view: memoryview) -> None:
+        nonlocal total, peak
+        if total == 0:
+            await anyio.sleep(1)
+        total += len(view)
+        peak = max(peak, resident_memory())
+
+    await execute(python(source), stream="bytes", on_stdout=slow, capture=Capture.none())
+    assert total == 300 << 20
+    assert peak - base < 64 << 20
+
+
+async def test_async_callbacks_are_awaited_in_order_before_the_next_call() -> None:
+    events: list[str] = []
+
+    async def on_line(line: str) -> None:
+        events.append(f"begin {line}")
+        await anyio.sleep(0.001)
+        events.append(f"end {line}")
+
+    source = "for number in range(20): print(number)"
+    await execute(python(source), stream="lines", on_stdout=on_line)
+    assert events == [f"{what} {number}" for number in range(20) for what in ("begin", "end")]
+
+
+async def test_callbacks_run_in_the_task_that_called_execute() -> None:
+    tasks = set()
+    await execute(("echo", ["hello"]), on_stdout=lambda _: tasks.add(anyio.get_current_task().id))
+    assert tasks == {anyio.get_current_task().id}
+
+
+async def test_a_busy_stream_leaves_the_event_loop_to_others() -> None:
+    source = "import os\nfor _ in range(400_000 // 100): os.write(1, b'a line of output\\n' * 100)"
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.lowlevel.checkpoint()
+            ticks += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        await execute(python(source), stream="lines", on_stdout=lambda line: line.split())
+        tasks.cancel_scope.cancel()
+    assert ticks > 10
+
+
+@pytest.mark.parametrize(
+    ("capture", "kept", "truncated"),
+    [
+        (Capture.full(), "0123456789", False),
+        (Capture.tail(4), "6789", True),
+        (Capture.tail(10), "0123456789", False),
+        (Capture.head_tail(2, 3), "01789", True),
+        (Capture.head_tail(5, 5), "0123456789", False),
+        (Capture.none(), "", True),
+    ],
+)
+async def test_a_capture_keeps_what_it_says_and_tells_when_something_is_missing(
+    capture: Capture, kept: str, truncated: bool
+) -> None:
+    received: list[str] = []
+    result = await execute(("printf", ["0123456789"]), capture=capture, on_stdout=received.append)
+    assert "".join(received) == "0123456789"
+    assert (result.stdout, result.truncated) == (kept, truncated)
+
+
+async def test_a_large_tail_is_exact() -> None:
+    source = "import os\nfor number in range(2_000_000 // 10): os.write(1, b'%09d\\n' % number)"
+    result = await execute(python(source), capture=Capture.head_tail(20, 1_000_000))
+    written = b"".join(b"%09d\n" % number for number in range(200_000))
+    assert result.stdout_bytes == written[:20] + written[-1_000_000:]
