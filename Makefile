@@ -1,0 +1,83 @@
+# Everything is installed into .venv and built into target/; nothing outside this folder is changed.
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := examples/tunnel
+
+USER_PATH := $(PATH)
+# The demo's commands and the tests find their tools (ffmpeg above all) by name.
+export PATH := $(CURDIR)/$(BIN):$(USER_PATH)
+# maturin installs into the environment named here, and refuses to choose between two.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two recipes at once would fight over .venv and target/.
+.NOTPARALLEL:
+.PHONY: help demo test test-rust test-python stress lint lint-python lint-rust bench develop clean
+
+help: ## Show this list
+	@echo "make TARGET, where TARGET is one of:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Needs Python 3.11 or newer (PYTHON=python3.12 chooses one), Rust and make."
+
+demo: $(BIN)/ffmpeg $(VENV)/.built ## Render a video in chunks, watch them live, compare it with a single pass
+	tailrace job run $(DEMO)/job.json --concurrency 2 --verify-output
+	python $(DEMO)/compare_with_single_pass.py
+
+test: test-rust test-python ## Run all tests: the Rust core's and the Python package's
+
+test-rust: $(VENV)/.created
+	LD_LIBRARY_PATH="$$(python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')" cargo test --locked
+
+test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
+	python -m pytest -m "not stress"
+
+stress: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run the long soak and stress tests
+	python -m pytest -m stress
+
+lint: lint-python lint-rust ## Check style and types: ruff, mypy, stubtest, rustfmt, clippy
+
+lint-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench
+	ruff check
+	ruff format --check
+	mypy
+	python -m mypy.stubtest tailrace._native
+
+lint-rust: $(VENV)/.created
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
+	python benches/run.py
+
+develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(BIN)/ffmpeg ## Set up .venv with the package, editable, and every tool
+
+clean: ## Remove everything that was installed, built or rendered
+	rm -rf $(VENV) target python/tailrace/_native*.so
+	rm -rf $(DEMO)/out/*.mp4 $(DEMO)/out/*.partial $(DEMO)/.tailrace
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find python tests benches examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps, so that a second run only repeats what has changed.
+
+$(VENV)/.created:
+	@PATH="$(USER_PATH)" sh scripts/check_tools.sh "$(PYTHON)"
+	PATH="$(USER_PATH)" $(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.group-%: pyproject.toml $(VENV)/.created
+	python -m pip install --quiet --group $*
+	@touch $@
+
+$(VENV)/.built: pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs') $(VENV)/.group-build
+	maturin develop --release --locked
+	@touch $@
+
+$(BIN)/ffmpeg: $(VENV)/.group-demo
+	ln -sf "$$(python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" $@
