@@ -38,7 +38,10 @@ def main() -> int:
 def single_pass_command(job: dict[str, object]) -> list[str]:
     """Return the first chunk's command, stretched over all frames of the job."""
     match job:
-        case {"metadata": {"totalFrames": int(total)}, "chunks": [{"command": str(command), "outputFile": str(output)}, *_]}:
+        case {
+            "metadata": {"totalFrames": int(total)},
+            "chunks": [{"command": str(command), "outputFile": str(output)}, *_],
+        }:
             pass
         case _:
             sys.exit("job.json: expected metadata.totalFrames and chunks with a command and an outputFile")
@@ -56,7 +59,9 @@ def frame_hashes(video: Path) -> list[str]:
 
 def run(command: list[str]) -> str:
     """Run a command beside the job file and return its stdout; its stderr stays visible."""
-    finished = subprocess.run(command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    finished = subprocess.run(
+        command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+    )
     if finished.returncode != 0:
         sys.exit(f"this command failed with exit status {finished.returncode}: {shlex.join(command)}")
     return finished.stdout
