@@ -1,0 +1,184 @@
+"""What a job consists of: its specification, read from JSON or built in Python."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from ._errors import SpecError
+from ._parse_command import parse_command
+from ._spec_message import describe
+from ._spec_source import is_url, name_of, read_source, stem_of
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+_DEFAULT_ID = "job"
+
+_Text = Annotated[str, Field(min_length=1)]
+_Frame = Annotated[int, Field(ge=0, lt=2**31)]
+_FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _RaisesSpecError(ModelMetaclass):
+    # Only a call from Python comes through here, not the nested validation, which needs pydantic's own error to
+    # say where in the whole specification a problem is.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise SpecError(f"{self.__name__}: {describe(error)}") from None
+
+
+class _Part(BaseModel, metaclass=_RaisesSpecError):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True, strict=True)
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """The keys that tailrace does not know, with their values as they came."""
+        return self.model_extra or {}
+
+
+class JobMetadata(_Part):
+    """What the whole video is: frames in all, frames a second, pixels, and seconds."""
+
+    total_frames: _Frame
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    width: _Frame
+    height: _Frame
+    duration: _Amount
+
+
+class Chunk(_Part):
+    """One part of the job: the frames `start_frame` to `start_frame + frame_count - 1`, rendered by one command.
+
+    `output_file` is what the command writes, relative to the job's folder; `####` or `%04d` in it stands for the
+    number of each frame. `command` is split by `parse_command`.
+    """
+
+    id: Annotated[int, Field(ge=0)]
+    start_frame: _Frame
+    frame_count: _FrameCount
+    output_file: _Text
+    command: str
+
+    @field_validator("output_file")
+    @classmethod
+    def _has_no_nul(cls, text: str) -> str:
+        if "\0" in text:
+            raise ValueError("a file name must not contain a NUL byte")
+        return text
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_parsed(cls, text: str) -> str:
+        return _checked_command(text)
+
+
+class JobSpec(_Part):
+    """A job: chunks that are rendered one by one or side by side, and the command that puts them together.
+
+    Built in Python by keyword, or read with `load` or `parse`; the JSON has camelCase keys. Unknown keys are kept in
+    `extra`, here and in the parts. Raises `SpecError` for values that cannot be used.
+    `model_dump_json(by_alias=True)` gives the JSON back.
+    """
+
+    id: _Text = _DEFAULT_ID
+    metadata: JobMetadata
+    # A list will do in Python too, where strict validation would insist on a tuple.
+    chunks: Annotated[tuple[Chunk, ...], Field(strict=False)]
+    merge_command: str | None = None
+    assets_url: str | None = None
+
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file the specification was loaded from, as an absolute path; None if it came from elsewhere."""
+        return self._path
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str]) -> JobSpec:
+        """Read a specification from a file or an http(s) URL; one without an id takes the file's name for it.
+
+        Blocks, for a URL up to 30 seconds. Raises `SpecError` if it cannot be read or used.
+        """
+        source = os.fspath(source)
+        content = read_source(source)
+        spec = cls._validate(content, name_of(source), stem_of(source) or _DEFAULT_ID)
+        if not is_url(source):
+            spec._path = Path(source).absolute()
+        return spec
+
+    @classmethod
+    def parse(cls, json_text: str | bytes) -> JobSpec:
+        """Read a specification from JSON text; raises `SpecError` if it cannot be used."""
+        return cls._validate(json_text, "job specification", _DEFAULT_ID)
+
+    @classmethod
+    def _validate(cls, content: str | bytes, where: str, default_id: str) -> JobSpec:
+        fields = _read_json(content, where)
+        if isinstance(fields, dict) and fields.get("id") is None:
+            fields["id"] = default_id
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise SpecError(f"{where}: {describe(error)}") from None
+
+    @field_validator("merge_command")
+    @classmethod
+    def _can_be_parsed(cls, text: str | None) -> str | None:
+        return None if text is None else _checked_command(text)
+
+    @field_validator("chunks")
+    @classmethod
+    def _are_some(cls, chunks: tuple[Chunk, ...]) -> tuple[Chunk, ...]:
+        # `Field(min_length=1)` would also count a list whose elements are wrong as empty.
+        if not chunks:
+            raise ValueError("should hold at least one chunk")
+        return chunks
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> JobSpec:
+        places: dict[int, int] = {}
+        for place, chunk in enumerate(self.chunks):
+            first = places.setdefault(chunk.id, place)
+            if first != place:
+                raise ValueError(f"chunks[{place}].id: {chunk.id} is the id of chunks[{first}] too")
+        return self
+
+
+def _checked_command(text: str) -> str:
+    try:
+        parse_command(text)
+    except SpecError as error:
+        # pydantic passes on what is not a ValueError, without the place.
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _read_json(content: str | bytes, where: str) -> object:
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{where}: byte {error.start} is not UTF-8: expected JSON in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{where}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise SpecError(f"{where}: the JSON is nested too deeply") from error
+    except ValueError as error:
+        raise SpecError(f"{where}: not JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,47 @@
+"""One line that says what is wrong with a job specification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+_EXPECTED = {
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "string_unicode": "a text of valid Unicode characters",
+    "string_too_short": "a text that is not empty",
+}
+_LONGEST_VALUE = 60
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first of the problems as "place: what was found should be what was expected"."""
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    kind, found = problem["type"], _quote(problem["input"])
+    if kind == "value_error":
+        text = str(problem["ctx"]["error"])
+    elif kind == "missing":
+        text = "is missing"
+    else:
+        text = f"{found} should be {_EXPECTED.get(kind) or problem['msg'].removeprefix('Input should be ')}"
+    place = _place(problem["loc"])
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place}: {text}{others}" if place else text + others
+
+
+def _place(steps: Sequence[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def _quote(value: object) -> str:
+    text = json.dumps(value, default=repr, ensure_ascii=False)
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,70 @@
+"""The text of a job specification, from a file or from the web."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from ._errors import SpecError
+
+_HTTP_TIMEOUT = 30.0
+"""The longest a download may take, in seconds."""
+_HTTP_LIMIT = 64 * 2**20
+"""The most bytes a downloaded specification may have."""
+_READ_SIZE = 2**16
+
+
+def is_url(source: str) -> bool:
+    """Return whether `source` names something on the web rather than a file."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def name_of(source: str) -> str:
+    """Return `source` as messages show it: a URL without its query, which may hold a signature."""
+    return source.partition("?")[0] if is_url(source) else source
+
+
+def stem_of(source: str) -> str:
+    """Return the name of the file without its last suffix, or an empty text."""
+    return PurePosixPath(unquote(urlsplit(source).path)).stem if is_url(source) else Path(source).absolute().stem
+
+
+def read_source(source: str) -> bytes:
+    """Return the bytes of the file or the URL; raises `SpecError` if they cannot be had."""
+    if is_url(source):
+        return _download(source)
+    if "://" in source:
+        raise SpecError(f"{source}: expected a file or an http(s) URL")
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise SpecError(f"{source}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SpecError(f"{source!r}: is not the name of a file: {error}") from error
+
+
+def _download(url: str) -> bytes:
+    deadline = time.monotonic() + _HTTP_TIMEOUT
+    body = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=_HTTP_TIMEOUT) as response:  # noqa: S310 (is_url allows http only)
+            # The time limit of a socket is for each read: a server that drips would never be given up.
+            while part := response.read1(_READ_SIZE):
+                body += part
+                if len(body) > _HTTP_LIMIT:
+                    raise SpecError(f"{name_of(url)}: is larger than {_HTTP_LIMIT >> 20} MiB")
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+    except urllib.error.HTTPError as error:
+        with error:
+            raise SpecError(f"{name_of(url)}: the server answered {error.code} {error.reason}") from error
+    except TimeoutError as error:
+        raise SpecError(f"{name_of(url)}: no answer within {_HTTP_TIMEOUT:g} s") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
+    return bytes(body)
