@@ -1,8 +1,14 @@
 //! What a result keeps of one stream.
 
 use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
 
+use rustix::io::pread;
+
+use crate::output_queue::Flow;
 use crate::segment::Slice;
+use crate::spill::{Spill, Spilled};
 
 /// Output up to this size is copied when the command ends, so that a small result does not hold a large segment.
 const COMPACT: usize = 256 << 10;
@@ -10,8 +16,14 @@ const COMPACT: usize = 256 << 10;
 /// How much of a stream to keep, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
-    Full,
-    HeadTail { head: usize, tail: usize },
+    /// Everything; beyond `memory` bytes in a file.
+    Full {
+        memory: usize,
+    },
+    HeadTail {
+        head: usize,
+        tail: usize,
+    },
 }
 
 /// Keeps slices of a stream as its policy says; the slices are shared with whoever else looks at the output.
@@ -19,18 +31,45 @@ pub struct Capture {
     policy: Policy,
     head: Pieces,
     tail: Pieces,
+    spill: Option<Spill>,
     truncated: bool,
 }
 
 impl Capture {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, head: Pieces::default(), tail: Pieces::default(), truncated: false }
+        Self { policy, head: Pieces::default(), tail: Pieces::default(), spill: None, truncated: false }
     }
 
-    pub fn push(&mut self, mut slice: Slice) {
-        let Policy::HeadTail { head, tail } = self.policy else {
-            return self.head.push(slice);
+    /// Keep a slice. `start_spill` is called once, when there is the first byte too many for memory. `Flow::Pause` says
+    /// to read no more until there are news of the spill; an error, that something could not be kept.
+    pub fn push(&mut self, slice: Slice, start_spill: impl FnOnce() -> io::Result<Spill>) -> io::Result<Flow> {
+        match self.policy {
+            Policy::Full { memory } => return self.push_full(slice, memory, start_spill),
+            Policy::HeadTail { head, tail } => self.push_head_tail(slice, head, tail),
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn push_full(
+        &mut self,
+        mut slice: Slice,
+        memory: usize,
+        start_spill: impl FnOnce() -> io::Result<Spill>,
+    ) -> io::Result<Flow> {
+        if self.head.bytes < memory {
+            self.head.push(slice.split_front(memory - self.head.bytes));
+        }
+        if slice.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            none => none.insert(start_spill().inspect_err(|_| self.truncated = true)?),
         };
+        Ok(spill.push(slice))
+    }
+
+    fn push_head_tail(&mut self, mut slice: Slice, head: usize, tail: usize) {
         if self.head.bytes < head {
             self.head.push(slice.split_front(head - self.head.bytes));
         }
@@ -42,8 +81,18 @@ impl Capture {
         self.tail.drop_front_beyond(tail);
     }
 
-    /// End of the stream: what was kept.
-    pub fn seal(mut self) -> Captured {
+    /// Have the file completed, or, with `discard`, left as it is. True once that is done; until then there will be
+    /// news of the spill.
+    pub fn flush(&mut self, discard: bool) -> bool {
+        self.spill.as_ref().is_none_or(|spill| {
+            spill.close(discard);
+            spill.is_finished()
+        })
+    }
+
+    /// After `flush`: what was kept, and why some of it could not be written.
+    pub fn seal(mut self) -> (Captured, Option<io::Error>) {
+        let (spilled, error) = self.spill.map_or((None, None), Spill::into_result);
         if let Policy::HeadTail { tail, .. } = self.policy {
             self.tail.trim_front_to(tail);
         }
@@ -57,14 +106,15 @@ impl Capture {
         } else {
             Kept::Shared(pieces.slices.into())
         };
-        Captured { kept, bytes: pieces.bytes, truncated: self.truncated }
+        (Captured { kept, in_memory: pieces.bytes, spilled, truncated: self.truncated || error.is_some() }, error)
     }
 }
 
 /// The kept output of one stream.
 pub struct Captured {
     kept: Kept,
-    pub bytes: usize,
+    in_memory: usize,
+    spilled: Option<Spilled>,
     /// Whether something was dropped.
     pub truncated: bool,
 }
@@ -75,12 +125,35 @@ enum Kept {
 }
 
 impl Captured {
-    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn len(&self) -> usize {
+        self.in_memory + self.spilled.as_ref().map_or(0, |spilled| spilled.length as usize)
+    }
+
+    /// Copy everything to `target`, which has exactly the length for it.
+    pub fn copy_to(&self, target: &mut [MaybeUninit<u8>]) -> io::Result<()> {
+        let mut rest = target;
         let (copied, shared): (&[u8], &[Slice]) = match &self.kept {
             Kept::Copied(bytes) => (bytes, &[]),
             Kept::Shared(slices) => (&[], slices),
         };
-        std::iter::once(copied).chain(shared.iter().map(|slice| &**slice))
+        for part in std::iter::once(copied).chain(shared.iter().map(|slice| &**slice)) {
+            let (front, behind) = rest.split_at_mut(part.len());
+            // SAFETY: `front` is as long as `part`, and nobody else has the memory that is to be filled.
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), front.as_mut_ptr().cast(), part.len()) };
+            rest = behind;
+        }
+        let mut offset = 0;
+        while let Some(Spilled { file, .. }) = &self.spilled
+            && !rest.is_empty()
+        {
+            let (filled, behind) = pread(file, rest, offset)?;
+            if filled.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset += filled.len() as u64;
+            rest = behind;
+        }
+        Ok(())
     }
 }
 
@@ -149,12 +222,18 @@ mod tests {
                 });
                 let slice = slice.unwrap().unwrap();
                 rest = &rest[slice.len()..];
-                capture.push(slice);
+                capture.push(slice, || Spill::start(|_| {})).unwrap();
             }
         }
-        let captured = capture.seal();
-        let bytes: Vec<_> = captured.parts().flatten().copied().collect();
-        assert_eq!(bytes.len(), captured.bytes);
+        while !capture.flush(false) {
+            std::thread::yield_now();
+        }
+        let (captured, error) = capture.seal();
+        assert!(error.is_none());
+        let mut bytes = vec![MaybeUninit::uninit(); captured.len()];
+        captured.copy_to(&mut bytes).unwrap();
+        // SAFETY: `copy_to` has filled it.
+        let bytes = bytes.into_iter().map(|byte| unsafe { byte.assume_init() }).collect();
         (bytes, captured.truncated)
     }
 
@@ -162,7 +241,9 @@ mod tests {
     fn everything_is_kept_in_order() {
         let large = vec![5; 16 << 10];
         let pieces: Vec<&[u8]> = std::iter::once(&b"start"[..]).chain(vec![&large[..]; 90]).collect();
-        assert!(keep(Policy::Full, &pieces) == (pieces.concat(), false));
+        for memory in [usize::MAX, 1_000_000, 7, 0] {
+            assert!(keep(Policy::Full { memory }, &pieces) == (pieces.concat(), false), "{memory} in memory");
+        }
     }
 
     #[test]

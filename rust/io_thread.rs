@@ -19,6 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::output_queue::Flow;
 use crate::pipe_memory::PipeMemory;
 use crate::running_command::{Reason, RunningCommand};
+use crate::spill::{News, Spill};
 use crate::terminator::Request;
 
 /// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
@@ -28,7 +29,7 @@ const EVENTS: usize = 256;
 /// What other threads ask of the I/O thread. The numbers are commands'.
 pub enum Message {
     Started(Box<RunningCommand>),
-    /// The consumer has made room in a stream's queue.
+    /// The consumer has made room in a stream's queue, or the disk has caught up.
     Resume {
         id: u64,
         stream: usize,
@@ -37,6 +38,8 @@ pub enum Message {
     Stop(u64),
     /// Nothing is left of the command's tree.
     TreeGone(u64),
+    /// A file that keeps output is complete, or cannot be written.
+    Spilled(u64),
     /// Kill every command; the sender is dropped when they are gone.
     StopAll(Sender<()>),
 }
@@ -163,6 +166,7 @@ impl IoThread {
                     }
                     self.finish_if_over(id);
                 }
+                Message::Spilled(id) => self.spilled(id),
                 Message::StopAll(done) => self.stop_all(done),
             }
         }
@@ -187,14 +191,15 @@ impl IoThread {
 
     fn read(&mut self, id: u64, stream: usize) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        let read = match command.pipes[stream].read(&mut self.pipe_memory) {
+        let start_spill = || start_spill(&self.messages, id, stream);
+        let read = match command.pipes[stream].read(&mut self.pipe_memory, start_spill) {
             Ok(read) => read,
             Err(error) => return self.fail(id, error),
         };
         if let Some(slice) = read.slice {
             command.byte_came();
             let (flow, unread) = command.handle.push(stream, slice);
-            if flow == Flow::Pause {
+            if flow == Flow::Pause || read.flow == Flow::Pause {
                 self.pause(id, stream);
             } else if unread == 0 {
                 // Nobody listens to this stream.
@@ -293,32 +298,55 @@ impl IoThread {
         self.arm(id);
     }
 
+    fn spilled(&mut self, id: u64) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if command.over {
+            return self.finish_if_over(id);
+        }
+        // Before everything was read only an error finishes a file; `complete` will find it.
+        self.end(id, Reason::Failed);
+        (0..2).for_each(|stream| self.resume(id, stream));
+    }
+
     fn finish_if_over(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        if command.ending.is_none() && command.exited && command.pipes_closed() {
-            command.reap();
-            if command.group_remains() {
-                return self.end(id, Reason::Leftovers);
+        if !command.over {
+            if command.ending.is_none() && command.exited && command.pipes_closed() {
+                command.reap();
+                if command.group_remains() {
+                    return self.end(id, Reason::Leftovers);
+                }
+            } else if !(command.ending.is_some() && command.tree_gone) {
+                return;
             }
-        } else if !(command.ending.is_some() && command.tree_gone) {
+            self.conclude(id);
+        }
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if !command.flush() {
             return;
         }
-        // What stands in the pipes now is all there will be: nobody is left to write.
+        if let Some(command) = self.running.remove(&id) {
+            command.complete(&mut self.pipe_memory);
+        }
+        self.all_gone.take_if(|_| self.running.is_empty());
+    }
+
+    /// Nobody is left to write: what stands in the pipes now is all there will be.
+    fn conclude(&mut self, id: u64) {
         for stream in 0..2 {
-            if let Err(error) = self.drain(id, stream) {
-                if let Some(command) = self.running.get_mut(&id) {
-                    command.error.get_or_insert(error);
-                }
+            if let Err(error) = self.drain(id, stream)
+                && let Some(command) = self.running.get_mut(&id)
+            {
+                command.error.get_or_insert(error);
             }
         }
         if let Some(armed) = self.armed.remove(&id) {
             self.deadlines.remove(&(armed, id));
         }
-        if let Some(mut command) = self.running.remove(&id) {
+        if let Some(command) = self.running.get_mut(&id) {
+            command.over = true;
             command.reap();
-            command.complete(&mut self.pipe_memory);
         }
-        self.all_gone.take_if(|_| self.running.is_empty());
     }
 
     fn drain(&mut self, id: u64, stream: usize) -> io::Result<()> {
@@ -326,7 +354,8 @@ impl IoThread {
         let mut count = 0;
         // Somebody out of our reach may go on writing: more than a pipe can hold was not standing there.
         while count <= PipeMemory::LARGEST_SIZE {
-            let read = command.pipes[stream].read(&mut self.pipe_memory)?;
+            let start_spill = || start_spill(&self.messages, id, stream);
+            let read = command.pipes[stream].read(&mut self.pipe_memory, start_spill)?;
             if read.ended {
                 command.pipes[stream].close(&mut self.pipe_memory);
                 break;
@@ -370,6 +399,16 @@ impl IoThread {
             self.arm(id);
         }
     }
+}
+
+fn start_spill(messages: &Arc<Mailbox<Message>>, id: u64, stream: usize) -> io::Result<Spill> {
+    let messages = Arc::clone(messages);
+    Spill::start(move |news| {
+        messages.post(match news {
+            News::Resume => Message::Resume { id, stream },
+            News::Finished => Message::Spilled(id),
+        });
+    })
 }
 
 fn watch(epoll: &OwnedFd, command: &RunningCommand) -> Result<(), Errno> {

@@ -13,5 +13,6 @@ mod python;
 mod running_command;
 mod segment;
 mod spawn;
+mod spill;
 mod terminator;
 mod utf8;

@@ -11,10 +11,12 @@ use rustix::process::Pid;
 
 use crate::capture::{Capture, Policy};
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
+use crate::output_queue::Flow;
 use crate::pipe_memory::PipeMemory;
 use crate::process_tree::peak_resident_memory;
 use crate::segment::{SegmentWriter, Slice};
 use crate::spawn::Child;
+use crate::spill::Spill;
 
 /// How long a pipe is read after the command itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -65,6 +67,8 @@ pub struct RunningCommand {
     drained_by: Option<Instant>,
     pub ending: Option<Reason>,
     pub tree_gone: bool,
+    /// Nothing of the command is left, and its status has been collected if that was possible.
+    pub over: bool,
     status: Option<Status>,
     pub error: Option<io::Error>,
 }
@@ -89,6 +93,8 @@ pub struct Pipe {
 /// What one read brought.
 pub struct Read {
     pub slice: Option<Slice>,
+    /// Whether the capture can take more.
+    pub flow: Flow,
     /// Nothing will follow.
     pub ended: bool,
     /// There is probably more right now.
@@ -100,16 +106,20 @@ impl Pipe {
         Self {
             fd: Some(fd),
             paused: false,
-            writer: SegmentWriter::new(policy == Policy::Full),
+            writer: SegmentWriter::new(matches!(policy, Policy::Full { .. })),
             capture: Capture::new(policy),
             size: PipeMemory::DEFAULT_SIZE,
         }
     }
 
-    /// Read what is there, once.
-    pub fn read(&mut self, memory: &mut PipeMemory) -> io::Result<Read> {
+    /// Read what is there, once, and keep of it what the capture wants.
+    pub fn read(
+        &mut self,
+        memory: &mut PipeMemory,
+        start_spill: impl FnOnce() -> io::Result<Spill>,
+    ) -> io::Result<Read> {
         let Some(fd) = &self.fd else {
-            return Ok(Read { slice: None, ended: true, busy: false });
+            return Ok(Read { slice: None, flow: Flow::Continue, ended: true, busy: false });
         };
         let mut wanted = 0;
         let result = self.writer.write_with(|free: &mut [MaybeUninit<u8>]| {
@@ -118,7 +128,7 @@ impl Pipe {
         });
         let slice = match result {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Ok(Read { slice: None, ended: false, busy: false });
+                return Ok(Read { slice: None, flow: Flow::Continue, ended: false, busy: false });
             }
             result => result?,
         };
@@ -126,10 +136,11 @@ impl Pipe {
         if count >= self.size {
             self.size = memory.grow(fd, self.size);
         }
-        if let Some(slice) = &slice {
-            self.capture.push(slice.clone());
-        }
-        Ok(Read { slice, ended: count == 0, busy: count >= wanted.min(PipeMemory::DEFAULT_SIZE) })
+        let flow = match &slice {
+            Some(slice) => self.capture.push(slice.clone(), start_spill)?,
+            None => Flow::Continue,
+        };
+        Ok(Read { slice, flow, ended: count == 0, busy: count >= wanted.min(PipeMemory::DEFAULT_SIZE) })
     }
 
     pub fn close(&mut self, memory: &mut PipeMemory) {
@@ -167,6 +178,7 @@ impl RunningCommand {
             drained_by: None,
             ending: None,
             tree_gone: false,
+            over: false,
             status: None,
             error: None,
         }
@@ -267,6 +279,14 @@ impl RunningCommand {
         rustix::process::test_kill_process_group(self.pid).is_ok()
     }
 
+    /// Have what is to be kept in files written. True once it is.
+    pub fn flush(&mut self) -> bool {
+        let discard = self.handle.is_stopped();
+        // Both, so that the second stream need not wait for the first.
+        let [stdout, stderr] = self.pipes.each_mut().map(|pipe| pipe.capture.flush(discard));
+        stdout && stderr
+    }
+
     /// Everything is over: hand the result to the consumer.
     pub fn complete(mut self, memory: &mut PipeMemory) {
         let abandoned = !self.pipes_closed();
@@ -277,11 +297,18 @@ impl RunningCommand {
             Some(Reason::Limit(limit)) => Some(limit),
             _ => None,
         };
+        let output = self.pipes.map(|pipe| {
+            let (captured, error) = pipe.capture.seal();
+            if let Some(error) = error {
+                self.error.get_or_insert(error);
+            }
+            Arc::new(captured)
+        });
         self.handle.complete(Outcome::Ended(Ended {
             exit_code: status.exit_code,
             usage: status.usage,
             duration: status.duration,
-            output: self.pipes.map(|pipe| Arc::new(pipe.capture.seal())),
+            output,
             abandoned: abandoned || self.ending == Some(Reason::PipeHeld),
             limit,
             error: self.error,

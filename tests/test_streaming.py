@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processes import python, resident_memory
-from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerResult
+from tailrace import Capture, LocalWorkerAdapter, WorkerError, WorkerJob, WorkerResult
 
 pytestmark = pytest.mark.anyio
 
@@ -276,3 +276,26 @@ async def test_a_large_tail_is_exact() -> None:
     result = await execute(python(source), capture=Capture.head_tail(20, 1_000_000))
     written = b"".join(b"%09d\n" % number for number in range(200_000))
     assert result.stdout_bytes == written[:20] + written[-1_000_000:]
+
+
+async def test_output_beyond_the_memory_limit_is_complete_and_not_in_memory() -> None:
+    digest = hashlib.sha256()
+    base = resident_memory()
+    result = await execute(
+        python(FAST_WRITER, "300"), stream="bytes", on_stdout=digest.update, capture=Capture.full(memory=10 << 20)
+    )
+    assert resident_memory() - base < 100 << 20
+    assert not result.truncated
+    assert len(result.stdout_bytes) == 300 * ((1 << 20) + 8)
+    assert digest.hexdigest() == hashlib.sha256(result.stdout_bytes).hexdigest() == result.stderr
+
+
+async def test_a_temporary_folder_that_cannot_be_written_is_an_error_that_carries_what_was_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/no/such/folder")
+    with pytest.raises(WorkerError, match="a temporary file in /no/such/folder could not be written") as caught:
+        await execute(python("import os\nwhile True: os.write(1, b'x' * 10_000)"), capture=Capture.full(memory=5000))
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == "x" * 5000
+    assert caught.value.result.truncated

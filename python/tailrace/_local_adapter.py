@@ -114,7 +114,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             idle_timeout=job.idle_timeout,
             kill_grace=job.kill_grace,
             stream=job.stream,
-            capture=None if capture.kind == "full" else (capture.head, capture.tail_size),
+            keep=capture.memory if capture.kind == "full" else (capture.head, capture.tail_size),
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,
         )
@@ -138,7 +138,7 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
     if outcome.limit is not None:
         raise WorkerTimeoutError(_describe_limit(job, outcome.limit), result, outcome.limit)
     if outcome.error is not None:
-        raise WorkerError(f"the output of {job.command} could not be read: {outcome.error}", result)
+        raise WorkerError(f"the output of {job.command} is incomplete: {outcome.error}", result)
     if outcome.exit_code is None:
         raise WorkerError(_describe_lost_status(job, outcome), result)
     return result

@@ -1,3 +1,5 @@
+__all__ = ["BUILD_PROFILE", "CapturedOutput", "Ended", "Execution", "Mailbox", "shut_down"]
+
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, final
@@ -32,15 +34,17 @@ class Execution:
         idle_timeout: float | None,
         kill_grace: float,
         stream: Literal["text", "lines", "bytes"],
-        capture: tuple[int, int] | None,
+        keep: int | tuple[int, int],
         on_stdout: Callable[[Any], object] | None,
         on_stderr: Callable[[Any], object] | None,
     ) -> Execution:
         """Start a command; `mailbox` gets its news.
 
-        `program`, `args` and the rest are what `WorkerJob` says of them; `capture` is None to keep all output, else
-        how many bytes to keep of its beginning and its end. Returns at once: whether the command could be started is
-        one of the news. Raises `OSError` if this process cannot have the threads that running commands takes.
+        `program`, `args` and the rest are what `WorkerJob` says of them; `keep` is how many bytes of each stream to
+        keep in memory before the rest goes to a file, or a pair: how many to keep of its beginning and of its end.
+
+        Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
+        cannot have the threads that running commands takes.
         """
 
     @property
@@ -97,7 +101,7 @@ class Ended:
     def limit(self) -> Literal["total", "idle"] | None: ...
     @property
     def error(self) -> str | None:
-        """Why the output could not be read to its end."""
+        """Why the output could not be read or kept."""
 
 @final
 class CapturedOutput:

@@ -1,5 +1,6 @@
 //! The kept output of one stream, as Python asks for it.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use pyo3::ffi;
@@ -19,21 +20,20 @@ pub struct CapturedOutput(pub Arc<Captured>);
 #[pymethods]
 impl CapturedOutput {
     fn __len__(&self) -> usize {
-        self.0.bytes
+        self.0.len()
     }
 
     /// Put the output together; a copy of its own each time.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let captured = &self.0;
-        let length = ffi::Py_ssize_t::try_from(captured.bytes)?;
+        let length = self.0.len();
         // SAFETY: a new object, or NULL with an exception set, which `from_owned_ptr_or_err` turns into an error.
         let object = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), length))?
+            let size = ffi::Py_ssize_t::try_from(length)?;
+            Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size))?
                 .cast_into_unchecked::<PyBytes>()
         };
-        let start = object.as_bytes().as_ptr().cast_mut();
-        let target = Target { start, length: captured.bytes };
-        py.detach(|| target.fill(captured.parts()));
+        let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
+        py.detach(|| target.fill(&self.0))?;
         Ok(object)
     }
 }
@@ -48,20 +48,16 @@ struct Target {
 unsafe impl Send for Target {}
 
 impl Target {
-    fn fill<'a>(self, parts: impl Iterator<Item = &'a [u8]>) {
+    fn fill(self, captured: &Captured) -> std::io::Result<()> {
         if self.length >= OWN_MAPPING {
-            // Most of the cost of large results is the page faults; fewer, larger pages make it a fraction.
+            // Most of the cost of a large result is the page faults; fewer, larger pages make it a fraction.
             let skip = self.start.align_offset(PAGE);
             let whole_pages = (self.length - skip) / PAGE * PAGE;
             // SAFETY: the range lies within the object's memory, and the advice does not change its contents.
             let _ = unsafe { madvise(self.start.add(skip).cast(), whole_pages, Advice::LinuxHugepage) };
         }
-        let mut filled = 0;
-        for part in parts {
-            let count = part.len().min(self.length - filled);
-            // SAFETY: `count` bytes fit behind those already filled, and new memory overlaps no part.
-            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), self.start.add(filled), count) };
-            filled += count;
-        }
+        // SAFETY: the object has this many bytes, which may still be uninitialised, and nobody else knows it.
+        let memory = unsafe { std::slice::from_raw_parts_mut(self.start.cast::<MaybeUninit<u8>>(), self.length) };
+        captured.copy_to(memory)
     }
 }

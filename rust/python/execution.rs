@@ -35,15 +35,22 @@ struct Delivery {
     finished: bool,
 }
 
+#[derive(FromPyObject)]
+enum Keep {
+    All(usize),
+    Ends(usize, usize),
+}
+
 #[pymethods]
 impl Execution {
-    /// Start a command; `mailbox` gets its news. `program`, `args` and the rest are what `WorkerJob` says of them; `capture` is None to keep all
-    /// output, else how many bytes to keep of its beginning and its end.
+    /// Start a command; `mailbox` gets its news. `program`, `args` and the rest are what `WorkerJob` says of them; `keep` is
+    /// how many bytes of each stream to keep in memory before the rest goes to a file, or a pair: how many to keep of
+    /// its beginning and of its end.
     ///
     /// Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
     /// cannot have the threads that running commands takes.
     #[new]
-    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, capture, on_stdout, on_stderr))]
+    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, keep, on_stdout, on_stderr))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         mailbox: &Bound<'_, Mailbox>,
@@ -55,7 +62,7 @@ impl Execution {
         idle_timeout: Option<f64>,
         kill_grace: f64,
         stream: &str,
-        capture: Option<(usize, usize)>,
+        keep: Keep,
         on_stdout: Option<Py<PyAny>>,
         on_stderr: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
@@ -72,7 +79,10 @@ impl Execution {
             idle: seconds(idle_timeout),
             kill_grace: Duration::from_secs_f64(kill_grace),
         };
-        let policy = capture.map_or(Policy::Full, |(head, tail)| Policy::HeadTail { head, tail });
+        let policy = match keep {
+            Keep::All(memory) => Policy::Full { memory },
+            Keep::Ends(head, tail) => Policy::HeadTail { head, tail },
+        };
         let wanted = [on_stdout.is_some(), on_stderr.is_some()];
         let consumer =
             |callback: Option<Py<PyAny>>| callback.map(|callback| Consumer::new(callback, stream)).transpose();
@@ -225,7 +235,7 @@ pub struct Ended {
     max_rss: Option<u64>,
     /// "total", "idle" or None.
     limit: Option<&'static str>,
-    /// Why the output could not be read to its end.
+    /// Why the output could not be read or kept.
     error: Option<String>,
 }
 

@@ -1,0 +1,159 @@
+//! Output beyond what a result may keep in memory goes to an unnamed file, written by a thread of its own: a slow
+//! disk holds up the one stream it is for, and no other.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::output_queue::Flow;
+use crate::segment::Slice;
+
+/// Bytes waiting to be written at which the stream is no longer read, and at which it is read again.
+const HIGH: usize = 8 << 20;
+const LOW: usize = 4 << 20;
+
+/// What the writing thread has to say.
+pub enum News {
+    /// There is room for more.
+    Resume,
+    /// Everything has been written after `close`, or writing failed.
+    Finished,
+}
+
+pub struct Spill(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pending: VecDeque<Slice>,
+    pending_bytes: usize,
+    paused: bool,
+    closed: bool,
+    written: u64,
+    file: Option<File>,
+    error: Option<io::Error>,
+    finished: bool,
+}
+
+/// What has been written, from the start of the file on.
+pub struct Spilled {
+    pub file: File,
+    pub length: u64,
+}
+
+impl Spill {
+    /// Make the file, in the folder for temporary files (TMPDIR), and start to write what is pushed.
+    pub fn start(notify: impl Fn(News) + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let file = tempfile::tempfile().map_err(explain)?;
+        let writer = Arc::clone(&shared);
+        // Called on the I/O thread, whose blocked signals the new thread inherits.
+        let body = move || writer.write_all(file, &notify);
+        std::thread::Builder::new().name("tailrace-spill".into()).spawn(body)?;
+        Ok(Self(shared))
+    }
+
+    /// Have a slice written. After an error it is dropped.
+    pub fn push(&self, slice: Slice) -> Flow {
+        let mut state = self.0.lock();
+        if state.finished {
+            return Flow::Continue;
+        }
+        state.pending_bytes += slice.len();
+        state.pending.push_back(slice);
+        self.0.changed.notify_one();
+        if state.pending_bytes < HIGH {
+            return Flow::Continue;
+        }
+        state.paused = true;
+        Flow::Pause
+    }
+
+    /// Nothing more will be pushed. With `discard`, what has not been written need not be.
+    pub fn close(&self, discard: bool) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        if discard {
+            state.pending.clear();
+        }
+        self.0.changed.notify_one();
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.0.lock().finished
+    }
+
+    /// After it has finished: what was written, and what went wrong, if anything did.
+    pub fn into_result(self) -> (Option<Spilled>, Option<io::Error>) {
+        let mut state = self.0.lock();
+        let length = state.written;
+        (state.file.take().map(|file| Spilled { file, length }), state.error.take())
+    }
+}
+
+fn explain(error: io::Error) -> io::Error {
+    let folder = std::env::temp_dir();
+    io::Error::new(error.kind(), format!("a temporary file in {} could not be written: {error}", folder.display()))
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all(&self, mut file: File, notify: &impl Fn(News)) {
+        let error = loop {
+            let Some(slice) = self.next(notify) else { break None };
+            // Not `write_all`, which does not tell how far it came.
+            let mut rest: &[u8] = &slice;
+            let result = loop {
+                match file.write(rest) {
+                    Ok(0) if !rest.is_empty() => break Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => {
+                        self.lock().written += count as u64;
+                        rest = &rest[count..];
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Err(error),
+                }
+                if rest.is_empty() {
+                    break Ok(());
+                }
+            };
+            if let Err(error) = result {
+                break Some(error);
+            }
+        };
+        let mut state = self.lock();
+        state.pending.clear();
+        state.file = Some(file);
+        state.error = error.map(explain);
+        state.finished = true;
+        drop(state);
+        notify(News::Finished);
+    }
+
+    /// Wait for something to write; None when there will be nothing.
+    fn next(&self, notify: &impl Fn(News)) -> Option<Slice> {
+        let mut state = self.lock();
+        loop {
+            if let Some(slice) = state.pending.pop_front() {
+                state.pending_bytes -= slice.len();
+                if state.paused && state.pending_bytes <= LOW {
+                    state.paused = false;
+                    notify(News::Resume);
+                }
+                return Some(slice);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
