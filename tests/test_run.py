@@ -1,0 +1,168 @@
+"""The blocking form, and what becomes of commands when their host ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+from processes import descendants_marked, python, wait_until_marked
+from tailrace import WorkerJob, WorkerResult, WorkerSpawnError, WorkerTimeoutError, run
+
+
+def test_a_command_runs_and_its_output_streams_on_the_calling_thread() -> None:
+    threads, received = set(), []
+
+    def on_line(line: str) -> None:
+        threads.add(threading.get_ident())
+        received.append(line)
+
+    result = run(WorkerJob("sh", ["-c", "echo one; echo two; exit 3"], stream="lines", on_stdout=on_line))
+    assert (result.exit_code, received, threads) == (3, ["one", "two"], {threading.get_ident()})
+
+
+def test_errors_are_those_of_the_adapter() -> None:
+    with pytest.raises(WorkerSpawnError):
+        run(WorkerJob("no-such-program"))
+    with pytest.raises(WorkerTimeoutError):
+        run(WorkerJob("sleep", ["60"], timeout=0.1))
+
+
+def test_an_async_callback_is_a_type_error() -> None:
+    async def callback(_: str) -> None: ...
+
+    with pytest.raises(TypeError, match="cannot await the callback"):
+        run(WorkerJob("echo", ["hello"], on_stdout=callback))
+    with pytest.raises(TypeError, match="cannot await the callback"):
+        run(WorkerJob("echo", ["hello"], on_stdout=lambda text: callback(text)))
+
+
+def test_a_callback_that_raises_ends_the_command() -> None:
+    mark = f"mark-{uuid.uuid4()}"
+
+    def raising(_: str) -> None:
+        raise LookupError("from the callback")
+
+    with pytest.raises(LookupError, match="from the callback"):
+        run(WorkerJob("bash", ["-c", "echo hello; sleep 60", mark], on_stdout=raising))
+    assert descendants_marked(mark) == []
+
+
+HOST = """
+import sys, tailrace
+try:
+    tailrace.run(tailrace.WorkerJob("bash", ["-c", "trap '' TERM; sleep 60 & wait", sys.argv[1]], kill_grace=0.5))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_the_tree_before_keyboard_interrupt_comes_out() -> None:
+    mark = f"mark-{uuid.uuid4()}"
+    host = subprocess.Popen([sys.executable, "-c", HOST, mark], stdout=subprocess.PIPE, text=True)
+    wait_until_marked(mark, 2)
+    time.sleep(0.3)
+    host.send_signal(signal.SIGINT)
+    assert host.stdout is not None
+    assert host.stdout.readline() == "interrupted\n"
+    assert set(descendants_marked(mark)) <= {host.pid}
+    host.stdout.close()
+    assert host.wait(20) == 0
+
+
+ABANDONING_HOST = """
+import asyncio, sys, tailrace
+job = tailrace.WorkerJob("bash", ["-c", "trap '' TERM; sleep 60 & wait", sys.argv[1]])
+async def main():
+    tasks = [asyncio.ensure_future(tailrace.LocalWorkerAdapter().execute(job)) for _ in range(5)]
+    await asyncio.sleep(0.5)
+    return tasks
+loop = asyncio.new_event_loop()
+abandoned = loop.run_until_complete(main())
+"""
+
+
+def test_the_interpreter_exits_at_once_with_commands_running_and_leaves_none() -> None:
+    mark = f"mark-{uuid.uuid4()}"
+    started = time.monotonic()
+    host = subprocess.run([sys.executable, "-c", ABANDONING_HOST, mark], timeout=60, stderr=subprocess.DEVNULL)
+    assert host.returncode == 0
+    assert time.monotonic() - started < 20
+    assert descendants_marked(mark) == []
+
+
+# Python 3.12 and newer warn of a fork beside threads; that it works is what is shown here.
+fork_beside_threads = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+@fork_beside_threads
+def test_a_forked_child_can_run_commands_beside_a_busy_parent() -> None:
+    busy = threading.Thread(target=run, args=(WorkerJob("sleep", ["1"]),))
+    busy.start()
+    time.sleep(0.1)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            result = run(WorkerJob("echo", ["from the child"]))
+            os._exit(0 if result.stdout == "from the child\n" else 2)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert run(WorkerJob("echo", ["from the parent"])).stdout == "from the parent\n"
+    busy.join()
+
+
+@fork_beside_threads
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_results_and_errors_travel_between_processes(method: str) -> None:
+    assert run(WorkerJob("true")).exit_code == 0
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        results = pool.map(echo, ["one", "two"])
+        assert [result.stdout for result in results] == ["one\n", "two\n"]
+        with pytest.raises(WorkerSpawnError, match="no such program"):
+            pool.apply(missing)
+        with pytest.raises(WorkerTimeoutError) as caught:
+            pool.apply(too_slow)
+    assert caught.value.result is not None
+    assert (caught.value.kind, caught.value.result.stdout) == ("total", "started\n")
+
+
+def echo(text: str) -> WorkerResult:
+    return run(WorkerJob("echo", [text]))
+
+
+def missing() -> WorkerResult:
+    return run(WorkerJob("no-such-program"))
+
+
+def too_slow() -> WorkerResult:
+    return run(WorkerJob("sh", ["-c", "echo started; sleep 60"], timeout=0.3))
+
+
+def test_a_host_without_standard_streams_can_run_commands() -> None:
+    source = """
+import os, sys
+import tailrace
+for stream in range(3): os.close(stream)
+result = tailrace.run(tailrace.WorkerJob("sh", ["-c", "echo out; echo err >&2"]))
+os._exit(0 if (result.stdout, result.stderr) == ("out\\n", "err\\n") else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", source], check=False, timeout=60).returncode == 0
+
+
+def test_a_command_may_be_run_from_any_thread() -> None:
+    results: list[WorkerResult] = []
+    command, args = python("print('x' * 100_000)")
+    threads = [threading.Thread(target=lambda: results.append(run(WorkerJob(command, args)))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(result.stdout) for result in results] == [100_001] * 8

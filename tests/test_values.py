@@ -1,0 +1,100 @@
+"""The values users build and receive: jobs, captures, results and errors."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+import tailrace
+from tailrace import Capture, ChunkFailedError, TailraceError, WorkerError, WorkerJob, WorkerResult, WorkerSpawnError
+
+
+def test_the_exports_are_exactly_the_public_names() -> None:
+    public = {name for name, value in vars(tailrace).items() if not name.startswith("_") and not is_module(value)}
+    assert sorted(tailrace.__all__) == tailrace.__all__
+    assert set(tailrace.__all__) == public
+
+
+def is_module(value: object) -> bool:
+    return type(value).__name__ == "module"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"command": ""}, ValueError, "command must not be empty"),
+        ({"command": "a\0b"}, ValueError, "command must not contain a NUL byte"),
+        ({"args": "one"}, TypeError, "args must be a sequence of str"),
+        ({"args": ["a", "b\0"]}, ValueError, r"args\[1\] must not contain a NUL byte"),
+        ({"args": ["a", 1]}, TypeError, r"args\[1\] must be a str, not int"),
+        ({"env": {"A": "b\0"}}, ValueError, r"env\['A'\] must not contain a NUL byte"),
+        ({"env": {"A\0": "b"}}, ValueError, "must not contain a NUL byte"),
+        ({"env": {"A=B": "c"}}, ValueError, "must not be empty or contain '='"),
+        ({"timeout": 0}, ValueError, "timeout must be a positive number of seconds"),
+        ({"timeout": float("nan")}, ValueError, "timeout must be a positive number of seconds"),
+        ({"idle_timeout": -1}, ValueError, "idle_timeout must be a positive number of seconds"),
+        ({"kill_grace": -1}, ValueError, "kill_grace must be a number of seconds"),
+        ({"stream": "byte"}, ValueError, "stream must be 'text', 'lines' or 'bytes', not 'byte'"),
+        ({"on_stdout": 3}, TypeError, "on_stdout must be callable"),
+    ],
+)
+def test_a_job_that_cannot_be_run_is_refused_with_its_field(
+    fields: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        WorkerJob(**{"command": "true", **fields})
+
+
+def test_a_limit_of_infinity_is_no_limit() -> None:
+    assert tailrace.run(WorkerJob("true", timeout=float("inf"), idle_timeout=float("inf"))).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: Capture.tail(-1), lambda: Capture.full(memory=-1), lambda: Capture.head_tail(1, -1)]
+)
+def test_a_capture_of_a_negative_size_is_refused(build: Any) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        build()
+
+
+def test_reprs_are_short_and_hold_neither_output_nor_environment() -> None:
+    job = WorkerJob("render", ["secret-argument"] * 1000, env={"TOKEN": "secret-value"})
+    result = WorkerResult(0, b"secret-output" * 100_000)
+    assert len(repr(job)) < 200
+    assert len(repr(result)) < 200
+    assert "secret" not in repr(job) + repr(result)
+
+
+def test_a_result_may_be_built_from_bytes_or_text() -> None:
+    from_bytes = WorkerResult(1, "é".encode() + b"\xff", "ü")
+    assert (from_bytes.stdout, from_bytes.stdout_bytes) == ("é�", "é".encode() + b"\xff")
+    assert (from_bytes.stderr, from_bytes.stderr_bytes) == ("ü", "ü".encode())
+    assert from_bytes.stdout is from_bytes.stdout
+
+
+def test_results_and_errors_survive_pickling() -> None:
+    result = tailrace.run(WorkerJob("sh", ["-c", "echo out; echo err >&2; exit 5"]))
+    copy = pickle.loads(pickle.dumps(result))
+    assert (copy.exit_code, copy.stdout, copy.stderr, copy.usage) == (5, "out\n", "err\n", result.usage)
+    for error in (
+        WorkerSpawnError(2, "cannot start"),
+        WorkerError("failed", result),
+        tailrace.WorkerTimeoutError("late", result, "idle"),
+        ChunkFailedError("chunk 3 failed", chunk_id=3, attempts=2, result=result),
+        tailrace.JobLockedError("locked", 17),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert getattr(again, "errno", None) == getattr(error, "errno", None)
+        assert getattr(again, "kind", None) == getattr(error, "kind", None)
+
+
+def test_errors_can_be_caught_as_what_they_also_are() -> None:
+    assert issubclass(WorkerSpawnError, OSError)
+    assert issubclass(tailrace.WorkerTimeoutError, TimeoutError)
+    for name in tailrace.__all__:
+        if name.endswith("Error"):
+            assert issubclass(getattr(tailrace, name), TailraceError)
