@@ -63,7 +63,7 @@ clean: ## Remove everything that was installed, built or rendered
 	rm -rf $(VENV) target python/tailrace/_native*.so
 	rm -rf $(DEMO)/out/*.mp4 $(DEMO)/out/*.partial $(DEMO)/.tailrace
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find python tests benches examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps, so that a second run only repeats what has changed.
 
