@@ -1,0 +1,65 @@
+"""Which chunk is next."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import anyio
+
+from ._spec import Chunk
+
+
+class Turn(NamedTuple):
+    """A chunk that may start, and which attempt at it this is, counted from 1."""
+
+    chunk: Chunk
+    attempt: int
+
+
+class ChunkQueue:
+    """Hands out chunks in their order; one that is to be tried again comes before the others when its delay is over.
+
+    Each turn that was handed out must be ended by `finish` or `put_back`.
+    """
+
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._fresh = deque(chunks)
+        self._unfinished = len(self._fresh)
+        self._waiting: list[tuple[float, int, Turn]] = []
+        self._tie_breaker = itertools.count()
+        self._changed = anyio.Event()
+
+    async def get(self) -> Turn | None:
+        """Return the next turn, waiting for one if need be, or None when all chunks are finished."""
+        while self._unfinished:
+            delay = math.inf
+            if self._waiting:
+                delay = self._waiting[0][0] - anyio.current_time()
+                if delay <= 0:
+                    return heapq.heappop(self._waiting)[2]
+            if self._fresh:
+                return Turn(self._fresh.popleft(), 1)
+            with anyio.move_on_after(delay):
+                await self._changed.wait()
+        return None
+
+    def put_back(self, turn: Turn, delay: float) -> None:
+        """Have the chunk tried again after `delay` seconds."""
+        again = Turn(turn.chunk, turn.attempt + 1)
+        heapq.heappush(self._waiting, (anyio.current_time() + delay, next(self._tie_breaker), again))
+        self._notify()
+
+    def finish(self) -> None:
+        """Note that a chunk needs no more turns."""
+        self._unfinished -= 1
+        if not self._unfinished:
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,192 @@
+"""Which chunks of a job are done, kept on disk so that a later run need not do them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ._errors import TailraceError
+from ._job_folder import job_folder, resolve_job_dir
+from ._job_lock import JobLock
+from ._output_files import output_paths
+from ._spec import Chunk, JobSpec
+
+_FILE_NAME = "completed.jsonl"
+_SYNC_DELAY = 0.5
+"""How long a line may wait for its way to the disk, in seconds; the promise is one second."""
+
+
+def completed_chunk_ids(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> frozenset[int]:
+    """Return the chunks that are recorded as completed by the command they have now and whose output is unchanged.
+
+    A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them.
+    `job_dir` is what the job was or will be run with. Blocks for reading the record. Raises `TailraceError` if there
+    is a record and it cannot be read.
+    """
+    folder = resolve_job_dir(spec, job_dir)
+    path = job_folder(folder, spec.id) / _FILE_NAME
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return frozenset()
+    except OSError as error:
+        raise TailraceError(f"the record {path} cannot be read: {error.strerror}") from error
+    latest: dict[object, dict[str, Any]] = {}
+    for line in lines:
+        entry = _parse(line)
+        if entry is not None:
+            latest[entry.get("chunk")] = entry
+    return frozenset(chunk.id for chunk in spec.chunks if _is_current(latest.get(chunk.id), chunk, folder))
+
+
+class CompletionRecord:
+    """The record of one run of a job, which no other process can run as long as this is open.
+
+    A journal of JSON lines that is only ever appended to: whenever the process ends, at most its last line is torn,
+    which costs one chunk. All methods block; `add` may be called by several threads.
+    """
+
+    def __init__(self, spec: JobSpec, job_dir: Path) -> None:
+        """Only say where; `open` does the work, and `close` is allowed at any time."""
+        self._job_id = spec.id
+        self._job_dir = job_dir
+        self._folder = job_folder(job_dir, spec.id)
+        self._path = self._folder / _FILE_NAME
+        self._mutex = threading.Lock()
+        self._lock: JobLock | None = None
+        self._fd = -1
+        self._is_closed = False
+        self._begins_line = False
+        self._timer: threading.Timer | None = None
+        self._failure: OSError | None = None
+
+    def open(self) -> None:
+        """Take the job for this run.
+
+        Raises `JobLockedError` if another run has it, `TailraceError` if the record cannot be kept.
+        """
+        with self._mutex:
+            if self._is_closed:
+                return
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = JobLock(self._folder, self._job_id)
+                self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                _sync_folder(self._folder)
+            except OSError as error:
+                raise TailraceError(
+                    f"the record of the job cannot be kept in {self._folder}: {error.strerror}"
+                ) from error
+
+    def add(self, chunk: Chunk) -> None:
+        """Record that the chunk is completed, with its output files as they are now.
+
+        Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
+        """
+        entry = {
+            "chunk": chunk.id,
+            "command": chunk.command,
+            "outputFile": chunk.output_file,
+            "outputs": _fingerprint(chunk, self._job_dir),
+            "recordedAt": time.time(),
+        }
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        with self._mutex:
+            if self._is_closed:
+                return
+            try:
+                if self._failure is not None:
+                    raise self._failure
+                self._append(line)
+            except OSError as error:
+                raise self._cannot_be_written(error) from error
+            if self._timer is None:
+                self._timer = threading.Timer(_SYNC_DELAY, self._sync)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def close(self) -> None:
+        """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""
+        with self._mutex:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            timer, self._timer = self._timer, None
+            try:
+                if timer is not None:
+                    timer.cancel()
+                    os.fsync(self._fd)
+                if self._failure is not None:
+                    raise self._failure
+            except OSError as error:
+                raise self._cannot_be_written(error) from error
+            finally:
+                if self._fd >= 0:
+                    os.close(self._fd)
+                if self._lock is not None:
+                    self._lock.release()
+
+    def _append(self, line: bytes) -> None:
+        if not self._begins_line:
+            # What a killed run left of its last line must not swallow the first one of this run.
+            end = os.fstat(self._fd).st_size
+            if end and os.pread(self._fd, 1, end - 1) != b"\n":
+                line = b"\n" + line
+        # False while it is being written: after a failure there may be half a line.
+        self._begins_line = False
+        while line:
+            line = line[os.write(self._fd, line) :]
+        self._begins_line = True
+
+    def _sync(self) -> None:
+        with self._mutex:
+            if self._timer is None:
+                return
+            self._timer = None
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                self._failure = error
+
+    def _cannot_be_written(self, error: OSError) -> TailraceError:
+        return TailraceError(f"the record {self._path} cannot be written: {error.strerror}")
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("chunk"), int) else None
+
+
+def _is_current(entry: dict[str, Any] | None, chunk: Chunk, job_dir: Path) -> bool:
+    if entry is None or entry.get("command") != chunk.command or entry.get("outputFile") != chunk.output_file:
+        return False
+    outputs = _fingerprint(chunk, job_dir)
+    return None not in outputs and entry.get("outputs") == outputs
+
+
+def _fingerprint(chunk: Chunk, job_dir: Path) -> list[list[int] | None]:
+    """Return size and time of each of the chunk's output files, None for one that is not there."""
+    fingerprint: list[list[int] | None] = []
+    for path in output_paths(chunk, job_dir):
+        try:
+            status = path.stat()
+        except OSError:
+            fingerprint.append(None)
+        else:
+            fingerprint.append([status.st_size, status.st_mtime_ns])
+    return fingerprint

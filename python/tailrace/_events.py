@@ -1,0 +1,111 @@
+"""What happens in a job, as one stream of typed events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from ._errors import ChunkFailedError, TailraceError
+from ._worker_result import WorkerResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """The base of all events."""
+
+    job_id: str
+    sequence: int
+    """Counts the events of one run of a job from 0, without gaps."""
+    time: float
+    """When it happened: seconds since the epoch, as `time.time`."""
+    monotonic: float
+    """The same by the clock that is never set: `time.monotonic`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted(JobEvent):
+    """The first event of a job."""
+
+    total_chunks: int
+    skipped_chunk_ids: Collection[int]
+    """The chunks that count as completed already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkEvent(JobEvent):
+    """The base of the events of a chunk."""
+
+    chunk_id: int
+    attempt: int
+    """Counts from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkStarted(ChunkEvent):
+    """An attempt at a chunk begins."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkOutput(ChunkEvent):
+    """A piece of a chunk's output."""
+
+    stream: Literal["stdout", "stderr"]
+    data: str | memoryview
+    """As the callbacks receive it: `JobExecutionOptions.stream` says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRetrying(ChunkEvent):
+    """An attempt failed and another one will follow."""
+
+    reason: str
+    delay: float
+    """Seconds until the chunk is first in line again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFinished(ChunkEvent):
+    """A chunk is completed."""
+
+    result: WorkerResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFailed(ChunkEvent):
+    """A chunk's last attempt failed."""
+
+    error: ChunkFailedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStarted(JobEvent):
+    """All chunks are completed and are being put together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeOutput(JobEvent):
+    """A piece of the merge command's output."""
+
+    stream: Literal["stdout", "stderr"]
+    data: str | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeFinished(JobEvent):
+    """The chunks have been put together."""
+
+    result: WorkerResult | None
+    """That of the merge command; None for a stitcher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinished(JobEvent):
+    """The last event of a job, unless it was cancelled or a callback raised."""
+
+    duration: float
+    """Seconds since the job started."""
+    error: TailraceError | None
+    """What the job raises; None if it succeeded."""

@@ -1,0 +1,120 @@
+"""How a job is to be run."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, get_args
+
+from ._capture import Capture
+from ._events import JobEvent
+from ._stitcher import Stitcher
+from ._worker_adapter import WorkerAdapter
+from ._worker_job import StreamMode
+from ._worker_result import WorkerResult
+
+ChunkOutputCallback: TypeAlias = Callable[[int, Any], object]
+"""Takes a chunk's id and a piece of its output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobExecutionOptions:
+    """How `JobExecutor.execute` runs a job. Times are seconds.
+
+    Callbacks are plain functions, or async ones, which are awaited. One that raises ends the job, and its exception
+    comes out of `execute` unchanged. Raises `TypeError` or `ValueError` for values that cannot be used.
+    """
+
+    concurrency: int = 1
+    """How many chunks may run at a time."""
+    job_dir: str | os.PathLike[str] | None = None
+    """The folder that the commands run in and the output files are relative to; it is made if it is missing.
+
+    None is the folder of the specification's file, or the current one if it did not come from a file.
+    """
+    merge: bool = True
+    """Whether the chunks are put together at the end."""
+    retries: int = 0
+    """How often a chunk that failed is started again."""
+    retry_delay: float = 1.0
+    """How long it waits for that the first time; the wait doubles each time, and a random part is added."""
+    timeout: float | None = None
+    """The longest one attempt at a chunk may take."""
+    idle_timeout: float | None = None
+    """The longest an attempt may go without writing a byte."""
+    fail_fast: bool = True
+    """Whether the first chunk that failed ends the job; else the others are run before the error is raised."""
+    verify_output: bool = False
+    """Whether an attempt has failed if its output files are not all there, or one is empty."""
+    on_progress: Callable[[int, int], object] | None = None
+    """Called with the number of completed chunks, skipped ones included, and of all, after each completed chunk."""
+    on_chunk_complete: Callable[[int, WorkerResult], object] | None = None
+    """Called with the id and the result of each completed chunk."""
+    on_chunk_stdout: ChunkOutputCallback | None = None
+    """Called with a chunk's id and a piece of its standard output, while it runs."""
+    on_chunk_stderr: ChunkOutputCallback | None = None
+    """The same for standard error."""
+    on_event: Callable[[JobEvent], object] | None = None
+    """Called with everything that happens, one event at a time in the order of their sequence numbers."""
+    stream: StreamMode = "text"
+    """What the output callbacks receive; see `WorkerJob.stream`."""
+    capture: Capture = field(default_factory=Capture.full)
+    """How much of each chunk's output the results keep."""
+    merge_adapter: WorkerAdapter | None = None
+    """What runs the merge command.
+
+    None is the executor's own adapter if that runs commands on this machine, else a `LocalWorkerAdapter`.
+    """
+    stitcher: Stitcher | None = None
+    """Puts the chunks together into `output_file`, in place of the merge command."""
+    output_file: str | os.PathLike[str] | None = None
+    """What the stitcher writes, relative to the job's folder."""
+    completed_chunk_ids: Collection[int] = ()
+    """Chunks to skip because they are done already."""
+    slot_env: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Variables with one value for each slot: the chunk that runs in slot 0 gets the first value, and so on."""
+    meta: Mapping[str, object] = field(default_factory=dict)
+    """For the adapter; goes into the `meta` of each chunk's `WorkerJob`."""
+
+    def __post_init__(self) -> None:
+        _check_count("concurrency", self.concurrency, least=1)
+        _check_count("retries", self.retries, least=0)
+        if not 0 <= self.retry_delay < math.inf:
+            raise ValueError(f"retry_delay must be a number of seconds, 0 or more: {self.retry_delay!r}")
+        for name in ("timeout", "idle_timeout"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
+        if self.stream not in get_args(StreamMode):
+            raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
+        for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
+            callback = getattr(self, name)
+            if callback is not None and not callable(callback):
+                raise TypeError(f"{name} must be callable, not {callback!r}")
+        if self.stitcher is not None and self.output_file is None:
+            raise ValueError("a stitcher needs an output_file")
+        for name, values in self.slot_env.items():
+            _check_slot_values(name, values, self.concurrency)
+
+
+def _check_count(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}: {value}")
+
+
+def _check_slot_values(name: str, values: Sequence[str], concurrency: int) -> None:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"slot_env: {name!r} cannot be the name of a variable")
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"slot_env[{name!r}] must be a sequence of str, one for each slot, not {values!r}")
+    if len(values) < concurrency:
+        raise ValueError(
+            f"slot_env[{name!r}] has {len(values)} value{'s' * (len(values) != 1)} for {concurrency} slots:"
+            " give one for each chunk that may run at a time (concurrency)"
+        )
+    if any("\0" in value for value in values):
+        raise ValueError(f"slot_env[{name!r}] must not contain a NUL byte")

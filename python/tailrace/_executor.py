@@ -1,0 +1,263 @@
+"""Runs the chunks of a job and puts them together."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from ._chunk_queue import ChunkQueue, Turn
+from ._completion_record import CompletionRecord
+from ._describe_failure import describe_error, describe_exit
+from ._errors import ChunkFailedError, SpecError, TailraceError
+from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobFinished, JobStarted
+from ._execution_options import JobExecutionOptions
+from ._job_folder import resolve_job_dir
+from ._job_report import JobReport
+from ._job_reporter import JobReporter
+from ._merge import merge
+from ._output_files import chunks_sharing_outputs, fault_of_output, set_leftovers_aside
+from ._parse_command import parse_command
+from ._retry import delay_after, is_worth_retrying
+from ._spec import Chunk, JobSpec
+from ._worker_adapter import WorkerAdapter
+from ._worker_job import WorkerJob
+from ._worker_result import WorkerResult
+
+_SLOT_VARIABLE = "TAILRACE_SLOT"
+_DEFAULTS = JobExecutionOptions()
+
+
+class JobExecutor:
+    """Runs the chunks of jobs through a worker adapter."""
+
+    def __init__(self, adapter: WorkerAdapter) -> None:
+        self._adapter = adapter
+
+    async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
+        """Run the job to its end: all chunks but the completed ones, then the merge.
+
+        When `options.job_dir` is given or the specification came from a file, each completed chunk is recorded in
+        the job's folder (see `completed_chunk_ids`) before `on_chunk_complete` is called.
+
+        Raises `ChunkFailedError` when a chunk used up its attempts, `MergeFailedError` when the chunks could not be
+        put together, `JobLockedError` when the job is being run already, `SpecError` when chunks would overwrite
+        each other's output that is to be verified or stitched, `TailraceError` when the record cannot be kept.
+        What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
+        it started is running any more when it comes out.
+        """
+        return await _JobRun(self._adapter, spec, options).execute()
+
+
+class _Failure(NamedTuple):
+    """An attempt that failed."""
+
+    reason: str
+    result: WorkerResult | None
+    cause: Exception | None = None
+    is_worth_retrying: bool = True
+
+
+class _JobRun:
+    """One run of a job: workers, one for each slot, that take chunks from a queue."""
+
+    def __init__(self, adapter: WorkerAdapter, spec: JobSpec, options: JobExecutionOptions) -> None:
+        self._adapter = adapter
+        self._spec = spec
+        self._options = options
+        self._job_dir = resolve_job_dir(spec, options.job_dir)
+        self._started = time.monotonic()
+        is_recorded = options.job_dir is not None or spec.path is not None
+        self._record = CompletionRecord(spec, self._job_dir) if is_recorded else None
+        self._looks_at_files = is_recorded or options.verify_output
+        self._sharing: frozenset[int] = frozenset()
+
+        self._skipped = frozenset(options.completed_chunk_ids) & {chunk.id for chunk in spec.chunks}
+        chunks = [chunk for chunk in spec.chunks if chunk.id not in self._skipped]
+        self._queue = ChunkQueue(chunks)
+        self._slots = [self._environment(slot) for slot in range(min(options.concurrency, len(chunks)))]
+        self._results: dict[int, WorkerResult] = {}
+        self._attempts: dict[int, int] = {}
+        self._failures: list[ChunkFailedError] = []
+
+        self._cancelled = anyio.get_cancelled_exc_class()
+        self._scope: anyio.CancelScope | None = None
+        self._error: BaseException | None = None
+        self._reporter = JobReporter(spec, options, skipped=len(self._skipped), on_error=self._end)
+
+    async def execute(self) -> JobReport:
+        if self._looks_at_files or self._options.stitcher is not None:
+            self._find_shared_outputs()
+        try:
+            if self._record is not None:
+                await anyio.to_thread.run_sync(self._record.open)
+            merge_result = await self._run()
+        finally:
+            if self._record is not None:
+                await _close(self._record)
+        report = JobReport(
+            {chunk.id: self._results[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
+            {chunk.id: self._attempts[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
+            merge_result,
+            time.monotonic() - self._started,
+        )
+        await self._reporter.emit(JobFinished, duration=report.duration, error=None)
+        return report
+
+    async def _run(self) -> WorkerResult | None:
+        await self._reporter.emit(
+            JobStarted, total_chunks=len(self._spec.chunks), skipped_chunk_ids=tuple(sorted(self._skipped))
+        )
+        try:
+            await self._run_chunks()
+            return await merge(self._spec, self._options, self._adapter, self._job_dir, self._reporter)
+        except TailraceError as error:
+            await self._reporter.emit(JobFinished, duration=time.monotonic() - self._started, error=error)
+            raise
+
+    async def _run_chunks(self) -> None:
+        async with anyio.create_task_group() as workers:
+            self._scope = workers.cancel_scope
+            for slot in range(len(self._slots)):
+                workers.start_soon(self._work, slot)
+        self._scope = None
+        if self._error is not None:
+            raise self._error
+        if self._failures:
+            places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
+            self._failures.sort(key=lambda failure: places[failure.chunk_id])
+            for failure in self._failures:
+                failure.failures = tuple(self._failures)
+            raise self._failures[0]
+
+    async def _work(self, slot: int) -> None:
+        # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
+        try:
+            while (turn := await self._queue.get()) is not None:
+                await self._take(turn, slot)
+        except BaseException as error:
+            self._end(error)
+            if isinstance(error, self._cancelled):
+                raise
+
+    def _end(self, error: BaseException) -> None:
+        """Have the job end with `error`, unless something else ends it already."""
+        if self._error is None:
+            self._error = error
+            if self._scope is not None:
+                self._scope.cancel()
+
+    async def _take(self, turn: Turn, slot: int) -> None:
+        chunk, attempt = turn
+        self._attempts[chunk.id] = attempt
+        await self._reporter.emit(ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot)
+        outcome = await self._attempt(turn, slot)
+        if not isinstance(outcome, _Failure):
+            self._results[chunk.id] = outcome
+            await self._reporter.chunk_completed(chunk.id, attempt, outcome)
+            self._queue.finish()
+        elif outcome.is_worth_retrying and attempt <= self._options.retries:
+            delay = delay_after(attempt, self._options.retry_delay)
+            await self._reporter.emit(
+                ChunkRetrying, chunk_id=chunk.id, attempt=attempt, reason=outcome.reason, delay=delay
+            )
+            self._queue.put_back(turn, delay)
+        else:
+            error = _to_error(turn, outcome)
+            await self._reporter.emit(ChunkFailed, chunk_id=chunk.id, attempt=attempt, error=error)
+            if self._options.fail_fast:
+                raise error
+            self._failures.append(error)
+            self._queue.finish()
+
+    async def _attempt(self, turn: Turn, slot: int) -> WorkerResult | _Failure:
+        chunk = turn.chunk
+        job = self._to_job(turn, slot)
+        try:
+            if self._looks_at_files and chunk.id not in self._sharing:
+                await anyio.to_thread.run_sync(set_leftovers_aside, chunk, self._job_dir)
+            result = await self._adapter.execute(job)
+        except Exception as error:
+            if self._reporter.error is not None:
+                raise
+            output = getattr(error, "result", None)
+            return _Failure(describe_error(error), output, error, is_worth_retrying(error))
+        if result.exit_code != 0:
+            return _Failure(describe_exit(job.command, result.exit_code), result)
+        if self._looks_at_files:
+            # What is done is recorded, though something else may be ending the job at this moment.
+            with anyio.CancelScope(shield=True):
+                fault = await anyio.to_thread.run_sync(self._accept_output, chunk)
+            if fault is not None:
+                return _Failure(fault, result)
+        if self._reporter.error is not None:
+            # A callback raised and the adapter kept it to itself.
+            raise self._reporter.error
+        return result
+
+    def _accept_output(self, chunk: Chunk) -> str | None:
+        fault = fault_of_output(chunk, self._job_dir) if self._options.verify_output else None
+        if fault is None and self._record is not None:
+            self._record.add(chunk)
+        return fault
+
+    def _to_job(self, turn: Turn, slot: int) -> WorkerJob:
+        chunk, attempt = turn
+        options = self._options
+        command, args = parse_command(chunk.command)
+        return WorkerJob(
+            command,
+            args,
+            env=self._slots[slot],
+            cwd=self._job_dir,
+            timeout=options.timeout,
+            idle_timeout=options.idle_timeout,
+            stream=options.stream,
+            capture=options.capture,
+            on_stdout=self._reporter.chunk_output(chunk.id, attempt, "stdout"),
+            on_stderr=self._reporter.chunk_output(chunk.id, attempt, "stderr"),
+            meta={
+                **options.meta,
+                "chunk_id": chunk.id,
+                "start_frame": chunk.start_frame,
+                "frame_count": chunk.frame_count,
+                "output_file": chunk.output_file,
+                "command": chunk.command,
+                "slot": slot,
+            },
+        )
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        return {_SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in self._options.slot_env.items()}}
+
+    def _find_shared_outputs(self) -> None:
+        self._sharing = chunks_sharing_outputs(self._spec.chunks)
+        if self._sharing and (self._options.verify_output or self._options.stitcher is not None):
+            first, second, *_ = sorted(self._sharing)
+            raise SpecError(
+                f"job {self._spec.id}: chunks {first} and {second} share output files, which cannot be verified or"
+                " stitched: give each chunk its own outputFile"
+            )
+
+
+def _to_error(turn: Turn, failure: _Failure) -> ChunkFailedError:
+    attempts = f" after {turn.attempt} attempts" if turn.attempt > 1 else ""
+    error = ChunkFailedError(
+        f"chunk {turn.chunk.id} failed{attempts}: {failure.reason}",
+        chunk_id=turn.chunk.id,
+        attempts=turn.attempt,
+        result=failure.result,
+    )
+    error.__cause__ = failure.cause
+    return error
+
+
+async def _close(record: CompletionRecord) -> None:
+    try:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(record.close)
+    finally:
+        # `Task.cancel` reaches through the shield, even before the thread has begun.
+        record.close()

@@ -1,0 +1,22 @@
+"""What a job that succeeded leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ._worker_result import WorkerResult
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """The results of a job's chunks, by chunk id in the order of the specification; skipped chunks have none."""
+
+    results: Mapping[int, WorkerResult]
+    """The result of each chunk's last attempt."""
+    attempts: Mapping[int, int]
+    """How often each chunk was started."""
+    merge_result: WorkerResult | None
+    """The result of the merge command; None without a merge, and where a stitcher did it."""
+    duration: float
+    """Seconds from the start of the job to its end, the merge included."""

@@ -1,0 +1,29 @@
+"""Which failures are worth another attempt, and when."""
+
+from __future__ import annotations
+
+import errno
+import random
+
+from ._errors import WorkerRemoteError, WorkerTimeoutError
+
+_SHORT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_LONGEST_DELAY = 300.0
+"""Where the doubling ends, in seconds, unless the first delay is longer."""
+_JITTER = 0.5
+
+
+def is_worth_retrying(error: Exception) -> bool:
+    """Return whether what an adapter raised may be gone at the next attempt."""
+    if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
+        return True
+    return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
+
+
+def delay_after(attempt: int, first_delay: float) -> float:
+    """Return the seconds to wait after attempt number `attempt`: double each time, and up to half as much again.
+
+    Without the random part, chunks that failed together (a licence server, a full disk) would meet there again.
+    """
+    doubled = first_delay * 2.0 ** min(attempt - 1, 64)
+    return min(doubled, max(first_delay, _LONGEST_DELAY)) * random.uniform(1, 1 + _JITTER)  # noqa: S311

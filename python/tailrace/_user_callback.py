@@ -1,0 +1,56 @@
+"""A callback of the user's, apart from the adapter that may call it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+
+class UserCallback:
+    """Calls a plain or async function and tells `on_error` what it raised, before an adapter can see it.
+
+    With `one_at_a_time`, what it returns is awaited before the next awaitable, in the order of the calls.
+    """
+
+    __slots__ = ("_cancelled", "_function", "_lock", "_on_error")
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        on_error: Callable[[BaseException], object],
+        *,
+        one_at_a_time: bool = False,
+    ) -> None:
+        self._function = function
+        self._on_error = on_error
+        self._lock = anyio.Lock(fast_acquire=True) if one_at_a_time else None
+        self._cancelled = anyio.get_cancelled_exc_class()
+
+    def __call__(self, *args: object) -> Awaitable[None] | None:
+        """Call the function; return what is still to be awaited."""
+        try:
+            outcome = self._function(*args)
+        except BaseException as error:
+            self._on_error(error)
+            raise
+        return self._finish(outcome) if inspect.isawaitable(outcome) else None
+
+    async def _finish(self, outcome: Awaitable[object]) -> None:
+        try:
+            if self._lock is None:
+                await outcome
+            else:
+                async with self._lock:
+                    await outcome
+        except self._cancelled:
+            # Perhaps by the adapter, which may not wait for ever for a callback when a limit has been reached.
+            raise
+        except BaseException as error:
+            self._on_error(error)
+            raise
+        finally:
+            if inspect.iscoroutine(outcome):
+                # Cancelled before its turn came: a coroutine that never ran would warn about it.
+                outcome.close()
