@@ -20,7 +20,7 @@ use crate::spawn::Command;
 use crate::terminator;
 
 /// Two overlap the kernel's work for one process with that for the next; more only fight over the same locks.
-const SPAWNERS: usize = 2;
+const SPAWNERS: usize = 1;
 
 static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 

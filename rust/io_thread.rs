@@ -113,7 +113,7 @@ impl IoThread {
             for (_, mut command) in self.running.drain() {
                 command.error = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO).into());
                 let _ = rustix::process::kill_process_group(command.pid, rustix::process::Signal::KILL);
-                command.complete(&mut self.pipe_memory);
+                command.complete(true);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -216,10 +216,13 @@ impl IoThread {
     }
 
     fn close_pipe(&mut self, id: u64, stream: usize) {
-        if let Some(command) = self.running.get_mut(&id) {
-            // Closing the descriptor also takes it out of the epoll set.
-            command.pipes[stream].close(&mut self.pipe_memory);
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if let Some(fd) = &command.pipes[stream].fd {
+            // Closing is not enough: a command that is just being started has a copy of every descriptor, and until it
+            // has closed them, the event would be reported over and over.
+            let _ = epoll::delete(&self.epoll, fd);
         }
+        command.pipes[stream].close(&mut self.pipe_memory);
     }
 
     fn pause(&mut self, id: u64, stream: usize) {
@@ -247,7 +250,10 @@ impl IoThread {
 
     fn exited(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        // This closes the pidfd, which takes it out of the epoll set.
+        if let Some(pidfd) = &command.pidfd {
+            // As for a pipe, closing is not enough.
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
         command.exit();
         self.arm(id);
         self.finish_if_over(id);
@@ -325,8 +331,10 @@ impl IoThread {
         if !command.flush() {
             return;
         }
+        let abandoned = !command.pipes_closed();
+        (0..2).for_each(|stream| self.close_pipe(id, stream));
         if let Some(command) = self.running.remove(&id) {
-            command.complete(&mut self.pipe_memory);
+            command.complete(abandoned);
         }
         self.all_gone.take_if(|_| self.running.is_empty());
     }
@@ -357,7 +365,7 @@ impl IoThread {
             let start_spill = || start_spill(&self.messages, id, stream);
             let read = command.pipes[stream].read(&mut self.pipe_memory, start_spill)?;
             if read.ended {
-                command.pipes[stream].close(&mut self.pipe_memory);
+                self.close_pipe(id, stream);
                 break;
             }
             let Some(slice) = read.slice else { break };

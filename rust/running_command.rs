@@ -288,9 +288,9 @@ impl RunningCommand {
     }
 
     /// Everything is over: hand the result to the consumer.
-    pub fn complete(mut self, memory: &mut PipeMemory) {
-        let abandoned = !self.pipes_closed();
-        self.pipes.iter_mut().for_each(|pipe| pipe.close(memory));
+    ///
+    /// `abandoned`: somebody out of reach still had a pipe open.
+    pub fn complete(mut self, abandoned: bool) {
         let duration = self.started.elapsed();
         let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
         let limit = match self.ending {

@@ -23,6 +23,7 @@ else:
 
 _DEFAULT_ID = "job"
 
+# Without any constraint pydantic would not look at the characters and let lone surrogates through.
 _Text = Annotated[str, Field(min_length=1)]
 _Frame = Annotated[int, Field(ge=0, lt=2**31)]
 _FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
@@ -69,7 +70,7 @@ class Chunk(_Part):
     start_frame: _Frame
     frame_count: _FrameCount
     output_file: _Text
-    command: str
+    command: _Text
 
     @field_validator("output_file")
     @classmethod
@@ -96,8 +97,8 @@ class JobSpec(_Part):
     metadata: JobMetadata
     # A list will do in Python too, where strict validation would insist on a tuple.
     chunks: Annotated[tuple[Chunk, ...], Field(strict=False)]
-    merge_command: str | None = None
-    assets_url: str | None = None
+    merge_command: _Text | None = None
+    assets_url: _Text | None = None
 
     _path: Path | None = PrivateAttr(default=None)
 
