@@ -1,0 +1,157 @@
+"""A specification comes from a file or from the web."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import spec_fields
+from tailrace import JobSpec, SpecError, _spec_source
+
+
+@contextmanager
+def _server(respond: Any) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            respond(self)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _send(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def _without_id() -> bytes:
+    fields = spec_fields()
+    del fields["id"]
+    return json.dumps(fields).encode()
+
+
+def test_a_file_gives_its_name_to_a_spec_without_id_and_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shot.v2.json").write_bytes(_without_id())
+    monkeypatch.chdir(tmp_path)
+    spec = JobSpec.load("shot.v2.json")
+    assert spec.id == "shot.v2"
+    assert spec.path == tmp_path / "shot.v2.json"
+    assert spec.model_copy(update={"chunks": spec.chunks[:1]}).path == spec.path
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "shot.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(spec_fields()).encode())
+    assert JobSpec.load(path).id == "job-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("missing.json", "No such file or directory"), (".", "Is a directory"), ("shot.json/x", "Not a directory")],
+)
+def test_a_file_that_cannot_be_read_is_one_line(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "shot.json").touch()
+    source = f"{tmp_path}/{name}"
+    with pytest.raises(SpecError) as caught:
+        JobSpec.load(source)
+    assert str(caught.value) == f"{source}: cannot be read: {reason}"
+
+
+def test_other_kinds_of_url_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"^s3://bucket/job\.json: expected a file or an http\(s\) URL$"):
+        JobSpec.load("s3://bucket/job.json")
+
+
+def test_a_url_is_downloaded_and_gives_its_name_to_a_spec_without_id() -> None:
+    with _server(lambda handler: _send(handler, _without_id())) as url:
+        spec = JobSpec.load(f"{url}/jobs/my%20shot.json?signature=secret")
+    assert spec.id == "my shot"
+    assert spec.path is None
+
+
+def test_an_http_error_is_one_line_without_the_query() -> None:
+    with _server(lambda handler: _send(handler, b"no", status=404)) as url, pytest.raises(SpecError) as caught:
+        JobSpec.load(f"{url}/a.json?signature=secret")
+    assert str(caught.value) == f"{url}/a.json: the server answered 404 Not Found"
+
+
+def test_a_server_that_is_not_there_is_one_line() -> None:
+    with _server(_send) as url:
+        pass
+    with pytest.raises(SpecError, match=r"^http://127\.0\.0\.1:\d+/a\.json: cannot be downloaded: .*refused$"):
+        JobSpec.load(f"{url}/a.json")
+
+
+def test_a_url_that_is_none_is_one_line() -> None:
+    for url in ("http://", "http://[::1", "http://a b/c.json", "http://127.0.0.1:x/c.json"):
+        with pytest.raises(SpecError) as caught:
+            JobSpec.load(url)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spec_source, "_HTTP_LIMIT", 2**20)
+
+    def flood(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b" " * 2**16)
+        except OSError:
+            handler.close_connection = True
+
+    with _server(flood) as url, pytest.raises(SpecError, match=r"a\.json: is larger than 1 MiB$"):
+        JobSpec.load(f"{url}/a.json")
+
+
+def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spec_source, "_HTTP_TIMEOUT", 0.5)
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            for _ in range(600):
+                handler.wfile.write(b" ")
+                time.sleep(0.05)
+        except OSError:
+            handler.close_connection = True
+
+    started = time.monotonic()
+    with _server(drip) as url, pytest.raises(SpecError, match=r"a\.json: no answer within 0\.5 s$"):
+        JobSpec.load(f"{url}/a.json")
+    assert time.monotonic() - started < 10
+
+
+def test_a_download_that_breaks_off_is_one_line() -> None:
+    def break_off(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+
+    with _server(break_off) as url, pytest.raises(SpecError, match=r"a\.json: ") as caught:
+        JobSpec.load(f"{url}/a.json")
+    assert len(str(caught.value).splitlines()) == 1
