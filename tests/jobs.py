@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from tailrace import Chunk, JobMetadata, JobSpec
@@ -46,3 +47,13 @@ def spec_fields() -> dict[str, Any]:
         ],
         "mergeCommand": "join 'a b'",
     }
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of what is in `folder`, but for the files of tailrace's own."""
+    return {path.name for path in folder.iterdir()} - {".tailrace"}
+
+
+def count_lines(path: Path) -> int:
+    """Return how many lines `path` has; scripts that append one to it are counted so."""
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -1,0 +1,346 @@
+"""A job's chunks run as its options say, and the callbacks tell what happens."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs import FRAMES, job, names_in
+from tailrace import (
+    Capture,
+    JobExecutionOptions,
+    JobExecutor,
+    LocalWorkerAdapter,
+    WorkerJob,
+    WorkerResult,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class RecordingAdapter:
+    """Keeps the jobs it was given and how many ran at a time; runs them for real."""
+
+    streams = True
+    remote = False
+
+    def __init__(self) -> None:
+        self.jobs: list[WorkerJob] = []
+        self.running = 0
+        self.most_running = 0
+        self._local = LocalWorkerAdapter()
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        self.jobs.append(job)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            return await self._local.execute(job)
+        finally:
+            self.running -= 1
+
+
+async def test_each_chunk_runs_and_reports_its_result_and_output() -> None:
+    report = await JobExecutor(LocalWorkerAdapter()).execute(job("echo a", "echo b >&2", "echo c"))
+    assert list(report.results) == [0, 1, 2]
+    assert [result.stdout for result in report.results.values()] == ["a\n", "", "c\n"]
+    assert report.results[1].stderr == "b\n"
+    assert dict(report.attempts) == {0: 1, 1: 1, 2: 1}
+    assert report.merge_result is None
+    assert 0 < report.duration < 60
+
+
+async def test_output_arrives_with_its_chunk_while_the_chunk_runs(tmp_path: Path) -> None:
+    pieces: list[tuple[str, int, str]] = []
+
+    def stdout(chunk_id: int, data: str) -> None:
+        pieces.append(("stdout", chunk_id, data))
+        # The chunk waits for this file: it can only end if its output was delivered while it ran.
+        (tmp_path / f"seen_{chunk_id}").touch()
+
+    script = "echo out $TAILRACE_SLOT; while ! [ -e seen_{0} ]; do sleep 0.01; done; echo err >&2"
+    await JobExecutor(LocalWorkerAdapter()).execute(
+        job(script.replace("{0}", "0"), script.replace("{0}", "1")),
+        JobExecutionOptions(
+            job_dir=tmp_path,
+            on_chunk_stdout=stdout,
+            on_chunk_stderr=lambda chunk_id, data: pieces.append(("stderr", chunk_id, data)),
+            timeout=30,
+        ),
+    )
+    assert pieces == [
+        ("stdout", 0, "out 0\n"),
+        ("stderr", 0, "err\n"),
+        ("stdout", 1, "out 0\n"),
+        ("stderr", 1, "err\n"),
+    ]
+
+
+async def test_stream_and_capture_reach_the_adapter() -> None:
+    views: list[object] = []
+    report = await JobExecutor(LocalWorkerAdapter()).execute(
+        job("printf abcdef"),
+        JobExecutionOptions(
+            stream="bytes", capture=Capture.tail(2), on_chunk_stdout=lambda _, data: views.append(data)
+        ),
+    )
+    assert all(isinstance(view, memoryview) for view in views)
+    assert b"".join(views) == b"abcdef"  # type: ignore[arg-type]
+    assert report.results[0].stdout == "ef"
+
+
+async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp_path: Path) -> None:
+    adapter = RecordingAdapter()
+    spec = job("pwd", "true")
+    report = await JobExecutor(adapter).execute(
+        spec,
+        JobExecutionOptions(job_dir=str(tmp_path), timeout=33, idle_timeout=22, meta={"job_def_url": "u", "slot": "x"}),
+    )
+    first = adapter.jobs[0]
+    assert (first.command, list(first.args)) == ("sh", ["-c", "pwd"])
+    assert first.cwd == tmp_path
+    assert (first.timeout, first.idle_timeout) == (33, 22)
+    assert dict(first.meta) == {
+        "job_def_url": "u",
+        "chunk_id": 0,
+        "start_frame": 0,
+        "frame_count": FRAMES,
+        "output_file": "chunk_0",
+        "command": spec.chunks[0].command,
+        "slot": 0,
+    }
+    assert adapter.jobs[1].meta["chunk_id"] == 1
+    assert report.results[0].stdout == f"{tmp_path}\n"
+
+
+async def test_without_a_folder_chunks_run_in_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = await JobExecutor(LocalWorkerAdapter()).execute(job("pwd"))
+    assert report.results[0].stdout == f"{tmp_path}\n"
+    assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 50])
+async def test_no_more_chunks_run_at_a_time_than_concurrency_says(concurrency: int) -> None:
+    adapter = RecordingAdapter()
+    await JobExecutor(adapter).execute(job(*["sleep 0.05"] * 9), JobExecutionOptions(concurrency=concurrency))
+    assert adapter.most_running == min(concurrency, 9)
+    assert [one.meta["chunk_id"] for one in adapter.jobs] == list(range(9))
+
+
+async def test_chunks_that_run_together_hold_different_slots() -> None:
+    held: set[object] = set()
+    seen: set[object] = set()
+
+    class Watch(RecordingAdapter):
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            slot = job.meta["slot"]
+            assert slot not in held
+            held.add(slot)
+            seen.add(slot)
+            result = await super().execute(job)
+            held.remove(slot)
+            assert result.stdout == f"{slot} gpu{slot} /nothing\n"
+            return result
+
+    await JobExecutor(Watch()).execute(
+        job(*['sleep 0.02; echo "$TAILRACE_SLOT $CUDA_VISIBLE_DEVICES $HOME"'] * 12),
+        JobExecutionOptions(
+            concurrency=3,
+            slot_env={"CUDA_VISIBLE_DEVICES": ["gpu0", "gpu1", "gpu2"], "HOME": ["/nothing"] * 5},
+        ),
+    )
+    assert seen == {0, 1, 2}
+
+
+async def test_progress_counts_each_completed_chunk_once_and_skipped_ones_as_completed() -> None:
+    progress: list[tuple[int, int]] = []
+    completed: list[int] = []
+    adapter = RecordingAdapter()
+    report = await JobExecutor(adapter).execute(
+        job(*["true"] * 6),
+        JobExecutionOptions(
+            concurrency=3,
+            completed_chunk_ids=[1, 4, 99],
+            on_progress=lambda done, total: progress.append((done, total)),
+            on_chunk_complete=lambda chunk_id, result: completed.append(chunk_id),
+        ),
+    )
+    assert progress == [(3, 6), (4, 6), (5, 6), (6, 6)]
+    assert sorted(completed) == [0, 2, 3, 5] == list(report.results) == list(report.attempts)
+    assert len(adapter.jobs) == 4
+
+
+async def test_a_job_of_completed_chunks_runs_nothing() -> None:
+    adapter = RecordingAdapter()
+    report = await JobExecutor(adapter).execute(job("true", "true"), JobExecutionOptions(completed_chunk_ids={0, 1}))
+    assert (adapter.jobs, dict(report.results)) == ([], {})
+
+
+async def test_async_callbacks_are_awaited_and_those_of_one_kind_do_not_overlap() -> None:
+    progress: list[int] = []
+    inside = {"progress": 0, "complete": 0}
+
+    async def alone(kind: str) -> None:
+        assert inside[kind] == 0
+        inside[kind] += 1
+        await anyio.sleep(0.01)
+        inside[kind] -= 1
+
+    async def on_progress(done: int, total: int) -> None:
+        await alone("progress")
+        progress.append(done)
+
+    async def on_complete(chunk_id: int, result: WorkerResult) -> None:
+        await alone("complete")
+
+    await JobExecutor(LocalWorkerAdapter()).execute(
+        job(*["true"] * 12),
+        JobExecutionOptions(concurrency=6, on_progress=on_progress, on_chunk_complete=on_complete),
+    )
+    assert progress == list(range(1, 13))
+
+
+async def test_a_plain_function_may_return_something_to_await() -> None:
+    seen: list[str] = []
+
+    async def later(data: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        seen.append(data)
+
+    await JobExecutor(LocalWorkerAdapter()).execute(
+        job("printf x"), JobExecutionOptions(on_chunk_stdout=lambda _, data: later(data))
+    )
+    assert seen == ["x"]
+
+
+async def test_slow_output_callbacks_of_one_chunk_do_not_hold_up_another() -> None:
+    done = anyio.Event()
+
+    async def stdout(chunk_id: int, data: str) -> None:
+        if chunk_id == 0:
+            await done.wait()
+        else:
+            done.set()
+
+    with anyio.fail_after(30):
+        await JobExecutor(LocalWorkerAdapter()).execute(
+            job("echo a", "echo b"), JobExecutionOptions(concurrency=2, on_chunk_stdout=stdout)
+        )
+
+
+async def test_an_adapter_that_never_waits_can_still_be_cancelled() -> None:
+    class Immediate:
+        streams = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            await anyio.lowlevel.checkpoint()
+            return WorkerResult(0)
+
+    counted = itertools.count()
+    with anyio.move_on_after(0.05) as scope:
+        await JobExecutor(Immediate()).execute(
+            job(*["true"] * 20_000), JobExecutionOptions(on_progress=lambda *_: next(counted))
+        )
+    assert scope.cancelled_caught
+    assert next(counted) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concurrency": 0}, "concurrency must be at least 1: 0"),
+        ({"retries": -1}, "retries must be at least 0: -1"),
+        ({"retry_delay": -1}, "retry_delay must be a number of seconds, 0 or more: -1"),
+        ({"retry_delay": float("nan")}, "retry_delay must be a number of seconds, 0 or more: nan"),
+        ({"timeout": 0}, "timeout must be a positive number of seconds: 0"),
+        ({"idle_timeout": float("nan")}, "idle_timeout must be a positive number of seconds: nan"),
+        ({"stream": "words"}, "stream must be 'text', 'lines' or 'bytes', not 'words'"),
+        ({"stitcher": object()}, "a stitcher needs an output_file"),
+        (
+            {"concurrency": 3, "slot_env": {"GPU": ["0", "1"]}},
+            "slot_env['GPU'] has 2 values for 3 slots: give one for each chunk that may run at a time (concurrency)",
+        ),
+        ({"slot_env": {"A=B": ["0"]}}, "slot_env: 'A=B' cannot be the name of a variable"),
+        ({"slot_env": {"A": ["\0"]}}, "slot_env['A'] must not contain a NUL byte"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_in_one_line(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        JobExecutionOptions(**options)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "options", [{"concurrency": 1.5}, {"retries": True}, {"on_event": 3}, {"slot_env": {"GPU": "01"}}]
+)
+def test_options_of_the_wrong_type_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        JobExecutionOptions(**options)  # type: ignore[arg-type]
+
+
+class ScriptedAdapter:
+    """Ends each attempt as a plan says, after some turns of the event loop."""
+
+    streams = True
+
+    def __init__(self, plan: dict[int, list[int]], waits: list[int]) -> None:
+        self._plan = {chunk_id: iter(codes) for chunk_id, codes in plan.items()}
+        self._waits = itertools.cycle(waits)
+        self.running: set[object] = set()
+        self.slots: set[object] = set()
+        self.starts: dict[object, int] = {}
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        chunk_id, slot = job.meta["chunk_id"], job.meta["slot"]
+        assert isinstance(chunk_id, int)
+        assert chunk_id not in self.running
+        assert slot not in self.slots
+        self.running.add(chunk_id)
+        self.slots.add(slot)
+        self.starts[chunk_id] = self.starts.get(chunk_id, 0) + 1
+        for _ in range(next(self._waits)):
+            await anyio.lowlevel.checkpoint()
+        self.running.remove(chunk_id)
+        self.slots.remove(slot)
+        return WorkerResult(next(self._plan[chunk_id]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    failures=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    concurrency=st.integers(1, 6),
+    waits=st.lists(st.integers(0, 5), min_size=1, max_size=7),
+    skipped=st.sets(st.integers(0, 11)),
+)
+def test_every_chunk_is_completed_once_whatever_the_order(
+    failures: list[int], concurrency: int, waits: list[int], skipped: set[int]
+) -> None:
+    spec = job(*["true"] * len(failures))
+    wanted = {number: count + 1 for number, count in enumerate(failures) if number not in skipped}
+
+    async def execute() -> None:
+        adapter = ScriptedAdapter({number: [1] * count + [0] for number, count in enumerate(failures)}, waits)
+        progress: list[int] = []
+        report = await JobExecutor(adapter).execute(
+            spec,
+            JobExecutionOptions(
+                concurrency=concurrency,
+                retries=3,
+                retry_delay=0,
+                completed_chunk_ids=skipped,
+                on_progress=lambda done, total: progress.append(done),
+            ),
+        )
+        assert dict(report.attempts) == wanted == adapter.starts
+        assert list(report.results) == list(wanted)
+        assert progress == list(range(len(spec.chunks) - len(wanted) + 1, len(spec.chunks) + 1))
+
+    for backend in ("asyncio", "trio"):
+        anyio.run(execute, backend=backend)
