@@ -235,10 +235,10 @@ class _JobRun:
     def _find_shared_outputs(self) -> None:
         self._sharing = chunks_sharing_outputs(self._spec.chunks)
         if self._sharing and (self._options.verify_output or self._options.stitcher is not None):
-            first, second, *_ = sorted(self._sharing)
+            chunks = ", ".join(map(str, sorted(self._sharing)))
             raise SpecError(
-                f"job {self._spec.id}: chunks {first} and {second} share output files, which cannot be verified or"
-                " stitched: give each chunk its own outputFile"
+                f"job {self._spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
+                " give each chunk an outputFile of its own"
             )
 
 
