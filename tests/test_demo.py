@@ -49,7 +49,7 @@ def leave_out_the_last_chunk(list_file: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "first_wrong_frame"),
     [(swap_two_chunks, 40), (leave_out_the_last_chunk, 200)],
-    ids=lambda value: str(value),
+    ids=["swapped", "missing"],
 )
 def test_the_comparison_fails_when_the_videos_differ(
     spoil: Callable[[str], str], first_wrong_frame: int, tmp_path: Path, path: str
