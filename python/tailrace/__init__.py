@@ -1,6 +1,7 @@
 """Run render jobs that are split into chunks, and watch every chunk while it runs."""
 
 from ._capture import Capture
+from ._completion_record import completed_chunk_ids
 from ._errors import (
     ChunkFailedError,
     JobLockedError,
@@ -12,8 +13,28 @@ from ._errors import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from ._local_adapter import LocalWorkerAdapter
+from ._events import (
+    ChunkEvent,
+    ChunkFailed,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkRetrying,
+    ChunkStarted,
+    JobEvent,
+    JobFinished,
+    JobStarted,
+    MergeFinished,
+    MergeOutput,
+    MergeStarted,
+)
+from ._execution_options import ChunkOutputCallback, JobExecutionOptions
+from ._executor import JobExecutor
+from ._job_report import JobReport
+from ._local_adapter import LocalWorkerAdapter, kill_all_commands
+from ._parse_command import parse_command
 from ._run import run
+from ._spec import Chunk, JobMetadata, JobSpec
+from ._stitcher import Stitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -21,12 +42,32 @@ from ._worker_result import ResourceUsage, WorkerResult
 __all__ = [
     "Callback",
     "Capture",
+    "Chunk",
+    "ChunkEvent",
+    "ChunkFailed",
     "ChunkFailedError",
+    "ChunkFinished",
+    "ChunkOutput",
+    "ChunkOutputCallback",
+    "ChunkRetrying",
+    "ChunkStarted",
+    "JobEvent",
+    "JobExecutionOptions",
+    "JobExecutor",
+    "JobFinished",
     "JobLockedError",
+    "JobMetadata",
+    "JobReport",
+    "JobSpec",
+    "JobStarted",
     "LocalWorkerAdapter",
     "MergeFailedError",
+    "MergeFinished",
+    "MergeOutput",
+    "MergeStarted",
     "ResourceUsage",
     "SpecError",
+    "Stitcher",
     "StreamMode",
     "TailraceError",
     "WorkerAdapter",
@@ -36,5 +77,8 @@ __all__ = [
     "WorkerResult",
     "WorkerSpawnError",
     "WorkerTimeoutError",
+    "completed_chunk_ids",
+    "kill_all_commands",
+    "parse_command",
     "run",
 ]

@@ -21,8 +21,6 @@ _EXIT_PATIENCE = 5.0
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""
 
-atexit.register(shut_down, _EXIT_PATIENCE)
-
 
 class LocalWorkerAdapter:
     """Runs commands on this machine and streams their output, on asyncio and on trio.
@@ -50,6 +48,18 @@ class LocalWorkerAdapter:
             await _until_over(execution, news)
             raise
         return to_result(job, execution)
+
+
+def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
+    """Kill everything that this process runs through tailrace, and start nothing any more.
+
+    For a program that has to end at once. Returns when all is gone, or after `patience` seconds. The interpreter's
+    normal exit does the same.
+    """
+    shut_down(patience)
+
+
+atexit.register(kill_all_commands)
 
 
 async def _deliver(job: WorkerJob, execution: Execution, news: News) -> None:

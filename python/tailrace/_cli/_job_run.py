@@ -1,0 +1,197 @@
+"""`tailrace job run`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import click
+
+from tailrace import (
+    Capture,
+    ChunkFailedError,
+    JobExecutionOptions,
+    JobExecutor,
+    JobSpec,
+    LocalWorkerAdapter,
+    MergeFailedError,
+    completed_chunk_ids,
+)
+
+from ._interruption import Interruptible
+from ._live_output import LiveOutput, OutputClosedError
+from ._tell import tell
+
+_FAILED = 1
+_OUTPUT_CLOSED = 141
+"""What a shell reports for a program that SIGPIPE ended."""
+_KEPT_OUTPUT = Capture.tail(64 * 1024)
+"""Everything is shown while it comes; what a farm writes in a night need not be in memory too."""
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+class _Request(NamedTuple):
+    """What the command line asks for."""
+
+    spec: str
+    concurrency: int
+    chunk: int | None
+    no_merge: bool
+    retries: int
+    retry_delay: float
+    timeout: float | None
+    idle_timeout: float | None
+    keep_going: bool
+    resume: bool
+    verify_output: bool
+    slot_env: dict[str, list[str]]
+
+
+def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
+    slot_env = {}
+    for value in values:
+        name, equals, list_ = value.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{value!r} is not of the form NAME=A,B")
+        slot_env[name] = list_.split(",")
+    return slot_env
+
+
+@click.command()
+@click.argument("spec")
+@click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
+@click.option("--chunk", metavar="ID", type=int, help="Run this chunk alone; nothing is merged.")
+@click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
+@click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0, help="Further attempts for each chunk.")
+@click.option(
+    "--retry-delay",
+    metavar="S",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    help="Seconds before the first of them; doubled each time. Default 1.",
+)
+@click.option("--timeout", metavar="S", type=_SECONDS, help="The longest an attempt may take, in seconds.")
+@click.option("--idle-timeout", metavar="S", type=_SECONDS, help="The longest it may go without writing a byte.")
+@click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
+@click.option("--resume", is_flag=True, help="Skip the chunks that are recorded as done and whose output is unchanged.")
+@click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
+@click.option(
+    "--slot-env",
+    metavar="NAME=A,B",
+    multiple=True,
+    callback=_parse_slot_env,
+    help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
+)
+@click.option("--adapter", type=click.Choice(["local"]), default="local", help="Where the chunks run; default local.")
+def run(adapter: str, **options: object) -> None:
+    """Run the job that SPEC describes, a file or an http(s) URL.
+
+    The chunks' output goes to standard output and standard error while they run, prefixed by chunk when several run
+    at a time; what tailrace has to say goes to standard error.
+
+    Exit status: 0 done; 1 a chunk or the merge failed; 2 bad usage or a bad specification; 130, 143 or 129 after
+    Ctrl-C, SIGTERM or SIGHUP; 141 when nobody reads the output any more.
+    """
+    del adapter  # There is only one yet, and click has checked the name.
+    request = _Request(**options)  # type: ignore[arg-type]
+    sys.exit(_run(request))
+
+
+def _run(request: _Request) -> int:
+    spec = JobSpec.load(request.spec)
+    # A specification that is not a file has no folder of its own; without one nothing would be recorded.
+    job_dir = None if spec.path is not None else Path.cwd()
+    skipped = _chunks_to_skip(request, spec, job_dir)
+    output = LiveOutput(prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1)
+    try:
+        options = JobExecutionOptions(
+            concurrency=request.concurrency,
+            job_dir=job_dir,
+            merge=not request.no_merge and request.chunk is None,
+            retries=request.retries,
+            retry_delay=request.retry_delay,
+            timeout=request.timeout,
+            idle_timeout=request.idle_timeout,
+            fail_fast=not request.keep_going,
+            verify_output=request.verify_output,
+            on_event=output.on_event,
+            stream="bytes",
+            capture=_KEPT_OUTPUT,
+            completed_chunk_ids=skipped,
+            slot_env=request.slot_env,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return _execute(spec, options, output)
+
+
+def _chunks_to_skip(request: _Request, spec: JobSpec, job_dir: Path | None) -> frozenset[int]:
+    ids = frozenset(chunk.id for chunk in spec.chunks)
+    if request.chunk is not None and request.chunk not in ids:
+        raise click.UsageError(f"{request.spec} has no chunk {request.chunk}: its ids are {_enumerate(ids)}")
+    done = completed_chunk_ids(spec, job_dir) if request.resume else frozenset()
+    return done if request.chunk is None else done | (ids - {request.chunk})
+
+
+def _enumerate(ids: frozenset[int]) -> str:
+    """Return the numbers, runs of them in short."""
+    runs: list[list[int]] = []
+    for number in sorted(ids):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) -> int:
+    started = time.monotonic()
+    interruptible = Interruptible()
+
+    async def execute() -> None:
+        try:
+            await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await output.close()
+
+    try:
+        anyio.run(partial(interruptible.run, execute))
+        status = 0
+    except (ChunkFailedError, MergeFailedError) as error:
+        _tell_failures(error)
+        status = _FAILED
+    except OutputClosedError:
+        # At once: a thread may still be waiting to write.
+        os._exit(_OUTPUT_CLOSED)
+    if interruptible.signal is not None:
+        status = 128 + interruptible.signal
+    tell(output.summary(spec.id, time.monotonic() - started))
+    if status != 0:
+        tell(f"to run what is missing: {_rerun_command(sys.argv[1:])}")
+    if interruptible.signal is not None:
+        os._exit(status)
+    return status
+
+
+def _tell_failures(error: ChunkFailedError | MergeFailedError) -> None:
+    if isinstance(error, MergeFailedError):
+        tell(str(error))
+    elif len(error.failures) > 1:
+        tell(f"{len(error.failures)} chunks failed:")
+        for failure in error.failures:
+            tell(f"  {failure}")
+
+
+def _rerun_command(words: list[str]) -> str:
+    if "--resume" not in words:
+        place = words.index("run") + 1
+        words = [*words[:place], "--resume", *words[place:]]
+    return shlex.join(["tailrace", *words])

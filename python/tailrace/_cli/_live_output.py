@@ -1,0 +1,130 @@
+"""Shows what happens in a job while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Literal
+
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkRetrying,
+    JobEvent,
+    JobStarted,
+    MergeFinished,
+    MergeOutput,
+    MergeStarted,
+)
+
+from ._descriptor_writer import DescriptorWriter
+from ._line_prefixer import LinePrefixer
+
+_MERGE = -1
+"""Stands for the merge where the others have their chunk's id."""
+
+_Stream = Literal["stdout", "stderr"]
+
+
+class OutputClosedError(Exception):
+    """Nobody reads standard output or standard error any more."""
+
+
+class LiveOutput:
+    """Writes the commands' output to the same streams of this process, and what happens to standard error.
+
+    When only one chunk runs at a time the bytes go through as they are, else each line gets its chunk as a prefix.
+    """
+
+    def __init__(self, *, prefixed: bool) -> None:
+        self._retries = 0
+        self._prefixed = prefixed
+        self._writers = {"stdout": DescriptorWriter(1), "stderr": DescriptorWriter(2)}
+        self._prefixers: dict[tuple[int, _Stream], LinePrefixer] = {}
+        self._at_line_start = True
+        self._total = self._completed = self._skipped = self._failed = 0
+        self._is_merged = False
+
+    async def on_event(self, event: JobEvent) -> None:
+        """Take the next event of the job. Raises `OutputClosedError`."""
+        try:
+            await self._show(event)
+        except BrokenPipeError as error:
+            raise OutputClosedError from error
+
+    async def _show(self, event: JobEvent) -> None:
+        match event:
+            case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
+                await self._output(chunk_id, stream, data)
+            case MergeOutput(stream=stream, data=memoryview() as data):
+                await self._output(_MERGE, stream, data)
+            case JobStarted(total_chunks=total, skipped_chunk_ids=skipped):
+                self._total, self._completed, self._skipped = total, len(skipped), len(skipped)
+            case ChunkFinished(chunk_id=chunk_id, result=result):
+                self._completed += 1
+                await self._finish(chunk_id)
+                await self._tell(
+                    f"chunk {chunk_id} done in {result.duration:.1f} s, {self._completed} of {self._total}"
+                )
+            case ChunkRetrying(chunk_id=chunk_id, reason=reason, delay=delay):
+                self._retries += 1
+                await self._finish(chunk_id)
+                await self._tell(f"chunk {chunk_id} failed: {reason}; next attempt in {delay:.1f} s")
+            case ChunkFailed(chunk_id=chunk_id, error=error):
+                self._failed += 1
+                await self._finish(chunk_id)
+                await self._tell(str(error))
+            case MergeStarted():
+                await self._tell("merging")
+            case MergeFinished():
+                self._is_merged = True
+                await self._finish(_MERGE)
+
+    def summary(self, job_id: str, duration: float) -> str:
+        """Return how the job went, in one line; `duration` is in seconds."""
+        parts = [f"{self._completed - self._skipped} of {self._total} chunks done"]
+        for count, what in ((self._skipped, "skipped"), (self._failed, "failed"), (self._retries, "retried")):
+            if count:
+                parts.append(f"{count} {what}")
+        if self._is_merged:
+            parts.append("merged")
+        return f"job {job_id}: {', '.join(parts)}, {duration:.1f} s"
+
+    async def close(self) -> None:
+        """Write what is left of lines that nothing ended."""
+        for chunk_id in {chunk_id for chunk_id, _ in self._prefixers}:
+            await self._finish(chunk_id)
+        await self._end_line()
+
+    async def _output(self, chunk_id: int, stream: _Stream, data: memoryview) -> None:
+        if not self._prefixed:
+            if stream == "stderr":
+                self._at_line_start = data[-1] in b"\r\n"
+            await _settle(self._writers[stream].write(data))
+            return
+        prefixer = self._prefixers.get((chunk_id, stream))
+        if prefixer is None:
+            prefix = "[merge] " if chunk_id == _MERGE else f"[chunk {chunk_id}] "
+            prefixer = self._prefixers[chunk_id, stream] = LinePrefixer(prefix)
+        await _settle(self._writers[stream].write(prefixer.feed(data)))
+
+    async def _finish(self, chunk_id: int) -> None:
+        streams: tuple[_Stream, ...] = ("stdout", "stderr")
+        for stream in streams:
+            prefixer = self._prefixers.pop((chunk_id, stream), None)
+            if prefixer is not None:
+                await _settle(self._writers[stream].write(prefixer.finish()))
+
+    async def _tell(self, text: str) -> None:
+        await self._end_line()
+        await _settle(self._writers["stderr"].write(f"tailrace: {text}\n".encode(errors="backslashreplace")))
+
+    async def _end_line(self) -> None:
+        if not self._at_line_start:
+            self._at_line_start = True
+            await _settle(self._writers["stderr"].write(b"\n"))
+
+
+async def _settle(pending: Awaitable[None] | None) -> None:
+    if pending is not None:
+        await pending
