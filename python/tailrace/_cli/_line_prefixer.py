@@ -20,10 +20,14 @@ class LinePrefixer:
 
     def feed(self, data: bytes | memoryview) -> bytes:
         """Return the lines that `data` completes."""
-        text = self._partial + bytes(data)
+        text = bytes(data)
         if self._after_return and text:
             text = text.removeprefix(b"\n")
-        self._after_return = text.endswith(b"\r") if text else self._after_return
+            self._after_return = False
+        if not text:
+            return b""
+        self._after_return = text.endswith(b"\r")
+        text = self._partial + text
         lines = text.splitlines()
         is_complete = text.endswith((b"\n", b"\r"))
         self._partial = b"" if is_complete or not lines else lines.pop()

@@ -1,0 +1,340 @@
+"""The command line, as its users run it: real processes, signals and pipes."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import count_lines, job
+from processes import descendants_marked, wait_until_marked
+from tailrace import JobSpec
+from tailrace._cli._line_prefixer import LinePrefixer
+
+TAILRACE = (sys.executable, "-m", "tailrace")
+
+
+def write_job(folder: Path, *scripts: str, merge: str | None = None) -> str:
+    path = folder / "job.json"
+    path.write_text(job(*scripts, merge=merge).model_dump_json(by_alias=True))
+    return str(path)
+
+
+def tailrace(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*TAILRACE, *args], capture_output=True, timeout=60, cwd=cwd)
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    word = f"mark-{uuid.uuid4()}"
+    yield word
+    assert descendants_marked(word) == []
+
+
+def test_one_chunk_at_a_time_goes_through_byte_for_byte(tmp_path: Path) -> None:
+    odd = r"printf 'a\rb\377\n\303\251 no end'"
+    result = tailrace("job", "run", write_job(tmp_path, odd, "printf second; printf err >&2"))
+    assert result.returncode == 0
+    assert result.stdout == b"a\rb\xff\n\xc3\xa9 no endsecond"
+    assert b"err" in result.stderr
+
+
+def test_several_chunks_at_a_time_get_whole_lines_with_a_prefix(tmp_path: Path) -> None:
+    script = "for i in 1 2 3 4 5; do printf x; sleep 0.02; echo y; done; printf 'last\\377'"
+    result = tailrace("job", "run", write_job(tmp_path, *[script] * 3), "--concurrency", "3")
+    assert result.returncode == 0
+    expected = [b"[chunk %d] xy" % chunk for chunk in range(3)] * 5 + [b"[chunk %d] last\xff" % n for n in range(3)]
+    assert sorted(result.stdout.splitlines()) == sorted(expected)
+
+
+def test_a_progress_bar_is_neither_one_endless_line_nor_a_pyramid(tmp_path: Path) -> None:
+    script = r"for i in 1 2 3; do printf '%d0%%\r' $i >&2; done"
+    result = tailrace("job", "run", write_job(tmp_path, script, script), "--concurrency", "2")
+    assert result.stderr.count(b"[chunk 0] 10%\n[chunk 0] 20%\n[chunk 0] 30%\n") == 1
+
+
+def test_output_arrives_while_the_chunk_runs(tmp_path: Path) -> None:
+    command = [*TAILRACE, "job", "run", write_job(tmp_path, "echo first; sleep 5; echo last")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"first\n"
+        assert process.poll() is None
+        process.terminate()
+
+
+def test_the_merge_runs_and_its_output_is_shown(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo 0 > chunk_0", "echo 1 > chunk_1", merge="cat chunk_0 chunk_1 | tee merged")
+    result = tailrace("job", "run", spec, "--verify-output")
+    assert (result.returncode, (tmp_path / "merged").read_text(), result.stdout) == (0, "0\n1\n", b"0\n1\n")
+    assert b"job job-1: 2 of 2 chunks done, merged" in result.stderr
+
+
+def test_no_merge_and_a_single_chunk_leave_the_merge_out(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo zero", "echo one", merge="touch merged")
+    assert tailrace("job", "run", spec, "--no-merge").stdout == b"zero\none\n"
+    assert tailrace("job", "run", spec, "--chunk", "1").stdout == b"one\n"
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_failed_chunk_is_status_1_and_the_command_for_what_is_missing_is_printed(tmp_path: Path) -> None:
+    script = "echo run >> runs; echo 0 > chunk_0"
+    written = Path(
+        write_job(tmp_path, script, "test -e 'it is there' && echo 1 > chunk_1", merge="cat chunk_? > merged")
+    )
+    spec = str(written.rename(tmp_path / "a job.json"))
+    result = tailrace("job", "run", spec, "--retry-delay", "0.1", "--verify-output")
+    assert result.returncode == 1
+    assert b"Traceback" not in result.stderr
+    assert result.stderr.count(b"chunk 1 failed: sh exited with status 1") == 1
+    found = re.search(r"to run what is missing: tailrace (.*)", result.stderr.decode())
+    assert found is not None
+    (tmp_path / "it is there").touch()
+    again = tailrace(*shlex.split(found[1]))
+    assert again.returncode == 0
+    assert count_lines(tmp_path / "runs") == 1
+
+
+def test_one_bad_chunk_does_not_cost_the_others(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "touch chunk_0", "exit 3", "touch chunk_2", "exit 4", merge="touch merged")
+    result = tailrace("job", "run", spec, "--keep-going")
+    assert result.returncode == 1
+    assert (tmp_path / "chunk_2").exists()
+    assert not (tmp_path / "merged").exists()
+    assert b"2 of 4 chunks done, 2 failed" in result.stderr
+    assert b"sh exited with status 3" in result.stderr
+    assert b"sh exited with status 4" in result.stderr
+
+
+def test_resume_runs_only_what_is_missing_or_changed(tmp_path: Path) -> None:
+    scripts = [f"echo run >> runs_{number}; echo {number} > chunk_{number}" for number in range(3)]
+    spec = write_job(tmp_path, *scripts, merge="cat chunk_* > merged")
+    assert tailrace("job", "run", spec, "--resume").returncode == 0
+    (tmp_path / "chunk_1").write_text("changed")
+    result = tailrace("job", "run", spec, "--resume")
+    assert result.returncode == 0
+    assert [count_lines(tmp_path / f"runs_{number}") for number in range(3)] == [1, 2, 1]
+    assert b"1 of 3 chunks done, 2 skipped, merged" in result.stderr
+
+
+def test_retries_are_made_and_counted(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo run >> runs; test $(wc -l < runs) = 3")
+    result = tailrace("job", "run", spec, "--retries", "2", "--retry-delay", "0.05")
+    assert result.returncode == 0
+    assert b"1 of 1 chunks done, 2 retried" in result.stderr
+    assert count_lines(tmp_path / "runs") == 3
+
+
+def test_limits_end_an_attempt(tmp_path: Path, mark: str) -> None:
+    spec = write_job(tmp_path, f": {mark}; sleep 60; :")
+    result = tailrace("job", "run", spec, "--timeout", "0.3")
+    assert result.returncode == 1
+    assert b"ran longer than 0.3 s" in result.stderr
+    assert b"wrote nothing for 0.3 s" in tailrace("job", "run", spec, "--idle-timeout", "0.3").stderr
+
+
+def test_each_slot_has_its_own_value_of_a_variable(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, *["echo $GPU-$TAILRACE_SLOT; sleep 0.3"] * 2)
+    result = tailrace("job", "run", spec, "--concurrency", "2", "--slot-env", "GPU=a,b")
+    assert sorted(result.stdout.split()) == [b"0]", b"1]", b"[chunk", b"[chunk", b"a-0", b"b-1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--concurrency", "0"], b"--concurrency"),
+        (["--timeout", "0"], b"--timeout"),
+        (["--chunk", "7"], b"has no chunk 7: its ids are 0 to 1"),
+        (["--slot-env", "GPU"], b"'GPU' is not of the form NAME=A,B"),
+        (["--slot-env", "GPU=a", "--concurrency", "2"], b"slot_env['GPU'] has 1 value for 2 slots"),
+        (["--adapter", "moon"], b"'moon' is not"),
+        (["--no-such-option"], b"No such option"),
+    ],
+)
+def test_bad_usage_is_status_2_and_one_clear_line(tmp_path: Path, args: list[str], message: bytes) -> None:
+    result = tailrace("job", "run", write_job(tmp_path, "echo ran", "echo ran"), *args)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert result.stdout == b""
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_a_bad_specification_is_status_2_and_one_line_that_names_the_file(tmp_path: Path, command: str) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"metadata": 3, "chunks": []}')
+    for path in (bad, tmp_path / "missing.json"):
+        result = tailrace("job", command, str(path))
+        assert result.returncode == 2
+        assert str(path).encode() in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
+def test_validate_says_what_a_job_holds(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo 1", "echo 2", merge="cat")
+    result = tailrace("job", "validate", spec)
+    assert result.returncode == 0
+    assert b"job job-1: 2 chunks, 20 of 20 frames, 640x360 at 30 frames a second" in result.stdout
+
+
+def test_a_specification_may_come_from_a_url(tmp_path: Path) -> None:
+    served, here = tmp_path / "served", tmp_path / "here"
+    served.mkdir()
+    here.mkdir()
+    write_job(served, "echo run >> runs; pwd; touch chunk_0")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=served)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/job.json"
+            assert tailrace("job", "validate", url).returncode == 0
+            result = tailrace("job", "run", url, cwd=here)
+            assert (result.returncode, result.stdout) == (0, f"{here}\n".encode())
+            assert tailrace("job", "run", url, "--resume", cwd=here).returncode == 0
+            assert count_lines(here / "runs") == 1
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda n: str(int(n))
+)
+def test_a_signal_ends_the_renders_first(tmp_path: Path, mark: str, number: signal.Signals, status: int) -> None:
+    script = f": {mark}; trap 'sleep 0.5; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        [*TAILRACE, "job", "run", write_job(tmp_path, script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == status
+        errors = process.stderr.read()
+        assert b"Traceback" not in errors
+        assert b"to run what is missing: tailrace job run --resume" in errors
+    assert descendants_marked(mark) == []
+
+
+def test_a_second_signal_kills_at_once(tmp_path: Path, mark: str) -> None:
+    script = f": {mark}; trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        [*TAILRACE, "job", "run", write_job(tmp_path, script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert time.monotonic() - started < 3.5
+    assert descendants_marked(mark) == []
+
+
+def test_ctrl_c_in_a_terminal_ends_the_renders_first(tmp_path: Path, mark: str) -> None:
+    spec = write_job(tmp_path, f": {mark}; echo ready; sleep 60; :")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*TAILRACE, "job", "run", spec])
+    shown = b""
+    while b"ready" not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    deadline = time.monotonic() + 30
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(ended[1]) == 130
+
+
+def test_a_hangup_that_nohup_had_ignored_stays_ignored(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo ready; sleep 1; echo done")
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *TAILRACE, "job", "run", spec]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.read() == b"done\n"
+        assert process.wait(30) == 0
+
+
+def test_a_closed_output_ends_the_job_quietly_with_141(tmp_path: Path, mark: str) -> None:
+    spec = write_job(tmp_path, f": {mark}; while :; do echo line; sleep 0.01; done")
+    script = f'{shlex.join([*TAILRACE, "job", "run", spec])} | head -n 2; echo "${{PIPESTATUS[0]}}"'
+    result = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60)
+    assert result.stdout == b"line\nline\n141\n"
+    assert b"Traceback" not in result.stderr
+    assert b"BrokenPipe" not in result.stderr
+
+
+def test_a_reader_that_stopped_reading_does_not_keep_signals_out(tmp_path: Path, mark: str) -> None:
+    spec = write_job(tmp_path, f": {mark}; head -c 100000000 /dev/zero; :")
+    with subprocess.Popen(
+        [*TAILRACE, "job", "run", spec], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until_marked(mark)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+
+
+def test_a_job_that_is_run_already_is_refused_with_the_pid(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo ready; sleep 60")
+    with subprocess.Popen(
+        [*TAILRACE, "job", "run", spec], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        second = tailrace("job", "run", spec)
+        assert second.returncode == 1
+        assert f"is being run by process {process.pid} already".encode() in second.stderr
+        process.terminate()
+
+
+def test_a_program_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None:
+    fields = job("true").model_dump(by_alias=True)
+    fields["chunks"][0]["command"] = "no-such-renderer --frame 1"
+    path = tmp_path / "job.json"
+    path.write_text(JobSpec.model_validate(fields).model_dump_json(by_alias=True))
+    result = tailrace("job", "run", str(path), "--retries", "5")
+    assert result.returncode == 1
+    assert b"chunk 0 failed: cannot start no-such-renderer: no such program" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_help_names_every_option_and_the_version_is_that_of_the_package() -> None:
+    shown = tailrace("job", "run", "--help").stdout
+    for option in ["concurrency", "chunk", "no-merge", "retries", "retry-delay", "timeout", "idle-timeout", "keep-going", "resume", "verify-output", "slot-env"]:
+        assert f"--{option}".encode() in shown
+    assert re.fullmatch(rb"tailrace \d+\.\d+\.\d+\n", tailrace("--version").stdout)
+
+
+def test_lines_get_their_prefix_wherever_they_are_cut() -> None:
+    text = b"one\ntwo\r\nthree\rfour\r\r\n\nfive"
+    expected = b"".join(b"> %s\n" % line for line in (b"one", b"two", b"three", b"four", b"", b"", b"five"))
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            prefixer = LinePrefixer("> ")
+            pieces = [text[:first], text[first:second], text[second:]]
+            assert b"".join([prefixer.feed(piece) for piece in pieces]) + prefixer.finish() == expected
+
+
+def test_a_line_without_an_end_is_shown_in_parts() -> None:
+    prefixer = LinePrefixer("> ")
+    assert prefixer.feed(b"x" * 100_000) == b"> " + b"x" * 100_000 + b"\n"
