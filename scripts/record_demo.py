@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 COMMAND = ["make", "--no-print-directory", "demo"]
-COLUMNS, ROWS = 120, 36
+COLUMNS, ROWS = 130, 36
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "demo.svg"
 
 
