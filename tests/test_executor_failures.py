@@ -265,10 +265,13 @@ async def test_what_a_callback_raises_comes_out_as_it_is_and_causes_no_retry(
 
 
 async def test_an_adapter_cannot_hide_what_a_callback_raised() -> None:
+    started: list[object] = []
+
     class Swallowing:
         streams = True
 
         async def execute(self, job: WorkerJob) -> WorkerResult:
+            started.append(job.meta["chunk_id"])
             assert job.on_stdout is not None
             try:
                 job.on_stdout("x")
@@ -287,12 +290,15 @@ async def test_an_adapter_cannot_hide_what_a_callback_raised() -> None:
                 job("true", "true"),
                 JobExecutionOptions(
                     retries=1,
+                    retry_delay=0,
                     on_chunk_stdout=fail,
                     meta={"wrap": wrap},
                     on_chunk_complete=lambda chunk_id, result: completed.append(chunk_id),  # noqa: B023
                 ),
             )
         assert completed == []
+        assert started == [0]
+        started.clear()
 
 
 async def test_a_callback_cancelled_by_the_adapters_limit_is_not_an_error_of_the_callback() -> None:

@@ -57,7 +57,7 @@ def test_a_spec_can_be_built_in_python_and_cannot_be_changed() -> None:
     spec = JobSpec(id="x", metadata=metadata, chunks=[chunk])  # type: ignore[arg-type]  # a list will do
     assert spec.chunks == (chunk,)
     with pytest.raises(pydantic.ValidationError):
-        spec.id = "y"  # type: ignore[misc]
+        spec.id = "y"
 
 
 def test_unknown_keys_are_kept_everywhere() -> None:

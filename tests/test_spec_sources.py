@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -58,6 +59,16 @@ def test_a_file_gives_its_name_to_a_spec_without_id_and_is_remembered(
     assert spec.id == "shot.v2"
     assert spec.path == tmp_path / "shot.v2.json"
     assert spec.model_copy(update={"chunks": spec.chunks[:1]}).path == spec.path
+
+
+def test_a_pipe_is_read_but_is_no_place_for_a_job() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(_without_id())
+    try:
+        assert JobSpec.load(f"/dev/fd/{reader}").path is None
+    finally:
+        os.close(reader)
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:

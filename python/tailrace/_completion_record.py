@@ -75,7 +75,7 @@ class CompletionRecord:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = JobLock(self._folder, self._job_id)
-                self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
                 _sync_folder(self._folder)
             except OSError as error:
                 raise TailraceError(
@@ -157,7 +157,7 @@ class CompletionRecord:
 
 
 def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:

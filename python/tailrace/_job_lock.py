@@ -24,7 +24,7 @@ class JobLock:
     def __init__(self, folder: Path, job_id: str) -> None:
         """Take the lock without waiting; raises `JobLockedError` if another run has it, `OSError` if there is none."""
         path = folder / _FILE_NAME
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,11 +16,6 @@ from ._parse_command import parse_command
 from ._spec_message import describe
 from ._spec_source import is_url, name_of, read_source, stem_of
 
-if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
-else:
-    ModelMetaclass = type(BaseModel)
-
 _DEFAULT_ID = "job"
 
 # Without any constraint pydantic would not look at the characters and let lone surrogates through.
@@ -30,14 +25,19 @@ _FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _RaisesSpecError(ModelMetaclass):
-    # Only a call from Python comes through here, not the nested validation, which needs pydantic's own error to
-    # say where in the whole specification a problem is.
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().__call__(*args, **kwargs)
-        except ValidationError as error:
-            raise SpecError(f"{self.__name__}: {describe(error)}") from None
+if TYPE_CHECKING:
+    # Through a metaclass of our own, type checkers would not see what fields a model takes.
+    from pydantic._internal._model_construction import ModelMetaclass as _RaisesSpecError
+else:
+
+    class _RaisesSpecError(type(BaseModel)):
+        # Only a call from Python comes through here, not the nested validation, which needs pydantic's own error to
+        # say where in the whole specification a problem is.
+        def __call__(self, *args, **kwargs):
+            try:
+                return super().__call__(*args, **kwargs)
+            except ValidationError as error:
+                raise SpecError(f"{self.__name__}: {describe(error)}") from None
 
 
 class _Part(BaseModel, metaclass=_RaisesSpecError):
@@ -104,7 +104,7 @@ class JobSpec(_Part):
 
     @property
     def path(self) -> Path | None:
-        """The file the specification was loaded from, as an absolute path; None if it came from elsewhere."""
+        """The file the specification was loaded from, as an absolute path; None if it did not come from a file."""
         return self._path
 
     @classmethod
@@ -116,7 +116,8 @@ class JobSpec(_Part):
         source = os.fspath(source)
         content = read_source(source)
         spec = cls._validate(content, name_of(source), stem_of(source) or _DEFAULT_ID)
-        if not is_url(source):
+        # A pipe (`job run <(...)`) lies in a folder of the system's, where no job may run or leave a record.
+        if not is_url(source) and Path(source).is_file():
             spec._path = Path(source).absolute()
         return spec
 
