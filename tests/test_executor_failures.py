@@ -144,6 +144,16 @@ async def test_the_output_before_a_timeout_comes_with_the_error() -> None:
     assert isinstance(caught.value.__cause__, WorkerTimeoutError)
 
 
+async def test_a_stuck_chunk_does_not_make_the_whole_job_wait(tmp_path: Path) -> None:
+    started = time.monotonic()
+    report = await JobExecutor(LocalWorkerAdapter()).execute(
+        job("[ -e once ] || { touch once; sleep 600; }", "true"),
+        JobExecutionOptions(job_dir=tmp_path, idle_timeout=1, retries=1, retry_delay=0),
+    )
+    assert dict(report.attempts) == {0: 2, 1: 1}
+    assert time.monotonic() - started < 60
+
+
 async def test_a_chunk_that_waits_for_its_retry_leaves_its_place_to_others_and_is_first_in_line_then() -> None:
     order: list[tuple[object, object]] = []
 
