@@ -69,7 +69,7 @@ clean: ## Remove everything that was installed, built or rendered
 
 $(VENV)/.created:
 	@PATH="$(USER_PATH)" sh scripts/check_tools.sh "$(PYTHON)"
-	PATH="$(USER_PATH)" $(PYTHON) -m venv $(VENV)
+	@PATH="$(USER_PATH)" $(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --upgrade "pip>=25.1"
 	@touch $@
 
