@@ -77,7 +77,7 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/.created
 	python -m pip install --quiet --group $*
 	@touch $@
 
-$(VENV)/.built: pyproject.toml Cargo.toml Cargo.lock $(wildcard rust/*.rs rust/*/*.rs) $(VENV)/.group-build
+$(VENV)/.built: pyproject.toml Cargo.toml Cargo.lock $(wildcard rust/*.* rust/*/*.*) $(VENV)/.group-build
 	maturin develop --release --locked
 	@touch $@
 
