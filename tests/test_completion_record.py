@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -371,14 +373,18 @@ def test_renders_that_outlive_a_killed_host_do_not_hold_the_lock(tmp_path: Path)
 
 
 async def test_a_chunk_that_ends_while_another_fails_is_recorded(tmp_path: Path) -> None:
+    written = anyio.Event()
+
     class Adapter:
         streams = False
 
         async def execute(self, job: WorkerJob) -> WorkerResult:
-            await anyio.sleep(0.05)
             if job.meta["chunk_id"] == 1:
+                await written.wait()
                 return WorkerResult(1)
+            await anyio.lowlevel.checkpoint()
             (tmp_path / "chunk_0").write_text("x")
+            written.set()
             return WorkerResult(0)
 
     spec = job("true", "true")
