@@ -1,7 +1,7 @@
 //! The threads of one process that run commands, and how to give them one.
 //!
 //! * the I/O thread reads, waits and keeps deadlines,
-//! * spawners start commands, since starting blocks its thread until the new program is loaded,
+//! * the spawner starts commands, since starting blocks its thread until the new program is loaded,
 //! * the terminator ends process trees, which means looking at every process there is.
 
 use std::io;
@@ -18,9 +18,7 @@ use crate::mailbox::Mailbox;
 use crate::running_command::{Limits, RunningCommand};
 use crate::spawn::Command;
 use crate::terminator;
-
-/// Two overlap the kernel's work for one process with that for the next; more only fight over the same locks.
-const SPAWNERS: usize = 1;
+use crate::watchdog::Groups;
 
 static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -33,7 +31,7 @@ pub struct Engine {
     mark_prefix: String,
 }
 
-/// A command on its way to a spawner.
+/// A command on its way to the spawner.
 struct Start {
     order: Order,
     mark: Arc<str>,
@@ -121,25 +119,25 @@ impl Engine {
 
     fn start_threads(&self) -> io::Result<Sender<Start>> {
         let requests = Arc::new(Mailbox::new()?);
-        let io_thread = IoThread::new(Arc::clone(&self.messages), Arc::clone(&requests))?;
+        let groups = Arc::new(Groups::new()?);
+        let io_thread = IoThread::new(Arc::clone(&self.messages), Arc::clone(&requests), Arc::clone(&groups))?;
         let (starts, receiver) = channel();
-        let receiver = Arc::new(Mutex::new(receiver));
         thread("tailrace-io", move || io_thread.run())?;
         let messages = Arc::clone(&self.messages);
         thread("tailrace-end", move || terminator::run(&requests, |id| messages.post(Message::TreeGone(id))))?;
-        for _ in 0..SPAWNERS {
-            let (receiver, messages) = (Arc::clone(&receiver), Arc::clone(&self.messages));
-            thread("tailrace-spawn", move || spawn_all(&receiver, &messages))?;
-        }
+        let messages = Arc::clone(&self.messages);
+        let mark_prefix = self.mark_prefix.clone();
+        thread("tailrace-spawn", move || spawn_all(&receiver, &messages, || groups.start_watchdog(&mark_prefix)))?;
         Ok(starts)
     }
 }
 
 /// Start commands as they are ordered, until nobody can order any more.
-fn spawn_all(starts: &Mutex<Receiver<Start>>, messages: &Mailbox<Message>) {
-    loop {
-        let next = starts.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Start { order, mark, handle }) = next else { return };
+///
+/// One after the other: two at a time fight over the lock of this process's address space.
+fn spawn_all(starts: &Receiver<Start>, messages: &Mailbox<Message>, start_watchdog: impl FnOnce() -> io::Result<()>) {
+    let mut start_watchdog = Some(start_watchdog);
+    while let Ok(Start { order, mark, handle }) = starts.recv() {
         if handle.is_stopped() {
             handle.complete(Outcome::Cancelled);
             continue;
@@ -151,6 +149,10 @@ fn spawn_all(starts: &Mutex<Receiver<Start>>, messages: &Mailbox<Message>) {
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),
+        }
+        // After the first command, which need not wait for it. Without a shell there is none.
+        if let Some(start_watchdog) = start_watchdog.take() {
+            let _ = start_watchdog();
         }
     }
 }

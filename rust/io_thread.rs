@@ -21,6 +21,7 @@ use crate::pipe_memory::PipeMemory;
 use crate::running_command::{Reason, RunningCommand};
 use crate::spill::{News, Spill};
 use crate::terminator::Request;
+use crate::watchdog::Groups;
 
 /// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
 const WORTH_WAKING: usize = 1 << 20;
@@ -48,6 +49,7 @@ pub struct IoThread {
     epoll: OwnedFd,
     messages: Arc<Mailbox<Message>>,
     terminator: Arc<Mailbox<Request>>,
+    groups: Arc<Groups>,
     running: HashMap<u64, Box<RunningCommand>>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// The entry of each command in `deadlines`.
@@ -88,13 +90,18 @@ fn parse_event_data(data: epoll::EventData) -> (u64, Source) {
 }
 
 impl IoThread {
-    pub fn new(messages: Arc<Mailbox<Message>>, terminator: Arc<Mailbox<Request>>) -> io::Result<Self> {
+    pub fn new(
+        messages: Arc<Mailbox<Message>>,
+        terminator: Arc<Mailbox<Request>>,
+        groups: Arc<Groups>,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
         Ok(Self {
             epoll,
             messages,
             terminator,
+            groups,
             running: HashMap::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
@@ -172,7 +179,8 @@ impl IoThread {
         }
     }
 
-    fn start(&mut self, command: Box<RunningCommand>) {
+    fn start(&mut self, mut command: Box<RunningCommand>) {
+        command.group_slot = Some(self.groups.add(command.pid));
         let id = command.handle.id;
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
@@ -318,7 +326,7 @@ impl IoThread {
         let Some(command) = self.running.get_mut(&id) else { return };
         if !command.over {
             if command.ending.is_none() && command.exited && command.pipes_closed() {
-                command.reap();
+                command.reap(&self.groups);
                 if command.group_remains() {
                     return self.end(id, Reason::Leftovers);
                 }
@@ -353,7 +361,7 @@ impl IoThread {
         }
         if let Some(command) = self.running.get_mut(&id) {
             command.over = true;
-            command.reap();
+            command.reap(&self.groups);
         }
     }
 

@@ -16,3 +16,4 @@ mod spawn;
 mod spill;
 mod terminator;
 mod utf8;
+mod watchdog;

@@ -17,6 +17,7 @@ use crate::process_tree::peak_resident_memory;
 use crate::segment::{SegmentWriter, Slice};
 use crate::spawn::Child;
 use crate::spill::Spill;
+use crate::watchdog::Groups;
 
 /// How long a pipe is read after the command itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -50,6 +51,8 @@ pub struct RunningCommand {
     pub mark: Arc<str>,
     pub limits: Limits,
     pub pid: Pid,
+    /// Where the watchdog finds it.
+    pub group_slot: Option<u64>,
     /// None once it has told that the command has ended.
     pub pidfd: Option<OwnedFd>,
     pub exited: bool,
@@ -165,6 +168,7 @@ impl RunningCommand {
             mark,
             limits,
             pid: child.pid,
+            group_slot: None,
             pidfd: child.pidfd,
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy)),
@@ -262,9 +266,12 @@ impl RunningCommand {
     }
 
     /// Collect the command's status. Its number is free for others from here on.
-    pub fn reap(&mut self) {
+    pub fn reap(&mut self, groups: &Groups) {
         if self.status.is_some() {
             return;
+        }
+        if let Some(slot) = self.group_slot.take() {
+            groups.remove(slot);
         }
         let (exit_code, mut usage) = wait(self.pid);
         // The kernel's figure includes the memory of this process, whose copy the command was at first.

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr, OsString, c_int};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -80,23 +80,8 @@ impl Command {
         if let Some(cwd) = &self.cwd {
             actions.change_dir(cwd)?;
         }
-        let attributes = Attributes::new()?;
         let argv = pointers(std::iter::once(&self.program).chain(&self.args));
-        let envp = pointers(&self.env);
-        let mut pid = 0;
-        // SAFETY: every pointer is to a live value that glibc initialised, or to a NUL-terminated string or a
-        // NULL-terminated list of such; posix_spawn only reads them.
-        check(unsafe {
-            libc::posix_spawn(
-                &mut pid,
-                file.as_ptr(),
-                actions.0.as_ptr(),
-                attributes.0.as_ptr(),
-                argv.as_ptr(),
-                envp.as_ptr(),
-            )
-        })?;
-        let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+        let pid = start_with(file, &argv, &pointers(&self.env), &actions)?;
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Some(pidfd),
             Err(Errno::SRCH) => None,
@@ -182,6 +167,38 @@ impl Command {
     }
 }
 
+/// Start a program of our own, with this process's environment.
+pub fn start(file: &CStr, arguments: &[&str], actions: &FileActions) -> io::Result<Pid> {
+    let arguments: Vec<CString> = arguments.iter().map(|argument| CString::new(*argument)).collect::<Result<_, _>>()?;
+    let env = std::env::vars_os().map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let env: Vec<CString> = env.collect::<Result<_, _>>()?;
+    Ok(start_with(file, &pointers(&arguments), &pointers(&env), actions)?)
+}
+
+/// Both lists end with NULL.
+fn start_with(
+    file: &CStr,
+    argv: &[*mut libc::c_char],
+    envp: &[*mut libc::c_char],
+    actions: &FileActions,
+) -> Result<Pid, Errno> {
+    let attributes = Attributes::new()?;
+    let mut pid = 0;
+    // SAFETY: every pointer is to a live value that glibc initialised, or to a NUL-terminated string or a
+    // NULL-terminated list of such; posix_spawn only reads them.
+    check(unsafe {
+        libc::posix_spawn(
+            &mut pid,
+            file.as_ptr(),
+            actions.0.as_ptr(),
+            attributes.0.as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+        )
+    })?;
+    Pid::from_raw(pid).ok_or(Errno::SRCH)
+}
+
 fn describe(error: io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
@@ -193,8 +210,12 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     // A host without standard streams gets numbers below 3 here, which the child's own streams would replace.
-    let writer = if writer.as_raw_fd() < 3 { fcntl_dupfd_cloexec(writer, 3)? } else { writer };
-    Ok((reader, writer))
+    Ok((reader, at_least(writer, 3)?))
+}
+
+/// The same open file under a number that is `least` or greater.
+pub fn at_least(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() < least { fcntl_dupfd_cloexec(fd, least) } else { Ok(fd) }
 }
 
 fn pointers<'a>(strings: impl IntoIterator<Item = &'a CString>) -> Vec<*mut libc::c_char> {
@@ -216,30 +237,31 @@ fn check(code: c_int) -> Result<(), Errno> {
     if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(code)) }
 }
 
-struct FileActions(MaybeUninit<libc::posix_spawn_file_actions_t>);
+/// What a new process does with its descriptors before its program starts.
+pub struct FileActions(MaybeUninit<libc::posix_spawn_file_actions_t>);
 
 impl FileActions {
-    fn new() -> Result<Self, Errno> {
+    pub fn new() -> Result<Self, Errno> {
         let mut actions = MaybeUninit::uninit();
         // SAFETY: `init` writes the value it is given the address of.
         check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
         Ok(Self(actions))
     }
 
-    fn open_null(&mut self, fd: c_int) -> Result<(), Errno> {
-        let flags = libc::O_RDONLY;
+    pub fn open_null(&mut self, fd: c_int) -> Result<(), Errno> {
+        let flags = libc::O_RDWR;
         // SAFETY: initialised in `new`; glibc copies the path.
         check(unsafe {
             libc::posix_spawn_file_actions_addopen(self.0.as_mut_ptr(), fd, c"/dev/null".as_ptr(), flags, 0)
         })
     }
 
-    fn dup(&mut self, from: &OwnedFd, to: c_int) -> Result<(), Errno> {
+    pub fn dup(&mut self, from: &OwnedFd, to: c_int) -> Result<(), Errno> {
         // SAFETY: initialised in `new`; the descriptor stays open until the command has been started.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from.as_raw_fd(), to) })
     }
 
-    fn close_from(&mut self, first: c_int) -> Result<(), Errno> {
+    pub fn close_from(&mut self, first: c_int) -> Result<(), Errno> {
         // SAFETY: initialised in `new`.
         check(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(self.0.as_mut_ptr(), first) })
     }

@@ -320,7 +320,19 @@ def test_a_program_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None
 
 def test_help_names_every_option_and_the_version_is_that_of_the_package() -> None:
     shown = tailrace("job", "run", "--help").stdout
-    for option in ["concurrency", "chunk", "no-merge", "retries", "retry-delay", "timeout", "idle-timeout", "keep-going", "resume", "verify-output", "slot-env"]:
+    for option in [
+        "concurrency",
+        "chunk",
+        "no-merge",
+        "retries",
+        "retry-delay",
+        "timeout",
+        "idle-timeout",
+        "keep-going",
+        "resume",
+        "verify-output",
+        "slot-env",
+    ]:
         assert f"--{option}".encode() in shown
     assert re.fullmatch(rb"tailrace \d+\.\d+\.\d+\n", tailrace("--version").stdout)
 

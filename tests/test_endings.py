@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from processes import descendants_marked, open_descriptors, python, wait_until_marked
+from processes import DAEMON, descendants_marked, open_descriptors, python, wait_until_marked
 from tailrace import (
     Capture,
     LocalWorkerAdapter,
@@ -36,21 +36,6 @@ on_asyncio = pytest.mark.parametrize(
 STUBBORN = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.write(1, b"ready")
-time.sleep(60)
-"""
-
-# Forks a child that takes a session of its own and loses its parent: nothing but the environment tells whose it is.
-DAEMON = """
-import os, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in range(3): os.dup2(null, stream)
-        time.sleep(60)
-    os._exit(0)
-os.wait()
 os.write(1, b"ready")
 time.sleep(60)
 """

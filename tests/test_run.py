@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
-from processes import descendants_marked, python, wait_until_marked
+from processes import DAEMON, descendants_marked, python, wait_until_marked
 from tailrace import WorkerJob, WorkerResult, WorkerSpawnError, WorkerTimeoutError, run
 
 
@@ -166,3 +167,101 @@ def test_a_command_may_be_run_from_any_thread() -> None:
     for thread in threads:
         thread.join()
     assert [len(result.stdout) for result in results] == [100_001] * 8
+
+
+DOOMED_HOST = """
+import asyncio, sys, tailrace
+async def main():
+    script = "sleep 60 & env -i bash -c 'sleep 61 & wait' & wait"
+    job = tailrace.WorkerJob("bash", ["-c", script, sys.argv[1]])
+    daemon = tailrace.WorkerJob(sys.executable, ["-c", sys.argv[2], sys.argv[1]])
+    adapter = tailrace.LocalWorkerAdapter()
+    await asyncio.gather(*[adapter.execute(job) for _ in range(16)], adapter.execute(daemon))
+asyncio.run(main())
+"""
+
+
+def test_killing_the_host_leaves_no_render_behind() -> None:
+    for _ in range(3):
+        mark = f"mark-{uuid.uuid4()}"
+        host = subprocess.Popen([sys.executable, "-c", DOOMED_HOST, mark, DAEMON], stderr=subprocess.DEVNULL)
+        wait_until_marked(mark, 1 + 16 + 2)
+        time.sleep(0.3)
+        started = set(children_of_marked(mark))
+        assert len(started) > 16 * 2
+        host.kill()
+        host.wait()
+        deadline = time.monotonic() + 20
+        while (left := [pid for pid in started if is_running(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert time.monotonic() - deadline + 20 < 10
+        assert (left, descendants_marked(mark)) == ([], [])
+
+
+@fork_beside_threads
+def test_a_forked_child_does_not_keep_the_watchdog_from_seeing_its_parent_die() -> None:
+    mark = f"mark-{uuid.uuid4()}"
+    source = """
+import os, sys, threading, time, tailrace
+job = tailrace.WorkerJob("bash", ["-c", "sleep 60 & wait", sys.argv[1]])
+threading.Thread(target=tailrace.run, args=(job,), daemon=True).start()
+time.sleep(0.5)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+time.sleep(60)
+"""
+    host = subprocess.Popen([sys.executable, "-c", source, mark], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    child = int(host.stdout.readline())
+    host.kill()
+    host.wait()
+    try:
+        deadline = time.monotonic() + 20
+        while set(descendants_marked(mark)) != {child} and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert descendants_marked(mark) == [child]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        host.stdout.close()
+
+
+def test_a_host_that_ends_leaves_no_watchdog_and_no_child_of_its_own_behind() -> None:
+    source = """
+import os, tailrace
+tailrace.run(tailrace.WorkerJob("true"))
+tailrace.run(tailrace.WorkerJob("true"))
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    print("no children")
+"""
+    before = set(descendants_marked("tailrace-watchdog"))
+    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "no children\n"
+    deadline = time.monotonic() + 20
+    while set(descendants_marked("tailrace-watchdog")) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert set(descendants_marked("tailrace-watchdog")) <= before
+
+
+def children_of_marked(mark: str) -> list[int]:
+    """Return the processes with `mark` and what shares their session, all but the first of them."""
+    sessions = {os.getsid(pid) for pid in descendants_marked(mark)} - {os.getsid(0)}
+    names = [path.name for path in Path("/proc").iterdir()]
+    return [int(name) for name in names if name.isdigit() and session_of(int(name)) in sessions]
+
+
+def session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

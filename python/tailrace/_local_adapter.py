@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections.abc import Awaitable
 from typing import Literal
@@ -11,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from ._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
-from ._native import Ended, Execution, Mailbox, shut_down
+from ._native import Ended, Execution, Mailbox, after_fork, shut_down
 from ._news import News
 from ._worker_job import WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -60,6 +61,7 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
 
 
 atexit.register(kill_all_commands)
+os.register_at_fork(after_in_child=after_fork)
 
 
 async def _deliver(job: WorkerJob, execution: Execution, news: News) -> None:

@@ -1,4 +1,4 @@
-__all__ = ["BUILD_PROFILE", "CapturedOutput", "Ended", "Execution", "Mailbox", "shut_down"]
+__all__ = ["BUILD_PROFILE", "CapturedOutput", "Ended", "Execution", "Mailbox", "after_fork", "shut_down"]
 
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
@@ -110,6 +110,9 @@ class CapturedOutput:
     def __len__(self) -> int: ...
     def to_bytes(self) -> bytes:
         """Put the output together; a copy of its own each time."""
+
+def after_fork() -> None:
+    """To be called in a forked child, before it runs commands of its own."""
 
 def shut_down(patience: float) -> None:
     """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds."""

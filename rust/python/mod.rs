@@ -21,7 +21,7 @@ mod native {
     #[pymodule_export]
     use super::mailbox::Mailbox;
     #[pymodule_export]
-    use super::shut_down;
+    use super::{after_fork, shut_down};
 
     /// "release" or "debug": what was measured with a debug build says nothing.
     #[pymodule_export]
@@ -32,4 +32,10 @@ mod native {
 #[pyfunction]
 fn shut_down(py: Python<'_>, patience: f64) {
     py.detach(|| Engine::shut_down(Duration::try_from_secs_f64(patience).unwrap_or_default()));
+}
+
+/// To be called in a forked child, before it runs commands of its own.
+#[pyfunction]
+fn after_fork() {
+    crate::watchdog::after_fork();
 }
