@@ -373,21 +373,24 @@ def test_renders_that_outlive_a_killed_host_do_not_hold_the_lock(tmp_path: Path)
 
 
 async def test_a_chunk_that_ends_while_another_fails_is_recorded(tmp_path: Path) -> None:
-    written = anyio.Event()
+    failing = anyio.Event()
 
     class Adapter:
         streams = False
 
         async def execute(self, job: WorkerJob) -> WorkerResult:
             if job.meta["chunk_id"] == 1:
-                await written.wait()
+                await anyio.lowlevel.checkpoint()
+                failing.set()
                 return WorkerResult(1)
-            await anyio.lowlevel.checkpoint()
+            # The command ends by itself, though the adapter has been told to end it.
+            with anyio.CancelScope(shield=True):
+                await failing.wait()
+                await anyio.sleep(0.05)
             (tmp_path / "chunk_0").write_text("x")
-            written.set()
             return WorkerResult(0)
 
     spec = job("true", "true")
-    with pytest.raises(ChunkFailedError):
+    with pytest.raises(ChunkFailedError, match="chunk 1 failed"):
         await JobExecutor(Adapter()).execute(spec, JobExecutionOptions(concurrency=2, job_dir=tmp_path))
     assert completed_chunk_ids(spec, tmp_path) == {0}
