@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import time
 from typing import Any, Literal
 
 import anyio
@@ -299,3 +301,39 @@ async def test_a_temporary_folder_that_cannot_be_written_is_an_error_that_carrie
     assert caught.value.result is not None
     assert caught.value.result.stdout == "x" * 5000
     assert caught.value.result.truncated
+
+
+async def test_more_than_512_mib_of_output_does_not_end_the_host() -> None:
+    digest = hashlib.sha256()
+    result = await execute(
+        python(FAST_WRITER, "600"), stream="bytes", on_stdout=digest.update, capture=Capture.full(memory=64 << 20)
+    )
+    assert len(result.stdout_bytes) == 600 * ((1 << 20) + 8)
+    assert digest.hexdigest() == result.stderr
+
+
+async def test_endless_stderr_fills_neither_memory_nor_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/no/such/folder")
+    base = resident_memory()
+    source = "import os\nfor _ in range(1000): os.write(2, b'x' * (1 << 20))\nos.write(2, b'the end')"
+    result = await execute(python(source), capture=Capture.tail(65536))
+    assert result.stderr.endswith("xthe end")
+    assert (len(result.stderr_bytes), result.truncated) == (65536, True)
+    assert resident_memory() - base < 32 << 20
+
+
+async def test_huge_output_does_not_slow_the_command_down() -> None:
+    source = "import os\nfor _ in range(1000): os.write(1, b'x' * (1 << 20))"
+    alone = timed_alone(source)
+    result = await execute(python(source), on_stdout=len, capture=Capture.none())
+    assert result.duration < 10 * alone + 2
+
+
+def timed_alone(source: str) -> float:
+    command, args = python(source)
+    started = time.monotonic()
+    with subprocess.Popen([command, *args], stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        while process.stdout.read(1 << 20):
+            pass
+    return time.monotonic() - started
