@@ -90,6 +90,8 @@ def test_results_and_errors_survive_pickling() -> None:
         assert str(again) == str(error)
         assert getattr(again, "errno", None) == getattr(error, "errno", None)
         assert getattr(again, "kind", None) == getattr(error, "kind", None)
+        assert getattr(again, "chunk_id", None) == getattr(error, "chunk_id", None)
+        assert isinstance(again, ChunkFailedError) is (getattr(again, "failures", None) == (again,))
 
 
 def test_errors_can_be_caught_as_what_they_also_are() -> None:

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from ._worker_result import WorkerResult
 
 
-def _restore(kind: type[TailraceError], args: tuple[Any, ...], state: dict[str, Any]) -> TailraceError:
+def _restore(kind: type[TailraceError], args: tuple[Any, ...]) -> TailraceError:
     error = kind.__new__(kind, *args)
     error.args = args
     if isinstance(error, OSError):
         OSError.__init__(error, *args)
-    error.__dict__.update(state)
     return error
 
 
@@ -37,7 +36,7 @@ class TailraceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the class with `args` alone; our constructors take more. A worker process whose
         # exception cannot be unpickled hangs its pool.
-        return _restore, (type(self), self.args, self.__dict__)
+        return _restore, (type(self), self.args), self.__dict__
 
 
 class SpecError(TailraceError):
@@ -92,7 +91,8 @@ class WorkerRemoteError(WorkerError):
 class ChunkFailedError(TailraceError):
     """A chunk used up its attempts.
 
-    `result` is that of the last attempt, or None if it ended in an error, which is then the `__cause__`.
+    `result` is that of the last attempt. If that ended in an error, it is the output so far, or None where there is
+    none, and the error is the `__cause__`.
     `failures` lists the failures of all chunks, this one included, when the job went on after the first
     (`fail_fast=False`); else it holds this one alone.
     """

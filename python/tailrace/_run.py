@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
-from ._local_adapter import start, to_result
-from ._native import Execution, Mailbox
+import anyio
+
+from ._local_adapter import LocalWorkerAdapter
 from ._worker_job import Callback, WorkerJob
 from ._worker_result import WorkerResult
+
+if TYPE_CHECKING:
+    from ._native import Execution, Mailbox
 
 
 def run(job: WorkerJob) -> WorkerResult:
@@ -20,6 +25,11 @@ def run(job: WorkerJob) -> WorkerResult:
     for callback in (job.on_stdout, job.on_stderr):
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
             raise _async_callback(callback)
+    try:
+        from ._native import Mailbox
+        from ._native_backend import start, to_result
+    except ImportError:
+        return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
     mailbox = Mailbox()
     execution = start(job, mailbox)
     try:

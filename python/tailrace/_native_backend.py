@@ -1,0 +1,126 @@
+"""Commands on this machine, streamed by the native core."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable
+
+import anyio
+import anyio.lowlevel
+
+from ._conclude import conclude
+from ._errors import WorkerSpawnError
+from ._native import Execution, Mailbox, after_fork, shut_down
+from ._news import News
+from ._worker_job import WorkerJob
+from ._worker_result import ResourceUsage, WorkerResult
+
+_TIME_SLICE = 0.005
+"""How long callbacks that never wait may keep the event loop, in seconds."""
+
+os.register_at_fork(after_in_child=after_fork)
+
+kill_all = shut_down
+
+
+async def execute(job: WorkerJob) -> WorkerResult:
+    """Run `job` to its end; see `LocalWorkerAdapter.execute`."""
+    news = News.current()
+    execution = start(job, news.mailbox)
+    try:
+        await _deliver(job, execution, news)
+    except BaseException:
+        execution.stop()
+        await _until_over(execution, news)
+        raise
+    return to_result(job, execution)
+
+
+async def _deliver(job: WorkerJob, execution: Execution, news: News) -> None:
+    turn_began = time.monotonic()
+    while True:
+        awaitable = execution.deliver()
+        if awaitable is not None:
+            if not await _await_callback(awaitable, job, execution, news):
+                return
+        elif execution.finished:
+            return
+        elif not execution.backlog:
+            await news.wait(execution.id)
+            turn_began = time.monotonic()
+        if time.monotonic() - turn_began > _TIME_SLICE:
+            await anyio.lowlevel.checkpoint()
+            turn_began = time.monotonic()
+
+
+async def _await_callback(awaitable: Awaitable[object], job: WorkerJob, execution: Execution, news: News) -> bool:
+    """Await what a callback returned; False if a limit had ended the command and the callback took too long then."""
+    with anyio.CancelScope() as scope:
+
+        def set_deadline() -> None:
+            past_limit = execution.seconds_past_limit
+            if past_limit is not None:
+                scope.deadline = anyio.current_time() + max(0.0, job.kill_grace - past_limit)
+
+        with news.listening(execution.id, set_deadline):
+            set_deadline()
+            await awaitable
+    if scope.cancelled_caught:
+        execution.stop()
+        while not execution.over:
+            await news.wait(execution.id)
+        return False
+    return True
+
+
+async def _until_over(execution: Execution, news: News) -> None:
+    # Ending the tree does not depend on this task, but nothing may come out before it is gone: neither the shield
+    # nor the exceptions swallowed here are enough alone, since `Task.cancel` reaches through the one, and an anyio
+    # scope repeats its cancellation as long as it is ignored.
+    with anyio.CancelScope(shield=True):
+        while not execution.over:
+            try:
+                await news.wait(execution.id)
+            except BaseException:  # noqa: BLE001, S112
+                continue
+
+
+def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
+    """Have the core start the job's command; `mailbox` gets the news of it."""
+    capture = job.capture
+    try:
+        return Execution(
+            mailbox,
+            job.command,
+            job.args,
+            env=None if job.env is None else list(job.env.items()),
+            cwd=job.cwd,
+            timeout=job.timeout,
+            idle_timeout=job.idle_timeout,
+            kill_grace=job.kill_grace,
+            stream=job.stream,
+            keep=capture.memory if capture.kind == "full" else (capture.head, capture.tail_size),
+            on_stdout=job.on_stdout,
+            on_stderr=job.on_stderr,
+        )
+    except OSError as error:
+        raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {error.strerror or error}") from error
+
+
+def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
+    """Return the result of an execution that is over, or raise the error that it ended with."""
+    outcome = execution.outcome()
+    if isinstance(outcome, tuple):
+        raise WorkerSpawnError(*outcome)
+    return conclude(
+        job,
+        exit_code=outcome.exit_code,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        duration=outcome.duration,
+        usage=ResourceUsage(outcome.cpu_user, outcome.cpu_system, outcome.max_rss),
+        truncated=outcome.truncated,
+        limit=outcome.limit,
+        error=outcome.error,
+    )

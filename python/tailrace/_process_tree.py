@@ -1,0 +1,100 @@
+"""Ending everything that a command has started: the pure-Python counterpart of the core's terminator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+MARK_VARIABLE = "TAILRACE_COMMAND"
+"""Holds the marks of the commands a process descends from, separated by colons."""
+
+_PROC = Path("/proc")
+_PAUSE = 0.02
+_PATIENCE = 10.0
+"""How long killed processes may take to disappear, in seconds. Longer means they hang in the kernel."""
+
+
+def end_tree(leader: int, mark: str, grace: float) -> None:
+    """Terminate the command `leader` and all its descendants, and kill after `grace` seconds what is left.
+
+    Blocks until nothing is left. The leader itself may be a zombie: whoever started it has yet to collect it.
+    """
+    kill_at = time.monotonic() + grace
+    terminated: set[int] = set()
+    while (now := time.monotonic()) < kill_at + _PATIENCE:
+        alive = _descendants(leader, mark)
+        if not alive:
+            return
+        for pid in alive:
+            if now >= kill_at:
+                _signal(pid, signal.SIGKILL)
+            elif pid not in terminated:
+                terminated.add(pid)
+                _signal(pid, signal.SIGTERM)
+                # A stopped process gets its signal only once it is continued.
+                _signal(pid, signal.SIGCONT)
+        time.sleep(_PAUSE)
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    group: int
+    session: int
+
+
+def _descendants(leader: int, mark: str) -> set[int]:
+    if not _PROC.joinpath("self/stat").exists():
+        return _group_alone(leader)
+    numbers = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    processes = [process for pid in numbers if (process := _read(pid)) is not None]
+    found = {
+        process.pid
+        for process in processes
+        if leader in (process.pid, process.group, process.session) or _carries(process.pid, mark)
+    }
+    found_before = -1
+    while len(found) != found_before:
+        found_before = len(found)
+        found |= {process.pid for process in processes if process.parent in found}
+    return found - {os.getpid()}
+
+
+def _group_alone(leader: int) -> set[int]:
+    # Without /proc there is no telling more.
+    try:
+        os.killpg(leader, 0)
+    except OSError:
+        return set()
+    return {-leader}
+
+
+def _read(pid: int) -> _Process | None:
+    """Return None for what is gone, or a zombie: signals still reach those, and nothing happens."""
+    try:
+        fields = _PROC.joinpath(str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    threads = int(fields[17])
+    if fields[0] == b"X" or (fields[0] == b"Z" and threads <= 1):
+        return None
+    return _Process(pid, int(fields[1]), int(fields[2]), int(fields[3]))
+
+
+def _carries(pid: int, mark: str) -> bool:
+    try:
+        environ = _PROC.joinpath(str(pid), "environ").read_bytes()
+    except OSError:
+        return False
+    prefix = MARK_VARIABLE.encode() + b"="
+    values = [variable.removeprefix(prefix) for variable in environ.split(b"\0") if variable.startswith(prefix)]
+    return any(mark.encode() in value.split(b":") for value in values)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, number)

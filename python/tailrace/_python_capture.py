@@ -1,0 +1,79 @@
+"""What a result keeps of one stream: the pure-Python counterpart of the core's capture."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from typing import IO
+
+from ._capture import Capture
+
+
+class PythonCapture:
+    """Keeps bytes as a `Capture` says; afterwards a `CapturedOutput`."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.truncated = False
+        is_full = capture.kind == "full"
+        self._head_limit = capture.memory if is_full else capture.head
+        self._tail_limit = None if is_full else capture.tail_size
+        self._head: list[bytes] = []
+        self._head_length = 0
+        self._file: IO[bytes] | None = None
+        self._file_length = 0
+        self._tail: deque[bytes] = deque()
+        self._tail_length = 0
+
+    def push(self, data: bytes) -> None:
+        """Keep `data`. Raises `OSError` when a temporary file that it takes cannot be written."""
+        head = data[: self._head_limit - self._head_length]
+        if head:
+            self._head.append(head)
+            self._head_length += len(head)
+        rest = data[len(head) :]
+        if not rest:
+            return
+        if self._tail_limit is not None:
+            self._push_tail(rest, self._tail_limit)
+            return
+        try:
+            self._push_file(rest)
+        except OSError:
+            self.truncated = True
+            raise
+
+    def __len__(self) -> int:
+        tail = self._tail_length if self._tail_limit is None else min(self._tail_length, self._tail_limit)
+        return self._head_length + self._file_length + tail
+
+    def to_bytes(self) -> bytes:
+        """Return all that was kept."""
+        parts = [*self._head]
+        if self._file is not None:
+            self._file.seek(0)
+            parts.append(self._file.read(self._file_length))
+        tail = b"".join(self._tail)
+        parts.append(tail[len(tail) - (len(self) - self._head_length - self._file_length) :])
+        return b"".join(parts)
+
+    def __del__(self) -> None:
+        # Nobody can close what a result holds, so this is no oversight to be warned of.
+        if self._file is not None:
+            self._file.close()
+
+    def _push_file(self, data: bytes) -> None:
+        if self._file is None:
+            # Not Python's own choice of a folder, which goes on to others where TMPDIR cannot be written.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=os.environ.get("TMPDIR"))  # noqa: SIM115
+        while data:
+            count = self._file.write(data)
+            self._file_length += count
+            data = data[count:]
+
+    def _push_tail(self, data: bytes, limit: int) -> None:
+        self._tail.append(data)
+        self._tail_length += len(data)
+        self.truncated |= self._tail_length > limit
+        while self._tail and self._tail_length - len(self._tail[0]) >= limit:
+            self._tail_length -= len(self._tail.popleft())

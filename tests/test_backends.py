@@ -1,0 +1,64 @@
+"""Which backend runs commands, and what is there without the native core."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailrace import LocalWorkerAdapter, StreamMode
+from tailrace._output_splitter import OutputSplitter
+
+WITHOUT_CORE = """
+import sys
+sys.modules["tailrace._native"] = None
+import anyio, tailrace
+job = tailrace.WorkerJob("sh", ["-c", "echo one; echo two"], stream="lines", on_stdout=print)
+print(tailrace.run(job).exit_code)
+print(anyio.run(tailrace.LocalWorkerAdapter().execute, job).stdout_bytes)
+try:
+    tailrace.LocalWorkerAdapter(backend="native")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_everything_works_where_the_core_is_missing() -> None:
+    result = subprocess.run([sys.executable, "-c", WITHOUT_CORE], capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines() == [
+        "one",
+        "two",
+        "0",
+        "one",
+        "two",
+        "b'one\\ntwo\\n'",
+        "tailrace was installed without its native core: use backend='python'",
+    ]
+    assert result.stderr == ""
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="backend must be 'auto', 'native' or 'python', not 'rust'"):
+        LocalWorkerAdapter(backend="rust")  # type: ignore[arg-type]
+
+
+def split(mode: StreamMode, pieces: list[bytes]) -> list[Any]:
+    splitter = OutputSplitter(mode)
+    received = [piece for data in pieces for piece in splitter.feed(data)]
+    return [*received, *splitter.finish()]
+
+
+tricky = st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80"]), max_size=12)
+
+
+@given(pieces=tricky)
+def test_pieces_are_the_same_wherever_python_alone_reads_them(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    assert "".join(split("text", pieces)) == whole.decode(errors="replace")
+    assert split("lines", pieces) == split("lines", [whole])
+    unified = whole.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    assert split("lines", pieces) == (unified if unified[-1] else unified[:-1])
