@@ -1,0 +1,260 @@
+"""One measurement in a process of its own: `measure.py WORKLOAD CONTENDER SIZE` prints one number.
+
+A process of its own, since memory that one contender touched or threads it left would count for the next. Each warms up
+first, with a part of the work or all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import uvloop
+
+import contenders
+from tailrace import Capture, LocalWorkerAdapter, StreamMode, WorkerJob
+
+PROGRAMS = Path(__file__).parent.parent / "target" / "benches" / "release"
+WRITER, READER, SPAWNER, STAMPER = (str(PROGRAMS / name) for name in ("writer", "reader", "spawner", "stamper"))
+NODE_READER = str(Path(__file__).parent / "node_reader.js")
+
+NOBODY = 65534
+WRITERS = 64
+STEADY_WRITERS = 8
+PACE = 2000
+"""Microseconds between the lines of a writer whose latency is measured."""
+
+
+def on_loop(loop: str, function: Callable[[], Awaitable[Any]]) -> Any:
+    """Run an async function on the event loop that a contender stands for."""
+
+    async def main() -> Any:
+        return await function()
+
+    if loop == "trio":
+        return anyio.run(main, backend="trio")
+    if loop == "uvloop":
+        return anyio.run(main, backend="asyncio", backend_options={"loop_factory": uvloop.new_event_loop})
+    return asyncio.run(main())
+
+
+def streamer(contender: str, mode: StreamMode) -> Callable[[list[str], contenders.OnData], Any]:
+    """Return a coroutine function that reads a command's output the contender's way."""
+    if contender == "tailrace":
+        return lambda command, on_data: contenders.tailrace_stream(command, mode, on_data)
+    if contender in ("trio", "anyio"):
+        return lambda command, on_data: contenders.anyio_stream(command, mode, on_data)
+    return lambda command, on_data: contenders.asyncio_stream(command, mode, on_data)
+
+
+def stream(contender: str, mode: StreamMode, size: int) -> float:
+    """Return the bytes per second of one writer."""
+    if contender == "native":
+        return native(READER, WRITER, str(size))
+    total = 0
+
+    def count(data: str | bytes | memoryview) -> None:
+        nonlocal total
+        total += len(data)
+
+    def run(size: int) -> None:
+        command = [WRITER, str(size)]
+        if contender == "subprocess":
+            contenders.subprocess_stream(command, mode, count)
+        else:
+            on_loop(contender, lambda: streamer(contender, mode)(command, count))
+
+    run(size // 8)
+    total = 0
+    rate = size / timed(lambda: run(size))
+    # Lines come without their ends from some.
+    assert size * 0.98 <= total <= size, f"{contender} lost {size - total} bytes"
+    return rate
+
+
+def text_and_capture(contender: str, case: str, size: int) -> float:
+    """Return the bytes per second of text callbacks with all kept, and in the case "joined" put together as a `str`."""
+    if contender == "node":
+        return float(subprocess.check_output(["node", NODE_READER, WRITER, str(size)]))
+    if contender != "tailrace":
+        return stream(contender, "bytes", size)
+
+    def run(*, joined: bool) -> None:
+        job = WorkerJob(WRITER, [str(size)], on_stdout=len, capture=Capture.full(memory=size))
+        result = asyncio.run(LocalWorkerAdapter().execute(job))
+        assert not joined or len(result.stdout) == size
+
+    run(joined=True)
+    return size / timed(lambda: run(joined=case == "joined"))
+
+
+def capture(contender: str, _: StreamMode, size: int) -> float:
+    """Return the bytes per second of a command whose whole output is wanted as `bytes`, and nothing else."""
+    command = [WRITER, str(size)]
+
+    async def captured() -> int:
+        # Not the bytes themselves: `asyncio.run` formats what its task returns, which takes longer than the capture.
+        return len(await contenders.tailrace_stream(command, "bytes", None, Capture.full(memory=size)))
+
+    def run() -> None:
+        if contender == "tailrace":
+            length = asyncio.run(captured())
+        else:
+            length = len(subprocess.run(command, capture_output=True, check=True).stdout)
+        assert length == size
+
+    run()
+    return size / timed(run)
+
+
+def many_writers(contender: str, mode: StreamMode, size: int) -> float:
+    """Return the bytes per second of many writers together."""
+    each = size // WRITERS
+    total = 0
+
+    def count(data: bytes | memoryview) -> None:
+        nonlocal total
+        total += len(data)
+
+    async def run() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(WRITERS):
+                tasks.start_soon(streamer(contender, mode), [WRITER, str(each)], count)
+
+    on_loop(contender, run)
+    total = 0
+    seconds = timed(lambda: on_loop(contender, run))
+    assert total == each * WRITERS, f"{contender} lost {each * WRITERS - total} bytes"
+    return total / seconds
+
+
+def many_writers_unprivileged(contender: str, mode: StreamMode, size: int) -> float:
+    """The same for a user whose pipe memory is limited."""
+    # What is imported late may lie where only root can read it.
+    on_loop(contender, anyio.lowlevel.checkpoint)
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        if not os.access(WRITER, os.X_OK):
+            sys.exit(f"user {NOBODY} cannot run {WRITER}: give others access to the folders it is in")
+    return many_writers(contender, mode, size)
+
+
+def spawn(contender: str, at_once: int, count: int) -> float:
+    """Return how many commands that do nothing are run per second."""
+    if contender == "native":
+        return native(SPAWNER, str(count), str(at_once))
+
+    def run(count: int) -> None:
+        if contender == "subprocess":
+            contenders.subprocess_spawn(count, at_once)
+            return
+        function = {
+            "tailrace": contenders.tailrace_spawn,
+            "trio": contenders.anyio_spawn,
+            "anyio": contenders.anyio_spawn,
+        }.get(contender, contenders.asyncio_spawn)
+        on_loop(contender, lambda: function(count, at_once))
+
+    run(count // 8)
+    return count / timed(lambda: run(count))
+
+
+def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> float:
+    """Return the percentile of the microseconds from a write to its callback, in a burst of starts if wanted."""
+    seen: list[tuple[int, int]] = []
+    span: list[int] = []
+    seconds = 3 if burst else 1.2
+
+    def on_line(line: str | bytes) -> None:
+        seen.append((int(line), time.monotonic_ns()))
+
+    async def run() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(writers):
+                tasks.start_soon(streamer(contender, "lines"), [STAMPER, str(seconds), str(PACE)], on_line)
+            await anyio.sleep(0.3)
+            span.append(time.monotonic_ns())
+            # Everybody the same way: all at once on the same event loop.
+            async with anyio.create_task_group() as starts:
+                for _ in range(burst):
+                    starts.start_soon(streamer(contender, "bytes"), ["/bin/true"], len)
+                if not burst:
+                    await anyio.sleep(0.6)
+            span.append(time.monotonic_ns())
+
+    on_loop(contender, run)
+    assert max(written for written, _ in seen) > span[1], "the writer ended before the burst"
+    # By the time of the write, not of the callback: what came late is what counts.
+    values = [called - written for written, called in seen if span[0] <= written < span[1]]
+    return statistics.quantiles(values, n=100, method="inclusive")[percentile - 1] / 1000
+
+
+def memory(contender: str, case: str, size: int) -> float:
+    """Return by how many MiB the peak of this process's resident memory grows while a command streams `size` bytes."""
+    assert contender == "tailrace"
+
+    async def slow(_: memoryview) -> None:
+        await anyio.sleep(0.002)
+
+    on_data = slow if case == "slow callback" else len
+    kept = Capture.tail(65536) if case == "tail" else Capture.none()
+    asyncio.run(contenders.tailrace_stream([WRITER, "1000"], "bytes", len))
+    # Writing 5 resets the peak (proc(5), clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_resident_memory()
+    asyncio.run(contenders.tailrace_stream([WRITER, str(size)], "bytes", on_data, kept))
+    return (peak_resident_memory() - before) / 1024
+
+
+def peak_resident_memory() -> int:
+    """Return that of this process, in KiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def native(*command: str) -> float:
+    """Return the number that a native program prints."""
+    return float(subprocess.check_output(command))
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return how many seconds the function takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+WORKLOADS: dict[str, Callable[[str, Any, int], float]] = {
+    "stream": stream,
+    "text_and_capture": text_and_capture,
+    "capture": capture,
+    "many_writers": many_writers,
+    "many_writers_unprivileged": many_writers_unprivileged,
+    "spawn": spawn,
+    "latency": latency,
+    "latency_p50": lambda contender, mode, burst: latency(contender, mode, burst, percentile=50),
+    "steady_writers": lambda contender, mode, burst: latency(contender, mode, burst, writers=STEADY_WRITERS),
+    "memory": memory,
+}
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    workload, contender, parameter, size = sys.argv[1:]
+    print(json.dumps(WORKLOADS[workload](contender, json.loads(parameter), int(size))))
+
+
+if __name__ == "__main__":
+    main()
