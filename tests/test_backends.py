@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace import LocalWorkerAdapter, StreamMode
+from processes import open_descriptors
+from tailrace import LocalWorkerAdapter, StreamMode, WorkerJob
 from tailrace._output_splitter import OutputSplitter
 
 WITHOUT_CORE = """
@@ -62,3 +65,17 @@ def test_pieces_are_the_same_wherever_python_alone_reads_them(pieces: list[bytes
     assert split("lines", pieces) == split("lines", [whole])
     unified = whole.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert split("lines", pieces) == (unified if unified[-1] else unified[:-1])
+
+
+@pytest.mark.parametrize(("loop", "options"), [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})])
+def test_an_event_loop_that_is_gone_leaves_no_descriptor(loop: str, options: dict[str, Any]) -> None:
+    def run_once() -> None:
+        anyio.run(LocalWorkerAdapter().execute, WorkerJob("true"), backend=loop, backend_options=options)
+
+    run_once()
+    gc.collect()
+    before = open_descriptors()
+    for _ in range(20):
+        run_once()
+    gc.collect()
+    assert open_descriptors() <= before

@@ -60,11 +60,11 @@ class _AsyncioNews(News):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.mailbox.fileno(), self._hand_out)
+        # The loop is not kept: what is stored for a loop must not keep it alive.
+        asyncio.get_running_loop().add_reader(self.mailbox.fileno(), self._hand_out)
 
     async def wait(self, execution_id: int) -> None:
-        future = self._loop.create_future()
+        future = asyncio.get_running_loop().create_future()
 
         def wake() -> None:
             if not future.done():
