@@ -296,7 +296,7 @@ impl IoThread {
             }
         }
         let Some(command) = self.running.get_mut(&id) else { return };
-        if command.ending.is_some() {
+        if command.ending.is_some() || command.over {
             return;
         }
         command.ending = Some(reason);

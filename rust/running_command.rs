@@ -195,13 +195,13 @@ impl RunningCommand {
     /// When `due` wants to be asked next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let reading = self.paused_since.is_none();
-        let deadlines = if self.ending.is_some() {
+        let deadlines = if self.ending.is_some() || self.over {
             [None, None, None]
         } else if self.exited {
             [self.drained_by.filter(|_| reading), None, None]
         } else {
-            let total = self.limits.total.and_then(|limit| self.started.checked_add(limit));
-            let idle = self.limits.idle.and_then(|limit| self.last_byte.checked_add(limit));
+            let total = self.limits.total.map(|limit| self.started + limit);
+            let idle = self.limits.idle.map(|limit| self.last_byte + limit);
             [total, idle.filter(|_| reading), Some(self.next_sample)]
         };
         deadlines.into_iter().flatten().min()
@@ -210,7 +210,7 @@ impl RunningCommand {
     /// Do what has become due; returns why the command has to end now, if it has to.
     pub fn due(&mut self, now: Instant) -> Option<Reason> {
         let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
-        if self.ending.is_some() {
+        if self.ending.is_some() || self.over {
             return None;
         }
         let reading = self.paused_since.is_none();

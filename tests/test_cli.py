@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import pty
 import re
@@ -79,7 +80,7 @@ def test_the_merge_runs_and_its_output_is_shown(tmp_path: Path) -> None:
     spec = write_job(tmp_path, "echo 0 > chunk_0", "echo 1 > chunk_1", merge="cat chunk_0 chunk_1 | tee merged")
     result = tailrace("job", "run", spec, "--verify-output")
     assert (result.returncode, (tmp_path / "merged").read_text(), result.stdout) == (0, "0\n1\n", b"0\n1\n")
-    assert b"job job-1: 2 of 2 chunks done, merged" in result.stderr
+    assert b"job job-1: 2 chunks done, merged" in result.stderr
 
 
 def test_no_merge_and_a_single_chunk_leave_the_merge_out(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_one_bad_chunk_does_not_cost_the_others(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert (tmp_path / "chunk_2").exists()
     assert not (tmp_path / "merged").exists()
-    assert b"2 of 4 chunks done, 2 failed" in result.stderr
+    assert b"2 chunks done, 2 failed (1, 3)" in result.stderr
     assert b"sh exited with status 3" in result.stderr
     assert b"sh exited with status 4" in result.stderr
 
@@ -126,14 +127,14 @@ def test_resume_runs_only_what_is_missing_or_changed(tmp_path: Path) -> None:
     result = tailrace("job", "run", spec, "--resume")
     assert result.returncode == 0
     assert [count_lines(tmp_path / f"runs_{number}") for number in range(3)] == [1, 2, 1]
-    assert b"1 of 3 chunks done, 2 skipped, merged" in result.stderr
+    assert b"1 chunk done, 2 skipped, merged" in result.stderr
 
 
 def test_retries_are_made_and_counted(tmp_path: Path) -> None:
     spec = write_job(tmp_path, "echo run >> runs; test $(wc -l < runs) = 3")
     result = tailrace("job", "run", spec, "--retries", "2", "--retry-delay", "0.05")
     assert result.returncode == 0
-    assert b"1 of 1 chunks done, 2 retried" in result.stderr
+    assert b"1 chunk done, 2 retries" in result.stderr
     assert count_lines(tmp_path / "runs") == 3
 
 
@@ -167,8 +168,53 @@ def test_bad_usage_is_status_2_and_one_clear_line(tmp_path: Path, args: list[str
     result = tailrace("job", "run", write_job(tmp_path, "echo ran", "echo ran"), *args)
     assert result.returncode == 2
     assert message in result.stderr
-    assert b"Traceback" not in result.stderr
+    assert result.stderr.count(b"\n") == 1
     assert result.stdout == b""
+
+
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_a_closed_output_is_141_however_much_was_to_come(tmp_path: Path, concurrency: str) -> None:
+    spec = write_job(tmp_path, *["yes hello | head -n 200000"] * 2)
+    command = shlex.join([*TAILRACE, "job", "run", spec, "--concurrency", concurrency])
+    for _ in range(5):
+        script = f'{command} 2>/dev/null | head -n 3 >/dev/null; echo "${{PIPESTATUS[0]}}"'
+        assert subprocess.run(["bash", "-c", script], capture_output=True, timeout=60).stdout == b"141\n"
+
+
+def test_an_output_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "echo hello; sleep 60; :")
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run([*TAILRACE, "job", "run", spec], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert result.returncode == 1
+    assert b"tailrace: the output cannot be written: No space left on device\n" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_job_may_be_started_with_its_standard_streams_closed(tmp_path: Path, closed: str) -> None:
+    spec = write_job(tmp_path, "echo out; echo err >&2; echo 0 > chunk_0")
+    script = f"{shlex.join([*TAILRACE, 'job', 'run', spec])} {closed}"
+    result = subprocess.run(["sh", "-c", script], capture_output=True, timeout=60)
+    assert result.returncode == 0
+    assert (tmp_path / "chunk_0").read_text() == "0\n"
+    assert b"Traceback" not in result.stderr
+
+
+def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
+    fields = job("true", "true", "true").model_dump(by_alias=True)
+    fields["mergecommand"] = "cat"
+    fields["chunks"][1]["startFrame"] = 5
+    fields["chunks"][2].update(startFrame=25, command="render a | tee b")
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(fields))
+    result = tailrace("job", "validate", str(path))
+    assert result.returncode == 0
+    assert result.stdout.decode().splitlines()[2:] == [
+        "note: not a key that tailrace knows: mergecommand",
+        "note: chunk 0 and chunk 1 have frames in common",
+        "note: no chunk has the frames between chunk 1 and chunk 2",
+        "note: chunk 2 is not run by a shell: pipes and redirections take sh -c '...'",
+    ]
 
 
 @pytest.mark.parametrize("command", ["run", "validate"])
@@ -226,6 +272,7 @@ def test_a_signal_ends_the_renders_first(tmp_path: Path, mark: str, number: sign
         assert process.wait(30) == status
         errors = process.stderr.read()
         assert b"Traceback" not in errors
+        assert b"0 chunks done, interrupted" in errors
         assert b"to run what is missing: tailrace job run --resume" in errors
     assert descendants_marked(mark) == []
 

@@ -27,6 +27,7 @@ def is_module(value: object) -> bool:
         ({"command": ""}, ValueError, "command must not be empty"),
         ({"command": "a\0b"}, ValueError, "command must not contain a NUL byte"),
         ({"args": "one"}, TypeError, "args must be a sequence of str"),
+        ({"args": None}, TypeError, "args must be a sequence of str, not NoneType"),
         ({"args": ["a", "b\0"]}, ValueError, r"args\[1\] must not contain a NUL byte"),
         ({"args": ["a", 1]}, TypeError, r"args\[1\] must be a str, not int"),
         ({"env": {"A": "b\0"}}, ValueError, r"env\['A'\] must not contain a NUL byte"),

@@ -30,6 +30,10 @@ async def execute(job: WorkerJob) -> WorkerResult:
     execution = start(job, news.mailbox)
     try:
         await _deliver(job, execution, news)
+    except GeneratorExit:
+        # The event loop is gone, and with it everything that could be waited for.
+        execution.stop()
+        raise
     except BaseException:
         execution.stop()
         await _until_over(execution, news)

@@ -119,6 +119,9 @@ class _Execution:
 
     def close(self) -> None:
         """Give everything back."""
+        if not self._is_reaped and _is_running(self._process.pid):
+            # Only where nothing could be awaited any more, because the event loop is gone.
+            self.end_tree(0.0)
         self._reap()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
@@ -384,6 +387,14 @@ def _explain_too_big(job: WorkerJob) -> str:
     if longest > _LONGEST_STRING:
         return f"an argument or variable has {longest} bytes, the kernel's limit is {_LONGEST_STRING}"
     return f"arguments and environment are too long, the kernel's limit is {os.sysconf('SC_ARG_MAX')} bytes together"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        # Only looks: the status is still to be collected together with the usage.
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _group_exists(group: int) -> bool:

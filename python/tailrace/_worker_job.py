@@ -62,8 +62,8 @@ class WorkerJob:
         _check_text("command", self.command)
         if not self.command:
             raise ValueError("command must not be empty")
-        if isinstance(self.args, str | bytes):
-            raise TypeError(f"args must be a sequence of str, not one {type(self.args).__name__}")
+        if isinstance(self.args, str | bytes) or not isinstance(self.args, Sequence):
+            raise TypeError(f"args must be a sequence of str, not {type(self.args).__name__}")
         for index, arg in enumerate(self.args):
             _check_text(f"args[{index}]", arg)
         if self.env is not None:

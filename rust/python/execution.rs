@@ -22,6 +22,9 @@ use crate::spawn::Command;
 /// How long the calls of one `deliver` may take before others on the same event loop get their turn.
 const TIME_SLICE: Duration = Duration::from_millis(2);
 
+/// Longer limits would only overflow what time can be added to.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[pyclass(frozen, module = "tailrace._native")]
 pub struct Execution {
     engine: &'static Engine,
@@ -74,11 +77,8 @@ impl Execution {
             env: env.into_iter().map(assignment).collect::<PyResult<_>>()?,
             cwd: cwd.map(|cwd| c_string(cwd.into_os_string().into_vec())).transpose()?,
         };
-        let limits = Limits {
-            total: seconds(timeout),
-            idle: seconds(idle_timeout),
-            kill_grace: Duration::from_secs_f64(kill_grace),
-        };
+        let limits =
+            Limits { total: timeout.map(seconds), idle: idle_timeout.map(seconds), kill_grace: seconds(kill_grace) };
         let policy = match keep {
             Keep::All(memory) => Policy::Full { memory },
             Keep::Ends(head, tail) => Policy::HeadTail { head, tail },
@@ -197,9 +197,9 @@ fn c_string(string: impl Into<Vec<u8>>) -> PyResult<CString> {
     CString::new(string).map_err(|_| PyValueError::new_err("a NUL byte in a command, its arguments or environment"))
 }
 
-/// A limit that is too far away to be represented is none.
-fn seconds(limit: Option<f64>) -> Option<Duration> {
-    limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok())
+/// A limit that is too far away to be represented is as good as none.
+fn seconds(limit: f64) -> Duration {
+    Duration::try_from_secs_f64(limit).unwrap_or(CENTURY).min(CENTURY)
 }
 
 impl Execution {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -33,12 +34,15 @@ job.add_command(validate)
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
+    _open_standard_streams()
     try:
         status = cli.main(prog_name="tailrace", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        hint = f" (see '{context.command_path} --help')" if context is not None else ""
+        tell(error.format_message().rstrip(".") + hint)
         status = error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         status = 130
     except SpecError as error:
         tell(str(error))
@@ -49,3 +53,12 @@ def main() -> NoReturn:
     except BrokenPipeError:
         status = 141
     sys.exit(status or 0)
+
+
+def _open_standard_streams() -> None:
+    # Started with one of them closed, the next file to be opened would get its number, and the output.
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

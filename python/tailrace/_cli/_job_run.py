@@ -25,7 +25,7 @@ from tailrace import (
 )
 
 from ._interruption import Interruptible
-from ._live_output import LiveOutput, OutputClosedError
+from ._live_output import LiveOutput, OutputClosedError, OutputFailedError
 from ._tell import tell
 
 _FAILED = 1
@@ -75,7 +75,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     metavar="S",
     type=click.FloatRange(min=0),
     default=1.0,
-    help="Seconds before the first of them; doubled each time. Default 1.",
+    help="Seconds before the first of them; at least doubled each time. Default 1.",
 )
 @click.option("--timeout", metavar="S", type=_SECONDS, help="The longest an attempt may take, in seconds.")
 @click.option("--idle-timeout", metavar="S", type=_SECONDS, help="The longest it may go without writing a byte.")
@@ -165,29 +165,23 @@ def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) ->
     try:
         anyio.run(partial(interruptible.run, execute))
         status = 0
-    except (ChunkFailedError, MergeFailedError) as error:
-        _tell_failures(error)
+    except ChunkFailedError:
+        # Each failure has been told when it came.
+        status = _FAILED
+    except (MergeFailedError, OutputFailedError) as error:
+        tell(str(error))
         status = _FAILED
     except OutputClosedError:
         # At once: a thread may still be waiting to write.
         os._exit(_OUTPUT_CLOSED)
     if interruptible.signal is not None:
         status = 128 + interruptible.signal
-    tell(output.summary(spec.id, time.monotonic() - started))
+    tell(output.summary(spec.id, time.monotonic() - started, interrupted=interruptible.signal is not None))
     if status != 0:
         tell(f"to run what is missing: {_rerun_command(sys.argv[1:])}")
     if interruptible.signal is not None:
         os._exit(status)
     return status
-
-
-def _tell_failures(error: ChunkFailedError | MergeFailedError) -> None:
-    if isinstance(error, MergeFailedError):
-        tell(str(error))
-    elif len(error.failures) > 1:
-        tell(f"{len(error.failures)} chunks failed:")
-        for failure in error.failures:
-            tell(f"  {failure}")
 
 
 def _rerun_command(words: list[str]) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import click
 
-from tailrace import JobSpec
+from tailrace import JobSpec, parse_command
+
+_SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
 
 @click.command()
@@ -18,3 +23,24 @@ def validate(spec: str) -> None:
         f"{spec}: job {job.id}: {len(job.chunks)} chunks, {frames} of {job.metadata.total_frames} frames, {size}"
     )
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
+    for remark in _remarks(job):
+        click.echo(f"note: {remark}")
+
+
+def _remarks(job: JobSpec) -> Iterator[str]:
+    """Yield what is allowed and yet seldom meant."""
+    parts = {"": job, "metadata.": job.metadata, **{f"chunks[{n}].": chunk for n, chunk in enumerate(job.chunks)}}
+    unknown = [prefix + key for prefix, part in parts.items() for key in part.extra]
+    if unknown:
+        yield f"not a key that tailrace knows: {', '.join(unknown)}"
+    in_order = sorted(job.chunks, key=lambda chunk: chunk.start_frame)
+    for first, second in pairwise(in_order):
+        end = first.start_frame + first.frame_count
+        if second.start_frame > end:
+            yield f"no chunk has the frames between chunk {first.id} and chunk {second.id}"
+        elif second.start_frame < end:
+            yield f"chunk {first.id} and chunk {second.id} have frames in common"
+    for chunk in job.chunks:
+        _, args = parse_command(chunk.command)
+        if _SHELL_SYNTAX.intersection(args):
+            yield f"chunk {chunk.id} is not run by a shell: pipes and redirections take sh -c '...'"

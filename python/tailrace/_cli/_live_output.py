@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from tailrace import (
@@ -30,6 +31,10 @@ class OutputClosedError(Exception):
     """Nobody reads standard output or standard error any more."""
 
 
+class OutputFailedError(Exception):
+    """Standard output or standard error cannot be written, for example because a disk is full."""
+
+
 class LiveOutput:
     """Writes the commands' output to the same streams of this process, and what happens to standard error.
 
@@ -42,15 +47,14 @@ class LiveOutput:
         self._writers = {"stdout": DescriptorWriter(1), "stderr": DescriptorWriter(2)}
         self._prefixers: dict[tuple[int, _Stream], LinePrefixer] = {}
         self._at_line_start = True
-        self._total = self._completed = self._skipped = self._failed = 0
-        self._is_merged = False
+        self._total = self._completed = self._skipped = 0
+        self._failed: list[int] = []
+        self._merge: str | None = None
 
     async def on_event(self, event: JobEvent) -> None:
-        """Take the next event of the job. Raises `OutputClosedError`."""
-        try:
+        """Take the next event of the job. Raises `OutputClosedError` or `OutputFailedError`."""
+        with _telling_reasons():
             await self._show(event)
-        except BrokenPipeError as error:
-            raise OutputClosedError from error
 
     async def _show(self, event: JobEvent) -> None:
         match event:
@@ -71,30 +75,38 @@ class LiveOutput:
                 await self._finish(chunk_id)
                 await self._tell(f"chunk {chunk_id} failed: {reason}; next attempt in {delay:.1f} s")
             case ChunkFailed(chunk_id=chunk_id, error=error):
-                self._failed += 1
+                self._failed.append(chunk_id)
                 await self._finish(chunk_id)
                 await self._tell(str(error))
             case MergeStarted():
+                self._merge = "not merged"
                 await self._tell("merging")
             case MergeFinished():
-                self._is_merged = True
+                self._merge = "merged"
                 await self._finish(_MERGE)
 
-    def summary(self, job_id: str, duration: float) -> str:
+    def summary(self, job_id: str, duration: float, *, interrupted: bool) -> str:
         """Return how the job went, in one line; `duration` is in seconds."""
-        parts = [f"{self._completed - self._skipped} of {self._total} chunks done"]
-        for count, what in ((self._skipped, "skipped"), (self._failed, "failed"), (self._retries, "retried")):
-            if count:
-                parts.append(f"{count} {what}")
-        if self._is_merged:
-            parts.append("merged")
+        done = self._completed - self._skipped
+        parts = [f"{done} {'chunk' if done == 1 else 'chunks'} done"]
+        if self._skipped:
+            parts.append(f"{self._skipped} skipped")
+        if self._failed:
+            parts.append(f"{len(self._failed)} failed ({', '.join(map(str, sorted(self._failed)))})")
+        if self._retries:
+            parts.append("1 retry" if self._retries == 1 else f"{self._retries} retries")
+        if self._merge is not None:
+            parts.append(self._merge)
+        if interrupted:
+            parts.append("interrupted")
         return f"job {job_id}: {', '.join(parts)}, {duration:.1f} s"
 
     async def close(self) -> None:
-        """Write what is left of lines that nothing ended."""
-        for chunk_id in {chunk_id for chunk_id, _ in self._prefixers}:
-            await self._finish(chunk_id)
-        await self._end_line()
+        """Write what is left of lines that nothing ended. Raises what `on_event` does."""
+        with _telling_reasons():
+            for chunk_id in {chunk_id for chunk_id, _ in self._prefixers}:
+                await self._finish(chunk_id)
+            await self._end_line()
 
     async def _output(self, chunk_id: int, stream: _Stream, data: memoryview) -> None:
         if not self._prefixed:
@@ -123,6 +135,16 @@ class LiveOutput:
         if not self._at_line_start:
             self._at_line_start = True
             await _settle(self._writers["stderr"].write(b"\n"))
+
+
+@contextmanager
+def _telling_reasons() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
+    except OSError as error:
+        raise OutputFailedError(f"the output cannot be written: {error.strerror}") from error
 
 
 async def _settle(pending: Awaitable[None] | None) -> None:

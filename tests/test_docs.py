@@ -1,0 +1,27 @@
+"""The documentation is true: its examples are read, and the tests that it names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tailrace import JobSpec
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "endings.md").read_text())
+    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    existing = set(re.findall(r"def (test_\w+)\(", sources))
+    assert len(named) > 30
+    assert [name for name in named if name not in existing] == []
+
+
+def test_the_example_of_a_job_file_is_one_and_every_key_of_it_is_explained() -> None:
+    text = (ROOT / "docs" / "job-file.md").read_text()
+    examples = re.findall(r"^```json\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    spec = JobSpec.parse(examples[0])
+    explained = set(re.findall(r"\w+", " ".join(re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE))))
+    fields = spec.model_dump(by_alias=True)
+    assert set(fields) | set(fields["chunks"][0]) <= explained
