@@ -182,3 +182,12 @@ def test_any_json_is_either_accepted_or_refused_in_one_line(place: tuple[str | i
         assert len(str(error).splitlines()) == 1
     else:
         assert JobSpec.parse(spec.model_dump_json(by_alias=True)) == spec
+
+
+def test_fields_may_be_given_by_name_or_by_place() -> None:
+    by_place: Any = JobMetadata  # Type checkers know the names alone.
+    assert by_place(60, 30, 640, 360, 2.0) == JobMetadata(total_frames=60, fps=30, width=640, height=360, duration=2.0)
+    with pytest.raises(TypeError, match="JobMetadata takes each of total_frames, fps"):
+        by_place(60, 30, 640, 360, 2.0, 7)
+    with pytest.raises(TypeError, match="once"):
+        by_place(60, total_frames=60, fps=30, width=640, height=360, duration=2.0)

@@ -34,8 +34,12 @@ else:
         # Only a call from Python comes through here, not the nested validation, which needs pydantic's own error to
         # say where in the whole specification a problem is.
         def __call__(self, *args, **kwargs):
+            # As for any class, the fields may also be given by their place.
+            by_place = dict(zip(self.model_fields, args, strict=False))
+            if len(args) > len(by_place) or by_place.keys() & kwargs.keys():
+                raise TypeError(f"{self.__name__} takes each of {', '.join(self.model_fields)} once")
             try:
-                return super().__call__(*args, **kwargs)
+                return super().__call__(**by_place, **kwargs)
             except ValidationError as error:
                 raise SpecError(f"{self.__name__}: {describe(error)}") from None
 
