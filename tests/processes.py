@@ -7,6 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+# Python 3.12 and newer warn of a fork beside threads; that it works is what these tests show.
+fork_beside_threads = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
 PYTHON = (sys.executable, "-I", "-S")
 """An interpreter that starts quickly."""
 

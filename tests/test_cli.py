@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from jobs import count_lines, job
-from processes import descendants_marked, wait_until_marked
+from processes import descendants_marked, fork_beside_threads, wait_until_marked
 from tailrace import JobSpec
 from tailrace._cli._line_prefixer import LinePrefixer
 
@@ -294,6 +294,7 @@ def test_a_second_signal_kills_at_once(tmp_path: Path, mark: str) -> None:
     assert descendants_marked(mark) == []
 
 
+@fork_beside_threads
 def test_ctrl_c_in_a_terminal_ends_the_renders_first(tmp_path: Path, mark: str) -> None:
     spec = write_job(tmp_path, f": {mark}; echo ready; sleep 60; :")
     pid, terminal = pty.fork()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import DAEMON, descendants_marked, python, wait_until_marked
+from processes import DAEMON, descendants_marked, fork_beside_threads, python, wait_until_marked
 from tailrace import WorkerJob, WorkerResult, WorkerSpawnError, WorkerTimeoutError, run
 
 
@@ -98,10 +98,6 @@ def test_the_interpreter_exits_at_once_with_commands_running_and_leaves_none() -
     assert "ignored GeneratorExit" not in host.stderr
     assert time.monotonic() - started < 20
     assert descendants_marked(mark) == []
-
-
-# Python 3.12 and newer warn of a fork beside threads; that it works is what is shown here.
-fork_beside_threads = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
 @fork_beside_threads
