@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::io::pread;
 
@@ -29,6 +31,7 @@ pub enum Policy {
 /// Keeps slices of a stream as its policy says; the slices are shared with whoever else looks at the output.
 pub struct Capture {
     policy: Policy,
+    spill_folder: Arc<Path>,
     head: Pieces,
     tail: Pieces,
     spill: Option<Spill>,
@@ -36,13 +39,13 @@ pub struct Capture {
 }
 
 impl Capture {
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, head: Pieces::default(), tail: Pieces::default(), spill: None, truncated: false }
+    pub fn new(policy: Policy, spill_folder: Arc<Path>) -> Self {
+        Self { policy, spill_folder, head: Pieces::default(), tail: Pieces::default(), spill: None, truncated: false }
     }
 
     /// Keep a slice. `start_spill` is called once, when there is the first byte too many for memory. `Flow::Pause` says
     /// to read no more until there are news of the spill; an error, that something could not be kept.
-    pub fn push(&mut self, slice: Slice, start_spill: impl FnOnce() -> io::Result<Spill>) -> io::Result<Flow> {
+    pub fn push(&mut self, slice: Slice, start_spill: impl FnOnce(&Path) -> io::Result<Spill>) -> io::Result<Flow> {
         match self.policy {
             Policy::Full { memory } => return self.push_full(slice, memory, start_spill),
             Policy::HeadTail { head, tail } => self.push_head_tail(slice, head, tail),
@@ -54,7 +57,7 @@ impl Capture {
         &mut self,
         mut slice: Slice,
         memory: usize,
-        start_spill: impl FnOnce() -> io::Result<Spill>,
+        start_spill: impl FnOnce(&Path) -> io::Result<Spill>,
     ) -> io::Result<Flow> {
         if self.head.bytes < memory {
             self.head.push(slice.split_front(memory - self.head.bytes));
@@ -64,7 +67,7 @@ impl Capture {
         }
         let spill = match &mut self.spill {
             Some(spill) => spill,
-            none => none.insert(start_spill().inspect_err(|_| self.truncated = true)?),
+            none => none.insert(start_spill(&self.spill_folder).inspect_err(|_| self.truncated = true)?),
         };
         Ok(spill.push(slice))
     }
@@ -210,7 +213,7 @@ mod tests {
 
     fn keep(policy: Policy, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
         let mut writer = SegmentWriter::new(false);
-        let mut capture = Capture::new(policy);
+        let mut capture = Capture::new(policy, std::env::temp_dir().into());
         for piece in pieces {
             let mut rest = *piece;
             while !rest.is_empty() {
@@ -222,7 +225,7 @@ mod tests {
                 });
                 let slice = slice.unwrap().unwrap();
                 rest = &rest[slice.len()..];
-                capture.push(slice, || Spill::start(|_| {})).unwrap();
+                capture.push(slice, |folder| Spill::start(folder, |_| {})).unwrap();
             }
         }
         while !capture.flush(false) {

@@ -6,7 +6,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use crate::handle::{Handle, Outcome};
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
 use crate::running_command::{Limits, RunningCommand};
-use crate::spawn::Command;
-use crate::terminator;
+use crate::spawn::{Command, SpawnError};
+use crate::terminator::{self, Request};
 use crate::watchdog::Groups;
 
 static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
@@ -25,10 +26,21 @@ static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 pub struct Engine {
     process: u32,
     messages: Arc<Mailbox<Message>>,
-    starts: Mutex<Option<Sender<Start>>>,
+    threads: Mutex<Threads>,
+    /// All commands are being ended, and none is started any more.
+    closing: Arc<AtomicBool>,
     next_id: AtomicU64,
     /// Differs between any two processes on this machine, at any time.
     mark_prefix: String,
+}
+
+/// What runs already: each part is made once, also when making another has failed.
+#[derive(Default)]
+struct Threads {
+    groups: Option<Arc<Groups>>,
+    terminator: Option<Arc<Mailbox<Request>>>,
+    reads: bool,
+    spawner: Option<Sender<Start>>,
 }
 
 /// A command on its way to the spawner.
@@ -43,6 +55,8 @@ pub struct Order {
     pub command: Command,
     pub limits: Limits,
     pub policy: Policy,
+    /// Where the file is made that a result may need.
+    pub spill_folder: Arc<Path>,
     /// Whether the consumer wants to see standard output and standard error as they come.
     pub wanted: [bool; 2],
 }
@@ -54,7 +68,7 @@ impl Engine {
             let current = CURRENT.load(Ordering::Acquire);
             // SAFETY: an engine is never freed once it was published.
             if let Some(engine) = unsafe { current.as_ref() }
-                && engine.process == std::process::id()
+                && engine.is_of_this_process()
             {
                 return Ok(engine);
             }
@@ -72,7 +86,8 @@ impl Engine {
         Ok(Self {
             process: std::process::id(),
             messages: Arc::new(Mailbox::new()?),
-            starts: Mutex::new(None),
+            threads: Mutex::default(),
+            closing: Arc::default(),
             next_id: AtomicU64::new(1),
             mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
         })
@@ -85,13 +100,15 @@ impl Engine {
         order.command.add_mark(&mark);
         let handle = Arc::new(Handle::new(id, mailbox, order.wanted));
         let start = Start { order, mark, handle: Arc::clone(&handle) };
-        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        let spawners = match &mut *starts {
-            Some(spawners) => spawners,
-            none => none.insert(self.start_threads()?),
-        };
-        spawners.send(start).map_err(|_| io::Error::other("the threads that start commands have ended"))?;
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let spawner = self.start_threads(&mut threads)?;
+        spawner.send(start).map_err(|_| io::Error::other("the thread that starts commands has ended"))?;
         Ok(handle)
+    }
+
+    /// Whether its threads exist here: they do not in a forked child.
+    pub fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
     }
 
     /// The consumer of a stream has made room for more.
@@ -108,44 +125,74 @@ impl Engine {
     pub fn shut_down(patience: Duration) {
         // SAFETY: an engine is never freed once it was published.
         let Some(engine) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else { return };
-        if engine.process != std::process::id() {
+        if !engine.is_of_this_process() {
             return;
         }
+        engine.closing.store(true, Ordering::Release);
         let (done, over) = channel();
         engine.messages.post(Message::StopAll(done));
         // An answer or its absence: either way this process may end now.
         let _ = over.recv_timeout(patience);
     }
 
-    fn start_threads(&self) -> io::Result<Sender<Start>> {
-        let requests = Arc::new(Mailbox::new()?);
-        let groups = Arc::new(Groups::new()?);
-        let io_thread = IoThread::new(Arc::clone(&self.messages), Arc::clone(&requests), Arc::clone(&groups))?;
-        let (starts, receiver) = channel();
-        thread("tailrace-io", move || io_thread.run())?;
-        let messages = Arc::clone(&self.messages);
-        thread("tailrace-end", move || terminator::run(&requests, |id| messages.post(Message::TreeGone(id))))?;
-        let messages = Arc::clone(&self.messages);
-        let mark_prefix = self.mark_prefix.clone();
-        thread("tailrace-spawn", move || spawn_all(&receiver, &messages, || groups.start_watchdog(&mark_prefix)))?;
-        Ok(starts)
+    fn start_threads<'a>(&self, threads: &'a mut Threads) -> io::Result<&'a Sender<Start>> {
+        let groups = match &threads.groups {
+            Some(groups) => Arc::clone(groups),
+            None => Arc::clone(threads.groups.insert(Arc::new(Groups::new()?))),
+        };
+        let requests = match &threads.terminator {
+            Some(requests) => Arc::clone(requests),
+            None => {
+                let requests = Arc::new(Mailbox::new()?);
+                let (served, messages) = (Arc::clone(&requests), Arc::clone(&self.messages));
+                thread("tailrace-end", move || terminator::run(&served, |id| messages.post(Message::TreeGone(id))))?;
+                Arc::clone(threads.terminator.insert(requests))
+            }
+        };
+        if !threads.reads {
+            let io_thread = IoThread::new(Arc::clone(&self.messages), requests, Arc::clone(&groups))?;
+            thread("tailrace-io", move || io_thread.run())?;
+            threads.reads = true;
+        }
+        match &mut threads.spawner {
+            Some(spawner) => Ok(spawner),
+            none => {
+                let (spawner, starts) = channel();
+                let (messages, closing) = (Arc::clone(&self.messages), Arc::clone(&self.closing));
+                let mark_prefix = self.mark_prefix.clone();
+                let start_watchdog = move || groups.start_watchdog(&mark_prefix);
+                thread("tailrace-spawn", move || spawn_all(&starts, &messages, &closing, start_watchdog))?;
+                Ok(none.insert(spawner))
+            }
+        }
     }
 }
 
 /// Start commands as they are ordered, until nobody can order any more.
 ///
 /// One after the other: two at a time fight over the lock of this process's address space.
-fn spawn_all(starts: &Receiver<Start>, messages: &Mailbox<Message>, start_watchdog: impl FnOnce() -> io::Result<()>) {
+fn spawn_all(
+    starts: &Receiver<Start>,
+    messages: &Mailbox<Message>,
+    closing: &AtomicBool,
+    start_watchdog: impl FnOnce() -> io::Result<()>,
+) {
     let mut start_watchdog = Some(start_watchdog);
     while let Ok(Start { order, mark, handle }) = starts.recv() {
         if handle.is_stopped() {
             handle.complete(Outcome::Cancelled);
             continue;
         }
+        if closing.load(Ordering::Acquire) {
+            let message = format!("cannot start {}: this process is ending", order.command.program.to_string_lossy());
+            handle.complete(Outcome::NotStarted(SpawnError { errno: libc::ECANCELED, message }));
+            continue;
+        }
         let started = Instant::now();
         match order.command.spawn() {
             Ok(child) => {
-                let command = RunningCommand::new(handle, mark, order.limits, order.policy, started, child);
+                let command =
+                    RunningCommand::new(handle, mark, order.limits, order.policy, order.spill_folder, started, child);
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),

@@ -95,6 +95,19 @@ impl Handle {
         self.announced.store(false, Ordering::SeqCst);
     }
 
+    /// A stream has ended: a last line without an end is complete now.
+    pub fn end(&self, stream: usize) {
+        if let Some(mut queue) = self.queue(stream) {
+            queue.ended = true;
+            drop(queue);
+            self.announce();
+        }
+    }
+
+    pub fn has_ended(&self, stream: usize) -> bool {
+        self.queue(stream).is_some_and(|queue| queue.ended)
+    }
+
     /// The consumer wants nothing more of this command.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);

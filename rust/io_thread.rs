@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use crate::output_queue::Flow;
 use crate::pipe_memory::PipeMemory;
 use crate::running_command::{Reason, RunningCommand};
 use crate::spill::{News, Spill};
-use crate::terminator::Request;
+use crate::terminator::{Request, Scope};
 use crate::watchdog::Groups;
 
 /// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
@@ -185,6 +186,9 @@ impl IoThread {
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
         let exited = command.pidfd.is_none();
+        if self.closing {
+            command.limits.kill_grace = Duration::ZERO;
+        }
         self.running.insert(id, command);
         if let Err(error) = watched {
             self.fail(id, error.into());
@@ -199,7 +203,7 @@ impl IoThread {
 
     fn read(&mut self, id: u64, stream: usize) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        let start_spill = || start_spill(&self.messages, id, stream);
+        let start_spill = |folder: &Path| start_spill(folder, &self.messages, id, stream);
         let read = match command.pipes[stream].read(&mut self.pipe_memory, start_spill) {
             Ok(read) => read,
             Err(error) => return self.fail(id, error),
@@ -231,6 +235,7 @@ impl IoThread {
             let _ = epoll::delete(&self.epoll, fd);
         }
         command.pipes[stream].close(&mut self.pipe_memory);
+        command.handle.end(stream);
     }
 
     fn pause(&mut self, id: u64, stream: usize) {
@@ -306,7 +311,9 @@ impl IoThread {
         self.terminator.post(Request {
             id,
             leader: command.pid.as_raw_nonzero().get(),
+            collected: command.is_collected(),
             mark: Arc::clone(&command.mark),
+            scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
             kill_at: Instant::now() + command.limits.kill_grace,
         });
         self.arm(id);
@@ -370,7 +377,7 @@ impl IoThread {
         let mut count = 0;
         // Somebody out of our reach may go on writing: more than a pipe can hold was not standing there.
         while count <= PipeMemory::LARGEST_SIZE {
-            let start_spill = || start_spill(&self.messages, id, stream);
+            let start_spill = |folder: &Path| start_spill(folder, &self.messages, id, stream);
             let read = command.pipes[stream].read(&mut self.pipe_memory, start_spill)?;
             if read.ended {
                 self.close_pipe(id, stream);
@@ -417,9 +424,9 @@ impl IoThread {
     }
 }
 
-fn start_spill(messages: &Arc<Mailbox<Message>>, id: u64, stream: usize) -> io::Result<Spill> {
+fn start_spill(folder: &Path, messages: &Arc<Mailbox<Message>>, id: u64, stream: usize) -> io::Result<Spill> {
     let messages = Arc::clone(messages);
-    Spill::start(move |news| {
+    Spill::start(folder, move |news| {
         messages.post(match news {
             News::Resume => Message::Resume { id, stream },
             News::Finished => Message::Spilled(id),

@@ -14,6 +14,8 @@ pub struct OutputQueue {
     slices: VecDeque<Slice>,
     unread: usize,
     paused: bool,
+    /// Nothing follows what is queued.
+    pub ended: bool,
 }
 
 /// What the reader has to do after output was queued.
@@ -54,6 +56,6 @@ impl OutputQueue {
 
     /// Drop what is queued.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { ended: self.ended, ..Self::default() };
     }
 }

@@ -61,10 +61,12 @@ fn budget() -> usize {
     }
 }
 
-/// CAP_SYS_RESOURCE or CAP_SYS_ADMIN lift the quota.
+/// CAP_SYS_RESOURCE or CAP_SYS_ADMIN lift the quota, but not those of a user namespace, such as a rootless container's.
 fn is_privileged() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    effective.is_some_and(|mask| mask & (1 << 24 | 1 << 21) != 0)
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let initial = users.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    initial && effective.is_some_and(|mask| mask & (1 << 24 | 1 << 21) != 0)
 }

@@ -6,7 +6,9 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::fs;
+use std::{fs, io};
+
+use rustix::io::Errno;
 
 /// The variable that holds the marks of the commands a process descends from, separated by colons.
 pub const MARK_VARIABLE: &str = "TAILRACE_COMMAND";
@@ -18,6 +20,8 @@ struct Process {
     parent: i32,
     group: i32,
     session: i32,
+    /// A zombie: signals still reach it, and nothing happens.
+    ended: bool,
     /// The value of `MARK_VARIABLE` in its environment, once somebody asked; empty without one.
     marks: OnceCell<Vec<u8>>,
 }
@@ -25,21 +29,53 @@ struct Process {
 /// The processes there are, at one moment.
 pub struct Snapshot(Vec<Process>);
 
+/// A command whose processes are looked for.
+pub struct Command<'a> {
+    pub leader: i32,
+    /// When the leader started; None if it has been collected, so that its number may be a stranger's by now.
+    pub started: Option<u64>,
+    pub mark: &'a str,
+}
+
 impl Snapshot {
-    /// Read /proc. Costs about 0.1 ms a process.
-    pub fn take() -> Self {
+    /// Read /proc. Costs about 0.1 ms a process. An error says that it could not be read, for example for want of
+    /// descriptors: then nothing is known.
+    pub fn take() -> io::Result<Self> {
         let this = std::process::id() as i32;
-        let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
-        let pids = names.filter_map(|name| name.to_str()?.parse().ok()).filter(|pid| *pid != this);
-        Self(pids.filter_map(Process::read).collect())
+        let mut pids = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            // In two steps, to need one descriptor at a time.
+            let pid: Option<i32> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            pids.extend(pid.filter(|pid| *pid != this));
+        }
+        let processes = pids.into_iter().map(Process::read).filter_map(Result::transpose);
+        Ok(Self(processes.collect::<io::Result<_>>()?))
     }
 
-    /// The descendants of the command `leader` that are alive, itself among them.
-    pub fn descendants(&self, leader: i32, mark: &str) -> Vec<i32> {
-        let mut found: HashSet<i32> = HashSet::from([leader]);
+    /// When the process of this number started, if there is one.
+    pub fn started(&self, pid: i32) -> Option<u64> {
+        self.0.iter().find(|process| process.pid == pid).map(|process| process.started)
+    }
+
+    /// The living processes of the command's group.
+    pub fn group(&self, command: &Command) -> Vec<i32> {
+        if self.is_a_strangers(command) {
+            return Vec::new();
+        }
+        let group = self.0.iter().filter(|process| process.group == command.leader && !process.ended);
+        group.map(|process| process.pid).collect()
+    }
+
+    /// The living descendants of the command, itself among them.
+    pub fn descendants(&self, command: &Command) -> Vec<i32> {
+        // A number is not given away while a group or a session has it: who shares it belongs to the command, unless
+        // there is a process of that number which is another one.
+        let leader = (!self.is_a_strangers(command)).then_some(command.leader);
+        let shares = |number: i32| Some(number) == leader;
+        let mut found: HashSet<i32> = leader.into_iter().collect();
         let mut open: Vec<&Process> = Vec::new();
         for process in &self.0 {
-            if process.group == leader || process.session == leader || process.carries(mark) {
+            if shares(process.group) || shares(process.session) || process.carries(command.mark) {
                 found.insert(process.pid);
             } else {
                 open.push(process);
@@ -52,22 +88,34 @@ impl Snapshot {
                 break;
             }
         }
-        self.0.iter().map(|process| process.pid).filter(|pid| found.contains(pid)).collect()
+        let alive = self.0.iter().filter(|process| !process.ended && found.contains(&process.pid));
+        alive.map(|process| process.pid).collect()
     }
 
     /// Whether the number still belongs to the process that had it at that moment.
     pub fn is_current(&self, pid: i32) -> bool {
-        let then = self.0.iter().find(|process| process.pid == pid);
-        Process::read(pid).is_some_and(|now| then.is_some_and(|then| then.started == now.started))
+        let now = Process::read(pid).ok().flatten();
+        now.is_some_and(|now| self.started(pid) == Some(now.started))
+    }
+
+    fn is_a_strangers(&self, command: &Command) -> bool {
+        self.started(command.leader).is_some_and(|started| Some(started) != command.started)
     }
 }
 
 impl Process {
-    /// None if it is gone, or a zombie: signals still reach those, and nothing happens.
-    fn read(pid: i32) -> Option<Self> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    /// None if it is gone.
+    fn read(pid: i32) -> io::Result<Option<Self>> {
+        match fs::read(format!("/proc/{pid}/stat")) {
+            Ok(stat) => Ok(Self::parse(pid, &stat)),
+            Err(error) if is_shortage(&error) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn parse(pid: i32, stat: &[u8]) -> Option<Self> {
         // The name stands in parentheses and may hold any character; the rest is what proc(5) lists from field 3 on.
-        let rest = std::str::from_utf8(&stat[memchr::memrchr(b')', &stat)? + 1..]).ok()?;
+        let rest = std::str::from_utf8(&stat[memchr::memrchr(b')', stat)? + 1..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
         let mut number = || fields.next()?.parse::<i32>().ok();
@@ -76,7 +124,7 @@ impl Process {
         let threads: u32 = rest.split_ascii_whitespace().nth(17)?.parse().ok()?;
         let started = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
         let ended = state == "X" || (state == "Z" && threads <= 1);
-        (!ended).then_some(Self { pid, started, parent, group, session, marks: OnceCell::new() })
+        Some(Self { pid, started, parent, group, session, ended, marks: OnceCell::new() })
     }
 
     fn carries(&self, mark: &str) -> bool {
@@ -91,6 +139,11 @@ impl Process {
         });
         marks.split(|byte| *byte == b':').any(|one| one == mark.as_bytes())
     }
+}
+
+/// Whether reading failed for a reason that says nothing about what was to be read.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// The peak resident memory of a process so far, in bytes.

@@ -3,10 +3,11 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::read;
+use rustix::io::{ioctl_fionread, read};
 use rustix::process::Pid;
 
 use crate::capture::{Capture, Policy};
@@ -68,6 +69,9 @@ pub struct RunningCommand {
     paused_since: Option<Instant>,
     /// When reading of pipes that others keep open ends.
     drained_by: Option<Instant>,
+    /// Since when that clock stands still.
+    drain_paused_since: Option<Instant>,
+    exited_at: Option<Instant>,
     pub ending: Option<Reason>,
     pub tree_gone: bool,
     /// Nothing of the command is left, and its status has been collected if that was possible.
@@ -91,6 +95,8 @@ pub struct Pipe {
     writer: SegmentWriter,
     capture: Capture,
     size: usize,
+    /// How much of what stood in the pipe when the command exited has not been read yet.
+    standing: usize,
 }
 
 /// What one read brought.
@@ -105,13 +111,14 @@ pub struct Read {
 }
 
 impl Pipe {
-    fn new(fd: OwnedFd, policy: Policy) -> Self {
+    fn new(fd: OwnedFd, policy: Policy, spill_folder: Arc<Path>) -> Self {
         Self {
             fd: Some(fd),
             paused: false,
             writer: SegmentWriter::new(matches!(policy, Policy::Full { .. })),
-            capture: Capture::new(policy),
+            capture: Capture::new(policy, spill_folder),
             size: PipeMemory::DEFAULT_SIZE,
+            standing: 0,
         }
     }
 
@@ -119,7 +126,7 @@ impl Pipe {
     pub fn read(
         &mut self,
         memory: &mut PipeMemory,
-        start_spill: impl FnOnce() -> io::Result<Spill>,
+        start_spill: impl FnOnce(&Path) -> io::Result<Spill>,
     ) -> io::Result<Read> {
         let Some(fd) = &self.fd else {
             return Ok(Read { slice: None, flow: Flow::Continue, ended: true, busy: false });
@@ -136,6 +143,7 @@ impl Pipe {
             result => result?,
         };
         let count = slice.as_ref().map_or(0, |slice| slice.len());
+        self.standing = self.standing.saturating_sub(count);
         if count >= self.size {
             self.size = memory.grow(fd, self.size);
         }
@@ -159,6 +167,7 @@ impl RunningCommand {
         mark: Arc<str>,
         limits: Limits,
         policy: Policy,
+        spill_folder: Arc<Path>,
         started: Instant,
         child: Child,
     ) -> Self {
@@ -171,7 +180,7 @@ impl RunningCommand {
             group_slot: None,
             pidfd: child.pidfd,
             exited: false,
-            pipes: child.pipes.map(|fd| Pipe::new(fd, policy)),
+            pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder))),
             host_peak: child.host_peak,
             sampled_peak: None,
             started,
@@ -180,6 +189,8 @@ impl RunningCommand {
             last_byte: started,
             paused_since: None,
             drained_by: None,
+            drain_paused_since: None,
+            exited_at: None,
             ending: None,
             tree_gone: false,
             over: false,
@@ -198,7 +209,7 @@ impl RunningCommand {
         let deadlines = if self.ending.is_some() || self.over {
             [None, None, None]
         } else if self.exited {
-            [self.drained_by.filter(|_| reading), None, None]
+            [self.drained_by.filter(|_| !self.keeps_us_from_reading()), None, None]
         } else {
             let total = self.limits.total.map(|limit| self.started + limit);
             let idle = self.limits.idle.map(|limit| self.last_byte + limit);
@@ -213,11 +224,11 @@ impl RunningCommand {
         if self.ending.is_some() || self.over {
             return None;
         }
-        let reading = self.paused_since.is_none();
         if self.exited {
             let drained = self.drained_by.is_some_and(|deadline| now >= deadline);
-            return (reading && drained).then_some(Reason::PipeHeld);
+            return (drained && !self.keeps_us_from_reading()).then_some(Reason::PipeHeld);
         }
+        let reading = self.paused_since.is_none();
         if passed(self.started, self.limits.total) {
             return Some(Reason::Limit(Limit::Total));
         }
@@ -242,17 +253,36 @@ impl RunningCommand {
     pub fn pause(&mut self, stream: usize) {
         self.pipes[stream].paused = true;
         self.paused_since.get_or_insert_with(Instant::now);
+        self.set_drain_clock();
     }
 
     pub fn resume(&mut self, stream: usize) {
         self.pipes[stream].paused = false;
+        self.set_drain_clock();
         if self.pipes.iter().any(|pipe| pipe.paused) {
             return;
         }
         if let Some(since) = self.paused_since.take() {
             let stood_still = since.elapsed();
             self.last_byte += stood_still;
-            self.drained_by = self.drained_by.map(|deadline| deadline + stood_still);
+        }
+    }
+
+    /// Whether a slow consumer holds up what stood in a pipe at the exit. What others write later does not count, or
+    /// somebody who never stops writing would keep the command from ever being over.
+    fn keeps_us_from_reading(&self) -> bool {
+        self.pipes.iter().any(|pipe| pipe.paused && pipe.standing > 0)
+    }
+
+    /// While the consumer holds up reading, the clock that ends it stands still.
+    fn set_drain_clock(&mut self) {
+        if !self.exited {
+            return;
+        }
+        if self.keeps_us_from_reading() {
+            self.drain_paused_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.drain_paused_since.take() {
+            self.drained_by = self.drained_by.map(|deadline| deadline + since.elapsed());
         }
     }
 
@@ -261,8 +291,13 @@ impl RunningCommand {
         self.exited = true;
         self.pidfd = None;
         let now = Instant::now();
-        // While the reading stands still, so does this clock: `resume` moves it on from the start of the pause.
-        self.drained_by = Some(self.paused_since.unwrap_or(now) + DRAIN);
+        self.exited_at = Some(now);
+        self.drained_by = Some(now + DRAIN);
+        for pipe in &mut self.pipes {
+            let standing = pipe.fd.as_ref().and_then(|fd| ioctl_fionread(fd).ok());
+            pipe.standing = standing.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        }
+        self.set_drain_clock();
     }
 
     /// Collect the command's status. Its number is free for others from here on.
@@ -277,18 +312,23 @@ impl RunningCommand {
         // The kernel's figure includes the memory of this process, whose copy the command was at first.
         let peak = usage.max_rss.filter(|peak| *peak > self.host_peak);
         usage.max_rss = peak.max(self.sampled_peak);
-        self.status = Some(Status { exit_code, usage, duration: self.started.elapsed() });
+        self.status =
+            Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
     }
 
-    /// Whether somebody of the command's group is left. Only meaningful after `reap`.
+    pub fn is_collected(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Whether somebody of the command's group is left. Only meaningful straight after `reap`, before the number of an
+    /// empty group can have come round to somebody else.
     pub fn group_remains(&self) -> bool {
-        // The number cannot have gone to others: a group that has members keeps it.
         rustix::process::test_kill_process_group(self.pid).is_ok()
     }
 
     /// Have what is to be kept in files written. True once it is.
     pub fn flush(&mut self) -> bool {
-        let discard = self.handle.is_stopped();
+        let discard = self.ending == Some(Reason::Stopped);
         // Both, so that the second stream need not wait for the first.
         let [stdout, stderr] = self.pipes.each_mut().map(|pipe| pipe.capture.flush(discard));
         stdout && stderr

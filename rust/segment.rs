@@ -76,7 +76,8 @@ unsafe impl Sync for Segment {}
 
 impl Segment {
     fn new(size: usize) -> std::io::Result<Self> {
-        let idle = POOL.lock().ok().and_then(|mut pool| {
+        // Not `lock`: after a fork the lock may belong to a thread that does not exist in this process.
+        let idle = POOL.try_lock().ok().and_then(|mut pool| {
             let newest = pool.idle.iter().rposition(|mapping| mapping.size == size)?;
             pool.bytes -= size;
             Some(pool.idle.remove(newest))
@@ -99,7 +100,6 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         let Some(mapping) = self.0.take() else { return };
-        // Not `lock`: after a fork the lock may belong to a thread that does not exist in this process.
         if let Ok(mut pool) = POOL.try_lock()
             && pool.bytes + mapping.size <= POOL_LIMIT
         {

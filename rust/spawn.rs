@@ -167,12 +167,10 @@ impl Command {
     }
 }
 
-/// Start a program of our own, with this process's environment.
+/// Start a program of our own, with an empty environment.
 pub fn start(file: &CStr, arguments: &[&str], actions: &FileActions) -> io::Result<Pid> {
     let arguments: Vec<CString> = arguments.iter().map(|argument| CString::new(*argument)).collect::<Result<_, _>>()?;
-    let env = std::env::vars_os().map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
-    let env: Vec<CString> = env.collect::<Result<_, _>>()?;
-    Ok(start_with(file, &pointers(&arguments), &pointers(&env), actions)?)
+    Ok(start_with(file, &pointers(&arguments), &pointers([]), actions)?)
 }
 
 /// Both lists end with NULL.

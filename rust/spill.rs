@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::output_queue::Flow;
@@ -47,13 +48,13 @@ pub struct Spilled {
 }
 
 impl Spill {
-    /// Make the file, in the folder for temporary files (TMPDIR), and start to write what is pushed.
-    pub fn start(notify: impl Fn(News) + Send + 'static) -> io::Result<Self> {
+    /// Make the file in `folder` and start to write what is pushed.
+    pub fn start(folder: &Path, notify: impl Fn(News) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
-        let file = tempfile::tempfile().map_err(explain)?;
-        let writer = Arc::clone(&shared);
+        let file = tempfile::tempfile_in(folder).map_err(|error| explain(folder, &error))?;
+        let (writer, folder) = (Arc::clone(&shared), folder.to_owned());
         // Called on the I/O thread, whose blocked signals the new thread inherits.
-        let body = move || writer.write_all(file, &notify);
+        let body = move || writer.write_all(file, &folder, &notify);
         std::thread::Builder::new().name("tailrace-spill".into()).spawn(body)?;
         Ok(Self(shared))
     }
@@ -96,8 +97,7 @@ impl Spill {
     }
 }
 
-fn explain(error: io::Error) -> io::Error {
-    let folder = std::env::temp_dir();
+fn explain(folder: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("a temporary file in {} could not be written: {error}", folder.display()))
 }
 
@@ -106,7 +106,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_all(&self, mut file: File, notify: &impl Fn(News)) {
+    fn write_all(&self, mut file: File, folder: &Path, notify: &impl Fn(News)) {
         let error = loop {
             let Some(slice) = self.next(notify) else { break None };
             // Not `write_all`, which does not tell how far it came.
@@ -132,7 +132,7 @@ impl Shared {
         let mut state = self.lock();
         state.pending.clear();
         state.file = Some(file);
-        state.error = error.map(explain);
+        state.error = error.map(|error| explain(folder, &error));
         state.finished = true;
         drop(state);
         notify(News::Finished);

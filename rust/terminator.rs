@@ -4,32 +4,47 @@
 //! are being ended.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::mailbox::Mailbox;
-use crate::process_tree::Snapshot;
+use crate::process_tree::{Command, Snapshot};
 
 /// How long killed processes may take to disappear. Longer means they hang in the kernel, where nothing helps.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look at processes that could not be opened, for want of descriptors.
 const RECHECK: Duration = Duration::from_millis(20);
 
-/// A command whose whole tree has to end.
+/// A command whose processes have to end.
 pub struct Request {
     pub id: u64,
     pub leader: i32,
+    /// Whether the leader's status has been collected, so that its number is free for others.
+    pub collected: bool,
     pub mark: Arc<str>,
+    pub scope: Scope,
     pub kill_at: Instant,
 }
 
-/// A tree that is being ended.
+/// What of a command has to end.
+#[derive(PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that it has started.
+    Tree,
+    /// Who is in its process group.
+    Group,
+}
+
+/// The processes of a command that are being ended.
 struct Tree {
     request: Request,
+    /// When the leader started, once it was seen.
+    leader_started: Option<u64>,
     /// Those that have been signalled and are still there.
     signalled: HashMap<i32, Option<OwnedFd>>,
     killing: bool,
@@ -39,21 +54,31 @@ struct Tree {
 /// Serve requests for ever; `gone` is called with the id of each command of which nothing is left.
 pub fn run(requests: &Mailbox<Request>, gone: impl Fn(u64)) {
     let mut trees: Vec<Tree> = Vec::new();
+    let mut reserve = None;
     loop {
+        // Given up to look at processes when this process has no other descriptor left.
+        reserve = reserve.or_else(|| File::open("/dev/null").ok());
         wait(requests, &mut trees);
-        let new = requests.take().into_iter();
         let now = Instant::now();
-        trees.extend(new.map(|request| Tree { request, signalled: HashMap::new(), killing: false, look_at: now }));
-        if trees.iter().any(|tree| tree.needs_look(now)) {
-            let snapshot = Snapshot::take();
-            trees.retain_mut(|tree| {
-                let alive = !tree.needs_look(now) || tree.signal(&snapshot, now);
-                if !alive {
-                    gone(tree.request.id);
-                }
-                alive
-            });
+        trees.extend(requests.take().into_iter().map(|request| Tree::new(request, now)));
+        if !trees.iter().any(|tree| tree.needs_look(now)) {
+            continue;
         }
+        let snapshot = Snapshot::take().or_else(|_| {
+            reserve = None;
+            Snapshot::take()
+        });
+        trees.retain_mut(|tree| {
+            let alive = !tree.needs_look(now)
+                || match &snapshot {
+                    Ok(snapshot) => tree.signal(snapshot, now),
+                    Err(_) => tree.signal_blindly(now),
+                };
+            if !alive {
+                gone(tree.request.id);
+            }
+            alive
+        });
     }
 }
 
@@ -87,13 +112,25 @@ fn to_timespec(duration: Duration) -> Timespec {
 }
 
 impl Tree {
+    fn new(request: Request, now: Instant) -> Self {
+        Self { request, leader_started: None, signalled: HashMap::new(), killing: false, look_at: now }
+    }
+
     fn needs_look(&self, now: Instant) -> bool {
         self.signalled.is_empty() || now >= self.look_at
     }
 
     /// Signal what is left and has not been; false if nothing is, or nothing can be done about it.
     fn signal(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
-        let alive = snapshot.descendants(self.request.leader, &self.request.mark);
+        let Request { leader, collected, .. } = self.request;
+        if !collected && self.leader_started.is_none() {
+            self.leader_started = snapshot.started(leader);
+        }
+        let command = Command { leader, started: self.leader_started, mark: &self.request.mark };
+        let alive = match self.request.scope {
+            Scope::Tree => snapshot.descendants(&command),
+            Scope::Group => snapshot.group(&command),
+        };
         if alive.is_empty() || now >= self.request.kill_at + PATIENCE {
             return false;
         }
@@ -113,6 +150,22 @@ impl Tree {
             () => self.request.kill_at,
         };
         true
+    }
+
+    /// With no way to see the processes there are: signal the group, and look again soon. False when nothing helped.
+    fn signal_blindly(&mut self, now: Instant) -> bool {
+        let killing = now >= self.request.kill_at;
+        let group = Pid::from_raw(self.request.leader).filter(|_| !self.request.collected);
+        // A request to terminate is made once, a kill until it is known to have worked.
+        if let Some(group) = group
+            && (killing || self.signalled.is_empty())
+        {
+            let _ = kill_process_group(group, if killing { Signal::KILL } else { Signal::TERM });
+            let _ = kill_process_group(group, Signal::CONT);
+            self.signalled.insert(self.request.leader, None);
+        }
+        self.look_at = now + RECHECK;
+        now < self.request.kill_at + PATIENCE
     }
 }
 

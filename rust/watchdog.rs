@@ -78,14 +78,15 @@ impl Groups {
         actions.dup(&watched, 4)?;
         actions.close_from(5)?;
         let arguments = ["sh", "-c", SCRIPT, "tailrace-watchdog", mark_prefix];
-        let pid = start(c"/bin/sh", &arguments, &actions)?;
-        let _ = waitpid(Some(pid), WaitOptions::empty());
+        // Before there is a watchdog, so that a child that is forked meanwhile knows what to let go of.
         LIFELINE.store(OwnedFd::into_raw_fd(lifeline), Ordering::Release);
+        let pid = start(c"/bin/sh", &arguments, &actions).inspect_err(|_| after_fork())?;
+        let _ = waitpid(Some(pid), WaitOptions::empty());
         Ok(())
     }
 }
 
-/// In a forked child: let go of the parent's lifeline, or the watchdog would take the child for the parent.
+/// Let go of the lifeline: in a forked child, or the watchdog would take the child for the parent.
 pub fn after_fork() {
     let lifeline = LIFELINE.swap(-1, Ordering::AcqRel);
     if lifeline >= 0 {

@@ -59,6 +59,14 @@ def wait_until_marked(mark: str, count: int = 1) -> None:
         time.sleep(0.01)
 
 
+def wait_until_none_is_marked(mark: str) -> None:
+    """Return when no process with `mark` in its command line is left."""
+    deadline = time.monotonic() + 20
+    while descendants_marked(mark):
+        assert time.monotonic() < deadline, "a process is left"
+        time.sleep(0.01)
+
+
 def open_descriptors() -> int:
     """Return how many descriptors this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))

@@ -39,9 +39,9 @@ def test_errors_are_those_of_the_adapter() -> None:
 def test_an_async_callback_is_a_type_error() -> None:
     async def callback(_: str) -> None: ...
 
-    with pytest.raises(TypeError, match="cannot await the callback"):
+    with pytest.raises(TypeError, match="cannot await an async callback"):
         run(WorkerJob("echo", ["hello"], on_stdout=callback))
-    with pytest.raises(TypeError, match="cannot await the callback"):
+    with pytest.raises(TypeError, match="cannot await an async callback"):
         run(WorkerJob("echo", ["hello"], on_stdout=lambda text: callback(text)))
 
 

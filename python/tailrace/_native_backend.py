@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Awaitable
 
@@ -60,12 +61,14 @@ async def _deliver(job: WorkerJob, execution: Execution, news: News) -> None:
 
 async def _await_callback(awaitable: Awaitable[object], job: WorkerJob, execution: Execution, news: News) -> bool:
     """Await what a callback returned; False if a limit had ended the command and the callback took too long then."""
+    # The listener is called outside of any task, where anyio cannot tell the time.
+    offset = anyio.current_time() - time.monotonic()
     with anyio.CancelScope() as scope:
 
         def set_deadline() -> None:
             past_limit = execution.seconds_past_limit
             if past_limit is not None:
-                scope.deadline = anyio.current_time() + max(0.0, job.kill_grace - past_limit)
+                scope.deadline = offset + time.monotonic() + max(0.0, job.kill_grace - past_limit)
 
         with news.listening(execution.id, set_deadline):
             set_deadline()
@@ -82,12 +85,18 @@ async def _until_over(execution: Execution, news: News) -> None:
     # Ending the tree does not depend on this task, but nothing may come out before it is gone: neither the shield
     # nor the exceptions swallowed here are enough alone, since `Task.cancel` reaches through the one, and an anyio
     # scope repeats its cancellation as long as it is ignored.
+    interruption: BaseException | None = None
     with anyio.CancelScope(shield=True):
         while not execution.over:
             try:
                 await news.wait(execution.id)
-            except BaseException:  # noqa: BLE001, S112
+            except anyio.get_cancelled_exc_class():
                 continue
+            except BaseException as error:  # noqa: BLE001
+                # Ctrl-C, on trio.
+                interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
@@ -104,7 +113,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             idle_timeout=job.idle_timeout,
             kill_grace=job.kill_grace,
             stream=job.stream,
-            keep=capture.memory if capture.kind == "full" else (capture.head, capture.tail_size),
+            keep=min(capture.memory, sys.maxsize) if capture.kind == "full" else (capture.head, capture.tail_size),
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,
         )

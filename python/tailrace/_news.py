@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -20,7 +21,9 @@ class News(ABC):
 
     def __init__(self) -> None:
         self.mailbox = Mailbox()
-        self._listeners: dict[int, Callable[[], object]] = {}
+        # Kept alive by the tasks that wait, not by this: what is stored for an event loop must not lead back to it, or
+        # neither it nor a task that was abandoned with it is ever freed.
+        self._listeners: WeakValueDictionary[int, Callable[[], object]] = WeakValueDictionary()
 
     @classmethod
     def current(cls) -> News:
@@ -34,12 +37,15 @@ class News(ABC):
 
     @contextmanager
     def listening(self, execution_id: int, listener: Callable[[], object]) -> Iterator[None]:
-        """Have the event loop call `listener` at each news of the execution, until the block is left."""
+        """Have the event loop call `listener` at each news of the execution, until the block is left.
+
+        The caller has to keep it: a method as it is taken from its object is gone at once.
+        """
         self._listeners[execution_id] = listener
         try:
             yield
         finally:
-            del self._listeners[execution_id]
+            self._listeners.pop(execution_id, None)
 
     @abstractmethod
     async def wait(self, execution_id: int) -> None:
@@ -60,7 +66,6 @@ class _AsyncioNews(News):
 
     def __init__(self) -> None:
         super().__init__()
-        # The loop is not kept: what is stored for a loop must not keep it alive.
         asyncio.get_running_loop().add_reader(self.mailbox.fileno(), self._hand_out)
 
     async def wait(self, execution_id: int) -> None:
@@ -70,11 +75,8 @@ class _AsyncioNews(News):
             if not future.done():
                 future.set_result(None)
 
-        self._listeners[execution_id] = wake
-        try:
+        with self.listening(execution_id, wake):
             await future
-        finally:
-            del self._listeners[execution_id]
 
 
 class _TrioNews(News):
@@ -95,5 +97,9 @@ class _TrioNews(News):
         import trio
 
         event = trio.Event()
-        with self.listening(execution_id, event.set):
+
+        def wake() -> None:
+            event.set()
+
+        with self.listening(execution_id, wake):
             await event.wait()

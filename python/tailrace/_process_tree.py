@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +24,19 @@ def end_tree(leader: int, mark: str, grace: float) -> None:
 
     Blocks until nothing is left. The leader itself may be a zombie: whoever started it has yet to collect it.
     """
+    _end(lambda: _descendants(leader, mark), grace)
+
+
+def end_group(group: int, grace: float) -> None:
+    """Do the same with the processes of one group, whose leader has been collected."""
+    _end(lambda: _members(group), grace)
+
+
+def _end(find: Callable[[], set[int]], grace: float) -> None:
     kill_at = time.monotonic() + grace
     terminated: set[int] = set()
     while (now := time.monotonic()) < kill_at + _PATIENCE:
-        alive = _descendants(leader, mark)
+        alive = find()
         if not alive:
             return
         for pid in alive:
@@ -50,8 +60,7 @@ class _Process(NamedTuple):
 def _descendants(leader: int, mark: str) -> set[int]:
     if not _PROC.joinpath("self/stat").exists():
         return _group_alone(leader)
-    numbers = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
-    processes = [process for pid in numbers if (process := _read(pid)) is not None]
+    processes = _processes()
     found = {
         process.pid
         for process in processes
@@ -62,6 +71,19 @@ def _descendants(leader: int, mark: str) -> set[int]:
         found_before = len(found)
         found |= {process.pid for process in processes if process.parent in found}
     return found - {os.getpid()}
+
+
+def _members(group: int) -> set[int]:
+    if not _PROC.joinpath("self/stat").exists():
+        return _group_alone(group)
+    # A process with the group's number is a stranger that got it when the group had become empty.
+    members = {process.pid for process in _processes() if process.group == group}
+    return set() if group in members else members
+
+
+def _processes() -> list[_Process]:
+    numbers = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    return [process for pid in numbers if (process := _read(pid)) is not None]
 
 
 def _group_alone(leader: int) -> set[int]:

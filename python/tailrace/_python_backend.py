@@ -8,6 +8,7 @@ that called `execute`, not in itself; the command inherits this process's signal
 from __future__ import annotations
 
 import errno
+import fcntl
 import inspect
 import math
 import os
@@ -15,6 +16,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Iterable
@@ -28,7 +30,7 @@ import anyio.to_thread
 from ._conclude import conclude
 from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
-from ._process_tree import MARK_VARIABLE, end_tree
+from ._process_tree import MARK_VARIABLE, end_group, end_tree
 from ._python_capture import PythonCapture
 from ._worker_job import WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -114,8 +116,11 @@ class _Execution:
             await _end_tree(self, self._job.kill_grace)
 
     def end_tree(self, grace: float) -> None:
-        """End the command and all that it started; blocks."""
-        end_tree(self._process.pid, self._mark, grace)
+        """End the command and all that it started, or what is left of its group when it has been collected; blocks."""
+        if self._is_reaped:
+            end_group(self._process.pid, grace)
+        else:
+            end_tree(self._process.pid, self._mark, grace)
 
     def close(self) -> None:
         """Give everything back."""
@@ -172,7 +177,7 @@ class _Execution:
         if self._fault is not None:
             return "held"
         if self._exited is not None:
-            return "held" if not self._paused and now >= self._exited + _DRAIN else None
+            return "held" if not self._is_kept_from_reading() and now >= self._exited + _DRAIN else None
         if self._job.timeout is not None and now >= self._started + self._job.timeout:
             return "total"
         if self._job.idle_timeout is not None and not self._paused and now >= self._last_byte + self._job.idle_timeout:
@@ -181,10 +186,14 @@ class _Execution:
 
     def _next_deadline(self) -> float:
         if self._exited is not None:
-            return math.inf if self._paused else self._exited + _DRAIN
+            return math.inf if self._is_kept_from_reading() else self._exited + _DRAIN
         total = math.inf if self._job.timeout is None else self._started + self._job.timeout
         idle = math.inf if self._job.idle_timeout is None or self._paused else self._last_byte + self._job.idle_timeout
         return min(total, idle)
+
+    def _is_kept_from_reading(self) -> bool:
+        # What others write after the exit does not count, or somebody who never stops would keep it from being over.
+        return any(stream.is_paused and stream.standing for stream in self._streams)
 
     async def _wait_for_exit(self) -> None:
         pid = self._process.pid
@@ -203,7 +212,9 @@ class _Execution:
             pass
         except OSError as error:
             self._error = error
-        self._exited = self._paused_since if self._paused else time.monotonic()
+        self._exited = time.monotonic()
+        for stream in self._streams:
+            stream.standing = 0 if stream.is_closed else _count_readable(stream.fd)
         self._notify()
 
     async def _read(self, stream: _Stream) -> None:
@@ -231,6 +242,7 @@ class _Execution:
             if not data:
                 break
             self._last_byte = time.monotonic()
+            stream.standing = max(0, stream.standing - len(data))
             try:
                 stream.capture.push(data)
             except OSError as error:
@@ -245,6 +257,8 @@ class _Execution:
         if stream.callback is None:
             return
         self._pause()
+        stream.is_paused = True
+        paused = time.monotonic()
         try:
             for piece in pieces:
                 if self.is_stopped or self._error is not None:
@@ -264,6 +278,9 @@ class _Execution:
                     if scope.cancelled_caught:
                         self.is_stopped = True
         finally:
+            stream.is_paused = False
+            if self._exited is not None and stream.standing:
+                self._exited += time.monotonic() - max(paused, self._exited)
             self._resume()
 
     def _pause(self) -> None:
@@ -277,8 +294,6 @@ class _Execution:
         if not self._paused:
             stood_still = time.monotonic() - self._paused_since
             self._last_byte += stood_still
-            if self._exited is not None:
-                self._exited += stood_still
             self._notify()
 
     def _notify(self) -> None:
@@ -313,6 +328,9 @@ class _Stream:
         self.splitter = splitter
         self.capture = capture
         self.callback = callback
+        self.standing = 0
+        """How much of what stood in the pipe when the command exited has not been read yet."""
+        self.is_paused = False
         self.is_closed = self.is_last_read = self.is_abandoned = False
         self.waiting = anyio.CancelScope()
 
@@ -387,6 +405,10 @@ def _explain_too_big(job: WorkerJob) -> str:
     if longest > _LONGEST_STRING:
         return f"an argument or variable has {longest} bytes, the kernel's limit is {_LONGEST_STRING}"
     return f"arguments and environment are too long, the kernel's limit is {os.sysconf('SC_ARG_MAX')} bytes together"
+
+
+def _count_readable(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _is_running(pid: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ._local_adapter import LocalWorkerAdapter
-from ._worker_job import Callback, WorkerJob
+from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run(job: WorkerJob) -> WorkerResult:
     """
     for callback in (job.on_stdout, job.on_stderr):
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
-            raise _async_callback(callback)
+            raise _async_callback()
     try:
         from ._native import Mailbox
         from ._native_backend import start, to_result
@@ -37,7 +37,7 @@ def run(job: WorkerJob) -> WorkerResult:
             awaitable = execution.deliver()
             if awaitable is not None:
                 _close(awaitable)
-                raise _async_callback(job.on_stdout or job.on_stderr)
+                raise _async_callback()
             if not execution.backlog and not execution.finished:
                 mailbox.wait()
     except BaseException:
@@ -56,8 +56,8 @@ def _until_over(execution: Execution, mailbox: Mailbox) -> None:
             continue
 
 
-def _async_callback(callback: Callback | None) -> TypeError:
-    return TypeError(f"run() cannot await the callback {callback!r}: use LocalWorkerAdapter in async code")
+def _async_callback() -> TypeError:
+    return TypeError("run() cannot await an async callback: use LocalWorkerAdapter in async code")
 
 
 def _close(awaitable: Awaitable[object]) -> None:

@@ -52,6 +52,10 @@ impl Consumer {
         Ok(Self { callback, decoder, slice: None })
     }
 
+    pub fn callback(&self) -> &Py<PyAny> {
+        &self.callback
+    }
+
     /// Call the callback with what `next_slice` gives, until it gives nothing more or `deadline` has passed.
     pub fn deliver(
         &mut self,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::capture::Policy;
@@ -34,6 +35,8 @@ pub struct Execution {
 
 struct Delivery {
     consumers: [Option<Consumer>; 2],
+    /// Whose turn it is: a busy stream must not keep the other from being heard.
+    next: usize,
     backlog: bool,
     finished: bool,
 }
@@ -88,8 +91,11 @@ impl Execution {
             |callback: Option<Py<PyAny>>| callback.map(|callback| Consumer::new(callback, stream)).transpose();
         let consumers = [consumer(on_stdout)?, consumer(on_stderr)?];
         let engine = Engine::current()?;
-        let handle = engine.run(Order { command, limits, policy, wanted }, Arc::clone(&mailbox.get().0))?;
-        let delivery = Mutex::new(Delivery { consumers, backlog: false, finished: false });
+        // Here, where no other thread of Python's can be changing the environment.
+        let spill_folder = std::env::temp_dir().into();
+        let handle =
+            engine.run(Order { command, limits, policy, spill_folder, wanted }, Arc::clone(&mailbox.get().0))?;
+        let delivery = Mutex::new(Delivery { consumers, next: 0, backlog: false, finished: false });
         Ok(Self { engine, handle, delivery })
     }
 
@@ -113,14 +119,21 @@ impl Execution {
         loop {
             // Before looking at the queues: what is queued after the outcome was seen cannot exist.
             let over = self.handle.outcome().is_some();
-            for stream in 0..2 {
+            let first = delivery.next;
+            for stream in [first, 1 - first] {
+                let ended = over || self.handle.has_ended(stream);
                 let Some(consumer) = &mut delivery.consumers[stream] else { continue };
-                match consumer.deliver(py, deadline, || self.pop(stream))? {
+                let round = consumer.deliver(py, deadline, || self.pop(stream))?;
+                if !matches!(round, Round::Empty) {
+                    delivery.next = 1 - stream;
+                }
+                match round {
                     Round::Empty => {}
                     Round::Interrupted => return Ok(None),
                     Round::Awaitable(awaitable) => return Ok(Some(awaitable)),
                 }
-                if over {
+                if ended {
+                    let Some(consumer) = &mut delivery.consumers[stream] else { continue };
                     let last = consumer.finish(py)?;
                     delivery.consumers[stream] = None;
                     if last.is_some() {
@@ -162,8 +175,26 @@ impl Execution {
 
     /// End the command and all it started, and deliver nothing more. The news come when they are gone.
     fn stop(&self) {
-        self.handle.stop();
-        self.engine.stop(self.handle.id);
+        // In a forked child the command is the parent's, and so may be the locks that this takes.
+        if self.engine.is_of_this_process() {
+            self.handle.stop();
+            self.engine.stop(self.handle.id);
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(delivery) = self.delivery.try_lock() {
+            for consumer in delivery.consumers.iter().flatten() {
+                visit.call(consumer.callback())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        if let Ok(mut delivery) = self.delivery.try_lock() {
+            delivery.consumers = [None, None];
+        }
     }
 
     /// How the command ended. Raises `RuntimeError` before that, or if it was stopped before it had started.
