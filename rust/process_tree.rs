@@ -4,8 +4,8 @@
 //! command's mark in its environment: a daemon that called setsid and lost its parent is found by the mark alone.
 //! What empties its environment as well (`env -i setsid`) is out of reach.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::time::Duration;
 use std::{fs, io};
 
 use rustix::io::Errno;
@@ -22,9 +22,18 @@ struct Process {
     session: i32,
     /// A zombie: signals still reach it, and nothing happens.
     ended: bool,
-    /// The value of `MARK_VARIABLE` in its environment, once somebody asked; empty without one.
-    marks: OnceCell<Vec<u8>>,
+    /// The value of `MARK_VARIABLE` in its environment; empty without one.
+    marks: Vec<u8>,
 }
+
+/// How often to look whether processes were missed. More than that would be somebody who never stops forking.
+const MAX_ROUNDS: usize = 100;
+/// Linux's flag for a thread of the kernel's own (PF_KTHREAD).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// How often to ask for the environment of a program that is just being loaded, which has none yet.
+const LOADING_CHECK: Duration = Duration::from_micros(100);
+/// How long that may take.
+const LOADING: Duration = Duration::from_millis(5);
 
 /// The processes there are, at one moment.
 pub struct Snapshot(Vec<Process>);
@@ -41,15 +50,20 @@ impl Snapshot {
     /// Read /proc. Costs about 0.1 ms a process. An error says that it could not be read, for example for want of
     /// descriptors: then nothing is known.
     pub fn take() -> io::Result<Self> {
-        let this = std::process::id() as i32;
-        let mut pids = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            // In two steps, to need one descriptor at a time.
-            let pid: Option<i32> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-            pids.extend(pid.filter(|pid| *pid != this));
+        let mut seen = HashSet::from([std::process::id() as i32]);
+        let mut processes = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let new: Vec<i32> = all_pids()?.into_iter().filter(|pid| seen.insert(*pid)).collect();
+            // What was forked by one that is not there any more is there by now. If there is nobody new, each that could
+            // still fork was seen alive.
+            if new.is_empty() {
+                break;
+            }
+            for pid in new {
+                processes.extend(Process::read(pid)?);
+            }
         }
-        let processes = pids.into_iter().map(Process::read).filter_map(Result::transpose);
-        Ok(Self(processes.collect::<io::Result<_>>()?))
+        Ok(Self(processes))
     }
 
     /// When the process of this number started, if there is one.
@@ -94,8 +108,8 @@ impl Snapshot {
 
     /// Whether the number still belongs to the process that had it at that moment.
     pub fn is_current(&self, pid: i32) -> bool {
-        let now = Process::read(pid).ok().flatten();
-        now.is_some_and(|now| self.started(pid) == Some(now.started))
+        let now = Process::read_stat(pid).ok().flatten();
+        now.is_some_and(|(now, _)| self.started(pid) == Some(now.started))
     }
 
     fn is_a_strangers(&self, command: &Command) -> bool {
@@ -106,6 +120,24 @@ impl Snapshot {
 impl Process {
     /// None if it is gone.
     fn read(pid: i32) -> io::Result<Option<Self>> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let Some((mut process, may_be_loading)) = Self::read_stat(pid)? else { return Ok(None) };
+            let environ = match fs::read(format!("/proc/{pid}/environ")) {
+                Err(error) if is_shortage(&error) => return Err(error),
+                environ => environ,
+            };
+            if may_be_loading && environ.as_ref().is_ok_and(Vec::is_empty) && waited < LOADING {
+                std::thread::sleep(LOADING_CHECK);
+                waited += LOADING_CHECK;
+                continue;
+            }
+            process.marks = marks_in(&environ.unwrap_or_default());
+            return Ok(Some(process));
+        }
+    }
+
+    fn read_stat(pid: i32) -> io::Result<Option<(Self, bool)>> {
         match fs::read(format!("/proc/{pid}/stat")) {
             Ok(stat) => Ok(Self::parse(pid, &stat)),
             Err(error) if is_shortage(&error) => Err(error),
@@ -113,32 +145,52 @@ impl Process {
         }
     }
 
-    fn parse(pid: i32, stat: &[u8]) -> Option<Self> {
+    /// Also returns whether its program may just be being loaded, so that it has no environment yet.
+    fn parse(pid: i32, stat: &[u8]) -> Option<(Self, bool)> {
         // The name stands in parentheses and may hold any character; the rest is what proc(5) lists from field 3 on.
         let rest = std::str::from_utf8(&stat[memchr::memrchr(b')', stat)? + 1..]).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?;
-        let mut number = || fields.next()?.parse::<i32>().ok();
-        let (parent, group, session) = (number()?, number()?, number()?);
-        // A first thread that ended while others run looks like a zombie: field 20 counts the threads.
-        let threads: u32 = rest.split_ascii_whitespace().nth(17)?.parse().ok()?;
-        let started = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let number = |place: usize| field(place)?.parse::<i32>().ok();
+        let state = field(3)?;
+        let flags: u32 = field(9)?.parse().ok()?;
+        // A first thread that ended while others run looks like a zombie.
+        let threads = number(20)?;
         let ended = state == "X" || (state == "Z" && threads <= 1);
-        Some(Self { pid, started, parent, group, session, ended, marks: OnceCell::new() })
+        let process = Self {
+            pid,
+            started: field(22)?.parse().ok()?,
+            parent: number(4)?,
+            group: number(5)?,
+            session: number(6)?,
+            ended,
+            marks: Vec::new(),
+        };
+        // The end of the environment in its memory.
+        let may_be_loading = !ended && flags & KERNEL_THREAD == 0 && field(51) == Some("0");
+        Some((process, may_be_loading))
     }
 
     fn carries(&self, mark: &str) -> bool {
-        let marks = self.marks.get_or_init(|| {
-            let environ = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-            let mut variables = environ.split(|byte| *byte == 0);
-            let value = |variable: &[u8]| {
-                let rest = variable.strip_prefix(MARK_VARIABLE.as_bytes())?;
-                rest.strip_prefix(b"=").map(<[u8]>::to_vec)
-            };
-            variables.find_map(value).unwrap_or_default()
-        });
-        marks.split(|byte| *byte == b':').any(|one| one == mark.as_bytes())
+        self.marks.split(|byte| *byte == b':').any(|one| one == mark.as_bytes())
     }
+}
+
+fn all_pids() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}
+
+fn marks_in(environ: &[u8]) -> Vec<u8> {
+    let mut variables = environ.split(|byte| *byte == 0);
+    let value = |variable: &[u8]| {
+        let rest = variable.strip_prefix(MARK_VARIABLE.as_bytes())?;
+        rest.strip_prefix(b"=").map(<[u8]>::to_vec)
+    };
+    variables.find_map(value).unwrap_or_default()
 }
 
 /// Whether reading failed for a reason that says nothing about what was to be read.

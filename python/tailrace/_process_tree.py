@@ -15,6 +15,8 @@ MARK_VARIABLE = "TAILRACE_COMMAND"
 
 _PROC = Path("/proc")
 _PAUSE = 0.02
+_MAX_ROUNDS = 100
+"""How often to look whether processes were missed. More than that would be somebody who never stops forking."""
 _PATIENCE = 10.0
 """How long killed processes may take to disappear, in seconds. Longer means they hang in the kernel."""
 
@@ -55,6 +57,7 @@ class _Process(NamedTuple):
     parent: int
     group: int
     session: int
+    marks: list[bytes]
 
 
 def _descendants(leader: int, mark: str) -> set[int]:
@@ -64,7 +67,7 @@ def _descendants(leader: int, mark: str) -> set[int]:
     found = {
         process.pid
         for process in processes
-        if leader in (process.pid, process.group, process.session) or _carries(process.pid, mark)
+        if leader in (process.pid, process.group, process.session) or mark.encode() in process.marks
     }
     found_before = -1
     while len(found) != found_before:
@@ -82,8 +85,17 @@ def _members(group: int) -> set[int]:
 
 
 def _processes() -> list[_Process]:
-    numbers = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
-    return [process for pid in numbers if (process := _read(pid)) is not None]
+    seen: set[int] = set()
+    processes = []
+    for _ in range(_MAX_ROUNDS):
+        new = {int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()} - seen
+        # What was forked by one that is not there any more is there by now. If there is nobody new, each that could
+        # still fork was seen alive.
+        if not new:
+            break
+        seen |= new
+        processes += [process for pid in sorted(new) if (process := _read(pid)) is not None]
+    return processes
 
 
 def _group_alone(leader: int) -> set[int]:
@@ -104,17 +116,17 @@ def _read(pid: int) -> _Process | None:
     threads = int(fields[17])
     if fields[0] == b"X" or (fields[0] == b"Z" and threads <= 1):
         return None
-    return _Process(pid, int(fields[1]), int(fields[2]), int(fields[3]))
+    return _Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), _marks(pid))
 
 
-def _carries(pid: int, mark: str) -> bool:
+def _marks(pid: int) -> list[bytes]:
     try:
         environ = _PROC.joinpath(str(pid), "environ").read_bytes()
     except OSError:
-        return False
+        return []
     prefix = MARK_VARIABLE.encode() + b"="
     values = [variable.removeprefix(prefix) for variable in environ.split(b"\0") if variable.startswith(prefix)]
-    return any(mark.encode() in value.split(b":") for value in values)
+    return [mark for value in values for mark in value.split(b":")]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
