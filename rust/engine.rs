@@ -5,7 +5,6 @@
 //! * the terminator ends process trees, which means looking at every process there is.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,10 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::Policy;
+use crate::fork;
 use crate::handle::{Handle, Outcome};
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
 use crate::running_command::{Limits, RunningCommand};
+use crate::signal_mask::with_signals_blocked;
 use crate::spawn::{Command, SpawnError};
 use crate::terminator::{self, Request};
 use crate::watchdog::Groups;
@@ -189,7 +190,7 @@ fn spawn_all(
             continue;
         }
         let started = Instant::now();
-        match order.command.spawn() {
+        match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
                 let command =
                     RunningCommand::new(handle, mark, order.limits, order.policy, order.spill_folder, started, child);
@@ -199,23 +200,12 @@ fn spawn_all(
         }
         // After the first command, which need not wait for it. Without a shell there is none.
         if let Some(start_watchdog) = start_watchdog.take() {
-            let _ = start_watchdog();
+            let _ = fork::between_forks(start_watchdog);
         }
     }
 }
 
 /// A thread that gets no signals: they are for the threads of the host, which may wait to be interrupted.
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut all = MaybeUninit::uninit();
-    let mut previous = MaybeUninit::uninit();
-    // SAFETY: `sigfillset` writes the set that is then read, and the old mask is written where there is room for it.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), previous.as_mut_ptr());
-    }
-    // A new thread inherits the mask of the one that makes it.
-    let made = std::thread::Builder::new().name(name.into()).spawn(body);
-    // SAFETY: `previous` was written above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, previous.as_ptr(), std::ptr::null_mut()) };
-    made.map(drop)
+    with_signals_blocked(|| std::thread::Builder::new().name(name.into()).spawn(body)).map(drop)
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use crate::fork::ThreadsFd;
 use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::output_queue::Flow;
@@ -47,7 +47,7 @@ pub enum Message {
 }
 
 pub struct IoThread {
-    epoll: OwnedFd,
+    epoll: ThreadsFd,
     messages: Arc<Mailbox<Message>>,
     terminator: Arc<Mailbox<Request>>,
     groups: Arc<Groups>,
@@ -96,7 +96,7 @@ impl IoThread {
         terminator: Arc<Mailbox<Request>>,
         groups: Arc<Groups>,
     ) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
         Ok(Self {
             epoll,
@@ -185,7 +185,6 @@ impl IoThread {
         let id = command.handle.id;
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
-        let exited = command.pidfd.is_none();
         if self.closing {
             command.limits.kill_grace = Duration::ZERO;
         }
@@ -194,8 +193,6 @@ impl IoThread {
             self.fail(id, error.into());
         } else if stopped {
             self.end(id, Reason::Stopped);
-        } else if exited {
-            self.exited(id);
         } else {
             self.arm(id);
         }
@@ -434,7 +431,7 @@ fn start_spill(folder: &Path, messages: &Arc<Mailbox<Message>>, id: u64, stream:
     })
 }
 
-fn watch(epoll: &OwnedFd, command: &RunningCommand) -> Result<(), Errno> {
+fn watch(epoll: &ThreadsFd, command: &RunningCommand) -> Result<(), Errno> {
     let exit = event_data(command.handle.id, Source::Exit);
     if let Some(pidfd) = &command.pidfd {
         epoll::add(epoll, pidfd, exit, epoll::EventFlags::IN)?;
@@ -442,7 +439,7 @@ fn watch(epoll: &OwnedFd, command: &RunningCommand) -> Result<(), Errno> {
     (0..2).try_for_each(|stream| watch_pipe(epoll, command, stream))
 }
 
-fn watch_pipe(epoll: &OwnedFd, command: &RunningCommand, stream: usize) -> Result<(), Errno> {
+fn watch_pipe(epoll: &ThreadsFd, command: &RunningCommand, stream: usize) -> Result<(), Errno> {
     let Some(fd) = &command.pipes[stream].fd else { return Ok(()) };
     epoll::add(epoll, fd, event_data(command.handle.id, Source::Pipe(stream)), epoll::EventFlags::IN)
 }

@@ -2,16 +2,20 @@
 
 mod capture;
 mod engine;
+mod fork;
 mod handle;
 mod io_thread;
 mod lines;
 mod mailbox;
+mod new_process;
+mod open_files_limit;
 mod output_queue;
 mod pipe_memory;
 mod process_tree;
 mod python;
 mod running_command;
 mod segment;
+mod signal_mask;
 mod spawn;
 mod spill;
 mod terminator;

@@ -1,7 +1,7 @@
 //! Larger pipes for busy streams, within what the system grants.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::pipe::fcntl_setpipe_size;
 
@@ -25,7 +25,7 @@ impl PipeMemory {
     }
 
     /// Make a pipe that was found full larger. Returns its size, which is the old one if that was not possible.
-    pub fn grow(&mut self, pipe: &OwnedFd, size: usize) -> usize {
+    pub fn grow(&mut self, pipe: &impl AsFd, size: usize) -> usize {
         let more = Self::LARGEST_SIZE.saturating_sub(size);
         if more == 0 || self.used + more > self.budget {
             return size;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use rustix::io::{ioctl_fionread, read};
 use rustix::process::Pid;
 
 use crate::capture::{Capture, Policy};
+use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::output_queue::Flow;
 use crate::pipe_memory::PipeMemory;
@@ -55,7 +55,7 @@ pub struct RunningCommand {
     /// Where the watchdog finds it.
     pub group_slot: Option<u64>,
     /// None once it has told that the command has ended.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<ThreadsFd>,
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
@@ -90,7 +90,7 @@ struct Status {
 /// The reading end of one stream.
 pub struct Pipe {
     /// None: closed, by the command and all its descendants or by us.
-    pub fd: Option<OwnedFd>,
+    pub fd: Option<ThreadsFd>,
     pub paused: bool,
     writer: SegmentWriter,
     capture: Capture,
@@ -111,7 +111,7 @@ pub struct Read {
 }
 
 impl Pipe {
-    fn new(fd: OwnedFd, policy: Policy, spill_folder: Arc<Path>) -> Self {
+    fn new(fd: ThreadsFd, policy: Policy, spill_folder: Arc<Path>) -> Self {
         Self {
             fd: Some(fd),
             paused: false,
@@ -178,7 +178,7 @@ impl RunningCommand {
             limits,
             pid: child.pid,
             group_slot: None,
-            pidfd: child.pidfd,
+            pidfd: Some(child.pidfd),
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder))),
             host_peak: child.host_peak,

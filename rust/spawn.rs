@@ -1,17 +1,20 @@
 //! Starting a command: the only place that makes a process.
 
-use std::ffi::{CStr, CString, OsStr, OsString, c_int};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat, fcntl_setfl};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fcntl_setfl, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
+use rustix::process::Pid;
 
+use crate::fork::ThreadsFd;
+use crate::new_process::{NewProcess, Strings};
+use crate::open_files_limit;
 use crate::process_tree::MARK_VARIABLE;
 
 /// The kernel's limit for one argument or variable, MAX_ARG_STRLEN: 32 pages, the final NUL included (execve(2)).
@@ -32,9 +35,8 @@ pub struct Command {
 /// A started command and the reading ends of its standard output and standard error.
 pub struct Child {
     pub pid: Pid,
-    /// None: it has ended already, and somebody else has collected its status.
-    pub pidfd: Option<OwnedFd>,
-    pub pipes: [OwnedFd; 2],
+    pub pidfd: ThreadsFd,
+    pub pipes: [ThreadsFd; 2],
     /// The largest resident memory this process had when the command had been started, in bytes.
     pub host_peak: u64,
 }
@@ -66,33 +68,29 @@ impl Command {
     /// signal mask and default dispositions.
     pub fn spawn(&self) -> Result<Child, SpawnError> {
         let file = self.resolve().map_err(|errno| self.error(errno))?;
-        self.spawn_file(&file).map_err(|errno| self.error(errno))
+        match self.spawn_file(&file) {
+            Err(Errno::MFILE) if open_files_limit::raise() => self.spawn_file(&file),
+            spawned => spawned,
+        }
+        .map_err(|errno| self.error(errno))
     }
 
     fn spawn_file(&self, file: &CStr) -> Result<Child, Errno> {
         let (stdout, child_stdout) = output_pipe()?;
         let (stderr, child_stderr) = output_pipe()?;
-        let mut actions = FileActions::new()?;
-        actions.open_null(0)?;
-        actions.dup(&child_stdout, 1)?;
-        actions.dup(&child_stderr, 2)?;
-        actions.close_from(3)?;
-        if let Some(cwd) = &self.cwd {
-            actions.change_dir(cwd)?;
-        }
-        let argv = pointers(std::iter::once(&self.program).chain(&self.args));
-        let pid = start_with(file, &argv, &pointers(&self.env), &actions)?;
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Some(pidfd),
-            Err(Errno::SRCH) => None,
-            Err(error) => {
-                // Without a descriptor (none left, most likely) it cannot be watched, so it must not run.
-                let _ = kill_process_group(pid, Signal::KILL);
-                let _ = waitpid(Some(pid), WaitOptions::empty());
-                return Err(error);
-            }
+        let null = at_least(open_null()?, 3)?;
+        open_files_limit::raise_in_time(null.as_raw_fd());
+        let process = NewProcess {
+            file,
+            argv: &Strings::new(std::iter::once(&self.program).chain(&self.args).map(CString::as_c_str)),
+            envp: &Strings::new(self.env.iter().map(CString::as_c_str)),
+            cwd: self.cwd.as_deref(),
+            descriptors: &[&null, &child_stdout, &child_stderr].map(AsFd::as_fd),
+            open_files: open_files_limit::for_commands(),
         };
-        Ok(Child { pid, pidfd, pipes: [stdout, stderr], host_peak: peak_resident_memory() })
+        let (pid, pidfd) = process.start()?;
+        let (pidfd, pipes) = (ThreadsFd::new(pidfd), [stdout, stderr].map(ThreadsFd::new));
+        Ok(Child { pid, pidfd, pipes, host_peak: peak_resident_memory() })
     }
 
     /// The file to execute: found in the PATH that the command will run with, as execvp(3) would, but here, since
@@ -125,7 +123,7 @@ impl Command {
         self.cwd.as_ref().map_or_else(PathBuf::new, |cwd| OsStr::from_bytes(cwd.as_bytes()).into())
     }
 
-    /// posix_spawn reports one number for everything that may have gone wrong in the child: find out what it was.
+    /// There is one number for everything that may have gone wrong in the new process: find out what it was.
     fn error(&self, errno: Errno) -> SpawnError {
         let program = self.program.to_string_lossy();
         let folder = self.folder();
@@ -167,36 +165,6 @@ impl Command {
     }
 }
 
-/// Start a program of our own, with an empty environment.
-pub fn start(file: &CStr, arguments: &[&str], actions: &FileActions) -> io::Result<Pid> {
-    let arguments: Vec<CString> = arguments.iter().map(|argument| CString::new(*argument)).collect::<Result<_, _>>()?;
-    Ok(start_with(file, &pointers(&arguments), &pointers([]), actions)?)
-}
-
-/// Both lists end with NULL.
-fn start_with(
-    file: &CStr,
-    argv: &[*mut libc::c_char],
-    envp: &[*mut libc::c_char],
-    actions: &FileActions,
-) -> Result<Pid, Errno> {
-    let attributes = Attributes::new()?;
-    let mut pid = 0;
-    // SAFETY: every pointer is to a live value that glibc initialised, or to a NUL-terminated string or a
-    // NULL-terminated list of such; posix_spawn only reads them.
-    check(unsafe {
-        libc::posix_spawn(
-            &mut pid,
-            file.as_ptr(),
-            actions.0.as_ptr(),
-            attributes.0.as_ptr(),
-            argv.as_ptr(),
-            envp.as_ptr(),
-        )
-    })?;
-    Pid::from_raw(pid).ok_or(Errno::SRCH)
-}
-
 fn describe(error: io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
@@ -211,14 +179,14 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((reader, at_least(writer, 3)?))
 }
 
+/// What a process reads that is to read nothing.
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// The same open file under a number that is `least` or greater.
 pub fn at_least(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() < least { fcntl_dupfd_cloexec(fd, least) } else { Ok(fd) }
-}
-
-fn pointers<'a>(strings: impl IntoIterator<Item = &'a CString>) -> Vec<*mut libc::c_char> {
-    let pointers = strings.into_iter().map(|string| string.as_ptr().cast_mut());
-    pointers.chain(std::iter::once(std::ptr::null_mut())).collect()
 }
 
 fn peak_resident_memory() -> u64 {
@@ -229,80 +197,4 @@ fn peak_resident_memory() -> u64 {
         usage.assume_init()
     };
     u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024
-}
-
-fn check(code: c_int) -> Result<(), Errno> {
-    if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(code)) }
-}
-
-/// What a new process does with its descriptors before its program starts.
-pub struct FileActions(MaybeUninit<libc::posix_spawn_file_actions_t>);
-
-impl FileActions {
-    pub fn new() -> Result<Self, Errno> {
-        let mut actions = MaybeUninit::uninit();
-        // SAFETY: `init` writes the value it is given the address of.
-        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
-        Ok(Self(actions))
-    }
-
-    pub fn open_null(&mut self, fd: c_int) -> Result<(), Errno> {
-        let flags = libc::O_RDWR;
-        // SAFETY: initialised in `new`; glibc copies the path.
-        check(unsafe {
-            libc::posix_spawn_file_actions_addopen(self.0.as_mut_ptr(), fd, c"/dev/null".as_ptr(), flags, 0)
-        })
-    }
-
-    pub fn dup(&mut self, from: &OwnedFd, to: c_int) -> Result<(), Errno> {
-        // SAFETY: initialised in `new`; the descriptor stays open until the command has been started.
-        check(unsafe { libc::posix_spawn_file_actions_adddup2(self.0.as_mut_ptr(), from.as_raw_fd(), to) })
-    }
-
-    pub fn close_from(&mut self, first: c_int) -> Result<(), Errno> {
-        // SAFETY: initialised in `new`.
-        check(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(self.0.as_mut_ptr(), first) })
-    }
-
-    fn change_dir(&mut self, path: &CStr) -> Result<(), Errno> {
-        // SAFETY: initialised in `new`; glibc copies the path.
-        check(unsafe { libc::posix_spawn_file_actions_addchdir_np(self.0.as_mut_ptr(), path.as_ptr()) })
-    }
-}
-
-impl Drop for FileActions {
-    fn drop(&mut self) {
-        // SAFETY: initialised in `new`, destroyed once.
-        unsafe { libc::posix_spawn_file_actions_destroy(self.0.as_mut_ptr()) };
-    }
-}
-
-struct Attributes(MaybeUninit<libc::posix_spawnattr_t>);
-
-impl Attributes {
-    fn new() -> Result<Self, Errno> {
-        let mut attributes = MaybeUninit::uninit();
-        // SAFETY: `init` writes the value it is given the address of.
-        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
-        let mut attributes = Self(attributes);
-        let mut signals = MaybeUninit::uninit();
-        let flags = libc::POSIX_SPAWN_SETSIGMASK as i16 | libc::POSIX_SPAWN_SETSIGDEF as i16 | libc::POSIX_SPAWN_SETSID;
-        // SAFETY: the attributes are initialised; each signal set is written by `sigfillset` or `sigemptyset` before
-        // it is read, and glibc copies it.
-        unsafe {
-            libc::sigfillset(signals.as_mut_ptr());
-            check(libc::posix_spawnattr_setsigdefault(attributes.0.as_mut_ptr(), signals.as_ptr()))?;
-            libc::sigemptyset(signals.as_mut_ptr());
-            check(libc::posix_spawnattr_setsigmask(attributes.0.as_mut_ptr(), signals.as_ptr()))?;
-            check(libc::posix_spawnattr_setflags(attributes.0.as_mut_ptr(), flags))?;
-        }
-        Ok(attributes)
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: initialised in `new`, destroyed once.
-        unsafe { libc::posix_spawnattr_destroy(self.0.as_mut_ptr()) };
-    }
 }

@@ -3,9 +3,10 @@
 //! Only something outside the host can act then. It is a shell script, since there is a shell everywhere and it takes
 //! less memory than anything else that can be started; where there is none, there is no watchdog.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,7 +16,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::spawn::{FileActions, at_least, start};
+use crate::new_process::{NewProcess, Strings};
+use crate::open_files_limit;
+use crate::spawn::{at_least, open_null};
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 
@@ -70,24 +73,27 @@ impl Groups {
     pub fn start_watchdog(&self, mark_prefix: &str) -> io::Result<()> {
         let (watched, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
         let (watched, table) = (at_least(watched, 5)?, at_least(self.file.try_clone()?.into(), 5)?);
-        let mut actions = FileActions::new()?;
-        for stream in 0..3 {
-            actions.open_null(stream)?;
-        }
-        actions.dup(&table, 3)?;
-        actions.dup(&watched, 4)?;
-        actions.close_from(5)?;
-        let arguments = ["sh", "-c", SCRIPT, "tailrace-watchdog", mark_prefix];
+        let null = at_least(open_null()?, 5)?;
+        let script = CString::new(SCRIPT)?;
+        let mark_prefix = CString::new(mark_prefix)?;
+        let watchdog = NewProcess {
+            file: c"/bin/sh",
+            argv: &Strings::new([c"sh", c"-c", &script, c"tailrace-watchdog", &mark_prefix]),
+            envp: &Strings::new([]),
+            cwd: None,
+            descriptors: &[&null, &null, &null, &table, &watched].map(AsFd::as_fd),
+            open_files: open_files_limit::for_commands(),
+        };
         // Before there is a watchdog, so that a child that is forked meanwhile knows what to let go of.
         LIFELINE.store(OwnedFd::into_raw_fd(lifeline), Ordering::Release);
-        let pid = start(c"/bin/sh", &arguments, &actions).inspect_err(|_| after_fork())?;
+        let (pid, _) = watchdog.start().inspect_err(|_| let_go_of_lifeline())?;
         let _ = waitpid(Some(pid), WaitOptions::empty());
         Ok(())
     }
 }
 
-/// Let go of the lifeline: in a forked child, or the watchdog would take the child for the parent.
-pub fn after_fork() {
+/// Needed in a forked child, which the watchdog would take for its parent.
+pub fn let_go_of_lifeline() {
     let lifeline = LIFELINE.swap(-1, Ordering::AcqRel);
     if lifeline >= 0 {
         // SAFETY: the descriptor was ours, and nobody can have it from `LIFELINE` any more.

@@ -17,6 +17,8 @@ import pytest
 from processes import DAEMON, descendants_marked, fork_beside_threads, python, wait_until_marked
 from tailrace import WorkerJob, WorkerResult, WorkerSpawnError, WorkerTimeoutError, run
 
+OPEN = Path("/proc/self/fd")
+
 
 def test_a_command_runs_and_its_output_streams_on_the_calling_thread() -> None:
     threads, received = set(), []
@@ -115,6 +117,60 @@ def test_a_forked_child_can_run_commands_beside_a_busy_parent() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert run(WorkerJob("echo", ["from the parent"])).stdout == "from the parent\n"
     busy.join()
+
+
+@fork_beside_threads
+def test_forking_while_commands_are_started_keeps_none_of_them_from_ending() -> None:
+    children: list[int] = []
+    results: list[WorkerResult] = []
+
+    def start() -> None:
+        results.extend(run(WorkerJob("true")) for _ in range(100))
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            pid = os.fork()
+            if pid == 0:
+                # In the way of whatever it has a writing end of.
+                time.sleep(60)
+                os._exit(0)
+            children.append(pid)
+            time.sleep(0.005)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert len(children) > 5
+    assert {(result.exit_code, result.truncated) for result in results} == {(0, False)}
+
+
+@fork_beside_threads
+def test_a_forked_child_has_no_descriptor_of_its_parents_commands() -> None:
+    threads = [threading.Thread(target=run, args=(WorkerJob("sleep", ["2"]),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+
+    def pidfds() -> int:
+        links = [str(path.readlink()) for path in OPEN.iterdir() if path.is_symlink()]
+        return links.count("anon_inode:[pidfd]")
+
+    before = len(list(OPEN.iterdir()))
+    assert pidfds() == 8
+    pid = os.fork()
+    if pid == 0:
+        try:
+            # Two pipes and one descriptor of its process each.
+            gone = before - len(list(OPEN.iterdir()))
+            os._exit(0 if pidfds() == 0 and gone >= 8 * 3 else 2)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for thread in threads:
+        thread.join()
 
 
 @fork_beside_threads

@@ -1,4 +1,14 @@
-__all__ = ["BUILD_PROFILE", "CapturedOutput", "Ended", "Execution", "Mailbox", "after_fork", "shut_down"]
+__all__ = [
+    "BUILD_PROFILE",
+    "CapturedOutput",
+    "Ended",
+    "Execution",
+    "Mailbox",
+    "after_fork_in_child",
+    "after_fork_in_parent",
+    "before_fork",
+    "shut_down",
+]
 
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
@@ -111,8 +121,10 @@ class CapturedOutput:
     def to_bytes(self) -> bytes:
         """Put the output together; a copy of its own each time."""
 
-def after_fork() -> None:
-    """To be called in a forked child, before it runs commands of its own."""
+def before_fork() -> None: ...
+def after_fork_in_parent() -> None: ...
+def after_fork_in_child() -> None:
+    """The three hooks of `os.register_at_fork`."""
 
 def shut_down(patience: float) -> None:
     """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds."""

@@ -12,7 +12,14 @@ import anyio.lowlevel
 
 from ._conclude import conclude
 from ._errors import WorkerSpawnError
-from ._native import Execution, Mailbox, after_fork, shut_down
+from ._native import (
+    Execution,
+    Mailbox,
+    after_fork_in_child,
+    after_fork_in_parent,
+    before_fork,
+    shut_down,
+)
 from ._news import News
 from ._worker_job import WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -20,7 +27,11 @@ from ._worker_result import ResourceUsage, WorkerResult
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""
 
-os.register_at_fork(after_in_child=after_fork)
+os.register_at_fork(
+    before=before_fork,
+    after_in_parent=after_fork_in_parent,
+    after_in_child=after_fork_in_child,
+)
 
 kill_all = shut_down
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::engine::Engine;
+use crate::fork;
 
 #[pymodule(name = "_native")]
 mod native {
@@ -21,7 +22,7 @@ mod native {
     #[pymodule_export]
     use super::mailbox::Mailbox;
     #[pymodule_export]
-    use super::{after_fork, shut_down};
+    use super::{after_fork_in_child, after_fork_in_parent, before_fork, shut_down};
 
     /// "release" or "debug": what was measured with a debug build says nothing.
     #[pymodule_export]
@@ -34,8 +35,18 @@ fn shut_down(py: Python<'_>, patience: f64) {
     py.detach(|| Engine::shut_down(Duration::try_from_secs_f64(patience).unwrap_or_default()));
 }
 
-/// To be called in a forked child, before it runs commands of its own.
+/// The three hooks of `os.register_at_fork`.
 #[pyfunction]
-fn after_fork() {
-    crate::watchdog::after_fork();
+fn before_fork() {
+    fork::before();
+}
+
+#[pyfunction]
+fn after_fork_in_parent() {
+    fork::after_in_parent();
+}
+
+#[pyfunction]
+fn after_fork_in_child() {
+    fork::after_in_child();
 }
