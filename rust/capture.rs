@@ -15,6 +15,9 @@ use crate::spill::{Spill, Spilled};
 /// Output up to this size is copied when the command ends, so that a small result does not hold a large segment.
 const COMPACT: usize = 256 << 10;
 
+/// A piece of this size is still in the processor's cache when it is copied after it was looked at.
+const COPIED_AT_ONCE: usize = 64 << 10;
+
 /// How much of a stream to keep, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
@@ -132,17 +135,22 @@ impl Captured {
         self.in_memory + self.spilled.as_ref().map_or(0, |spilled| spilled.length as usize)
     }
 
-    /// Copy everything to `target`, which has exactly the length for it.
-    pub fn copy_to(&self, target: &mut [MaybeUninit<u8>]) -> io::Result<()> {
+    /// Copy everything to `target`, which has exactly the length for it, as long as `accept` agrees to each piece.
+    /// Returns whether it did.
+    pub fn copy_to(&self, target: &mut [MaybeUninit<u8>], accept: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
         let mut rest = target;
         let (copied, shared): (&[u8], &[Slice]) = match &self.kept {
             Kept::Copied(bytes) => (bytes, &[]),
             Kept::Shared(slices) => (&[], slices),
         };
-        for part in std::iter::once(copied).chain(shared.iter().map(|slice| &**slice)) {
-            let (front, behind) = rest.split_at_mut(part.len());
-            // SAFETY: `front` is as long as `part`, and nobody else has the memory that is to be filled.
-            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), front.as_mut_ptr().cast(), part.len()) };
+        let parts = std::iter::once(copied).chain(shared.iter().map(|slice| &**slice));
+        for piece in parts.flat_map(|part| part.chunks(COPIED_AT_ONCE)) {
+            if !accept(piece) {
+                return Ok(false);
+            }
+            let (front, behind) = rest.split_at_mut(piece.len());
+            // SAFETY: `front` is as long as `piece`, and nobody else has the memory that is to be filled.
+            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), front.as_mut_ptr().cast(), piece.len()) };
             rest = behind;
         }
         let mut offset = 0;
@@ -153,10 +161,13 @@ impl Captured {
             if filled.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            if !accept(filled) {
+                return Ok(false);
+            }
             offset += filled.len() as u64;
             rest = behind;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -234,7 +245,7 @@ mod tests {
         let (captured, error) = capture.seal();
         assert!(error.is_none());
         let mut bytes = vec![MaybeUninit::uninit(); captured.len()];
-        captured.copy_to(&mut bytes).unwrap();
+        assert!(captured.copy_to(&mut bytes, |_| true).unwrap());
         // SAFETY: `copy_to` has filled it.
         let bytes = bytes.into_iter().map(|byte| unsafe { byte.assume_init() }).collect();
         (bytes, captured.truncated)

@@ -290,6 +290,17 @@ async def test_a_large_tail_is_exact() -> None:
     assert result.stdout_bytes == written[:20] + written[-1_000_000:]
 
 
+@pytest.mark.parametrize(
+    "capture", [Capture.full(), Capture.full(memory=100_000), Capture.head_tail(9, 200_000)], ids=repr
+)
+@pytest.mark.parametrize("end", [b"z", "é".encode(), b"\xff", b"\xe2\x82"], ids=repr)
+async def test_the_text_of_a_result_is_its_bytes_decoded(capture: Capture, end: bytes) -> None:
+    source = f"import sys; sys.stdout.buffer.write(b'abc' * 150_000 + {end!r})"
+    result = await execute(python(source), capture=capture)
+    assert result.stdout.endswith(end.decode(errors="replace"))
+    assert result.stdout == result.stdout_bytes.decode(errors="replace")
+
+
 async def test_output_beyond_the_memory_limit_is_complete_and_not_in_memory() -> None:
     digest = hashlib.sha256()
     base = resident_memory()

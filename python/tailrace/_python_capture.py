@@ -57,6 +57,10 @@ class PythonCapture:
         parts.append(tail[len(tail) - (len(self) - self._head_length - self._file_length) :])
         return b"".join(parts)
 
+    def to_str(self) -> str:
+        """Return the same as text; what is not UTF-8 becomes U+FFFD."""
+        return self.to_bytes().decode(errors="replace")
+
     def __del__(self) -> None:
         # Nobody can close what a result holds, so this is no oversight to be warned of.
         if self._file is not None:

@@ -25,6 +25,7 @@ class CapturedOutput(Protocol):
 
     def __len__(self) -> int: ...
     def to_bytes(self) -> bytes: ...
+    def to_str(self) -> str: ...
 
 
 class WorkerResult:
@@ -86,14 +87,14 @@ class WorkerResult:
     def stdout(self) -> str:
         """`stdout_bytes` as text, decoded once; what is not UTF-8 becomes U+FFFD."""
         if self._stdout_text is None:
-            self._stdout_text = self.stdout_bytes.decode(errors="replace")
+            self._stdout_text = _to_text(self._stdout)
         return self._stdout_text
 
     @property
     def stderr(self) -> str:
         """`stderr_bytes` as text, decoded once; what is not UTF-8 becomes U+FFFD."""
         if self._stderr_text is None:
-            self._stderr_text = self.stderr_bytes.decode(errors="replace")
+            self._stderr_text = _to_text(self._stderr)
         return self._stderr_text
 
     def __repr__(self) -> str:
@@ -113,6 +114,11 @@ class WorkerResult:
             self.usage,
             self.truncated,
         )
+
+
+def _to_text(output: bytes | CapturedOutput) -> str:
+    """Return output decoded; what is not UTF-8 becomes U+FFFD."""
+    return output.decode(errors="replace") if isinstance(output, bytes) else output.to_str()
 
 
 def _restore(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use rustix::mm::{Advice, madvise};
 
 use crate::capture::Captured;
+use crate::python::consumer::decode;
 
 /// Memory of this size comes straight from the kernel, so that advice about it concerns nobody else.
 const OWN_MAPPING: usize = 64 << 20;
@@ -33,12 +34,36 @@ impl CapturedOutput {
                 .cast_into_unchecked::<PyBytes>()
         };
         let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
-        py.detach(|| target.fill(&self.0))?;
+        py.detach(|| target.fill(&self.0, |_| true))?;
         Ok(object)
+    }
+
+    /// The same as text; what is not UTF-8 becomes U+FFFD.
+    fn to_str<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        match self.to_ascii(py)? {
+            Some(text) => Ok(text),
+            None => decode(py, self.to_bytes(py)?.as_bytes()),
+        }
     }
 }
 
-/// The memory of a `bytes` object that nobody else has seen yet.
+impl CapturedOutput {
+    /// Without a detour through bytes, if the output is ASCII, as most is.
+    fn to_ascii<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+        let length = self.0.len();
+        // SAFETY: as in `to_bytes`. The text has a byte for each of its characters, all of which are ASCII.
+        let (object, start) = unsafe {
+            let size = ffi::Py_ssize_t::try_from(length)?;
+            let object = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(size, 127))?;
+            let start = ffi::PyUnicode_DATA(object.as_ptr()).cast::<u8>();
+            (object.cast_into_unchecked::<PyString>(), start)
+        };
+        let target = Target { start, length };
+        Ok(py.detach(|| target.fill(&self.0, <[u8]>::is_ascii))?.then_some(object))
+    }
+}
+
+/// The memory of a `bytes` or `str` object that nobody else has seen yet.
 struct Target {
     start: *mut u8,
     length: usize,
@@ -48,7 +73,7 @@ struct Target {
 unsafe impl Send for Target {}
 
 impl Target {
-    fn fill(self, captured: &Captured) -> std::io::Result<()> {
+    fn fill(self, captured: &Captured, accept: impl Fn(&[u8]) -> bool) -> std::io::Result<bool> {
         if self.length >= OWN_MAPPING {
             // Most of the cost of a large result is the page faults; fewer, larger pages make it a fraction.
             let skip = self.start.align_offset(PAGE);
@@ -58,6 +83,6 @@ impl Target {
         }
         // SAFETY: the object has this many bytes, which may still be uninitialised, and nobody else knows it.
         let memory = unsafe { std::slice::from_raw_parts_mut(self.start.cast::<MaybeUninit<u8>>(), self.length) };
-        captured.copy_to(memory)
+        captured.copy_to(memory, accept)
     }
 }

@@ -152,7 +152,7 @@ fn is_awaitable(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// As `bytes.decode(errors="replace")` does.
-fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     let length = ffi::Py_ssize_t::try_from(bytes.len())?;
     // SAFETY: Python only reads the bytes; it returns a new str, or NULL with an exception set.
     unsafe {
