@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import anyio
@@ -261,6 +262,38 @@ async def test_a_busy_stream_leaves_the_event_loop_to_others() -> None:
         await execute(python(source), stream="lines", on_stdout=lambda line: line.split())
         tasks.cancel_scope.cancel()
     assert ticks > 10
+
+
+async def test_a_burst_of_starts_leaves_the_event_loop_to_others() -> None:
+    ticks = 0
+    started_at: set[int] = set()
+
+    class Environment(Mapping[str, str]):
+        """Tells when it is read, which is when the command is started."""
+
+        def __getitem__(self, name: str) -> str:
+            return name
+
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Iterator[str]:
+            started_at.add(ticks)
+            return iter(["NAME"])
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as ticking:
+        ticking.start_soon(tick)
+        async with anyio.create_task_group() as tasks:
+            for job in [WorkerJob("true", env=Environment()) for _ in range(200)]:
+                tasks.start_soon(LocalWorkerAdapter(backend=backend).execute, job)
+        ticking.cancel_scope.cancel()
+    assert len(started_at) > 10
 
 
 @pytest.mark.parametrize(

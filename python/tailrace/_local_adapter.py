@@ -6,6 +6,7 @@ import atexit
 from typing import Literal
 
 from . import _python_backend
+from ._turn_to_start import turn_to_start
 from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
@@ -49,6 +50,7 @@ class LocalWorkerAdapter:
         Raises `WorkerSpawnError` if the command could not be started, `WorkerTimeoutError` if a limit ended it, and
         `WorkerError` if its output or exit status could not be had. What a callback raises comes out unchanged.
         """
+        await turn_to_start()
         return await self._execute(job)
 
 
