@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `measure.py WORKLOAD CONTENDER SIZE` prints one number.
+"""One measurement in a process of its own: `measure.py WORKLOAD CONTENDER PARAMETER SIZE` prints what it took.
 
 A process of its own, since memory that one contender touched or threads it left would count for the next. Each warms up
 first, with a part of the work or all of it.
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -29,10 +29,18 @@ WRITER, READER, SPAWNER, STAMPER = (str(PROGRAMS / name) for name in ("writer", 
 NODE_READER = str(Path(__file__).parent / "node_reader.js")
 
 NOBODY = 65534
+LARGE_HOST = 2 << 30
 WRITERS = 64
 STEADY_WRITERS = 8
 PACE = 2000
 """Microseconds between the lines of a writer whose latency is measured."""
+
+
+class Measurement(NamedTuple):
+    """A rate, a time or a size, and the seconds of processor time that the contender's own process used for it."""
+
+    value: float
+    cpu: float | None = None
 
 
 def on_loop(loop: str, function: Callable[[], Awaitable[Any]]) -> Any:
@@ -57,7 +65,7 @@ def streamer(contender: str, mode: StreamMode) -> Callable[[list[str], contender
     return lambda command, on_data: contenders.asyncio_stream(command, mode, on_data)
 
 
-def stream(contender: str, mode: StreamMode, size: int) -> float:
+def stream(contender: str, mode: StreamMode, size: int) -> Measurement:
     """Return the bytes per second of one writer."""
     if contender == "native":
         return native(READER, WRITER, str(size))
@@ -76,16 +84,16 @@ def stream(contender: str, mode: StreamMode, size: int) -> float:
 
     run(size // 8)
     total = 0
-    rate = size / timed(lambda: run(size))
+    measurement = rate(size, lambda: run(size))
     # Lines come without their ends from some.
     assert size * 0.98 <= total <= size, f"{contender} lost {size - total} bytes"
-    return rate
+    return measurement
 
 
-def text_and_capture(contender: str, case: str, size: int) -> float:
+def text_and_capture(contender: str, case: str, size: int) -> Measurement:
     """Return the bytes per second of text callbacks with all kept, and in the case "joined" put together as a `str`."""
     if contender == "node":
-        return float(subprocess.check_output(["node", NODE_READER, WRITER, str(size)]))
+        return native("node", NODE_READER, WRITER, str(size))
     if contender != "tailrace":
         return stream(contender, "bytes", size)
 
@@ -95,10 +103,10 @@ def text_and_capture(contender: str, case: str, size: int) -> float:
         assert not joined or len(result.stdout) == size
 
     run(joined=True)
-    return size / timed(lambda: run(joined=case == "joined"))
+    return rate(size, lambda: run(joined=case == "joined"))
 
 
-def capture(contender: str, _: StreamMode, size: int) -> float:
+def capture(contender: str, _: StreamMode, size: int) -> Measurement:
     """Return the bytes per second of a command whose whole output is wanted as `bytes`, and nothing else."""
     command = [WRITER, str(size)]
 
@@ -114,10 +122,10 @@ def capture(contender: str, _: StreamMode, size: int) -> float:
         assert length == size
 
     run()
-    return size / timed(run)
+    return rate(size, run)
 
 
-def many_writers(contender: str, mode: StreamMode, size: int) -> float:
+def many_writers(contender: str, mode: StreamMode, size: int) -> Measurement:
     """Return the bytes per second of many writers together."""
     each = size // WRITERS
     total = 0
@@ -133,12 +141,12 @@ def many_writers(contender: str, mode: StreamMode, size: int) -> float:
 
     on_loop(contender, run)
     total = 0
-    seconds = timed(lambda: on_loop(contender, run))
+    measurement = rate(each * WRITERS, lambda: on_loop(contender, run))
     assert total == each * WRITERS, f"{contender} lost {each * WRITERS - total} bytes"
-    return total / seconds
+    return measurement
 
 
-def many_writers_unprivileged(contender: str, mode: StreamMode, size: int) -> float:
+def many_writers_unprivileged(contender: str, mode: StreamMode, size: int) -> Measurement:
     """The same for a user whose pipe memory is limited."""
     # What is imported late may lie where only root can read it.
     on_loop(contender, anyio.lowlevel.checkpoint)
@@ -151,7 +159,7 @@ def many_writers_unprivileged(contender: str, mode: StreamMode, size: int) -> fl
     return many_writers(contender, mode, size)
 
 
-def spawn(contender: str, at_once: int, count: int) -> float:
+def spawn(contender: str, at_once: int, count: int) -> Measurement:
     """Return how many commands that do nothing are run per second."""
     if contender == "native":
         return native(SPAWNER, str(count), str(at_once))
@@ -168,10 +176,40 @@ def spawn(contender: str, at_once: int, count: int) -> float:
         on_loop(contender, lambda: function(count, at_once))
 
     run(count // 8)
-    return count / timed(lambda: run(count))
+    return rate(count, lambda: run(count))
 
 
-def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> float:
+def spawn_from_large_host(contender: str, at_once: int, count: int) -> Measurement:
+    """Return the same for tailrace, in a process that holds much memory unless the contender is "small host"."""
+    held = b"x" * (0 if contender == "small host" else LARGE_HOST)
+    measurement = spawn("tailrace", at_once, count)
+    del held
+    return measurement
+
+
+def quiet_commands(contender: str, _: object, count: int) -> Measurement:
+    """Return how many percent of a core this process uses while so many commands run that say nothing."""
+    assert contender == "tailrace"
+    seconds = 10
+    started = anyio.Semaphore(0)
+
+    async def run() -> float:
+        job = WorkerJob("/bin/sh", ["-c", "echo; exec sleep 60"], on_stdout=lambda _: started.release())
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(LocalWorkerAdapter().execute, job)
+            for _ in range(count):
+                await started.acquire()
+            before = time.process_time()
+            await anyio.sleep(seconds)
+            used = time.process_time() - before
+            tasks.cancel_scope.cancel()
+        return used
+
+    return Measurement(100 * on_loop("asyncio", run) / seconds)
+
+
+def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> Measurement:
     """Return the percentile of the microseconds from a write to its callback, in a burst of starts if wanted."""
     seen: list[tuple[int, int]] = []
     span: list[int] = []
@@ -198,10 +236,10 @@ def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, perc
     assert max(written for written, _ in seen) > span[1], "the writer ended before the burst"
     # By the time of the write, not of the callback: what came late is what counts.
     values = [called - written for written, called in seen if span[0] <= written < span[1]]
-    return statistics.quantiles(values, n=100, method="inclusive")[percentile - 1] / 1000
+    return Measurement(statistics.quantiles(values, n=100, method="inclusive")[percentile - 1] / 1000)
 
 
-def memory(contender: str, case: str, size: int) -> float:
+def memory(contender: str, case: str, size: int) -> Measurement:
     """Return by how many MiB the peak of this process's resident memory grows while a command streams `size` bytes."""
     assert contender == "tailrace"
 
@@ -215,7 +253,7 @@ def memory(contender: str, case: str, size: int) -> float:
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_resident_memory()
     asyncio.run(contenders.tailrace_stream([WRITER, str(size)], "bytes", on_data, kept))
-    return (peak_resident_memory() - before) / 1024
+    return Measurement((peak_resident_memory() - before) / 1024)
 
 
 def peak_resident_memory() -> int:
@@ -224,25 +262,28 @@ def peak_resident_memory() -> int:
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def native(*command: str) -> float:
-    """Return the number that a native program prints."""
-    return float(subprocess.check_output(command))
+def native(*command: str) -> Measurement:
+    """Return what another program prints: a rate, and its processor time."""
+    value, cpu = subprocess.check_output(command).split()
+    return Measurement(float(value), float(cpu))
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Return how many seconds the function takes."""
-    started = time.perf_counter()
+def rate(amount: int, function: Callable[[], object]) -> Measurement:
+    """Return how much of an amount the function does per second."""
+    started, cpu = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - started
+    return Measurement(amount / (time.perf_counter() - started), time.process_time() - cpu)
 
 
-WORKLOADS: dict[str, Callable[[str, Any, int], float]] = {
+WORKLOADS: dict[str, Callable[[str, Any, int], Measurement]] = {
     "stream": stream,
     "text_and_capture": text_and_capture,
     "capture": capture,
     "many_writers": many_writers,
     "many_writers_unprivileged": many_writers_unprivileged,
     "spawn": spawn,
+    "spawn_from_large_host": spawn_from_large_host,
+    "quiet_commands": quiet_commands,
     "latency": latency,
     "latency_p50": lambda contender, mode, burst: latency(contender, mode, burst, percentile=50),
     "steady_writers": lambda contender, mode, burst: latency(contender, mode, burst, writers=STEADY_WRITERS),

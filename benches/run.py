@@ -1,4 +1,4 @@
-"""Measures tailrace against what bounds it and against its peers, and prints one table.
+"""Measures tailrace against what bounds it and against its peers, and prints two tables: rates and processor time.
 
 `run.py [--quick] [--only WORD ...]`. Each ratio is the median over pairs of runs, one of each contender after the
 other, since on a shared machine only what ran side by side can be compared; a first pair warms up and does not count.
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,13 @@ HERE = Path(__file__).parent
 TARGET = HERE.parent / "target" / "benches"
 GIB = 1 << 30
 MIB = 1 << 20
+
+
+class Measurement(NamedTuple):
+    """What a contender reached, and the seconds of processor time that it took per GiB or per 1,000 processes."""
+
+    value: float
+    cpu: float | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class Workload:
     unit: str
     contenders: Sequence[str]
     targets: dict[str, float]
-    """The least ratio to a contender; for latencies, the greatest. Under "best", to the best of the peers."""
+    """The least ratio to a contender; for latencies, the greatest. Under "best", to the best of the peers, and under
+    "tailrace" no ratio but the greatest value of our own."""
     scale: float = 1.0
     smaller_is_better: bool = False
     pairs: int = 5
@@ -49,9 +58,19 @@ LOOPS = ("asyncio", "trio", "uvloop")
 SPAWN_PEERS = ("native", "asyncio", "anyio", "trio", "uvloop", "subprocess")
 
 WORKLOADS = [
-    Workload("one pipe, bytes", "stream", "bytes", 2 * GIB, "GB/s", ("native", *BYTE_PEERS), {"native": 0.85}, 1e-9),
-    Workload("one pipe, text", "stream", "text", 2 * GIB, "GB/s", ("native", *BYTE_PEERS), {"native": 0.75}, 1e-9),
-    Workload("one pipe, lines", "stream", "lines", GIB // 4, "GB/s", ("native", *BYTE_PEERS), {}, 1e-9, pairs=3),
+    Workload("one pipe, bytes", "stream", "bytes", 2 * GIB, "GB/s", ("native", *BYTE_PEERS), {"native": 0.88}, 1e-9),
+    Workload("one pipe, text", "stream", "text", 2 * GIB, "GB/s", ("native", *BYTE_PEERS), {"native": 0.82}, 1e-9),
+    Workload(
+        "one pipe, lines",
+        "stream",
+        "lines",
+        GIB // 4,
+        "GB/s",
+        ("native", *BYTE_PEERS),
+        {"subprocess": 0.9, "asyncio": 6},
+        1e-9,
+        pairs=3,
+    ),
     Workload(
         "text with full capture, peers: bytes",
         "text_and_capture",
@@ -62,7 +81,9 @@ WORKLOADS = [
         {"anyio": 2.0},
         1e-9,
     ),
-    Workload("text and the joined result", "text_and_capture", "joined", 240 * MIB, "GB/s", ("node",), {}, 1e-9),
+    Workload(
+        "text and the joined result", "text_and_capture", "joined", 240 * MIB, "GB/s", ("node",), {"node": 2.4}, 1e-9
+    ),
     Workload("capture, no callbacks", "capture", None, 240 * MIB, "GB/s", ("subprocess",), {"subprocess": 2.0}, 1e-9),
     Workload(
         "64 writers",
@@ -71,7 +92,7 @@ WORKLOADS = [
         2 * GIB,
         "GB/s",
         ("asyncio", "trio", "uvloop"),
-        {"best": 1.2},
+        {"best": 1.4},
         1e-9,
         pairs=3,
     ),
@@ -82,7 +103,7 @@ WORKLOADS = [
         2 * GIB,
         "GB/s",
         ("asyncio", "trio", "uvloop"),
-        {},
+        {"best": 1.15},
         1e-9,
         pairs=3,
     ),
@@ -94,12 +115,31 @@ WORKLOADS = [
             1000 if at_once == 1 else 2000,
             "/s",
             SPAWN_PEERS,
-            {"asyncio": 1.2} if at_once == 8 else {},
+            {"asyncio": 1.2, "native": 0.8} if at_once == 8 else {},
             pairs=3,
         )
         for at_once in (1, 8, 64)
     ],
-    Workload("latency p50, quiet", "latency_p50", "lines", 0, "us", ("asyncio",), {}, smaller_is_better=True, pairs=3),
+    Workload(
+        "/bin/true, 8 at a time, host of 2 GiB",
+        "spawn_from_large_host",
+        8,
+        2000,
+        "/s",
+        ("small host",),
+        {"small host": 0.85},
+    ),
+    Workload(
+        "latency p50, quiet",
+        "latency_p50",
+        "lines",
+        0,
+        "us",
+        ("asyncio",),
+        {"asyncio": 2},
+        smaller_is_better=True,
+        pairs=3,
+    ),
     Workload("latency p99, quiet", "latency", "lines", 0, "us", ("asyncio",), {}, smaller_is_better=True, pairs=3),
     Workload(
         "latency p99, 200 starts",
@@ -119,14 +159,25 @@ WORKLOADS = [
         200,
         "us",
         ("asyncio",),
-        {},
+        {"tailrace": 5000},
         smaller_is_better=True,
         pairs=3,
     ),
     *[
-        Workload(f"memory, {case}", "memory", case, GIB, "MiB", (), {}, smaller_is_better=True, pairs=3)
-        for case in ("no capture", "tail", "slow callback")
+        Workload(f"memory, {case}", "memory", case, size, "MiB", (), {"tailrace": 16}, smaller_is_better=True, pairs=3)
+        for case, size in (("no capture", GIB), ("tail", 10 * GIB), ("slow callback", GIB))
     ],
+    Workload(
+        "1,000 quiet commands",
+        "quiet_commands",
+        None,
+        1000,
+        "% of a core",
+        (),
+        {"tailrace": 1},
+        smaller_is_better=True,
+        pairs=1,
+    ),
 ]
 
 
@@ -139,14 +190,16 @@ def main() -> None:
     if _native.BUILD_PROFILE != "release":
         sys.exit("tailrace._native is a debug build, which says nothing about speed: run `make develop`")
     build_programs()
-    table = Table("workload", "tailrace", "", "contender", "", "ratio", "min..max", "target", title="medians of pairs")
+    rates = Table("workload", "tailrace", "", "contender", "", "ratio", "min..max", "target", title="medians of pairs")
+    costs = Table("workload", "per", "contender", "CPU seconds", title="processor time of the contender's own process")
     for workload in WORKLOADS:
         if arguments.only and not any(word in workload.name for word in arguments.only):
             continue
         print(f"measuring {workload.name} ...", file=sys.stderr)
-        add_rows(table, workload, quick=arguments.quick)
-        table.add_section()
-    Console(width=120).print(table)
+        Rows(workload, rates, costs).measure(quick=arguments.quick)
+    console = Console(width=120)
+    console.print(rates)
+    console.print(costs)
 
 
 def build_programs() -> None:
@@ -156,69 +209,92 @@ def build_programs() -> None:
     subprocess.run([*command, "--target-dir", target], check=True)
 
 
-def add_rows(table: Table, workload: Workload, *, quick: bool) -> None:
-    """Measure one workload against each of its contenders."""
-    pairs = 1 if quick else workload.pairs
-    size = workload.size // 4 if quick and workload.size > 1000 else workload.size
-    if not workload.contenders:
-        values = [measure(workload, "tailrace", size) for _ in range(pairs)]
-        table.add_row(workload.name, show(values, workload), workload.unit)
-        return
-    medians: dict[str, float] = {}
-    for contender in workload.contenders:
-        if contender == "node" and shutil.which("node") is None:
-            table.add_row(workload.name, "", "", "node", "is not installed")
-            continue
-        # A look does without the warm-up pair: each process warms up by itself too.
-        warm_up = 0 if quick else 1
-        rounds = [
-            (measure(workload, "tailrace", size), measure(workload, contender, size)) for _ in range(warm_up + pairs)
-        ][warm_up:]
+class Rows:
+    """What the tables say about one workload."""
+
+    def __init__(self, workload: Workload, rates: Table, costs: Table) -> None:
+        self.workload = workload
+        self.rates = rates
+        self.costs = costs
+        self.ours: list[Measurement] = []
+
+    def measure(self, *, quick: bool) -> None:
+        """Measure tailrace against each contender."""
+        workload = self.workload
+        pairs = 1 if quick else workload.pairs
+        size = workload.size // 4 if quick and workload.size > 1000 else workload.size
+        if not workload.contenders:
+            self.ours = [measure(workload, "tailrace", size) for _ in range(pairs)]
+            self.rates.add_row(workload.name, show(self.ours, workload), workload.unit)
+        medians: dict[str, float] = {}
+        for contender in workload.contenders:
+            if contender == "node" and shutil.which("node") is None:
+                self.rates.add_row(workload.name, "", "", "node", "is not installed")
+                continue
+            # A look does without the warm-up pair: each process warms up by itself too.
+            rounds = [
+                (measure(workload, "tailrace", size), measure(workload, contender, size))
+                for _ in range(pairs + (0 if quick else 1))
+            ][0 if quick else 1 :]
+            medians[contender] = self.add_contender(contender, rounds)
+        if "best" in workload.targets:
+            self.add_verdict("best peer", "best", min(medians.values()))
+        if "tailrace" in workload.targets:
+            self.add_verdict("", "tailrace", statistics.median(one.value for one in self.ours))
+        self.add_cost("tailrace", self.ours)
+        self.rates.add_section()
+        self.costs.add_section()
+
+    def add_contender(self, contender: str, rounds: Sequence[tuple[Measurement, Measurement]]) -> float:
+        """Add what alternating runs told; returns the median ratio."""
         ours, theirs = zip(*rounds, strict=True)
-        ratios = [own / other for own, other in rounds]
-        medians[contender] = statistics.median(ratios)
-        table.add_row(
-            workload.name,
-            show(ours, workload),
-            workload.unit,
+        self.ours += ours
+        ratios = [own.value / other.value for own, other in rounds]
+        ratio = statistics.median(ratios)
+        target = self.workload.targets.get(contender)
+        self.rates.add_row(
+            self.workload.name,
+            show(ours, self.workload),
+            self.workload.unit,
             contender,
-            show(theirs, workload),
-            f"{medians[contender]:.2f}",
+            show(theirs, self.workload),
+            f"{ratio:.2f}",
             f"{min(ratios):.2f}..{max(ratios):.2f}",
-            verdict(workload, workload.targets.get(contender), medians[contender]),
+            "" if target is None else verdict(self.workload, target, ratio),
         )
-    if "best" in workload.targets:
-        least = min(medians.values())
-        table.add_row(
-            workload.name,
-            "",
-            "",
-            "best peer",
-            "",
-            f"{least:.2f}",
-            "",
-            verdict(workload, workload.targets["best"], least),
-        )
+        self.add_cost(contender, theirs)
+        return ratio
+
+    def add_verdict(self, contender: str, target: str, value: float) -> None:
+        """Add how a value of several runs compares with what it should be."""
+        text = verdict(self.workload, self.workload.targets[target], value)
+        self.rates.add_row(self.workload.name, "", "", contender, "", f"{value:,.2f}", "", text)
+
+    def add_cost(self, contender: str, measurements: Sequence[Measurement]) -> None:
+        """Add what a contender's process used, if that was measured."""
+        used = [one.cpu for one in measurements if one.cpu is not None]
+        if used:
+            per = "1,000 processes" if self.workload.unit == "/s" else "GiB"
+            self.costs.add_row(self.workload.name, per, contender, f"{statistics.median(used):.3f}")
 
 
-def measure(workload: Workload, contender: str, size: int) -> float:
+def measure(workload: Workload, contender: str, size: int) -> Measurement:
     """Return one measurement, made in a process of its own."""
     command = [sys.executable, str(HERE / "measure.py"), workload.function, contender, json.dumps(workload.parameter)]
-    value = json.loads(subprocess.check_output([*command, str(size)], timeout=300))
-    return float(value) * workload.scale
+    value, cpu = json.loads(subprocess.check_output([*command, str(size)], timeout=300))
+    amount = size / (1000 if workload.unit == "/s" else GIB)
+    return Measurement(value * workload.scale, None if cpu is None else cpu / amount)
 
 
-def show(values: Sequence[float], workload: Workload) -> str:
+def show(measurements: Sequence[Measurement], workload: Workload) -> str:
     """Return the median, as short as its size allows."""
-    value = statistics.median(values)
-    return f"{value:.2f}" if workload.scale != 1.0 else f"{value:,.0f}"
+    value = statistics.median(one.value for one in measurements)
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
-def verdict(workload: Workload, target: float | None, ratio: float) -> str:
-    """Return whether a target is met, if there is one."""
-    if target is None:
-        return ""
-    is_met = ratio <= target if workload.smaller_is_better else ratio >= target
+def verdict(workload: Workload, target: float, value: float) -> str:
+    """Return whether a target is met."""
+    is_met = value <= target if workload.smaller_is_better else value >= target
     return f"{'at most' if workload.smaller_is_better else 'at least'} {target:g}: {'met' if is_met else 'MISSED'}"
 
 

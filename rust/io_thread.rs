@@ -413,7 +413,8 @@ impl IoThread {
             self.deadlines.pop_first();
             self.armed.remove(&id);
             // An event of the same moment wins: a deadline may have moved since it was put here.
-            if let Some(reason) = self.running.get_mut(&id).and_then(|command| command.due(now)) {
+            let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+            if let Some(reason) = self.running.get_mut(&id).and_then(|command| command.due(now, running)) {
                 self.end(id, reason);
             }
             self.arm(id);

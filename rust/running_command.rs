@@ -25,6 +25,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// The longest a peak of resident memory may go unnoticed.
 const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// From one command's sample to another's, on average: a sample takes some 30 microseconds.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Limits of a command.
 #[derive(Clone, Copy)]
 pub struct Limits {
@@ -219,7 +222,9 @@ impl RunningCommand {
     }
 
     /// Do what has become due; returns why the command has to end now, if it has to.
-    pub fn due(&mut self, now: Instant) -> Option<Reason> {
+    ///
+    /// `running`: how many commands there are.
+    pub fn due(&mut self, now: Instant, running: u32) -> Option<Reason> {
         let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
         if self.ending.is_some() || self.over {
             return None;
@@ -237,7 +242,7 @@ impl RunningCommand {
         }
         if now >= self.next_sample {
             self.sampled_peak = peak_resident_memory(self.pid.as_raw_nonzero().get()).or(self.sampled_peak);
-            self.sample_interval = (self.sample_interval * 2).min(MAX_SAMPLE_INTERVAL);
+            self.sample_interval = (self.sample_interval * 2).min(MAX_SAMPLE_INTERVAL).max(SAMPLE_PAUSE * running);
             self.next_sample = now + self.sample_interval;
         }
         None

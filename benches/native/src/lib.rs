@@ -3,11 +3,24 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::str::FromStr;
+use std::time::Instant;
 
 /// The argument in this place, as a number.
 pub fn argument<T: FromStr>(place: usize) -> T {
     let text = std::env::args().nth(place);
     text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("argument {place} has to be a number"))
+}
+
+/// Print what was done per second since `started`, and the seconds of processor time that this process itself used.
+pub fn report(done: f64, started: Instant) {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to memory of the right type, and all zeros is a valid value of it.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    println!("{} {}", done / started.elapsed().as_secs_f64(), seconds(usage.ru_utime) + seconds(usage.ru_stime));
 }
 
 /// Both ends of a new pipe, closed on exec.

@@ -1,5 +1,5 @@
 //! `reader WRITER BYTES`: the limit. Runs the writer, reads its pipe, grown to 1 MiB, in pieces of up to 1 MiB, and
-//! throws them away. Prints bytes per second.
+//! throws them away. Prints bytes per second and its own processor time.
 
 use std::ffi::CString;
 use std::time::Instant;
@@ -28,5 +28,5 @@ fn main() {
         libc::waitpid(pid, std::ptr::null_mut(), 0);
     }
     assert_eq!(total, bytes, "the writer failed");
-    println!("{}", total as f64 / started.elapsed().as_secs_f64());
+    tailrace_benches::report(total as f64, started);
 }

@@ -1,5 +1,5 @@
 //! `spawner COUNT AT_ONCE`: the limit. Starts /bin/true with two pipes, so many at a time, reads both to their end and
-//! waits for it. Prints commands per second.
+//! waits for it. Prints commands per second and its own processor time.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -28,5 +28,5 @@ fn main() {
         }
     }
     assert!(running.is_empty());
-    println!("{}", count as f64 / started.elapsed().as_secs_f64());
+    tailrace_benches::report(count as f64, started);
 }
