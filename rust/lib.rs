@@ -1,6 +1,7 @@
 //! The native core of tailrace: it runs commands, reads their pipes and waits for their exits.
 
 mod capture;
+mod delivery;
 mod engine;
 mod fork;
 mod handle;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
+use crate::delivery::{Listener, Round};
 use crate::lines::LineSplitter;
 use crate::python::view::memory_view;
 use crate::segment::Slice;
@@ -31,14 +32,10 @@ enum Decoder {
     Lines(LineSplitter),
 }
 
-/// How a round of calls ended.
-pub enum Round {
-    /// All there was has been handed over.
-    Empty,
-    /// The time is over; there may be more.
-    Interrupted,
-    /// The callback returned something to await before the next call.
-    Awaitable(Py<PyAny>),
+/// One round of calls of callbacks.
+pub struct Turn<'py> {
+    pub py: Python<'py>,
+    pub deadline: Instant,
 }
 
 impl Consumer {
@@ -54,47 +51,6 @@ impl Consumer {
 
     pub fn callback(&self) -> &Py<PyAny> {
         &self.callback
-    }
-
-    /// Call the callback with what `next_slice` gives, until it gives nothing more or `deadline` has passed.
-    pub fn deliver(
-        &mut self,
-        py: Python<'_>,
-        deadline: Instant,
-        mut next_slice: impl FnMut() -> Option<Slice>,
-    ) -> PyResult<Round> {
-        let mut calls = 0;
-        loop {
-            let size = self.slice.as_ref().map_or(0, |slice| slice.len());
-            let Some(piece) = self.next_piece(py)? else {
-                self.slice = next_slice();
-                if self.slice.is_none() {
-                    return Ok(Round::Empty);
-                }
-                continue;
-            };
-            if let Some(awaitable) = self.call(piece)? {
-                return Ok(Round::Awaitable(awaitable));
-            }
-            calls += 1;
-            let consumed = size - self.slice.as_ref().map_or(0, |slice| slice.len());
-            if (consumed >= LARGE_PIECE || calls % CALLS_BETWEEN_CLOCKS == 0) && Instant::now() >= deadline {
-                return Ok(Round::Interrupted);
-            }
-        }
-    }
-
-    /// At the end of the stream: hand over the last line or character that nothing completed.
-    pub fn finish(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let rest = match &mut self.decoder {
-            Decoder::Bytes => None,
-            Decoder::Text(carry) => carry.finish(),
-            Decoder::Lines(splitter) => splitter.finish(),
-        };
-        match rest {
-            Some(bytes) => self.call(decode(py, &bytes)?.into_any()),
-            None => Ok(None),
-        }
     }
 
     /// The next thing to call the callback with, out of the current slice.
@@ -143,6 +99,49 @@ impl Consumer {
             return Ok(None);
         }
         Ok(Some(returned.unbind()))
+    }
+}
+
+impl<'py> Listener<Turn<'py>> for Consumer {
+    type Awaitable = Py<PyAny>;
+    type Error = PyErr;
+
+    fn deliver(
+        &mut self,
+        turn: &Turn<'py>,
+        mut next_slice: impl FnMut() -> Option<Slice>,
+    ) -> PyResult<Round<Py<PyAny>>> {
+        let mut calls = 0;
+        loop {
+            let size = self.slice.as_ref().map_or(0, |slice| slice.len());
+            let Some(piece) = self.next_piece(turn.py)? else {
+                self.slice = next_slice();
+                if self.slice.is_none() {
+                    return Ok(Round::Empty);
+                }
+                continue;
+            };
+            if let Some(awaitable) = self.call(piece)? {
+                return Ok(Round::Awaitable(awaitable));
+            }
+            calls += 1;
+            let consumed = size - self.slice.as_ref().map_or(0, |slice| slice.len());
+            if (consumed >= LARGE_PIECE || calls % CALLS_BETWEEN_CLOCKS == 0) && Instant::now() >= turn.deadline {
+                return Ok(Round::Interrupted);
+            }
+        }
+    }
+
+    fn finish(&mut self, turn: &Turn<'py>) -> PyResult<Option<Py<PyAny>>> {
+        let rest = match &mut self.decoder {
+            Decoder::Bytes => None,
+            Decoder::Text(carry) => carry.finish(),
+            Decoder::Lines(splitter) => splitter.finish(),
+        };
+        match rest {
+            Some(bytes) => self.call(decode(turn.py, &bytes)?.into_any()),
+            None => Ok(None),
+        }
     }
 }
 

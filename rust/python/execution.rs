@@ -12,10 +12,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::capture::Policy;
+use crate::delivery::Delivery;
 use crate::engine::{Engine, Order};
 use crate::handle::{self, Handle, Limit, Outcome};
 use crate::python::captured_output::CapturedOutput;
-use crate::python::consumer::{Consumer, Round};
+use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
 use crate::running_command::Limits;
 use crate::spawn::Command;
@@ -30,15 +31,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 pub struct Execution {
     engine: &'static Engine,
     handle: Arc<Handle>,
-    delivery: Mutex<Delivery>,
-}
-
-struct Delivery {
-    consumers: [Option<Consumer>; 2],
-    /// Whose turn it is: a busy stream must not keep the other from being heard.
-    next: usize,
-    backlog: bool,
-    finished: bool,
+    delivery: Mutex<Delivery<Consumer>>,
 }
 
 #[derive(FromPyObject)]
@@ -95,7 +88,7 @@ impl Execution {
         let spill_folder = std::env::temp_dir().into();
         let handle =
             engine.run(Order { command, limits, policy, spill_folder, wanted }, Arc::clone(&mailbox.get().0))?;
-        let delivery = Mutex::new(Delivery { consumers, next: 0, backlog: false, finished: false });
+        let delivery = Mutex::new(Delivery::new(consumers));
         Ok(Self { engine, handle, delivery })
     }
 
@@ -113,40 +106,8 @@ impl Execution {
         let Ok(mut delivery) = self.delivery.try_lock() else {
             return Err(PyRuntimeError::new_err("a callback must not deliver the output of its own command"));
         };
-        self.handle.begin_look();
-        let deadline = Instant::now() + TIME_SLICE;
-        delivery.backlog = true;
-        loop {
-            // Before looking at the queues: what is queued after the outcome was seen cannot exist.
-            let over = self.handle.outcome().is_some();
-            let first = delivery.next;
-            for stream in [first, 1 - first] {
-                let ended = over || self.handle.has_ended(stream);
-                let Some(consumer) = &mut delivery.consumers[stream] else { continue };
-                let round = consumer.deliver(py, deadline, || self.pop(stream))?;
-                if !matches!(round, Round::Empty) {
-                    delivery.next = 1 - stream;
-                }
-                match round {
-                    Round::Empty => {}
-                    Round::Interrupted => return Ok(None),
-                    Round::Awaitable(awaitable) => return Ok(Some(awaitable)),
-                }
-                if ended {
-                    let Some(consumer) = &mut delivery.consumers[stream] else { continue };
-                    let last = consumer.finish(py)?;
-                    delivery.consumers[stream] = None;
-                    if last.is_some() {
-                        return Ok(last);
-                    }
-                }
-            }
-            if over || self.handle.outcome().is_none() {
-                delivery.backlog = false;
-                delivery.finished = over;
-                return Ok(None);
-            }
-        }
+        let turn = Turn { py, deadline: Instant::now() + TIME_SLICE };
+        delivery.deliver(&self.handle, &turn, |stream| self.engine.resume(self.handle.id, stream))
     }
 
     /// Whether there is more to deliver right now.
@@ -184,7 +145,7 @@ impl Execution {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(delivery) = self.delivery.try_lock() {
-            for consumer in delivery.consumers.iter().flatten() {
+            for consumer in delivery.listeners.iter().flatten() {
                 visit.call(consumer.callback())?;
             }
         }
@@ -193,7 +154,7 @@ impl Execution {
 
     fn __clear__(&self) {
         if let Ok(mut delivery) = self.delivery.try_lock() {
-            delivery.consumers = [None, None];
+            delivery.listeners = [None, None];
         }
     }
 
@@ -231,16 +192,6 @@ fn c_string(string: impl Into<Vec<u8>>) -> PyResult<CString> {
 /// A limit that is too far away to be represented is as good as none.
 fn seconds(limit: f64) -> Duration {
     Duration::try_from_secs_f64(limit).unwrap_or(CENTURY).min(CENTURY)
-}
-
-impl Execution {
-    fn pop(&self, stream: usize) -> Option<crate::segment::Slice> {
-        let (slice, resume) = self.handle.queue(stream)?.pop();
-        if resume {
-            self.engine.resume(self.handle.id, stream);
-        }
-        slice
-    }
 }
 
 /// An execution that nobody waits for any more must not run on.
