@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-python stress lint lint-python lint-rust bench develop clean
+.PHONY: help demo test test-rust test-threads test-python stress stress-threads stress-python lint lint-python lint-rust bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -31,15 +31,24 @@ demo: $(BIN)/ffmpeg $(VENV)/.built ## Render a video in chunks, watch them live,
 	tailrace job run $(DEMO)/job.json --concurrency 2 --verify-output
 	python $(DEMO)/compare_with_single_pass.py
 
-test: test-rust test-python ## Run all tests: the Rust core's and the Python package's
+test: test-rust test-threads test-python ## Run all tests: the Rust core's and the Python package's
 
 test-rust: $(VENV)/.created
 	cargo test --locked
 
+# The core under a model checker, in a folder of its own, or every change of the flags would build everything anew.
+test-threads stress-threads: export RUSTFLAGS := --cfg loom
+test-threads stress-threads: export CARGO_PROFILE_DEV_OPT_LEVEL := 2
+stress-threads: export LOOM_MAX_PREEMPTIONS := 5
+test-threads stress-threads: $(VENV)/.created
+	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
+
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
 	python -m pytest -m "not stress"
 
-stress: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run the long soak and stress tests
+stress: stress-threads stress-python ## Run the long soak and stress tests
+
+stress-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
 	python -m pytest -m stress
 
 lint: lint-python lint-rust ## Check style and types: ruff, mypy, stubtest, rustfmt, clippy
@@ -53,6 +62,7 @@ lint-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench
 lint-rust: $(VENV)/.created
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTFLAGS="--cfg loom" cargo clippy --locked --lib --tests --target-dir target/loom -- -D warnings
 
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use crate::capture::Policy;
 use crate::fork;
-use crate::handle::{Handle, Outcome};
+use crate::handle::{Handle, Outcome, SpawnError};
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
 use crate::running_command::{Limits, RunningCommand};
 use crate::signal_mask::with_signals_blocked;
-use crate::spawn::{Command, SpawnError};
+use crate::spawn::Command;
 use crate::terminator::{self, Request};
 use crate::watchdog::Groups;
 

@@ -1,14 +1,14 @@
 //! What the I/O thread and the consumer of one command share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::capture::Captured;
 use crate::mailbox::Mailbox;
 use crate::output_queue::{Flow, OutputQueue};
 use crate::segment::Slice;
-use crate::spawn::SpawnError;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// A limit that ended a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +23,13 @@ pub enum Outcome {
     /// Nobody wanted it any more before it was started.
     Cancelled,
     Ended(Ended),
+}
+
+/// Why a command could not be started.
+#[derive(Debug)]
+pub struct SpawnError {
+    pub errno: i32,
+    pub message: String,
 }
 
 pub struct Ended {
@@ -92,7 +99,8 @@ impl Handle {
 
     /// The consumer calls this before it looks: whatever comes later is announced again.
     pub fn begin_look(&self) {
-        self.announced.store(false, Ordering::SeqCst);
+        // Not `store`: loom sees orders of a store and a swap that cannot be, and most processors do the same for both.
+        self.announced.swap(false, Ordering::AcqRel);
     }
 
     /// A stream has ended: a last line without an end is complete now.

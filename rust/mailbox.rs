@@ -1,47 +1,54 @@
-//! How one thread gives work or news to another that waits on file descriptors: a list, and an eventfd that is
-//! readable while the list holds something.
+//! How one thread gives work or news to another that waits on file descriptors: a list, and a wake that is set while
+//! the list holds something.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{read, write};
+use crate::sync::Mutex;
+use crate::wake::Wake;
 
 pub struct Mailbox<T> {
     waiting: Mutex<Vec<T>>,
-    event: OwnedFd,
+    wake: Wake,
 }
 
 impl<T> Mailbox<T> {
     pub fn new() -> std::io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { waiting: Mutex::default(), event })
+        Ok(Self { waiting: Mutex::default(), wake: Wake::new()? })
     }
 
-    /// Writes the eventfd only when the list was empty: whoever empties it takes all there is.
+    /// Wakes only when the list was empty: whoever empties it takes all there is.
     pub fn post(&self, item: T) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(item);
         if waiting.len() == 1 {
-            // Fails only when the counter is about to overflow, and then the eventfd is readable anyway.
-            let _ = write(&self.event, &1u64.to_ne_bytes());
+            self.wake.set();
         }
     }
 
-    /// Take everything. The eventfd is reset first: what is posted in between is taken now, or sets it again.
+    /// Take everything. The wake is reset first: what is posted in between is taken now, or sets it again.
     pub fn take(&self) -> Vec<T> {
-        let _ = read(&self.event, &mut [0u8; 8]);
+        self.wake.reset();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Readable while something is waiting.
-impl<T> AsFd for Mailbox<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+#[cfg(loom)]
+impl<T> Mailbox<T> {
+    /// In place of a poll.
+    pub fn wait(&self) {
+        self.wake.wait();
     }
 }
 
+/// Readable while something is waiting.
+#[cfg(not(loom))]
+impl<T> std::os::fd::AsFd for Mailbox<T> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use crate::segment::Slice;
 
+/// What the unread bytes are counted in.
+const UNIT: usize = if cfg!(loom) { 1 } else { 1 << 20 };
 /// Unread bytes at which a stream is no longer read, and the command has to wait.
-pub const HIGH: usize = 4 << 20;
+pub const HIGH: usize = 4 * UNIT;
 /// Unread bytes at which reading goes on.
-const LOW: usize = 2 << 20;
+const LOW: usize = 2 * UNIT;
 
 #[derive(Default)]
 pub struct OutputQueue {

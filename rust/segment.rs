@@ -6,65 +6,32 @@
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
-use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use crate::mapping::{HUGE, Mapping};
+use crate::sync::{Arc, Mutex};
 
-/// A stream starts small, because most commands say little, and grows as it proves busy.
-const SIZES: [usize; 4] = [16 << 10, 128 << 10, 1 << 20, HUGE];
-const HUGE: usize = 2 << 20;
+/// A stream starts small, because most commands say little, and grows as it proves busy. The model checker follows every
+/// byte, so there they are few.
+const SIZES: [usize; 4] = if cfg!(loom) { [2, 4, 4, HUGE] } else { [16 << 10, 128 << 10, 1 << 20, HUGE] };
 /// The largest size that is refilled; `HUGE` is for output that is kept.
-const LARGEST_RECYCLED: usize = 1 << 20;
+const LARGEST_RECYCLED: usize = SIZES[2];
 /// Idle memory the pool keeps for the next stream.
-const POOL_LIMIT: usize = 16 << 20;
+const POOL_LIMIT: usize = if cfg!(loom) { 4 } else { 16 << 20 };
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), bytes: 0 });
+#[cfg(not(loom))]
+static POOL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref POOL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+}
 
 struct Pool {
     idle: Vec<Mapping>,
     bytes: usize,
 }
 
-/// Anonymous memory of our own, returned to the kernel when dropped.
-struct Mapping {
-    start: NonNull<u8>,
-    size: usize,
-}
-
-// SAFETY: a mapping is plain memory that its one owner may use from any thread.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(size: usize) -> std::io::Result<Self> {
-        let prot = ProtFlags::READ | ProtFlags::WRITE;
-        // A huge page needs an aligned start: map one more and give back what sticks out.
-        let reserve = if size == HUGE { 2 * HUGE } else { size };
-        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), reserve, prot, MapFlags::PRIVATE)? }.cast::<u8>();
-        let skip = if size == HUGE { base.align_offset(HUGE) } else { 0 };
-        let start = base.wrapping_add(skip);
-        for (surplus, length) in [(base, skip), (start.wrapping_add(size), reserve - skip - size)] {
-            if length > 0 {
-                // SAFETY: this part of the fresh mapping is page-aligned, and nobody refers to it.
-                unsafe { munmap(surplus.cast(), length)? };
-            }
-        }
-        if size == HUGE {
-            // SAFETY: the range is exactly our mapping; the advice does not change its contents. A kernel without
-            // huge pages refuses, which costs speed only.
-            let _ = unsafe { madvise(start.cast(), size, Advice::LinuxHugepage) };
-        }
-        let start = NonNull::new(start).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, size })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and whoever could refer to it is gone, as it is being dropped.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
-    }
+impl Pool {
+    const EMPTY: Self = Self { idle: Vec::new(), bytes: 0 };
 }
 
 /// A stretch of memory that its `SegmentWriter` fills and any number of `Slice`s read.
@@ -78,7 +45,7 @@ impl Segment {
     fn new(size: usize) -> std::io::Result<Self> {
         // Not `lock`: after a fork the lock may belong to a thread that does not exist in this process.
         let idle = POOL.try_lock().ok().and_then(|mut pool| {
-            let newest = pool.idle.iter().rposition(|mapping| mapping.size == size)?;
+            let newest = pool.idle.iter().rposition(|mapping| mapping.size() == size)?;
             pool.bytes -= size;
             Some(pool.idle.remove(newest))
         });
@@ -88,12 +55,8 @@ impl Segment {
         })))
     }
 
-    fn start(&self) -> *mut u8 {
-        self.0.as_ref().map_or(std::ptr::null_mut(), |mapping| mapping.start.as_ptr())
-    }
-
     fn size(&self) -> usize {
-        self.0.as_ref().map_or(0, |mapping| mapping.size)
+        self.0.as_ref().map_or(0, Mapping::size)
     }
 }
 
@@ -101,9 +64,9 @@ impl Drop for Segment {
     fn drop(&mut self) {
         let Some(mapping) = self.0.take() else { return };
         if let Ok(mut pool) = POOL.try_lock()
-            && pool.bytes + mapping.size <= POOL_LIMIT
+            && pool.bytes + mapping.size() <= POOL_LIMIT
         {
-            pool.bytes += mapping.size;
+            pool.bytes += mapping.size();
             pool.idle.push(mapping);
         }
     }
@@ -154,9 +117,11 @@ impl Deref for Slice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: a slice is only made for bytes inside the segment that have been written, nobody writes them
-        // again while the slice holds the segment, and the memory lives as long as the segment does.
-        unsafe { std::slice::from_raw_parts(self.segment.start().add(self.range.start), self.range.len()) }
+        self.segment.0.as_ref().map_or(&[], |mapping| {
+            // SAFETY: a slice is only made for bytes inside the segment that have been written, and nobody writes them
+            // again while the slice holds the segment.
+            unsafe { mapping.read(self.range.clone()) }
+        })
     }
 }
 
@@ -181,10 +146,9 @@ impl SegmentWriter {
     ) -> std::io::Result<Option<Slice>> {
         let segment = self.free_segment()?;
         let free = segment.size() - self.filled;
-        // SAFETY: the bytes from `filled` on belong to no slice, so this is the only reference to them, and they
-        // lie inside the segment.
-        let memory = unsafe { std::slice::from_raw_parts_mut(segment.start().add(self.filled).cast(), free) };
-        let count = fill(memory)?.min(free);
+        let Some(mapping) = &segment.0 else { return Ok(None) };
+        // SAFETY: `filled` lies inside the segment, and the bytes from there on belong to no slice.
+        let count = unsafe { mapping.write(self.filled, fill) }?.min(free);
         let range = self.filled..self.filled + count;
         self.filled = range.end;
         Ok((count > 0).then_some(Slice { segment, range }))
@@ -216,6 +180,7 @@ impl SegmentWriter {
     }
 }
 
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
     use super::*;

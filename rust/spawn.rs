@@ -13,6 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
 use crate::fork::ThreadsFd;
+use crate::handle::SpawnError;
 use crate::new_process::{NewProcess, Strings};
 use crate::open_files_limit;
 use crate::process_tree::MARK_VARIABLE;
@@ -39,13 +40,6 @@ pub struct Child {
     pub pipes: [ThreadsFd; 2],
     /// The largest resident memory this process had when the command had been started, in bytes.
     pub host_peak: u64,
-}
-
-/// Why a command could not be started.
-#[derive(Debug)]
-pub struct SpawnError {
-    pub errno: i32,
-    pub message: String,
 }
 
 impl Command {
