@@ -7,6 +7,8 @@ mod capture;
 mod delivery;
 #[cfg(not(loom))]
 mod engine;
+#[cfg(all(test, not(loom)))]
+mod every_cut;
 #[cfg(not(loom))]
 mod fork;
 mod handle;

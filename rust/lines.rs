@@ -49,6 +49,7 @@ impl LineSplitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::every_cut::every_cut;
 
     fn split(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut splitter = LineSplitter::default();
@@ -83,12 +84,7 @@ mod tests {
         }
         for whole in &inputs {
             let expected = reference(whole);
-            let single: Vec<_> = whole.as_bytes().chunks(1).collect();
-            assert_eq!(split(&single), expected, "{whole:?}");
-            for cut in 0..whole.len() {
-                let (left, right) = whole.as_bytes().split_at(cut);
-                assert_eq!(split(&[left, right]), expected, "{whole:?} at {cut}");
-            }
+            every_cut(whole.as_bytes(), |pieces| assert_eq!(split(pieces), expected, "{pieces:?}"));
         }
     }
 

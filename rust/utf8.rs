@@ -72,6 +72,7 @@ impl Utf8Carry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::every_cut::every_cut;
 
     /// Every sequence of up to `length` bytes out of those where the decoding rules differ.
     fn sequences(length: usize) -> Vec<Vec<u8>> {
@@ -105,12 +106,7 @@ mod tests {
     fn pieces_decode_to_the_same_text_as_the_whole_wherever_they_are_cut() {
         for whole in sequences(5) {
             let expected = String::from_utf8_lossy(&whole);
-            let single: Vec<_> = whole.chunks(1).collect();
-            assert_eq!(decode_in_pieces(&single), expected, "{whole:x?}");
-            for cut in 0..whole.len() {
-                let (left, right) = whole.split_at(cut);
-                assert_eq!(decode_in_pieces(&[left, right]), expected, "{whole:x?} at {cut}");
-            }
+            every_cut(&whole, |pieces| assert_eq!(decode_in_pieces(pieces), expected, "{pieces:x?}"));
         }
     }
 

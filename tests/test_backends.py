@@ -55,13 +55,19 @@ def split(mode: StreamMode, pieces: list[bytes]) -> list[Any]:
     return [*received, *splitter.finish()]
 
 
-tricky = st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80"]), max_size=12)
+tricky = st.lists(
+    st.sampled_from([b"", b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80", b"\xed\xa0", b"\xff"])
+    | st.binary(max_size=3),
+    max_size=12,
+)
 
 
 @given(pieces=tricky)
 def test_pieces_are_the_same_wherever_python_alone_reads_them(pieces: list[bytes]) -> None:
     whole = b"".join(pieces)
-    assert "".join(split("text", pieces)) == whole.decode(errors="replace")
+    texts = split("text", pieces)
+    assert "".join(texts) == whole.decode(errors="replace")
+    assert "" not in texts
     assert split("lines", pieces) == split("lines", [whole])
     unified = whole.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert split("lines", pieces) == (unified if unified[-1] else unified[:-1])
