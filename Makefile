@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python stress stress-threads stress-python lint lint-python lint-rust bench develop clean
+.PHONY: help demo test test-rust test-threads test-python stress stress-threads stress-python sanitize lint lint-python lint-rust bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -50,6 +50,11 @@ stress: stress-threads stress-python ## Run the long soak and stress tests
 
 stress-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
 	python -m pytest -m stress
+
+sanitize: $(VENV)/.created $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests under AddressSanitizer, ThreadSanitizer and Miri
+	sh scripts/sanitize.sh address
+	sh scripts/sanitize.sh thread
+	sh scripts/sanitize.sh miri
 
 lint: lint-python lint-rust ## Check style and types: ruff, mypy, stubtest, rustfmt, clippy
 

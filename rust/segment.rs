@@ -223,6 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn what_another_thread_sees_stays_as_it_is() {
+        // Not one with limits: waiting for room would order the reads that a refill has to wait for.
+        let (sender, slices) = std::sync::mpsc::channel::<Slice>();
+        let reader = std::thread::spawn(move || {
+            for (round, slice) in slices.into_iter().enumerate() {
+                assert!(slice.iter().all(|byte| *byte == round as u8));
+            }
+        });
+        let mut writer = SegmentWriter::new(false);
+        for round in 0..if cfg!(miri) { 20 } else { 2000 } {
+            sender.send(write(&mut writer, &[round as u8; 3000])).unwrap();
+            std::thread::yield_now();
+        }
+        drop(sender);
+        reader.join().unwrap();
+    }
+
+    #[test]
     fn a_busy_stream_gets_larger_segments() {
         for (keeps, largest) in [(false, LARGEST_RECYCLED), (true, HUGE)] {
             let mut writer = SegmentWriter::new(keeps);
