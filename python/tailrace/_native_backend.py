@@ -20,7 +20,7 @@ from ._native import (
     before_fork,
     shut_down,
 )
-from ._news import News
+from ._news import Listener, News
 from ._worker_job import WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
 
@@ -40,39 +40,42 @@ async def execute(job: WorkerJob) -> WorkerResult:
     """Run `job` to its end; see `LocalWorkerAdapter.execute`."""
     news = News.current()
     execution = start(job, news.mailbox)
+    listener = news.listen(execution.id)
     try:
-        await _deliver(job, execution, news)
+        await _deliver(job, execution, listener)
     except GeneratorExit:
         # The event loop is gone, and with it everything that could be waited for.
         execution.stop()
         raise
     except BaseException:
         execution.stop()
-        await _until_over(execution, news)
+        await _until_over(execution, listener)
         raise
     return to_result(job, execution)
 
 
-async def _deliver(job: WorkerJob, execution: Execution, news: News) -> None:
+async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> None:
     turn_began = time.monotonic()
     while True:
         awaitable = execution.deliver()
         if awaitable is not None:
-            if not await _await_callback(awaitable, job, execution, news):
+            if not await _await_callback(awaitable, job, execution, listener):
                 return
         elif execution.finished:
             return
         elif not execution.backlog:
-            await news.wait(execution.id)
+            await listener.wait()
             turn_began = time.monotonic()
         if time.monotonic() - turn_began > _TIME_SLICE:
             await anyio.lowlevel.checkpoint()
             turn_began = time.monotonic()
 
 
-async def _await_callback(awaitable: Awaitable[object], job: WorkerJob, execution: Execution, news: News) -> bool:
+async def _await_callback(
+    awaitable: Awaitable[object], job: WorkerJob, execution: Execution, listener: Listener
+) -> bool:
     """Await what a callback returned; False if a limit had ended the command and the callback took too long then."""
-    # The listener is called outside of any task, where anyio cannot tell the time.
+    # Outside of any task, where the news arrive, anyio cannot tell the time.
     offset = anyio.current_time() - time.monotonic()
     with anyio.CancelScope() as scope:
 
@@ -81,18 +84,21 @@ async def _await_callback(awaitable: Awaitable[object], job: WorkerJob, executio
             if past_limit is not None:
                 scope.deadline = offset + time.monotonic() + max(0.0, job.kill_grace - past_limit)
 
-        with news.listening(execution.id, set_deadline):
+        listener.also_call = set_deadline
+        try:
             set_deadline()
             await awaitable
+        finally:
+            listener.also_call = None
     if scope.cancelled_caught:
         execution.stop()
         while not execution.over:
-            await news.wait(execution.id)
+            await listener.wait()
         return False
     return True
 
 
-async def _until_over(execution: Execution, news: News) -> None:
+async def _until_over(execution: Execution, listener: Listener) -> None:
     # Ending the tree does not depend on this task, but nothing may come out before it is gone: neither the shield
     # nor the exceptions swallowed here are enough alone, since `Task.cancel` reaches through the one, and an anyio
     # scope repeats its cancellation as long as it is ignored.
@@ -100,7 +106,7 @@ async def _until_over(execution: Execution, news: News) -> None:
     with anyio.CancelScope(shield=True):
         while not execution.over:
             try:
-                await news.wait(execution.id)
+                await listener.wait()
             except anyio.get_cancelled_exc_class():
                 continue
             except BaseException as error:  # noqa: BLE001

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import anyio
@@ -13,17 +13,36 @@ from anyio.lowlevel import RunVar
 
 from ._native import Mailbox
 
+if TYPE_CHECKING:
+    import trio
+
+
+class Listener(ABC):
+    """Who listens to the news of one execution."""
+
+    also_call: Callable[[], object] | None = None
+    """Called by the event loop at each news, outside of any task."""
+
+    @abstractmethod
+    async def wait(self) -> None:
+        """Return at the next news. What came while nobody waited is not news any more."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have `wait` return."""
+
 
 class News(ABC):
     """The mailbox of an event loop, and who listens to what comes in."""
 
     mailbox: Mailbox
+    listener: type[Listener]
 
     def __init__(self) -> None:
         self.mailbox = Mailbox()
         # Kept alive by the tasks that wait, not by this: what is stored for an event loop must not lead back to it, or
         # neither it nor a task that was abandoned with it is ever freed.
-        self._listeners: WeakValueDictionary[int, Callable[[], object]] = WeakValueDictionary()
+        self._listeners: WeakValueDictionary[int, Listener] = WeakValueDictionary()
 
     @classmethod
     def current(cls) -> News:
@@ -35,51 +54,62 @@ class News(ABC):
             _current.set(news)
         return news
 
-    @contextmanager
-    def listening(self, execution_id: int, listener: Callable[[], object]) -> Iterator[None]:
-        """Have the event loop call `listener` at each news of the execution, until the block is left.
-
-        The caller has to keep it: a method as it is taken from its object is gone at once.
-        """
-        self._listeners[execution_id] = listener
-        try:
-            yield
-        finally:
-            self._listeners.pop(execution_id, None)
-
-    @abstractmethod
-    async def wait(self, execution_id: int) -> None:
-        """Return when there is news of the execution."""
+    def listen(self, execution_id: int) -> Listener:
+        """Return a listener to the news of the execution, which hears of them as long as the caller keeps it."""
+        listener = self._listeners[execution_id] = self.listener()
+        return listener
 
     def _hand_out(self) -> None:
         for execution_id in self.mailbox.take():
             listener = self._listeners.get(execution_id)
             if listener is not None:
-                listener()
+                listener.wake()
+                if listener.also_call is not None:
+                    listener.also_call()
 
 
 _current: RunVar[News | None] = RunVar("tailrace._news")
 
 
+class _AsyncioListener(Listener):
+    _woken: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        self._woken = asyncio.get_running_loop().create_future()
+        await self._woken
+
+    def wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
 class _AsyncioNews(News):
     # Not `anyio.wait_readable`, which on asyncio adds and removes the reader at each wait.
+
+    listener = _AsyncioListener
 
     def __init__(self) -> None:
         super().__init__()
         asyncio.get_running_loop().add_reader(self.mailbox.fileno(), self._hand_out)
 
-    async def wait(self, execution_id: int) -> None:
-        future = asyncio.get_running_loop().create_future()
 
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
+class _TrioListener(Listener):
+    _woken: trio.Event | None = None
 
-        with self.listening(execution_id, wake):
-            await future
+    async def wait(self) -> None:
+        import trio
+
+        self._woken = trio.Event()
+        await self._woken.wait()
+
+    def wake(self) -> None:
+        if self._woken is not None:
+            self._woken.set()
 
 
 class _TrioNews(News):
+    listener = _TrioListener
+
     def __init__(self) -> None:
         import trio
 
@@ -92,14 +122,3 @@ class _TrioNews(News):
         while True:
             await trio.lowlevel.wait_readable(self.mailbox.fileno())
             self._hand_out()
-
-    async def wait(self, execution_id: int) -> None:
-        import trio
-
-        event = trio.Event()
-
-        def wake() -> None:
-            event.set()
-
-        with self.listening(execution_id, wake):
-            await event.wait()
