@@ -398,3 +398,33 @@ def test_lines_get_their_prefix_wherever_they_are_cut() -> None:
 def test_a_line_without_an_end_is_shown_in_parts() -> None:
     prefixer = LinePrefixer("> ")
     assert prefixer.feed(b"x" * 100_000) == b"> " + b"x" * 100_000 + b"\n"
+
+
+@pytest.mark.parametrize("args", [["--version"], ["job", "run", "--help"], ["job", "validate", "job.json"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_it_says_itself_onto_a_full_disk_is_one_clear_line(
+    tmp_path: Path, args: list[str], unbuffered: str
+) -> None:
+    write_job(tmp_path, "true")
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [*TAILRACE, *args], stdout=full, stderr=subprocess.PIPE, timeout=60, cwd=tmp_path, env=environment
+        )
+    assert (result.returncode, result.stderr) == (1, b"tailrace: cannot go on: No space left on device\n")
+
+
+@pytest.mark.parametrize("args", [[], ["job"]])
+def test_a_command_that_is_not_complete_gets_the_help(args: list[str]) -> None:
+    result = tailrace(*args)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"Usage: tailrace")
+    assert b"(see" not in result.stderr
+
+
+def test_a_single_chunk_is_counted_alone(tmp_path: Path) -> None:
+    result = tailrace("job", "run", write_job(tmp_path, "true", "true", "true"), "--chunk", "1")
+    assert re.sub(rb"\d+\.\d s", b"N s", result.stderr).splitlines() == [
+        b"tailrace: chunk 1 done in N s, 1 of 1",
+        b"tailrace: job job-1: 1 chunk done, N s",
+    ]

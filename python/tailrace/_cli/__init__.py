@@ -37,6 +37,9 @@ def main() -> NoReturn:
     _open_standard_streams()
     try:
         status = cli.main(prog_name="tailrace", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
@@ -52,7 +55,16 @@ def main() -> NoReturn:
         status = 1
     except BrokenPipeError:
         status = 141
+    except OSError as error:
+        tell(f"cannot go on: {error.strerror or error}")
+        status = 1
+        _forget_unwritten_output()
     sys.exit(status or 0)
+
+
+def _forget_unwritten_output() -> None:
+    # The interpreter would try again at its end, and complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _open_standard_streams() -> None:

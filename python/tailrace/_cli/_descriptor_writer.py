@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from collections.abc import Awaitable
-from functools import partial
+from functools import cache, partial
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -14,27 +16,62 @@ _ALWAYS_FITS = select.PIPE_BUF
 
 
 class DescriptorWriter:
-    """Writes one piece after the other; whoever calls `write` awaits what it returns before the next call."""
+    """Writes pieces whole, one after the other, also those whose writer does not wait any more."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, lock: threading.Lock) -> None:
         self._fd = fd
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
+        self._lock = lock
 
     def write(self, data: bytes | memoryview) -> Awaitable[None] | None:
         """Write `data`, or return what will have written it. Raises `OSError`, here or there."""
-        if len(data) <= _ALWAYS_FITS and self._poll.poll(0):
-            self._write_all(data)
+        rest = self.write_within(0, data) if len(data) <= _ALWAYS_FITS else memoryview(data)
+        if not rest:
             return None
         # In a thread, since what is on the other side (a pager, a stopped terminal) may not read for hours, and
         # signals have to be served meanwhile.
-        return anyio.to_thread.run_sync(partial(self._write_all, data), abandon_on_cancel=True)
+        return anyio.to_thread.run_sync(partial(self._write_all, rest), abandon_on_cancel=True)
+
+    def write_within(self, patience: float | None, data: bytes | memoryview) -> memoryview:
+        """Write `data` as far as that goes on without a pause of more than `patience` seconds; None waits for ever.
+
+        Returns what was not written. Raises `OSError`.
+        """
+        rest = memoryview(data)
+        if self._lock.acquire(timeout=-1 if patience is None else patience):
+            try:
+                while rest and self._poll.poll(None if patience is None else patience * 1000):
+                    rest = rest[os.write(self._fd, rest[:_ALWAYS_FITS]) :]
+            except BlockingIOError:
+                # Somebody else made the open file non-blocking, and it has less room than it said.
+                pass
+            finally:
+                self._lock.release()
+        return rest
 
     def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:
-                # Somebody else made the open file non-blocking.
-                self._poll.poll()
+        with self._lock:
+            while rest:
+                try:
+                    rest = rest[os.write(self._fd, rest) :]
+                except BlockingIOError:
+                    # As above.
+                    self._poll.poll()
+
+
+class StandardWriters(NamedTuple):
+    """Those of this process's standard output and standard error."""
+
+    stdout: DescriptorWriter
+    stderr: DescriptorWriter
+
+
+@cache
+def standard_writers() -> StandardWriters:
+    """Return the writers that everything in this process has to use."""
+    lock = threading.Lock()
+    # What goes to the same place must not mix; otherwise the one must not wait for the other.
+    other = lock if os.path.sameopenfile(1, 2) else threading.Lock()
+    return StandardWriters(DescriptorWriter(1, lock), DescriptorWriter(2, other))

@@ -53,5 +53,5 @@ class Interruptible:
                     kill_all_commands(_PATIENCE)
                     os._exit(128 + number)
                 self.signal = number
-                tell(f"{number.name}: ending the commands that run; once more kills them")
+                tell(f"{number.name}: ending the commands that run; once more kills them", patience=0)
                 scope.cancel()

@@ -34,6 +34,9 @@ _OUTPUT_CLOSED = 141
 _KEPT_OUTPUT = Capture.tail(64 * 1024)
 """Everything is shown while it comes; what a farm writes in a night need not be in memory too."""
 
+_PATIENCE = 2.0
+"""How long whoever reads the output may pause once the job was interrupted, in seconds."""
+
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
@@ -108,8 +111,9 @@ def _run(request: _Request) -> int:
     spec = JobSpec.load(request.spec)
     # A specification that is not a file has no folder of its own; without one nothing would be recorded.
     job_dir = None if spec.path is not None else Path.cwd()
-    skipped = _chunks_to_skip(request, spec, job_dir)
-    output = LiveOutput(prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1)
+    unasked = _unasked_chunks(request, spec)
+    skipped = unasked | (completed_chunk_ids(spec, job_dir) if request.resume else frozenset())
+    output = LiveOutput(prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1, unasked=unasked)
     try:
         options = JobExecutionOptions(
             concurrency=request.concurrency,
@@ -132,12 +136,13 @@ def _run(request: _Request) -> int:
     return _execute(spec, options, output)
 
 
-def _chunks_to_skip(request: _Request, spec: JobSpec, job_dir: Path | None) -> frozenset[int]:
+def _unasked_chunks(request: _Request, spec: JobSpec) -> frozenset[int]:
+    if request.chunk is None:
+        return frozenset()
     ids = frozenset(chunk.id for chunk in spec.chunks)
-    if request.chunk is not None and request.chunk not in ids:
+    if request.chunk not in ids:
         raise click.UsageError(f"{request.spec} has no chunk {request.chunk}: its ids are {_enumerate(ids)}")
-    done = completed_chunk_ids(spec, job_dir) if request.resume else frozenset()
-    return done if request.chunk is None else done | (ids - {request.chunk})
+    return ids - {request.chunk}
 
 
 def _enumerate(ids: frozenset[int]) -> str:
@@ -159,7 +164,8 @@ def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) ->
         try:
             await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
         finally:
-            with anyio.CancelScope(shield=True):
+            interrupted = interruptible.signal is not None
+            with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted):
                 await output.close()
 
     try:
@@ -174,12 +180,15 @@ def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) ->
     except OutputClosedError:
         # At once: a thread may still be waiting to write.
         os._exit(_OUTPUT_CLOSED)
+    interrupted = interruptible.signal is not None
     if interruptible.signal is not None:
         status = 128 + interruptible.signal
-    tell(output.summary(spec.id, time.monotonic() - started, interrupted=interruptible.signal is not None))
+    patience = _PATIENCE if interrupted else None
+    tell(output.summary(spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
     if status != 0:
-        tell(f"to run what is missing: {_rerun_command(sys.argv[1:])}")
-    if interruptible.signal is not None:
+        tell(f"to run what is missing: {_rerun_command(sys.argv[1:])}", patience=patience)
+    if interrupted:
+        # At once: a thread may still be waiting to write.
         os._exit(status)
     return status
 

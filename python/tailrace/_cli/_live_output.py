@@ -18,7 +18,7 @@ from tailrace import (
     MergeStarted,
 )
 
-from ._descriptor_writer import DescriptorWriter
+from ._descriptor_writer import standard_writers
 from ._line_prefixer import LinePrefixer
 
 _MERGE = -1
@@ -39,12 +39,14 @@ class LiveOutput:
     """Writes the commands' output to the same streams of this process, and what happens to standard error.
 
     When only one chunk runs at a time the bytes go through as they are, else each line gets its chunk as a prefix.
+    The chunks in `unasked` are left out and not even counted.
     """
 
-    def __init__(self, *, prefixed: bool) -> None:
+    def __init__(self, *, prefixed: bool, unasked: frozenset[int]) -> None:
+        self._unasked = unasked
         self._retries = 0
         self._prefixed = prefixed
-        self._writers = {"stdout": DescriptorWriter(1), "stderr": DescriptorWriter(2)}
+        self._writers = standard_writers()._asdict()
         self._prefixers: dict[tuple[int, _Stream], LinePrefixer] = {}
         self._at_line_start = True
         self._total = self._completed = self._skipped = 0
@@ -63,7 +65,8 @@ class LiveOutput:
             case MergeOutput(stream=stream, data=memoryview() as data):
                 await self._output(_MERGE, stream, data)
             case JobStarted(total_chunks=total, skipped_chunk_ids=skipped):
-                self._total, self._completed, self._skipped = total, len(skipped), len(skipped)
+                self._total = total - len(self._unasked)
+                self._completed = self._skipped = len(set(skipped) - self._unasked)
             case ChunkFinished(chunk_id=chunk_id, result=result):
                 self._completed += 1
                 await self._finish(chunk_id)

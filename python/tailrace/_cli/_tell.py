@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
+
+from ._descriptor_writer import standard_writers
 
 
-def tell(text: str) -> None:
+def tell(text: str, *, patience: float | None = None) -> None:
     """Write a line to standard error, where it does not get into the output of the chunks.
 
-    Does nothing if nobody can read it any more: there is no better place for it.
+    Gives up if nobody reads for `patience` seconds, or nobody can read any more: there is no better place for it.
     """
     with contextlib.suppress(OSError):
-        os.write(2, f"tailrace: {text}\n".encode(errors="backslashreplace"))
+        standard_writers().stderr.write_within(patience, f"tailrace: {text}\n".encode(errors="backslashreplace"))
