@@ -5,12 +5,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+    waitid,
+};
 
 use crate::mailbox::Mailbox;
 use crate::process_tree::{Command, Snapshot};
@@ -47,6 +51,8 @@ struct Tree {
     leader_started: Option<u64>,
     /// Those that have been signalled and are still there.
     signalled: HashMap<i32, Option<OwnedFd>>,
+    /// Those that are not, without the leader.
+    ended: Vec<OwnedFd>,
     killing: bool,
     look_at: Instant,
 }
@@ -72,9 +78,10 @@ pub fn run(requests: &Mailbox<Request>, gone: impl Fn(u64)) {
             let alive = !tree.needs_look(now)
                 || match &snapshot {
                     Ok(snapshot) => tree.signal(snapshot, now),
-                    Err(_) => tree.signal_blindly(now),
+                    Err(error) => tree.signal_blindly(now, error.kind() == io::ErrorKind::NotFound),
                 };
             if !alive {
+                tree.collect_adopted();
                 gone(tree.request.id);
             }
             alive
@@ -103,7 +110,12 @@ fn wait(requests: &Mailbox<Request>, trees: &mut [Tree]) {
         .map(|((index, pid, _), _)| (*index, *pid))
         .collect();
     for (index, pid) in ended {
-        trees[index].signalled.remove(&pid);
+        let tree = &mut trees[index];
+        if let Some(Some(fd)) = tree.signalled.remove(&pid)
+            && pid != tree.request.leader
+        {
+            tree.ended.push(fd);
+        }
     }
 }
 
@@ -113,7 +125,14 @@ fn to_timespec(duration: Duration) -> Timespec {
 
 impl Tree {
     fn new(request: Request, now: Instant) -> Self {
-        Self { request, leader_started: None, signalled: HashMap::new(), killing: false, look_at: now }
+        Self {
+            request,
+            leader_started: None,
+            signalled: HashMap::new(),
+            ended: Vec::new(),
+            killing: false,
+            look_at: now,
+        }
     }
 
     fn needs_look(&self, now: Instant) -> bool {
@@ -152,10 +171,13 @@ impl Tree {
         true
     }
 
-    /// With no way to see the processes there are: signal the group, and look again soon. False when nothing helped.
-    fn signal_blindly(&mut self, now: Instant) -> bool {
+    /// With no way to see the processes there are: signal the group, and look again soon. False when nothing helped, or
+    /// nothing more can be done since there will never be a way to see them.
+    fn signal_blindly(&mut self, now: Instant, for_ever: bool) -> bool {
         let killing = now >= self.request.kill_at;
-        let group = Pid::from_raw(self.request.leader).filter(|_| !self.request.collected);
+        // A number that its group still has is not given away, but without looking there is no knowing that it has it.
+        let is_ours = !self.request.collected || (for_ever && self.request.scope == Scope::Group);
+        let group = Pid::from_raw(self.request.leader).filter(|_| is_ours);
         // A request to terminate is made once, a kill until it is known to have worked.
         if let Some(group) = group
             && (killing || self.signalled.is_empty())
@@ -165,7 +187,15 @@ impl Tree {
             self.signalled.insert(self.request.leader, None);
         }
         self.look_at = now + RECHECK;
-        now < self.request.kill_at + PATIENCE
+        now < if for_ever { self.request.kill_at } else { self.request.kill_at + PATIENCE }
+    }
+
+    /// The first process of a container adopts whoever has lost his parent, and would keep them as zombies.
+    fn collect_adopted(&self) {
+        for fd in &self.ended {
+            // Refused unless it is a child of ours.
+            let _ = waitid(WaitId::PidFd(fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
     }
 }
 

@@ -44,6 +44,9 @@ def _end(find: Callable[[], set[int]], grace: float) -> None:
         for pid in alive:
             if now >= kill_at:
                 _signal(pid, signal.SIGKILL)
+                if pid < 0:
+                    # There is no telling who of a group is left, and a zombie there always is.
+                    return
             elif pid not in terminated:
                 terminated.add(pid)
                 _signal(pid, signal.SIGTERM)
