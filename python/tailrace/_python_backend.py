@@ -1,8 +1,6 @@
 """Commands on this machine without the native core: the same contract on anyio alone, slower.
 
-What differs: nothing ends the commands when this process is killed; the callbacks are called in children of the task
-that called `execute`, not in itself; the command inherits this process's signal mask and ignored signals; and without
-/proc (outside Linux) only its process group is ended with it.
+What differs is listed in docs/endings.md.
 """
 
 from __future__ import annotations
