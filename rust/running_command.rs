@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// From one command's sample to another's, on average: a sample takes some 30 microseconds.
-const SAMPLE_PAUSE: Duration = Duration::from_millis(10);
+const SAMPLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Limits of a command.
 #[derive(Clone, Copy)]
