@@ -428,3 +428,28 @@ def test_a_single_chunk_is_counted_alone(tmp_path: Path) -> None:
         b"tailrace: chunk 1 done in N s, 1 of 1",
         b"tailrace: job job-1: 1 chunk done, N s",
     ]
+
+
+def test_events_are_written_as_json_whose_output_joins_to_what_was_written(tmp_path: Path) -> None:
+    path = write_job(tmp_path, "printf 'a\\303\\251\\n'; sleep 0.1; printf b >&2", "exit 4", merge="true")
+    result = tailrace("job", "run", path, "--events", "ndjson", "--keep-going")
+    assert result.returncode == 1
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["sequence"] for record in records] == list(range(len(records)))
+    assert records[0]["event"] == "job_started"
+    assert records[-1]["event"] == "job_finished"
+    for stream, expected in ("stdout", "aé\n"), ("stderr", "b"):
+        pieces = [r["data"] for r in records if r["event"] == "chunk_output" and r["stream"] == stream]
+        assert "".join(pieces) == expected
+    assert b"chunk 1 failed: sh exited with status 4" in result.stderr
+    assert b"1 chunk done, 1 failed (1)" in result.stderr
+
+
+def test_events_that_nobody_reads_any_more_end_the_job_quietly(tmp_path: Path) -> None:
+    path = write_job(tmp_path, "while :; do echo x; done")
+    command = f"{shlex.join([*TAILRACE, 'job', 'run', path, '--events', 'ndjson'])} | head -3; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    lines = result.stdout.splitlines()
+    assert [json.loads(line)["event"] for line in lines[:2]] == ["job_started", "chunk_started"]
+    assert lines[3] == b"141"
+    assert b"Traceback" not in result.stderr

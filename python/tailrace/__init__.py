@@ -29,6 +29,7 @@ from ._events import (
 )
 from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
+from ._job_event_stream import JobEventStream
 from ._job_report import JobReport
 from ._local_adapter import LocalWorkerAdapter, kill_all_commands
 from ._parse_command import parse_command
@@ -52,6 +53,7 @@ __all__ = [
     "ChunkRetrying",
     "ChunkStarted",
     "JobEvent",
+    "JobEventStream",
     "JobExecutionOptions",
     "JobExecutor",
     "JobFinished",

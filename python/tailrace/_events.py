@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._errors import ChunkFailedError, TailraceError
+from ._event_json import event_to_json
 from ._worker_result import WorkerResult
 
 
@@ -21,6 +22,10 @@ class JobEvent:
     """When it happened: seconds since the epoch, as `time.time`."""
     monotonic: float
     """The same by the clock that is never set: `time.monotonic`."""
+
+    def to_json(self) -> str:
+        """Return the event as one line of JSON, without a line end; docs/events.md tells its keys."""
+        return event_to_json(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class ChunkStarted(ChunkEvent):
     """An attempt at a chunk begins."""
 
     slot: int
+    command: str
+    """As the specification has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

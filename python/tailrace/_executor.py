@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import anyio
@@ -14,6 +15,7 @@ from ._describe_failure import describe_error, describe_exit
 from ._errors import ChunkFailedError, SpecError, TailraceError
 from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobFinished, JobStarted
 from ._execution_options import JobExecutionOptions
+from ._job_event_stream import JobEventStream
 from ._job_folder import resolve_job_dir
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
@@ -49,6 +51,21 @@ class JobExecutor:
         it started is running any more when it comes out.
         """
         return await _JobRun(self._adapter, spec, options).execute()
+
+    def stream(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobEventStream:
+        """Run the job while its events are iterated over; its callbacks are called too.
+
+        ```python
+        async with executor.stream(spec, options) as events:
+            async for event in events:
+                print(event)
+        ```
+
+        The iteration raises what `execute` raises, after the last event. Leaving the block ends the job.
+        """
+        return JobEventStream(
+            lambda on_event: self.execute(spec, replace(options, on_event=on_event)), on_event=options.on_event
+        )
 
 
 class _Failure(NamedTuple):
@@ -152,7 +169,7 @@ class _JobRun:
     async def _take(self, turn: Turn, slot: int) -> None:
         chunk, attempt = turn
         self._attempts[chunk.id] = attempt
-        await self._reporter.emit(ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot)
+        await self._reporter.emit(ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot, command=chunk.command)
         outcome = await self._attempt(turn, slot)
         if not isinstance(outcome, _Failure):
             self._results[chunk.id] = outcome

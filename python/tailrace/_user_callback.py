@@ -8,6 +8,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 
+async def await_if_needed(outcome: object) -> None:
+    """Await what a callback returned, if it is awaitable."""
+    if inspect.isawaitable(outcome):
+        await outcome
+
+
 class UserCallback:
     """Calls a plain or async function and tells `on_error` what it raised, before an adapter can see it.
 

@@ -75,3 +75,9 @@ def standard_writers() -> StandardWriters:
     # What goes to the same place must not mix; otherwise the one must not wait for the other.
     other = lock if os.path.sameopenfile(1, 2) else threading.Lock()
     return StandardWriters(DescriptorWriter(1, lock), DescriptorWriter(2, other))
+
+
+async def settle(pending: Awaitable[None] | None) -> None:
+    """Await what `DescriptorWriter.write` returned."""
+    if pending is not None:
+        await pending

@@ -24,8 +24,11 @@ from tailrace import (
     completed_chunk_ids,
 )
 
+from ._event_output import EventOutput
 from ._interruption import Interruptible
-from ._live_output import LiveOutput, OutputClosedError, OutputFailedError
+from ._job_tally import JobTally
+from ._live_output import LiveOutput
+from ._output_failure import OutputClosedError, OutputFailedError
 from ._tell import tell
 
 _FAILED = 1
@@ -55,6 +58,7 @@ class _Request(NamedTuple):
     resume: bool
     verify_output: bool
     slot_env: dict[str, list[str]]
+    events: str | None
 
 
 def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
@@ -92,12 +96,17 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     callback=_parse_slot_env,
     help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
 )
+@click.option(
+    "--events",
+    type=click.Choice(["ndjson"]),
+    help="Write all that happens, output too, to standard output, one JSON object a line.",
+)
 @click.option("--adapter", type=click.Choice(["local"]), default="local", help="Where the chunks run; default local.")
 def run(adapter: str, **options: object) -> None:
     """Run the job that SPEC describes, a file or an http(s) URL.
 
     The chunks' output goes to standard output and standard error while they run, prefixed by chunk when several run
-    at a time; what tailrace has to say goes to standard error.
+    at a time; what tailrace has to say goes to standard error. With --events, standard output has the events instead.
 
     Exit status: 0 done; 1 a chunk or the merge failed; 2 bad usage or a bad specification; 130, 143 or 129 after
     Ctrl-C, SIGTERM or SIGHUP; 141 when nobody reads the output any more.
@@ -113,7 +122,12 @@ def _run(request: _Request) -> int:
     job_dir = None if spec.path is not None else Path.cwd()
     unasked = _unasked_chunks(request, spec)
     skipped = unasked | (completed_chunk_ids(spec, job_dir) if request.resume else frozenset())
-    output = LiveOutput(prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1, unasked=unasked)
+    tally = JobTally(unasked)
+    output: LiveOutput | EventOutput
+    if request.events is not None:
+        output = EventOutput(tally)
+    else:
+        output = LiveOutput(tally, prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1)
     try:
         options = JobExecutionOptions(
             concurrency=request.concurrency,
@@ -133,7 +147,7 @@ def _run(request: _Request) -> int:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return _execute(spec, options, output)
+    return _execute(spec, options, output, tally)
 
 
 def _unasked_chunks(request: _Request, spec: JobSpec) -> frozenset[int]:
@@ -156,7 +170,7 @@ def _enumerate(ids: frozenset[int]) -> str:
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
-def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) -> int:
+def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput | EventOutput, tally: JobTally) -> int:
     started = time.monotonic()
     interruptible = Interruptible()
 
@@ -184,7 +198,7 @@ def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput) ->
     if interruptible.signal is not None:
         status = 128 + interruptible.signal
     patience = _PATIENCE if interrupted else None
-    tell(output.summary(spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
+    tell(tally.summary(spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
     if status != 0:
         tell(f"to run what is missing: {_rerun_command(sys.argv[1:])}", patience=patience)
     if interrupted:

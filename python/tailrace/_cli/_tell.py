@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ._descriptor_writer import standard_writers
+from ._descriptor_writer import settle, standard_writers
 
 
 def tell(text: str, *, patience: float | None = None) -> None:
@@ -13,4 +13,13 @@ def tell(text: str, *, patience: float | None = None) -> None:
     Gives up if nobody reads for `patience` seconds, or nobody can read any more: there is no better place for it.
     """
     with contextlib.suppress(OSError):
-        standard_writers().stderr.write_within(patience, f"tailrace: {text}\n".encode(errors="backslashreplace"))
+        standard_writers().stderr.write_within(patience, _line(text))
+
+
+async def tell_event(text: str) -> None:
+    """The same from the event loop, while a job runs. Raises `OSError`."""
+    await settle(standard_writers().stderr.write(_line(text)))
+
+
+def _line(text: str) -> bytes:
+    return f"tailrace: {text}\n".encode(errors="backslashreplace")

@@ -1,0 +1,109 @@
+"""Every event can be written as one line of JSON, and output comes back from it byte for byte."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tailrace
+from jobs import job
+from tailrace import ChunkOutput, JobEvent, JobExecutionOptions, JobExecutor, LocalWorkerAdapter, TailraceError
+
+DOCUMENTATION = Path(__file__).parent.parent / "docs" / "events.md"
+
+
+def _output(data: str | memoryview) -> ChunkOutput:
+    return ChunkOutput(
+        job_id="j", sequence=0, time=1.5, monotonic=2.5, chunk_id=3, attempt=1, stream="stdout", data=data
+    )
+
+
+def _bytes(record: dict[str, Any]) -> bytes:
+    return base64.b64decode(record["base64"]) if "base64" in record else record["data"].encode()
+
+
+@given(st.binary(min_size=1) | st.text(min_size=1).map(lambda text: text.encode(errors="replace")))
+def test_bytes_come_back_as_they_were(data: bytes) -> None:
+    line = _output(memoryview(data)).to_json()
+    assert line.splitlines() == [line]
+    assert line.isascii()
+    record = json.loads(line)
+    assert _bytes(record) == data
+    assert record["data"] == data.decode(errors="replace")
+
+
+@given(st.text())
+def test_text_comes_back_as_it_was(text: str) -> None:
+    assert json.loads(_output(text).to_json())["data"] == text
+
+
+def test_an_event_is_written_with_the_names_of_its_attributes() -> None:
+    assert json.loads(_output("a\n").to_json()) == {
+        "event": "chunk_output",
+        "job_id": "j",
+        "sequence": 0,
+        "time": 1.5,
+        "monotonic": 2.5,
+        "chunk_id": 3,
+        "attempt": 1,
+        "stream": "stdout",
+        "data": "a\n",
+    }
+
+
+@pytest.mark.anyio
+async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Path) -> None:
+    events: list[JobEvent] = []
+    options = JobExecutionOptions(
+        job_dir=tmp_path, fail_fast=False, on_event=events.append, timeout=0.5, completed_chunk_ids=[2]
+    )
+    wanted = job("echo secret", "echo secret; sleep 60", "skipped")
+    with pytest.raises(TailraceError):
+        await JobExecutor(LocalWorkerAdapter()).execute(wanted, options)
+    records = [json.loads(event.to_json()) for event in events]
+    by_name = {record["event"]: record for record in records}
+    assert by_name["job_started"]["skipped_chunk_ids"] == [2]
+    result = by_name["chunk_finished"]["result"]
+    assert result["exit_code"] == 0
+    assert result["truncated"] is False
+    assert 0 < result["duration"] < 60
+    failure = by_name["chunk_failed"]["error"]
+    assert (failure["type"], failure["chunk_id"], failure["attempts"]) == ("ChunkFailedError", 1, 1)
+    assert "0.5 s" in failure["message"]
+    assert failure["result"]["exit_code"] == -15
+    assert by_name["job_finished"]["error"]["type"] == "ChunkFailedError"
+    assert all("secret\n" not in json.dumps(record) for record in records if record["event"] != "chunk_output")
+
+
+def test_the_documentation_lists_every_event_with_its_keys() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \|(.*?)\|$", DOCUMENTATION.read_text(), flags=re.MULTILINE))
+    common = {field.name for field in fields(JobEvent)}
+    kinds = [
+        kind
+        for kind in vars(tailrace).values()
+        if isinstance(kind, type) and issubclass(kind, JobEvent) and not kind.__subclasses__()
+    ]
+    assert len(kinds) >= 10
+    for kind in kinds:
+        name = re.sub("(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+        documented = set(re.findall(r"`(\w+)`", table.pop(name) + " "))
+        assert documented == {field.name for field in fields(kind)} - common
+    assert not table
+
+
+def test_the_example_in_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.findall(r"^  ```python\n(.*?)^  ```$", DOCUMENTATION.read_text(), flags=re.MULTILINE | re.DOTALL)[0]
+    namespace: dict[str, Any] = {}
+    exec("\n".join(line.removeprefix("  ") for line in example.splitlines()).partition("anyio.run")[0], namespace)
+    namespace["JobSpec"] = type("JobSpec", (), {"load": lambda _: job("true", "true")})
+    anyio.run(namespace["main"])
+    assert len(re.findall(r"chunk \d took \d", capsys.readouterr().out)) == 2
