@@ -16,7 +16,7 @@ use crate::fork;
 use crate::handle::{Handle, Outcome, SpawnError};
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
-use crate::running_command::{Limits, RunningCommand};
+use crate::running_command::{RunningCommand, Timing};
 use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
 use crate::terminator::{self, Request};
@@ -54,7 +54,7 @@ struct Start {
 /// What to run, and how.
 pub struct Order {
     pub command: Command,
-    pub limits: Limits,
+    pub timing: Timing,
     pub policy: Policy,
     /// Where the file is made that a result may need.
     pub spill_folder: Arc<Path>,
@@ -193,7 +193,7 @@ fn spawn_all(
         match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
                 let command =
-                    RunningCommand::new(handle, mark, order.limits, order.policy, order.spill_folder, started, child);
+                    RunningCommand::new(handle, mark, order.timing, order.policy, order.spill_folder, started, child);
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),

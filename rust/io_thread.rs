@@ -3,7 +3,7 @@
 //! A command is over when it has exited and either its pipes are closed and its group is empty, or its whole tree
 //! was ended on purpose: exit and end of file are separate events, since a descendant may keep a pipe open.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -55,6 +55,11 @@ pub struct IoThread {
     deadlines: BTreeSet<(Instant, u64)>,
     /// The entry of each command in `deadlines`.
     armed: HashMap<u64, Instant>,
+    /// The pipes that await the end of their merge window. Windows of the same length end together, so that one look at
+    /// the mailbox serves all.
+    windows: BTreeMap<Instant, Vec<(u64, usize)>>,
+    /// Since when windows are counted.
+    began: Instant,
     /// Consumers that are told as soon as their pipe has no more for now.
     deferred: Vec<Arc<Handle>>,
     pipe_memory: PipeMemory,
@@ -106,6 +111,8 @@ impl IoThread {
             running: HashMap::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
+            windows: BTreeMap::new(),
+            began: Instant::now(),
             deferred: Vec::new(),
             pipe_memory: PipeMemory::new(),
             closing: false,
@@ -149,13 +156,16 @@ impl IoThread {
                     handle.announce();
                 }
             }
+            self.serve_windows();
             self.serve_deadlines();
         }
     }
 
     fn time_to_wait(&self) -> Option<Timespec> {
         let wait = if self.deferred.is_empty() {
-            self.deadlines.first()?.0.saturating_duration_since(Instant::now())
+            let deadline = self.deadlines.first().map(|(at, _)| *at);
+            let window = self.windows.first_key_value().map(|(at, _)| *at);
+            deadline.into_iter().chain(window).min()?.saturating_duration_since(Instant::now())
         } else {
             Duration::ZERO
         };
@@ -186,7 +196,7 @@ impl IoThread {
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
         if self.closing {
-            command.limits.kill_grace = Duration::ZERO;
+            command.timing.kill_grace = Duration::ZERO;
         }
         self.running.insert(id, command);
         if let Err(error) = watched {
@@ -207,6 +217,10 @@ impl IoThread {
         };
         if let Some(slice) = read.slice {
             command.byte_came();
+            let window = window_number(self.began, command.timing.merge_window);
+            if let Some(window) = window {
+                command.pipes[stream].rate.add(window, slice.len());
+            }
             let (flow, unread) = command.handle.push(stream, slice);
             if flow == Flow::Pause || read.flow == Flow::Pause {
                 self.pause(id, stream);
@@ -214,6 +228,10 @@ impl IoThread {
                 // Nobody listens to this stream.
             } else if read.busy && unread < WORTH_WAKING {
                 self.deferred.push(Arc::clone(&command.handle));
+            } else if let Some(window) = window
+                && unread < WORTH_WAKING
+            {
+                self.merge(id, stream, window);
             } else {
                 command.handle.announce();
             }
@@ -221,6 +239,53 @@ impl IoThread {
         if read.ended {
             self.close_pipe(id, stream);
             self.finish_if_over(id);
+        }
+    }
+
+    /// Tell the consumer of what was read, and have what comes until the end of the window told then.
+    fn merge(&mut self, id: u64, stream: usize, number: u128) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let window = command.timing.merge_window;
+        let may_rest = command.may_rest(stream);
+        let pipe = &mut command.pipes[stream];
+        if pipe.awaits_window {
+            return;
+        }
+        pipe.awaits_window = true;
+        let end = u32::try_from(number + 1).ok().and_then(|number| window.checked_mul(number));
+        self.windows.entry(self.began + end.unwrap_or(window)).or_default().push((id, stream));
+        if may_rest && let Some(fd) = &pipe.fd {
+            // A hang-up is reported all the same.
+            pipe.resting =
+                epoll::modify(&self.epoll, fd, event_data(id, Source::Pipe(stream)), epoll::EventFlags::empty())
+                    .is_ok();
+        }
+        command.handle.announce();
+    }
+
+    fn serve_windows(&mut self) {
+        while let Some(window) = self.windows.first_entry()
+            && *window.key() <= Instant::now()
+        {
+            for (id, stream) in window.remove() {
+                self.end_window(id, stream);
+            }
+        }
+    }
+
+    fn end_window(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let pipe = &mut command.pipes[stream];
+        pipe.awaits_window = false;
+        if !std::mem::take(&mut pipe.resting) {
+            // It was read all the time.
+            return command.handle.announce();
+        }
+        if let Some(fd) = &pipe.fd
+            && let Err(error) =
+                epoll::modify(&self.epoll, fd, event_data(id, Source::Pipe(stream)), epoll::EventFlags::IN)
+        {
+            self.fail(id, error.into());
         }
     }
 
@@ -239,6 +304,7 @@ impl IoThread {
         let Some(command) = self.running.get_mut(&id) else { return };
         command.handle.announce();
         command.pause(stream);
+        command.pipes[stream].resting = false;
         if let Some(fd) = &command.pipes[stream].fd {
             // Masking the events is not enough: a hang-up is always reported.
             let _ = epoll::delete(&self.epoll, fd);
@@ -282,7 +348,7 @@ impl IoThread {
         let ids: Vec<u64> = self.running.keys().copied().collect();
         for id in ids {
             if let Some(command) = self.running.get_mut(&id) {
-                command.limits.kill_grace = Duration::ZERO;
+                command.timing.kill_grace = Duration::ZERO;
                 command.ending = None;
             }
             self.end(id, Reason::Stopped);
@@ -311,7 +377,7 @@ impl IoThread {
             collected: command.is_collected(),
             mark: Arc::clone(&command.mark),
             scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
-            kill_at: Instant::now() + command.limits.kill_grace,
+            kill_at: Instant::now() + command.timing.kill_grace,
         });
         self.arm(id);
     }
@@ -420,6 +486,11 @@ impl IoThread {
             self.arm(id);
         }
     }
+}
+
+/// Which merge window of this length it is now, since `began`; None where nothing is merged.
+fn window_number(began: Instant, window: Duration) -> Option<u128> {
+    (!window.is_zero()).then(|| began.elapsed().as_nanos() / window.as_nanos())
 }
 
 fn start_spill(folder: &Path, messages: &Arc<Mailbox<Message>>, id: u64, stream: usize) -> io::Result<Spill> {

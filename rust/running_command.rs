@@ -28,12 +28,41 @@ const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
 /// From one command's sample to another's, on average: a sample takes some 30 microseconds.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Limits of a command.
+/// The limits of a command, and how its output is gathered.
 #[derive(Clone, Copy)]
-pub struct Limits {
+pub struct Timing {
     pub total: Option<Duration>,
     pub idle: Option<Duration>,
     pub kill_grace: Duration,
+    /// How long output may be gathered before the consumer is told of it; zero: not at all.
+    pub merge_window: Duration,
+}
+
+/// Less than this in a merge window is little: the pipe takes the next window's output without anybody reading.
+const LITTLE: usize = PipeMemory::DEFAULT_SIZE / 4;
+
+/// How fast output has come lately.
+#[derive(Default)]
+pub struct Rate {
+    window: u128,
+    bytes: usize,
+    bytes_before: usize,
+}
+
+impl Rate {
+    /// Note that `bytes` came in merge window number `window`.
+    pub fn add(&mut self, window: u128, bytes: usize) {
+        if window != self.window {
+            self.bytes_before = if window == self.window + 1 { self.bytes } else { 0 };
+            self.bytes = 0;
+            self.window = window;
+        }
+        self.bytes += bytes;
+    }
+
+    fn is_little(&self) -> bool {
+        self.bytes < LITTLE && self.bytes_before < LITTLE
+    }
 }
 
 /// Why a command is being ended, rather than ending by itself.
@@ -53,7 +82,7 @@ pub enum Reason {
 pub struct RunningCommand {
     pub handle: Arc<Handle>,
     pub mark: Arc<str>,
-    pub limits: Limits,
+    pub timing: Timing,
     pub pid: Pid,
     /// Where the watchdog finds it.
     pub group_slot: Option<u64>,
@@ -95,6 +124,11 @@ pub struct Pipe {
     /// None: closed, by the command and all its descendants or by us.
     pub fd: Option<ThreadsFd>,
     pub paused: bool,
+    /// Not read until the end of the merge window, so that its output comes in one piece.
+    pub resting: bool,
+    /// Whether something is to be done about it at the end of the merge window.
+    pub awaits_window: bool,
+    pub rate: Rate,
     writer: SegmentWriter,
     capture: Capture,
     size: usize,
@@ -118,6 +152,9 @@ impl Pipe {
         Self {
             fd: Some(fd),
             paused: false,
+            resting: false,
+            awaits_window: false,
+            rate: Rate::default(),
             writer: SegmentWriter::new(matches!(policy, Policy::Full { .. })),
             capture: Capture::new(policy, spill_folder),
             size: PipeMemory::DEFAULT_SIZE,
@@ -168,7 +205,7 @@ impl RunningCommand {
     pub fn new(
         handle: Arc<Handle>,
         mark: Arc<str>,
-        limits: Limits,
+        timing: Timing,
         policy: Policy,
         spill_folder: Arc<Path>,
         started: Instant,
@@ -178,7 +215,7 @@ impl RunningCommand {
         Self {
             handle,
             mark,
-            limits,
+            timing,
             pid: child.pid,
             group_slot: None,
             pidfd: Some(child.pidfd),
@@ -214,8 +251,8 @@ impl RunningCommand {
         } else if self.exited {
             [self.drained_by.filter(|_| !self.keeps_us_from_reading()), None, None]
         } else {
-            let total = self.limits.total.map(|limit| self.started + limit);
-            let idle = self.limits.idle.map(|limit| self.last_byte + limit);
+            let total = self.timing.total.map(|limit| self.started + limit);
+            let idle = self.timing.idle.map(|limit| self.last_byte + limit);
             [total, idle.filter(|_| reading), Some(self.next_sample)]
         };
         deadlines.into_iter().flatten().min()
@@ -234,10 +271,10 @@ impl RunningCommand {
             return (drained && !self.keeps_us_from_reading()).then_some(Reason::PipeHeld);
         }
         let reading = self.paused_since.is_none();
-        if passed(self.started, self.limits.total) {
+        if passed(self.started, self.timing.total) {
             return Some(Reason::Limit(Limit::Total));
         }
-        if reading && passed(self.last_byte, self.limits.idle) {
+        if reading && passed(self.last_byte, self.timing.idle) {
             return Some(Reason::Limit(Limit::Idle));
         }
         if now >= self.next_sample {
@@ -248,8 +285,15 @@ impl RunningCommand {
         None
     }
 
+    /// Whether the output of a stream may stand unread for a merge window: little of it comes, and a byte is not missed
+    /// by the idle clock.
+    pub fn may_rest(&self, stream: usize) -> bool {
+        self.pipes[stream].rate.is_little()
+            && self.timing.idle.is_none_or(|limit| limit >= 4 * self.timing.merge_window)
+    }
+
     pub fn byte_came(&mut self) {
-        if self.limits.idle.is_some() {
+        if self.timing.idle.is_some() {
             self.last_byte = Instant::now();
         }
     }

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processes import python, resident_memory
-from tailrace import Capture, LocalWorkerAdapter, WorkerError, WorkerJob, WorkerResult
+from tailrace import Capture, LocalWorkerAdapter, WorkerError, WorkerJob, WorkerResult, WorkerTimeoutError
 
 pytestmark = pytest.mark.anyio
 
@@ -392,3 +392,85 @@ def timed_alone(source: str) -> float:
         while process.stdout.read(1 << 20):
             pass
     return time.monotonic() - started
+
+
+MANY_SMALL_WRITES = """
+import os, sys, time
+for number in range(400):
+    os.write(1, b"%d\\n" % number)
+    time.sleep(0.002)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_gathering_output_changes_no_byte_of_it(mode: Mode) -> None:
+    pieces: list[Any] = []
+    result = await execute(
+        python(MANY_SMALL_WRITES),
+        stream=mode,
+        merge_window=0.1,
+        on_stdout=lambda piece: pieces.append(bytes(piece) if mode == "bytes" else piece),
+    )
+    expected = "".join(f"{number}\n" for number in range(400))
+    assert result.stdout == expected
+    joined = b"".join(pieces).decode() if mode == "bytes" else "".join(pieces)
+    assert joined == (expected if mode != "lines" else expected.replace("\n", ""))
+    if backend == "native" and mode != "lines":
+        # It takes 0.8 s at least, the pieces of which come in eight or nine windows.
+        assert len(pieces) < 40
+
+
+async def test_output_that_is_gathered_still_comes_while_the_command_runs() -> None:
+    came: list[float] = []
+    began = time.monotonic()
+    await execute(
+        python("import os, time\nfor _ in range(3): os.write(1, b'x'); time.sleep(1)"),
+        stream="bytes",
+        merge_window=0.02,
+        on_stdout=lambda piece: came.append(time.monotonic() - began),
+    )
+    assert len(came) == 3
+    assert came[2] - came[0] > 1
+
+
+async def test_a_fast_writer_is_not_held_up_by_gathering() -> None:
+    count = 0
+
+    def add(piece: memoryview) -> None:
+        nonlocal count
+        count += len(piece)
+
+    began = time.monotonic()
+    await execute(
+        ("dd", ["if=/dev/zero", "bs=512", "count=400000"]),
+        stream="bytes",
+        merge_window=0.2,
+        on_stdout=add,
+        capture=Capture.none(),
+    )
+    assert count == 400_000 * 512
+    # A pipe that is emptied once in a window takes some 600 s for this.
+    assert time.monotonic() - began < 60
+
+
+async def test_a_silent_command_reaches_its_idle_limit_though_its_output_is_gathered() -> None:
+    with pytest.raises(WorkerTimeoutError) as caught:
+        await execute(
+            python("import os, time\nfor _ in range(30): os.write(1, b'x'); time.sleep(0.02)\ntime.sleep(60)"),
+            merge_window=0.02,
+            idle_timeout=0.5,
+            on_stdout=lambda piece: None,
+        )
+    assert caught.value.kind == "idle"
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == "x" * 30
+
+
+async def test_a_limit_shorter_than_the_gathering_sees_every_byte() -> None:
+    result = await execute(
+        python("import os, time\nfor _ in range(20): os.write(1, b'x'); time.sleep(0.1)"),
+        merge_window=1,
+        idle_timeout=0.9,
+        on_stdout=lambda piece: None,
+    )
+    assert result.stdout == "x" * 20

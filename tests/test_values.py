@@ -37,6 +37,7 @@ def is_module(value: object) -> bool:
         ({"timeout": float("nan")}, ValueError, "timeout must be a positive number of seconds"),
         ({"idle_timeout": -1}, ValueError, "idle_timeout must be a positive number of seconds"),
         ({"kill_grace": -1}, ValueError, "kill_grace must be a number of seconds"),
+        ({"merge_window": 1.5}, ValueError, "merge_window must be a number of seconds from 0 to 1"),
         ({"stream": "byte"}, ValueError, "stream must be 'text', 'lines' or 'bytes', not 'byte'"),
         ({"on_stdout": 3}, TypeError, "on_stdout must be callable"),
     ],

@@ -29,6 +29,8 @@ from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
 _SLOT_VARIABLE = "TAILRACE_SLOT"
+_MERGE_WINDOW = 0.02
+"""How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
 _DEFAULTS = JobExecutionOptions()
 
 
@@ -232,6 +234,7 @@ class _JobRun:
             timeout=options.timeout,
             idle_timeout=options.idle_timeout,
             stream=options.stream,
+            merge_window=_MERGE_WINDOW if options.on_event is not None else 0,
             capture=options.capture,
             on_stdout=self._reporter.chunk_output(chunk.id, attempt, "stdout"),
             on_stderr=self._reporter.chunk_output(chunk.id, attempt, "stderr"),

@@ -44,6 +44,7 @@ class Execution:
         idle_timeout: float | None,
         kill_grace: float,
         stream: Literal["text", "lines", "bytes"],
+        merge_window: float,
         keep: int | tuple[int, int],
         on_stdout: Callable[[Any], object] | None,
         on_stderr: Callable[[Any], object] | None,

@@ -130,6 +130,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             idle_timeout=job.idle_timeout,
             kill_grace=job.kill_grace,
             stream=job.stream,
+            merge_window=job.merge_window,
             keep=min(capture.memory, sys.maxsize) if capture.kind == "full" else (capture.head, capture.tail_size),
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,

@@ -49,6 +49,11 @@ class WorkerJob:
     `"lines"`: one `str` per line, without its end (`\\n`, `\\r\\n` or a lone `\\r`).
     `"bytes"`: a read-only `memoryview`, never empty, valid for as long as anyone keeps it.
     """
+    merge_window: float = 0.0
+    """How long output may be gathered into one piece, at most 1; 0 delivers each at once.
+
+    Many commands that write little and often cost far less with 0.02. Adapters may ignore it.
+    """
     capture: Capture = _FULL
     """How much of the output the result keeps."""
     on_stdout: Callback | None = None
@@ -80,6 +85,8 @@ class WorkerJob:
                 raise ValueError(f"{limit} must be a positive number of seconds: {seconds!r}")
         if not 0 <= self.kill_grace < math.inf:
             raise ValueError(f"kill_grace must be a number of seconds, 0 or more: {self.kill_grace!r}")
+        if not 0 <= self.merge_window <= 1:
+            raise ValueError(f"merge_window must be a number of seconds from 0 to 1: {self.merge_window!r}")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         for name in ("on_stdout", "on_stderr"):

@@ -18,7 +18,7 @@ use crate::handle::{self, Handle, Limit, Outcome};
 use crate::python::captured_output::CapturedOutput;
 use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
-use crate::running_command::Limits;
+use crate::running_command::Timing;
 use crate::spawn::Command;
 
 /// How long the calls of one `deliver` may take before others on the same event loop get their turn.
@@ -49,7 +49,7 @@ impl Execution {
     /// Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
     /// cannot have the threads that running commands takes.
     #[new]
-    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, keep, on_stdout, on_stderr))]
+    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, merge_window, keep, on_stdout, on_stderr))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         mailbox: &Bound<'_, Mailbox>,
@@ -61,6 +61,7 @@ impl Execution {
         idle_timeout: Option<f64>,
         kill_grace: f64,
         stream: &str,
+        merge_window: f64,
         keep: Keep,
         on_stdout: Option<Py<PyAny>>,
         on_stderr: Option<Py<PyAny>>,
@@ -73,8 +74,12 @@ impl Execution {
             env: env.into_iter().map(assignment).collect::<PyResult<_>>()?,
             cwd: cwd.map(|cwd| c_string(cwd.into_os_string().into_vec())).transpose()?,
         };
-        let limits =
-            Limits { total: timeout.map(seconds), idle: idle_timeout.map(seconds), kill_grace: seconds(kill_grace) };
+        let timing = Timing {
+            total: timeout.map(seconds),
+            idle: idle_timeout.map(seconds),
+            kill_grace: seconds(kill_grace),
+            merge_window: seconds(merge_window),
+        };
         let policy = match keep {
             Keep::All(memory) => Policy::Full { memory },
             Keep::Ends(head, tail) => Policy::HeadTail { head, tail },
@@ -87,7 +92,7 @@ impl Execution {
         // Here, where no other thread of Python's can be changing the environment.
         let spill_folder = std::env::temp_dir().into();
         let handle =
-            engine.run(Order { command, limits, policy, spill_folder, wanted }, Arc::clone(&mailbox.get().0))?;
+            engine.run(Order { command, timing, policy, spill_folder, wanted }, Arc::clone(&mailbox.get().0))?;
         let delivery = Mutex::new(Delivery::new(consumers));
         Ok(Self { engine, handle, delivery })
     }
