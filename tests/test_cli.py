@@ -453,3 +453,38 @@ def test_events_that_nobody_reads_any_more_end_the_job_quietly(tmp_path: Path) -
     assert [json.loads(line)["event"] for line in lines[:2]] == ["job_started", "chunk_started"]
     assert lines[3] == b"141"
     assert b"Traceback" not in result.stderr
+
+
+def test_a_quiet_run_shows_only_what_goes_wrong(tmp_path: Path) -> None:
+    good = tailrace("job", "run", write_job(tmp_path, "echo out; echo err >&2", merge="echo merged"), "--quiet")
+    assert good.returncode == 0
+    assert good.stdout == b""
+    assert re.fullmatch(rb"tailrace: job job-1: 1 chunk done, merged, \d+\.\d s\n", good.stderr)
+    bad = tailrace("job", "run", write_job(tmp_path, "echo out; exit 3"), "-q", "--retries", "1", "--retry-delay", "0")
+    assert bad.returncode == 1
+    assert bad.stdout == b""
+    assert bad.stderr.count(b"sh exited with status 3") == 2
+
+
+def test_a_watched_chunk_is_shown_alone_and_as_it_is(tmp_path: Path) -> None:
+    path = write_job(tmp_path, "echo zero", r"printf 'one\r\377'; echo err >&2", "echo two", merge="echo merged")
+    result = tailrace("job", "run", path, "--concurrency", "3", "--watch", "1")
+    assert result.returncode == 0
+    assert result.stdout == b"one\r\xff"
+    assert b"err\n" in result.stderr
+    assert b"chunk 2 done" in result.stderr
+
+
+def test_a_chunk_to_watch_that_does_not_exist_is_bad_usage(tmp_path: Path) -> None:
+    result = tailrace("job", "run", write_job(tmp_path, "touch started", "true"), "--watch", "7")
+    assert result.returncode == 2
+    assert b"has no chunk 7: its ids are 0 to 1" in result.stderr
+    assert not (tmp_path / "started").exists()
+
+
+def test_events_cannot_be_quiet(tmp_path: Path) -> None:
+    result = tailrace("job", "run", write_job(tmp_path, "touch started"), "--events", "ndjson", "--quiet")
+    assert result.returncode == 2
+    assert result.stderr.count(b"\n") == 1
+    assert b"--events" in result.stderr
+    assert not (tmp_path / "started").exists()

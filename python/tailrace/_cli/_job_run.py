@@ -58,6 +58,8 @@ class _Request(NamedTuple):
     resume: bool
     verify_output: bool
     slot_env: dict[str, list[str]]
+    quiet: bool
+    watch: int | None
     events: str | None
 
 
@@ -96,6 +98,8 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     callback=_parse_slot_env,
     help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
 )
+@click.option("--quiet", "-q", is_flag=True, help="Show no output of the chunks, and only what goes wrong.")
+@click.option("--watch", metavar="ID", type=int, help="Show the output of this chunk alone, as it is.")
 @click.option(
     "--events",
     type=click.Choice(["ndjson"]),
@@ -120,14 +124,11 @@ def _run(request: _Request) -> int:
     spec = JobSpec.load(request.spec)
     # A specification that is not a file has no folder of its own; without one nothing would be recorded.
     job_dir = None if spec.path is not None else Path.cwd()
+    _check_chunk(request, spec, request.watch)
     unasked = _unasked_chunks(request, spec)
     skipped = unasked | (completed_chunk_ids(spec, job_dir) if request.resume else frozenset())
     tally = JobTally(unasked)
-    output: LiveOutput | EventOutput
-    if request.events is not None:
-        output = EventOutput(tally)
-    else:
-        output = LiveOutput(tally, prefixed=min(request.concurrency, len(spec.chunks) - len(skipped)) > 1)
+    output = _choose_output(request, tally, at_once=min(request.concurrency, len(spec.chunks) - len(skipped)))
     try:
         options = JobExecutionOptions(
             concurrency=request.concurrency,
@@ -150,13 +151,25 @@ def _run(request: _Request) -> int:
     return _execute(spec, options, output, tally)
 
 
+def _choose_output(request: _Request, tally: JobTally, *, at_once: int) -> LiveOutput | EventOutput:
+    if request.events is None:
+        return LiveOutput(tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
+    if request.quiet or request.watch is not None:
+        raise click.UsageError("--events writes everything that happens: use it without --quiet and --watch")
+    return EventOutput(tally)
+
+
 def _unasked_chunks(request: _Request, spec: JobSpec) -> frozenset[int]:
     if request.chunk is None:
         return frozenset()
+    _check_chunk(request, spec, request.chunk)
+    return frozenset(chunk.id for chunk in spec.chunks) - {request.chunk}
+
+
+def _check_chunk(request: _Request, spec: JobSpec, chunk_id: int | None) -> None:
     ids = frozenset(chunk.id for chunk in spec.chunks)
-    if request.chunk not in ids:
-        raise click.UsageError(f"{request.spec} has no chunk {request.chunk}: its ids are {_enumerate(ids)}")
-    return ids - {request.chunk}
+    if chunk_id is not None and chunk_id not in ids:
+        raise click.UsageError(f"{request.spec} has no chunk {chunk_id}: its ids are {_enumerate(ids)}")
 
 
 def _enumerate(ids: frozenset[int]) -> str:

@@ -30,12 +30,15 @@ _Stream = Literal["stdout", "stderr"]
 class LiveOutput:
     """Writes the commands' output to the same streams of this process, and what happens to standard error.
 
-    When only one chunk runs at a time the bytes go through as they are, else each line gets its chunk as a prefix.
+    When only one chunk runs at a time the bytes go through as they are, else each line gets its chunk as a prefix. With
+    `watched`, the output of that chunk alone is shown, as it is; with `quiet`, no output, and only what went wrong.
     """
 
-    def __init__(self, tally: JobTally, *, prefixed: bool) -> None:
+    def __init__(self, tally: JobTally, *, prefixed: bool, watched: int | None, quiet: bool) -> None:
         self._tally = tally
-        self._prefixed = prefixed
+        self._prefixed = prefixed and watched is None
+        self._watched = watched
+        self._quiet = quiet
         self._writers = standard_writers()._asdict()
         self._prefixers: dict[tuple[int, _Stream], LinePrefixer] = {}
         self._at_line_start = True
@@ -54,7 +57,7 @@ class LiveOutput:
                 await self._output(_MERGE, stream, data)
             case ChunkFinished(chunk_id=chunk_id, result=result):
                 await self._finish(chunk_id)
-                await self._tell(
+                await self._tell_progress(
                     f"chunk {chunk_id} done in {result.duration:.1f} s, {self._tally.completed} of {self._tally.total}"
                 )
             case ChunkRetrying(chunk_id=chunk_id, reason=reason, delay=delay):
@@ -64,7 +67,7 @@ class LiveOutput:
                 await self._finish(chunk_id)
                 await self._tell(str(error))
             case MergeStarted():
-                await self._tell("merging")
+                await self._tell_progress("merging")
             case MergeFinished():
                 await self._finish(_MERGE)
 
@@ -76,6 +79,8 @@ class LiveOutput:
             await self._end_line()
 
     async def _output(self, chunk_id: int, stream: _Stream, data: memoryview) -> None:
+        if self._quiet or self._watched not in (None, chunk_id):
+            return
         if not self._prefixed:
             if stream == "stderr":
                 self._at_line_start = data[-1] in b"\r\n"
@@ -93,6 +98,10 @@ class LiveOutput:
             prefixer = self._prefixers.pop((chunk_id, stream), None)
             if prefixer is not None:
                 await settle(self._writers[stream].write(prefixer.finish()))
+
+    async def _tell_progress(self, text: str) -> None:
+        if not self._quiet:
+            await self._tell(text)
 
     async def _tell(self, text: str) -> None:
         await self._end_line()
