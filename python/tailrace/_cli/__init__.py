@@ -10,6 +10,7 @@ import click
 
 from tailrace import SpecError, TailraceError
 
+from ._completion import completion
 from ._job_run import run
 from ._job_validate import validate
 from ._tell import tell
@@ -21,6 +22,9 @@ BAD_INPUT = 2
 @click.version_option(None, "--version", package_name="tailrace", message="%(prog)s %(version)s")
 def cli() -> None:
     """Run render jobs in chunks and watch every chunk while it runs."""
+
+
+cli.add_command(completion)
 
 
 @cli.group()

@@ -24,6 +24,7 @@ from tailrace import (
     completed_chunk_ids,
 )
 
+from ._completion import complete_chunk_id, complete_file
 from ._event_output import EventOutput
 from ._interruption import Interruptible
 from ._job_tally import JobTally
@@ -74,9 +75,15 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 
 
 @click.command()
-@click.argument("spec")
+@click.argument("spec", shell_complete=complete_file)
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
-@click.option("--chunk", metavar="ID", type=int, help="Run this chunk alone; nothing is merged.")
+@click.option(
+    "--chunk",
+    metavar="ID",
+    type=int,
+    help="Run this chunk alone; nothing is merged.",
+    shell_complete=complete_chunk_id,
+)
 @click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
 @click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0, help="Further attempts for each chunk.")
 @click.option(
@@ -99,7 +106,13 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show no output of the chunks, and only what goes wrong.")
-@click.option("--watch", metavar="ID", type=int, help="Show the output of this chunk alone, as it is.")
+@click.option(
+    "--watch",
+    metavar="ID",
+    type=int,
+    help="Show the output of this chunk alone, as it is.",
+    shell_complete=complete_chunk_id,
+)
 @click.option(
     "--events",
     type=click.Choice(["ndjson"]),

@@ -9,11 +9,13 @@ import click
 
 from tailrace import JobSpec, parse_command
 
+from ._completion import complete_file
+
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
 
 @click.command()
-@click.argument("spec")
+@click.argument("spec", shell_complete=complete_file)
 def validate(spec: str) -> None:
     """Check the job specification SPEC, a file or an http(s) URL, and say what it holds."""
     job = JobSpec.load(spec)

@@ -1,0 +1,50 @@
+"""`tailrace completion`, and what the shell is told while the user types."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from tailrace import JobSpec, TailraceError
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete the words of tailrace's commands.
+
+    \b
+    bash: eval "$(tailrace completion bash)" in ~/.bashrc
+    zsh:  eval "$(tailrace completion zsh)" in ~/.zshrc, after compinit
+    fish: tailrace completion fish > ~/.config/fish/completions/tailrace.fish
+    """  # noqa: D301 - click wants the character itself.
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - click brings these three.
+    root = context.find_root()
+    click.echo(kind(root.command, {}, "tailrace", "_TAILRACE_COMPLETE").source())
+
+
+def complete_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Have the shell complete the name of a file."""
+    del context, parameter
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_chunk_id(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the id of a chunk of the job file, where that has been typed already."""
+    del parameter
+    # An option that has no value yet keeps click from sorting the words before it.
+    source = context.params.get("spec") or next(iter(context.args), None)
+    # A URL would be fetched at each key.
+    if source is None or "://" in source:
+        return []
+    try:
+        chunks = JobSpec.load(source).chunks
+    except TailraceError:
+        return []
+    return [
+        CompletionItem(str(chunk.id), help=chunk.output_file)
+        for chunk in chunks
+        if str(chunk.id).startswith(incomplete)
+    ]
