@@ -5,25 +5,20 @@ from __future__ import annotations
 from tailrace import ChunkFailed, JobEvent
 
 from ._descriptor_writer import settle, standard_writers
-from ._job_tally import JobTally
-from ._output_failure import telling_reasons
 from ._tell import tell_event
 
 
 class EventOutput:
     """Writes each event to standard output, as one line of JSON (NDJSON), and failures to standard error too."""
 
-    def __init__(self, tally: JobTally) -> None:
-        self._tally = tally
+    def __init__(self) -> None:
         self._stdout = standard_writers().stdout
 
-    async def on_event(self, event: JobEvent) -> None:
-        """Take the next event of the job. Raises `OutputClosedError` or `OutputFailedError`."""
-        self._tally.count(event)
-        with telling_reasons():
-            await settle(self._stdout.write(event.to_json().encode() + b"\n"))
-            if isinstance(event, ChunkFailed):
-                await tell_event(str(event.error))
+    async def show(self, event: JobEvent) -> None:
+        """Take the next event of the job. Raises `OSError`."""
+        await settle(self._stdout.write(event.to_json().encode() + b"\n"))
+        if isinstance(event, ChunkFailed):
+            await tell_event(str(event.error))
 
     async def close(self) -> None:
         """Nothing is left to write: an event is written whole."""

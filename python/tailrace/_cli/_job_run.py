@@ -16,6 +16,7 @@ import click
 from tailrace import (
     Capture,
     ChunkFailedError,
+    JobEvent,
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
@@ -29,7 +30,7 @@ from ._event_output import EventOutput
 from ._interruption import Interruptible
 from ._job_tally import JobTally
 from ._live_output import LiveOutput
-from ._output_failure import OutputClosedError, OutputFailedError
+from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._tell import tell
 
 _FAILED = 1
@@ -42,6 +43,7 @@ _PATIENCE = 2.0
 """How long whoever reads the output may pause once the job was interrupted, in seconds."""
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
+_chunk_option = partial(click.option, metavar="ID", type=int, shell_complete=complete_chunk_id)
 
 
 class _Request(NamedTuple):
@@ -77,13 +79,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.command()
 @click.argument("spec", shell_complete=complete_file)
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
-@click.option(
-    "--chunk",
-    metavar="ID",
-    type=int,
-    help="Run this chunk alone; nothing is merged.",
-    shell_complete=complete_chunk_id,
-)
+@_chunk_option("--chunk", help="Run this chunk alone; nothing is merged.")
 @click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
 @click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0, help="Further attempts for each chunk.")
 @click.option(
@@ -106,13 +102,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show no output of the chunks, and only what goes wrong.")
-@click.option(
-    "--watch",
-    metavar="ID",
-    type=int,
-    help="Show the output of this chunk alone, as it is.",
-    shell_complete=complete_chunk_id,
-)
+@_chunk_option("--watch", help="Show the output of this chunk alone, as it is.")
 @click.option(
     "--events",
     type=click.Choice(["ndjson"]),
@@ -137,11 +127,20 @@ def _run(request: _Request) -> int:
     spec = JobSpec.load(request.spec)
     # A specification that is not a file has no folder of its own; without one nothing would be recorded.
     job_dir = None if spec.path is not None else Path.cwd()
-    _check_chunk(request, spec, request.watch)
-    unasked = _unasked_chunks(request, spec)
+    ids = frozenset(chunk.id for chunk in spec.chunks)
+    for named in (request.chunk, request.watch):
+        if named is not None and named not in ids:
+            raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
+    unasked = frozenset() if request.chunk is None else ids - {request.chunk}
     skipped = unasked | (completed_chunk_ids(spec, job_dir) if request.resume else frozenset())
     tally = JobTally(unasked)
     output = _choose_output(request, tally, at_once=min(request.concurrency, len(spec.chunks) - len(skipped)))
+
+    async def show(event: JobEvent) -> None:
+        tally.count(event)
+        with telling_reasons():
+            await output.show(event)
+
     try:
         options = JobExecutionOptions(
             concurrency=request.concurrency,
@@ -153,7 +152,7 @@ def _run(request: _Request) -> int:
             idle_timeout=request.idle_timeout,
             fail_fast=not request.keep_going,
             verify_output=request.verify_output,
-            on_event=output.on_event,
+            on_event=show,
             stream="bytes",
             capture=_KEPT_OUTPUT,
             completed_chunk_ids=skipped,
@@ -169,20 +168,7 @@ def _choose_output(request: _Request, tally: JobTally, *, at_once: int) -> LiveO
         return LiveOutput(tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
     if request.quiet or request.watch is not None:
         raise click.UsageError("--events writes everything that happens: use it without --quiet and --watch")
-    return EventOutput(tally)
-
-
-def _unasked_chunks(request: _Request, spec: JobSpec) -> frozenset[int]:
-    if request.chunk is None:
-        return frozenset()
-    _check_chunk(request, spec, request.chunk)
-    return frozenset(chunk.id for chunk in spec.chunks) - {request.chunk}
-
-
-def _check_chunk(request: _Request, spec: JobSpec, chunk_id: int | None) -> None:
-    ids = frozenset(chunk.id for chunk in spec.chunks)
-    if chunk_id is not None and chunk_id not in ids:
-        raise click.UsageError(f"{request.spec} has no chunk {chunk_id}: its ids are {_enumerate(ids)}")
+    return EventOutput()
 
 
 def _enumerate(ids: frozenset[int]) -> str:
@@ -205,7 +191,7 @@ def _execute(spec: JobSpec, options: JobExecutionOptions, output: LiveOutput | E
             await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
         finally:
             interrupted = interruptible.signal is not None
-            with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted):
+            with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted), telling_reasons():
                 await output.close()
 
     try:

@@ -18,7 +18,6 @@ from tailrace import (
 from ._descriptor_writer import settle, standard_writers
 from ._job_tally import JobTally
 from ._line_prefixer import LinePrefixer
-from ._output_failure import telling_reasons
 from ._tell import tell_event
 
 _MERGE = -1
@@ -43,13 +42,8 @@ class LiveOutput:
         self._prefixers: dict[tuple[int, _Stream], LinePrefixer] = {}
         self._at_line_start = True
 
-    async def on_event(self, event: JobEvent) -> None:
-        """Take the next event of the job. Raises `OutputClosedError` or `OutputFailedError`."""
-        self._tally.count(event)
-        with telling_reasons():
-            await self._show(event)
-
-    async def _show(self, event: JobEvent) -> None:
+    async def show(self, event: JobEvent) -> None:
+        """Take the next event of the job, after the tally. Raises `OSError`."""
         match event:
             case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
                 await self._output(chunk_id, stream, data)
@@ -72,11 +66,10 @@ class LiveOutput:
                 await self._finish(_MERGE)
 
     async def close(self) -> None:
-        """Write what is left of lines that nothing ended. Raises what `on_event` does."""
-        with telling_reasons():
-            for chunk_id in {chunk_id for chunk_id, _ in self._prefixers}:
-                await self._finish(chunk_id)
-            await self._end_line()
+        """Write what is left of lines that nothing ended. Raises `OSError`."""
+        for chunk_id in {chunk_id for chunk_id, _ in self._prefixers}:
+            await self._finish(chunk_id)
+        await self._end_line()
 
     async def _output(self, chunk_id: int, stream: _Stream, data: memoryview) -> None:
         if self._quiet or self._watched not in (None, chunk_id):
