@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ._errors import ChunkFailedError, WorkerError
@@ -20,21 +21,32 @@ _WORD = re.compile("(?<!^)(?=[A-Z])")
 
 def event_to_json(event: JobEvent) -> str:
     """Return `event` as one line of JSON, without a line end."""
-    record: dict[str, object] = {"event": _WORD.sub("_", type(event).__name__).lower()}
+    record: dict[str, object] = {"event": _name_of(type(event).__name__)}
     for field in fields(event):
         value = getattr(event, field.name)
-        record[field.name] = _to_plain(value)
-        if isinstance(value, memoryview) and bytes(value) != str(record[field.name]).encode():
-            # Its text is not all there is to it.
-            record["base64"] = base64.b64encode(value).decode()
+        if isinstance(value, memoryview):
+            record |= _describe_bytes(field.name, value)
+        else:
+            record[field.name] = _to_plain(value)
     # Lone surrogates, in file names for example, are only safe escaped.
     return json.dumps(record, separators=(",", ":"))
 
 
+@cache
+def _name_of(class_name: str) -> str:
+    return _WORD.sub("_", class_name).lower()
+
+
+def _describe_bytes(name: str, data: memoryview) -> dict[str, object]:
+    try:
+        return {name: str(data, "utf-8")}
+    except UnicodeDecodeError:
+        # Its text is not all there is to it.
+        return {name: str(data, "utf-8", "replace"), "base64": base64.b64encode(data).decode()}
+
+
 def _to_plain(value: object) -> object:
     match value:
-        case memoryview():
-            return str(value, errors="replace")
         case WorkerResult():
             return _describe_result(value)
         case BaseException():

@@ -9,7 +9,7 @@ from typing import Literal
 from ._events import ChunkFinished, ChunkOutput, JobEvent, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._spec import JobSpec
-from ._user_callback import UserCallback
+from ._user_callback import UserCallback, await_if_needed
 from ._worker_job import Callback
 from ._worker_result import WorkerResult
 
@@ -46,11 +46,11 @@ class JobReporter:
 
     async def chunk_completed(self, chunk_id: int, attempt: int, result: WorkerResult) -> None:
         """Report a completed chunk to all who want to know."""
-        await _settle(self._call(self._on_chunk_complete, chunk_id, result))
+        await await_if_needed(self._call(self._on_chunk_complete, chunk_id, result))
         await self.emit(ChunkFinished, chunk_id=chunk_id, attempt=attempt, result=result)
         # Counted where the call is made: with any wait between the two the numbers could come in another order.
         self._completed += 1
-        await _settle(self._call(self._on_progress, self._completed, self._total))
+        await await_if_needed(self._call(self._on_progress, self._completed, self._total))
 
     def chunk_output(self, chunk_id: int, attempt: int, stream: Literal["stdout", "stderr"]) -> Callback | None:
         """Return the callback for a stream of an attempt at a chunk; None if nobody listens."""
@@ -100,13 +100,8 @@ class JobReporter:
             self._on_error(error)
 
 
-async def _settle(pending: Awaitable[None] | None) -> None:
-    if pending is not None:
-        await pending
-
-
 async def _in_turn(
     first: Awaitable[None], then: Callable[[str | memoryview], Awaitable[None] | None], data: str | memoryview
 ) -> None:
     await first
-    await _settle(then(data))
+    await await_if_needed(then(data))
