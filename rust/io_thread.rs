@@ -217,9 +217,10 @@ impl IoThread {
         };
         if let Some(slice) = read.slice {
             command.byte_came();
-            let window = window_number(self.began, command.timing.merge_window);
-            if let Some(window) = window {
-                command.pipes[stream].rate.add(window, slice.len());
+            let window = command.timing.merge_window;
+            let window_end = end_of_window(self.began, window);
+            if let Some(window_end) = window_end {
+                command.pipes[stream].rate.add(window_end, window, slice.len());
             }
             let (flow, unread) = command.handle.push(stream, slice);
             if flow == Flow::Pause || read.flow == Flow::Pause {
@@ -228,10 +229,10 @@ impl IoThread {
                 // Nobody listens to this stream.
             } else if read.busy && unread < WORTH_WAKING {
                 self.deferred.push(Arc::clone(&command.handle));
-            } else if let Some(window) = window
+            } else if let Some(window_end) = window_end
                 && unread < WORTH_WAKING
             {
-                self.merge(id, stream, window);
+                self.merge(id, stream, window_end);
             } else {
                 command.handle.announce();
             }
@@ -243,17 +244,15 @@ impl IoThread {
     }
 
     /// Tell the consumer of what was read, and have what comes until the end of the window told then.
-    fn merge(&mut self, id: u64, stream: usize, number: u128) {
+    fn merge(&mut self, id: u64, stream: usize, window_end: Instant) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        let window = command.timing.merge_window;
         let may_rest = command.may_rest(stream);
         let pipe = &mut command.pipes[stream];
         if pipe.awaits_window {
             return;
         }
         pipe.awaits_window = true;
-        let end = u32::try_from(number + 1).ok().and_then(|number| window.checked_mul(number));
-        self.windows.entry(self.began + end.unwrap_or(window)).or_default().push((id, stream));
+        self.windows.entry(window_end).or_default().push((id, stream));
         if may_rest && let Some(fd) = &pipe.fd {
             // A hang-up is reported all the same.
             pipe.resting =
@@ -488,9 +487,15 @@ impl IoThread {
     }
 }
 
-/// Which merge window of this length it is now, since `began`; None where nothing is merged.
-fn window_number(began: Instant, window: Duration) -> Option<u128> {
-    (!window.is_zero()).then(|| began.elapsed().as_nanos() / window.as_nanos())
+/// When the present merge window of this length ends, one having begun at `began`; None where nothing is merged.
+fn end_of_window(began: Instant, window: Duration) -> Option<Instant> {
+    if window.is_zero() {
+        return None;
+    }
+    let now = Instant::now();
+    let passed = (now - began).as_nanos() % window.as_nanos();
+    // The longest window is a century, and that many nanoseconds fit.
+    Some(now + (window - Duration::from_nanos(passed as u64)))
 }
 
 fn start_spill(folder: &Path, messages: &Arc<Mailbox<Message>>, id: u64, stream: usize) -> io::Result<Spill> {

@@ -13,6 +13,7 @@ use crate::capture::{Capture, Policy};
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::output_queue::Flow;
+use crate::output_rate::OutputRate;
 use crate::pipe_memory::PipeMemory;
 use crate::process_tree::peak_resident_memory;
 use crate::segment::{SegmentWriter, Slice};
@@ -36,33 +37,6 @@ pub struct Timing {
     pub kill_grace: Duration,
     /// How long output may be gathered before the consumer is told of it; zero: not at all.
     pub merge_window: Duration,
-}
-
-/// Less than this in a merge window is little: the pipe takes the next window's output without anybody reading.
-const LITTLE: usize = PipeMemory::DEFAULT_SIZE / 4;
-
-/// How fast output has come lately.
-#[derive(Default)]
-pub struct Rate {
-    window: u128,
-    bytes: usize,
-    bytes_before: usize,
-}
-
-impl Rate {
-    /// Note that `bytes` came in merge window number `window`.
-    pub fn add(&mut self, window: u128, bytes: usize) {
-        if window != self.window {
-            self.bytes_before = if window == self.window + 1 { self.bytes } else { 0 };
-            self.bytes = 0;
-            self.window = window;
-        }
-        self.bytes += bytes;
-    }
-
-    fn is_little(&self) -> bool {
-        self.bytes < LITTLE && self.bytes_before < LITTLE
-    }
 }
 
 /// Why a command is being ended, rather than ending by itself.
@@ -128,7 +102,7 @@ pub struct Pipe {
     pub resting: bool,
     /// Whether something is to be done about it at the end of the merge window.
     pub awaits_window: bool,
-    pub rate: Rate,
+    pub rate: OutputRate,
     writer: SegmentWriter,
     capture: Capture,
     size: usize,
@@ -154,7 +128,7 @@ impl Pipe {
             paused: false,
             resting: false,
             awaits_window: false,
-            rate: Rate::default(),
+            rate: OutputRate::default(),
             writer: SegmentWriter::new(matches!(policy, Policy::Full { .. })),
             capture: Capture::new(policy, spill_folder),
             size: PipeMemory::DEFAULT_SIZE,
