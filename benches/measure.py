@@ -22,10 +22,22 @@ import anyio.lowlevel
 import uvloop
 
 import contenders
-from tailrace import Capture, LocalWorkerAdapter, StreamMode, WorkerJob
+from tailrace import (
+    Capture,
+    Chunk,
+    JobExecutionOptions,
+    JobExecutor,
+    JobMetadata,
+    JobSpec,
+    LocalWorkerAdapter,
+    StreamMode,
+    WorkerJob,
+)
 
 PROGRAMS = Path(__file__).parent.parent / "target" / "benches" / "release"
-WRITER, READER, SPAWNER, STAMPER = (str(PROGRAMS / name) for name in ("writer", "reader", "spawner", "stamper"))
+WRITER, READER, SPAWNER, STAMPER, PROGRESS = (
+    str(PROGRAMS / name) for name in ("writer", "reader", "spawner", "stamper", "progress")
+)
 NODE_READER = str(Path(__file__).parent / "node_reader.js")
 
 NOBODY = 65534
@@ -209,6 +221,23 @@ def quiet_commands(contender: str, _: object, count: int) -> Measurement:
     return Measurement(100 * on_loop("asyncio", run) / seconds)
 
 
+def progress_events(contender: str, rate: int, count: int) -> Measurement:
+    """Return how many percent of a core this process uses for the events of so many chunks that report progress."""
+    assert contender == "tailrace"
+    seconds = 5
+    command = f"{PROGRESS} {rate} {seconds}"
+    spec = JobSpec(
+        metadata=JobMetadata(total_frames=count, fps=24, width=1, height=1, duration=count / 24),
+        chunks=tuple(
+            Chunk(id=id_, start_frame=id_, frame_count=1, output_file=f"{id_}", command=command) for id_ in range(count)
+        ),
+    )
+    options = JobExecutionOptions(concurrency=count, on_event=id, capture=Capture.tail(65536))
+    started, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(spec, options))
+    return Measurement(100 * (time.process_time() - cpu) / (time.perf_counter() - started))
+
+
 def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> Measurement:
     """Return the percentile of the microseconds from a write to its callback, in a burst of starts if wanted."""
     seen: list[tuple[int, int]] = []
@@ -292,6 +321,7 @@ WORKLOADS: dict[str, Callable[[str, Any, int], Measurement]] = {
     "spawn": spawn,
     "spawn_from_large_host": spawn_from_large_host,
     "quiet_commands": quiet_commands,
+    "progress_events": progress_events,
     "latency": latency,
     "latency_p50": lambda contender, mode, burst: latency(contender, mode, burst, percentile=50),
     "steady_writers": lambda contender, mode, burst: latency(contender, mode, burst, writers=STEADY_WRITERS),

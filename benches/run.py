@@ -178,6 +178,17 @@ WORKLOADS = [
         smaller_is_better=True,
         pairs=1,
     ),
+    Workload(
+        "64 chunks of 1,000 lines a second, events",
+        "progress_events",
+        1000,
+        64,
+        "% of a core",
+        (),
+        {"tailrace": 50},
+        smaller_is_better=True,
+        pairs=3,
+    ),
 ]
 
 
