@@ -34,7 +34,7 @@ def end_group(group: int, grace: float) -> None:
     _end(lambda: _members(group), grace)
 
 
-def _end(find: Callable[[], set[int]], grace: float) -> None:
+def _end(find: Callable[[], list[int]], grace: float) -> None:
     kill_at = time.monotonic() + grace
     terminated: set[int] = set()
     while (now := time.monotonic()) < kill_at + _PATIENCE:
@@ -63,7 +63,11 @@ class _Process(NamedTuple):
     marks: list[bytes]
 
 
-def _descendants(leader: int, mark: str) -> set[int]:
+def _descendants(leader: int, mark: str) -> list[int]:
+    """Return the living ones, parents before their children.
+
+    A shell that sees its child die before its own signal has come would exit with a status that tells of the child.
+    """
     if not _PROC.joinpath("self/stat").exists():
         return _group_alone(leader)
     processes = _processes()
@@ -76,15 +80,16 @@ def _descendants(leader: int, mark: str) -> set[int]:
     while len(found) != found_before:
         found_before = len(found)
         found |= {process.pid for process in processes if process.parent in found}
-    return found - {os.getpid()}
+    # The leader is older than all others, whatever number it got; among them the numbers mostly grow.
+    return sorted(found - {os.getpid()}, key=lambda pid: (pid != leader, pid))
 
 
-def _members(group: int) -> set[int]:
+def _members(group: int) -> list[int]:
     if not _PROC.joinpath("self/stat").exists():
         return _group_alone(group)
     # A process with the group's number is a stranger that got it when the group had become empty.
-    members = {process.pid for process in _processes() if process.group == group}
-    return set() if group in members else members
+    members = sorted(process.pid for process in _processes() if process.group == group)
+    return [] if group in members else members
 
 
 def _processes() -> list[_Process]:
@@ -101,13 +106,13 @@ def _processes() -> list[_Process]:
     return processes
 
 
-def _group_alone(leader: int) -> set[int]:
+def _group_alone(leader: int) -> list[int]:
     # Without /proc there is no telling more.
     try:
         os.killpg(leader, 0)
     except OSError:
-        return set()
-    return {-leader}
+        return []
+    return [-leader]
 
 
 def _read(pid: int) -> _Process | None:
