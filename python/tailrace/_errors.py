@@ -16,10 +16,13 @@ A command that merely exits non-zero is not an error of an adapter: it is a `Wor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from ._worker_result import WorkerResult
+
+ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
+"""What a renderer's error is about: no licence was free, too little memory, a file is not there, the scene is wrong."""
 
 
 def _restore(kind: type[TailraceError], args: tuple[Any, ...]) -> TailraceError:
@@ -93,6 +96,7 @@ class ChunkFailedError(TailraceError):
 
     `result` is that of the last attempt. If that ended in an error, it is the output so far, or None where there is
     none, and the error is the `__cause__`.
+    `category` is what the output tells of the reason, None if nothing.
     `failures` lists the failures of all chunks, this one included, when the job went on after the first
     (`fail_fast=False`); else it holds this one alone.
     """
@@ -100,13 +104,23 @@ class ChunkFailedError(TailraceError):
     chunk_id: int
     attempts: int
     result: WorkerResult | None
+    category: ErrorCategory | None
     failures: Sequence[ChunkFailedError]
 
-    def __init__(self, message: str, *, chunk_id: int, attempts: int, result: WorkerResult | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        chunk_id: int,
+        attempts: int,
+        result: WorkerResult | None = None,
+        category: ErrorCategory | None = None,
+    ) -> None:
         super().__init__(message)
         self.chunk_id = chunk_id
         self.attempts = attempts
         self.result = result
+        self.category = category
         self.failures = (self,)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ._errors import ChunkFailedError, TailraceError
+from ._errors import ChunkFailedError, ErrorCategory, TailraceError
 from ._event_json import event_to_json
 from ._worker_result import WorkerResult
 
@@ -65,10 +65,51 @@ class ChunkOutput(ChunkEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkProgress(ChunkEvent):
+    """How far a chunk is, as its output tells; twice a second at most, and each time something has changed."""
+
+    renderer: str
+    """What the output was read as, by the names of `tailrace.progress`."""
+    frame: int | None
+    """The number of the frame that is being rendered, as the renderer counts."""
+    frame_fraction: float | None
+    """How much of that frame is done, 0 to 1."""
+    fraction: float | None
+    """How much of the whole chunk is done, 0 to 1."""
+    remaining: float | None
+    """The renderer's own estimate of the time to the end, in seconds."""
+    memory: int | None
+    """What the renderer says it uses, in bytes."""
+    status: str | None
+    """What it is doing, in its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFileSaved(ChunkEvent):
+    """The renderer says that it has written a file."""
+
+    path: str
+    """As the renderer gives it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkErrorReported(ChunkEvent):
+    """The renderer wrote an error; whether the attempt fails is another matter."""
+
+    message: str
+    category: ErrorCategory | None
+    """None if the error is none of the known kinds."""
+    fatal: bool
+    """Whether the frames cannot be right, whatever the exit code will be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRetrying(ChunkEvent):
     """An attempt failed and another one will follow."""
 
     reason: str
+    category: ErrorCategory | None
+    """What kind of failure the output tells of."""
     delay: float
     """Seconds until the chunk is first in line again."""
 
@@ -106,6 +147,14 @@ class MergeFinished(JobEvent):
 
     result: WorkerResult | None
     """That of the merge command; None for a stitcher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFailed(JobEvent):
+    """A log file cannot be written; the job goes on without the rest of it."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,7 +180,7 @@ class _JobRun:
         elif outcome.is_worth_retrying and attempt <= self._options.retries:
             delay = delay_after(attempt, self._options.retry_delay)
             await self._reporter.emit(
-                ChunkRetrying, chunk_id=chunk.id, attempt=attempt, reason=outcome.reason, delay=delay
+                ChunkRetrying, chunk_id=chunk.id, attempt=attempt, reason=outcome.reason, category=None, delay=delay
             )
             self._queue.put_back(turn, delay)
         else:
