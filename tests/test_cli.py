@@ -14,8 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +34,6 @@ def write_job(folder: Path, *scripts: str, merge: str | None = None) -> str:
 
 def tailrace(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*TAILRACE, *args], capture_output=True, timeout=60, cwd=cwd)
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 def test_one_chunk_at_a_time_goes_through_byte_for_byte(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ import errno
 import os
 import signal
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,14 +37,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.write(1, b"ready")
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A word to put into command lines, of which none may be left at the end."""
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 backend: Literal["native", "python"]
