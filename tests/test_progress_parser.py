@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Renderer, Report, Rule
+from tailrace.progress import FileSaved, Progress, ProgressParser, Renderer, RenderError, Report, Rule
 
 BLENDER_LINES = [
     "Blender 3.4.1",

@@ -8,7 +8,7 @@ from ._errors import WorkerError, WorkerTimeoutError
 from ._worker_job import WorkerJob
 from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
 
-_NO_STATUS = 255
+NO_STATUS = 255
 """Stands in the result of an error for an exit code that nobody knows."""
 
 
@@ -26,7 +26,7 @@ def conclude(
 ) -> WorkerResult:
     """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking."""
     result = WorkerResult(
-        _NO_STATUS if exit_code is None else exit_code,
+        NO_STATUS if exit_code is None else exit_code,
         stdout,
         stderr,
         duration=duration,

@@ -76,12 +76,13 @@ class WorkerSpawnError(WorkerError, OSError):
 class WorkerTimeoutError(WorkerError, TimeoutError):
     """A limit ended the command and its whole process tree.
 
-    `kind` is "total" (`WorkerJob.timeout`) or "idle" (`WorkerJob.idle_timeout`); `result` holds the output so far.
+    `kind` is "total" (`WorkerJob.timeout`), "idle" (`WorkerJob.idle_timeout`) or "progress"
+    (`JobExecutionOptions.no_progress_timeout`); `result` holds the output so far, for "progress" the end of it.
     """
 
-    kind: Literal["total", "idle"]
+    kind: Literal["total", "idle", "progress"]
 
-    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle"]) -> None:
+    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle", "progress"]) -> None:
         TimeoutError.__init__(self, message)
         self.result = result
         self.kind = kind

@@ -13,6 +13,9 @@ from ._capture import Capture
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 """What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""
 
+StreamName: TypeAlias = Literal["stdout", "stderr"]
+STREAMS: tuple[StreamName, ...] = ("stdout", "stderr")
+
 Callback: TypeAlias = Callable[[Any], object]
 """Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tailrace import ChunkFailed, JobEvent
+from tailrace import ChunkFailed, JobEvent, LogFailed
 
 from ._descriptor_writer import settle, standard_writers
-from ._tell import tell_event
+from ._tell import describe_log_failure, tell_event
 
 
 class EventOutput:
@@ -19,6 +19,8 @@ class EventOutput:
         await settle(self._stdout.write(event.to_json().encode() + b"\n"))
         if isinstance(event, ChunkFailed):
             await tell_event(str(event.error))
+        elif isinstance(event, LogFailed):
+            await tell_event(describe_log_failure(event))
 
     async def close(self) -> None:
         """Nothing is left to write: an event is written whole."""

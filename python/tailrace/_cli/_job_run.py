@@ -27,6 +27,7 @@ from tailrace import (
 
 from ._completion import complete_chunk_id, complete_file
 from ._event_output import EventOutput
+from ._file_size import parse_file_size
 from ._interruption import Interruptible
 from ._job_tally import JobTally
 from ._live_output import LiveOutput
@@ -64,6 +65,14 @@ class _Request(NamedTuple):
     quiet: bool
     watch: int | None
     events: str | None
+    progress: str
+    no_progress_timeout: float | None
+    fail_on_error: bool
+    resource_delay: float
+    log_dir: str | None
+    log_limit: int | None
+    log_compress: bool
+    mask_env: tuple[str, ...]
 
 
 def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
@@ -91,6 +100,18 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @click.option("--timeout", metavar="S", type=_SECONDS, help="The longest an attempt may take, in seconds.")
 @click.option("--idle-timeout", metavar="S", type=_SECONDS, help="The longest it may go without writing a byte.")
+@click.option("--no-progress-timeout", metavar="S", type=_SECONDS, help="The longest it may go without any progress.")
+@click.option("--progress", metavar="NAME", default="auto", help="The renderer whose output it is; default: found out.")
+@click.option(
+    "--fail-on-error", is_flag=True, help="A fatal error in the output is a failure though the exit status is 0."
+)
+@click.option(
+    "--resource-delay",
+    metavar="S",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    help="The least wait before a further attempt when there was no licence or too little memory. Default 30.",
+)
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
 @click.option("--resume", is_flag=True, help="Skip the chunks that are recorded as done and whose output is unchanged.")
 @click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
@@ -100,6 +121,14 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     multiple=True,
     callback=_parse_slot_env,
     help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
+)
+@click.option("--log-dir", metavar="DIR", type=click.Path(file_okay=False), help="Write log files to this folder.")
+@click.option(
+    "--log-limit", metavar="SIZE", callback=parse_file_size, help="Keep the beginning and the end of larger logs: 64M."
+)
+@click.option("--log-compress", is_flag=True, help="Compress the logs (gzip) when their command has ended.")
+@click.option(
+    "--mask-env", metavar="NAME", multiple=True, help="A variable whose value is shown nowhere, such as TOKEN."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show no output of the chunks, and only what goes wrong.")
 @_chunk_option("--watch", help="Show the output of this chunk alone, as it is.")
@@ -150,6 +179,14 @@ def _run(request: _Request) -> int:
             retry_delay=request.retry_delay,
             timeout=request.timeout,
             idle_timeout=request.idle_timeout,
+            no_progress_timeout=request.no_progress_timeout,
+            fail_on_error=request.fail_on_error,
+            resource_delay=request.resource_delay,
+            progress=request.progress,
+            log_dir=request.log_dir,
+            log_limit=request.log_limit,
+            log_compress=request.log_compress,
+            mask_env=request.mask_env,
             fail_fast=not request.keep_going,
             verify_output=request.verify_output,
             on_event=show,

@@ -10,6 +10,7 @@ from tailrace import (
     ChunkOutput,
     ChunkRetrying,
     JobEvent,
+    LogFailed,
     MergeFinished,
     MergeOutput,
     MergeStarted,
@@ -18,7 +19,7 @@ from tailrace import (
 from ._descriptor_writer import settle, standard_writers
 from ._job_tally import JobTally
 from ._line_prefixer import LinePrefixer
-from ._tell import tell_event
+from ._tell import describe_log_failure, tell_event
 
 _MERGE = -1
 """Stands for the merge where the others have their chunk's id."""
@@ -60,6 +61,8 @@ class LiveOutput:
             case ChunkFailed(chunk_id=chunk_id, error=error):
                 await self._finish(chunk_id)
                 await self._tell(str(error))
+            case LogFailed():
+                await self._tell(describe_log_failure(event))
             case MergeStarted():
                 await self._tell_progress("merging")
             case MergeFinished():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from tailrace import LogFailed
+
 from ._descriptor_writer import settle, standard_writers
 
 
@@ -19,6 +21,11 @@ def tell(text: str, *, patience: float | None = None) -> None:
 async def tell_event(text: str) -> None:
     """The same from the event loop, while a job runs. Raises `OSError`."""
     await settle(standard_writers().stderr.write(_line(text)))
+
+
+def describe_log_failure(event: LogFailed) -> str:
+    """Return what went wrong and what that means, in one line."""
+    return f"the log {event.path} cannot be written: {event.reason}; the job goes on without the rest of it"
 
 
 def _line(text: str) -> bytes:
