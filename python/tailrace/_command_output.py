@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -39,7 +38,7 @@ class CommandOutput:
         mask: SecretMask,
         logs: StreamLogs | None,
         watch: ProgressWatch | None,
-        on_log_failure: Callable[[Path, str], Awaitable[None] | None],
+        on_log_failure: Callable[[str, str], Awaitable[None] | None],
         keeps_end: bool = False,
     ) -> None:
         needs_bytes = bool(mask) or logs is not None or keeps_end

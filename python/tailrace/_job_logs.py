@@ -27,7 +27,7 @@ class StreamLogs(NamedTuple):
 
 
 class JobLogs:
-    """A folder with a file for each chunk, attempt and stream, and one of the events, `job.ndjson`.
+    """A folder with a file for each chunk, attempt and stream that was written to, and one of the events, `job.ndjson`.
 
     What an earlier run left there is moved into a folder of its own, `run-1` and so on.
     """
@@ -57,7 +57,7 @@ class JobLogs:
                 self._set_earlier_run_aside()
             except OSError as error:
                 raise TailraceError(f"logs cannot be written to {self.folder}: {error.strerror}") from error
-            self._events = LogFile(self.folder / _EVENTS_NAME, limit=None, compress=False)
+            self._events = LogFile(str(self.folder / _EVENTS_NAME), limit=None, compress=False)
 
     def close(self) -> None:
         """Let other runs in."""
@@ -87,7 +87,7 @@ class JobLogs:
     def _logs(self, name: str) -> StreamLogs:
         return StreamLogs(
             *(
-                LogFile(self.folder / f"{name}-{stream}.log", limit=self._limit, compress=self._compress)
+                LogFile(f"{self.folder}/{name}-{stream}.log", limit=self._limit, compress=self._compress)
                 for stream in STREAMS
             )
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from ._events import ChunkFinished, ChunkOutput, JobEvent, LogFailed, MergeOutput
@@ -61,9 +60,9 @@ class JobReporter:
             return None
         return in_turn(self._emit_steps(kind, fields))
 
-    def log_failed(self, path: Path, reason: str) -> Awaitable[None] | None:
+    def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""
-        return self.emit_now(LogFailed, path=str(path), reason=reason)
+        return self.emit_now(LogFailed, path=path, reason=reason)
 
     async def chunk_completed(self, chunk_id: int, attempt: int, result: WorkerResult) -> None:
         """Report a completed chunk to all who want to know."""

@@ -15,12 +15,13 @@ _LAST = ".tail"
 class LogFile:
     """Takes one stream of output as it comes; what is written is on its way to the disk at once.
 
-    With a `limit`, in bytes, the first half of that is kept and as much of the end as the rest has room for: two files
-    beside the log, each of a quarter, that take turns and are joined to it when it is closed.
+    The file is created when there is something to write. With a `limit`, in bytes, the first half of that is kept and
+    as much of the end as the rest has room for: two files beside the log, each of a quarter, that take turns and are
+    joined to it when it is closed.
     """
 
-    def __init__(self, path: Path, *, limit: int | None, compress: bool) -> None:
-        """Create the file. Never raises; see `take_failure`."""
+    def __init__(self, path: str, *, limit: int | None, compress: bool) -> None:
+        """Only say where. Nothing here ever raises; see `take_failure`."""
         self.path = path
         self._limit = limit
         self._compress = compress
@@ -32,13 +33,9 @@ class LogFile:
         self._is_told = False
         self._mutex = threading.Lock()
         self._fd = -1
-        try:
-            self._fd = _create(path)
-        except OSError as error:
-            self._error = error
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write `data`, or nothing any more after a failure: a log with a gap would mislead. Never raises."""
+        """Write `data`, or nothing any more after a failure: a log with a gap would mislead."""
         if self._error is None:
             try:
                 self._write(memoryview(data))
@@ -46,7 +43,7 @@ class LogFile:
                 self._error = error
 
     def close(self) -> None:
-        """Finish the file. Blocks; may be called again. Never raises."""
+        """Finish the file. Blocks; may be called again."""
         with self._mutex:
             if self._fd < 0:
                 return
@@ -56,7 +53,7 @@ class LogFile:
                 if self._segments:
                     self._join()
                 if self._compress:
-                    _compress(self.path)
+                    _compress(Path(self.path))
             except OSError as error:
                 self._error = self._error or error
 
@@ -73,6 +70,8 @@ class LogFile:
         return not self._segments and not self._compress
 
     def _write(self, data: memoryview) -> None:
+        if self._fd < 0:
+            self._fd = _create(self.path)
         while data:
             if self._room == 0:
                 self._begin_tail()
@@ -82,9 +81,9 @@ class LogFile:
                 self._room -= written
 
     def _begin_tail(self) -> None:
-        last, before = self._beside(_LAST), self._beside(_BEFORE_LAST)
+        last = Path(self.path + _LAST)
         if last.exists():
-            last.replace(before)
+            last.replace(self.path + _BEFORE_LAST)
         fd = _create(last)
         os.close(self._fd)
         self._fd = fd
@@ -92,10 +91,10 @@ class LogFile:
         self._segments += 1
 
     def _join(self) -> None:
-        parts = [part for part in (self._beside(_BEFORE_LAST), self._beside(_LAST)) if part.exists()]
+        parts = [part for suffix in (_BEFORE_LAST, _LAST) if (part := Path(self.path + suffix)).exists()]
         # A part is only thrown away when it is full.
         dropped = (self._segments - len(parts)) * self._quarter()
-        with self.path.open("ab") as log:
+        with Path(self.path).open("ab") as log:
             if dropped:
                 log.write(f"\n[tailrace: {dropped} bytes left out here, for the limit of this log]\n".encode())
             for part in parts:
@@ -107,11 +106,8 @@ class LogFile:
     def _quarter(self) -> int:
         return (self._limit or 0) // 4
 
-    def _beside(self, suffix: str) -> Path:
-        return self.path.with_name(self.path.name + suffix)
 
-
-def _create(path: Path) -> int:
+def _create(path: str | Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
 
 
