@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import renderer_of_command, renderer_of_line
+from ._plan import Meaning, Plan
 from ._registry import renderer_named
 from ._renderer import Renderer
-from ._renderers import COMMON_RULES
 from ._report import FileSaved, Progress, RenderError, Report
-from ._rule import Rule
 from ._state import State
 
 _LONGEST_LINE = 64 * 1024
 _DETECTED_WITHIN = 64 * 1024
 _LONGEST_MESSAGE = 300
 # From here on it pays to look for a trigger's rarest character first, at the speed of memchr.
-_LARGE = 4096
-_MEASURES = ("percent", "fraction", "done", "time")
+_LARGE = 512
 
 
 class ProgressParser:
@@ -102,7 +99,7 @@ class ProgressParser:
         return self._report(reports)
 
     def _use(self, renderer: Renderer) -> None:
-        self._plan = _Plan(renderer)
+        self._plan = Plan(renderer)
         self._state = State(self._frames)
         self._changed = True
 
@@ -143,92 +140,57 @@ class ProgressParser:
     def _read_lines(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
         """Read the lines of data[start:end], of which only few mean something."""
         plan = self._plan
-        meanings: dict[int, tuple[Rule, re.Match[str], str] | None] = {}
+        meanings: dict[int, tuple[Meaning, str] | None] = {}
         large = end - start >= _LARGE
         for trigger, rarest in plan.triggers:
-            at = start
-            if large:
-                at = data.find(rarest, start, end)
-                if at < 0:
-                    continue
-                at = max(start, at - len(trigger))
-            at = data.find(trigger, at, end)
+            if large and data.find(rarest, start, end) < 0:
+                continue
+            at = data.find(trigger, start, end)
             while at >= 0:
                 line_start, line_end = _line_around(data, at, start, end)
                 if line_start not in meanings:
-                    meanings[line_start] = plan.meaning(_text(data, line_start, line_end))
+                    meanings[line_start] = self._understand(data, line_start, line_end)
                 at = data.find(trigger, line_end, end)
-        self._read_newest(data, start, end, meanings)
+        if plan.whole_triggers:
+            self._read_newest(data, start, end, meanings)
         for line_start in sorted(meanings):
-            meaning = meanings[line_start]
-            if meaning is not None:
-                self._take(*meaning, reports)
+            found = meanings[line_start]
+            if found is not None:
+                self._take(*found, reports)
 
-    def _read_newest(
-        self, data: bytes, start: int, end: int, meanings: dict[int, tuple[Rule, re.Match[str], str] | None]
-    ) -> None:
-        """Add lines that state all there is, from the newest back to the first that is complete."""
-        plan = self._plan
-        newest = {trigger: data.rfind(trigger, start, end) for trigger in plan.whole_triggers}
-        while newest:
+    def _read_newest(self, data: bytes, start: int, end: int, meanings: dict[int, tuple[Meaning, str] | None]) -> None:
+        """Add lines of which the newest counts, from there back to the first that is complete."""
+        newest = {trigger: data.rfind(trigger, start, end) for trigger in self._plan.whole_triggers}
+        while True:
             at = max(newest.values())
             if at < 0:
-                break
+                return
             line_start, line_end = _line_around(data, at, start, end)
             if line_start not in meanings:
-                meanings[line_start] = plan.meaning(_text(data, line_start, line_end))
-            meaning = meanings[line_start]
-            if meaning is not None and plan.is_complete(meaning[0], meaning[1]):
-                break
-            for trigger, found in newest.items():
-                if found >= line_start:
+                meanings[line_start] = self._understand(data, line_start, line_end)
+            found = meanings[line_start]
+            if found is not None and found[0].complete:
+                return
+            for trigger, place in newest.items():
+                if place >= line_start:
                     newest[trigger] = data.rfind(trigger, start, line_start)
 
-    def _take(self, rule: Rule, match: re.Match[str], line: str, reports: list[Report]) -> None:
+    def _understand(self, data: bytes, start: int, end: int) -> tuple[Meaning, str] | None:
+        line = _text(data, start, end)
+        meaning = self._plan.meaning(line)
+        return None if meaning is None else (meaning, line)
+
+    def _take(self, meaning: Meaning, line: str, reports: list[Report]) -> None:
+        rule, match, complete = meaning
         groups = rule.regex.groupindex
         if "error" in groups and match["error"] is not None:
             reports.append(RenderError(line.strip()[:_LONGEST_MESSAGE], rule.category, rule.fatal))
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
-        if self._plan.is_complete(rule, match):
-            self._state.forget(self._plan.whole_groups)
+        if complete:
+            self._state.forget(self._plan.whole_groups, self._plan.whole_of)
         self._state.apply(rule, match)
         self._changed = True
-
-
-class _Plan:
-    """A renderer's rules, arranged for the search."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self.name = renderer.name
-        self._rules = (*renderer.rules, *COMMON_RULES)
-        whole = {rule.trigger for rule in self._rules if rule.whole}
-        every = {rule.trigger for rule in self._rules if not rule.whole}
-        # Where one trigger contains another, lines with the longer one are found by the shorter.
-        every = {trigger for trigger in every if not any(other in trigger for other in every - {trigger})}
-        whole -= {trigger for trigger in whole if any(other in trigger for other in every)}
-        self.triggers = [(trigger.encode(), _rarest(trigger)) for trigger in sorted(every)]
-        self.whole_triggers = [trigger.encode() for trigger in sorted(whole)]
-        self.whole_groups = frozenset(name for rule in self._rules if rule.whole for name in rule.regex.groupindex)
-        self._frame_groups = self.whole_groups & {"frame", "rendered"}
-
-    def meaning(self, line: str) -> tuple[Rule, re.Match[str], str] | None:
-        """Return the first rule that matches, and how."""
-        for rule in self._rules:
-            if rule.trigger in line:
-                match = rule.regex.search(line)
-                if match is not None:
-                    return rule, match, line
-        return None
-
-    def is_complete(self, rule: Rule, match: re.Match[str]) -> bool:
-        """Whether nothing that lines like this one said before counts any more."""
-        if not rule.whole:
-            return False
-        groups = rule.regex.groupindex
-        if self._frame_groups and not any(name in groups and match[name] is not None for name in self._frame_groups):
-            return False
-        return any(name in groups and match[name] is not None for name in _MEASURES)
 
 
 def _line_around(data: bytes, at: int, start: int, end: int) -> tuple[int, int]:
@@ -239,16 +201,3 @@ def _line_around(data: bytes, at: int, start: int, end: int) -> tuple[int, int]:
 
 def _text(data: bytes, start: int, end: int) -> str:
     return data[max(start, end - _LONGEST_LINE) : end].decode(errors="replace")
-
-
-def _rarest(trigger: str) -> bytes:
-    """Return the character of `trigger` that is the least likely in ordinary text."""
-    return max(trigger.encode(), key=_rarity).to_bytes()
-
-
-def _rarity(character: int) -> int:
-    letter = chr(character)
-    if letter.islower() or letter == " ":
-        # By the frequency of letters in English.
-        return " etaoinshrdlcumwfgypbvkjxqz".find(letter)
-    return 100 if letter.isdigit() else 200 if letter in ".:/" else 300 if letter.isupper() else 400

@@ -11,7 +11,7 @@ from ._report import ErrorCategory
 GROUPS = {
     "frame": "the number of the frame being worked on",
     "rendered": "how many frames this run has finished",
-    "index": "which of its frames the run is working on, counted from 1; with `count`",
+    "index": "which of the run's frames is being worked on, counted from 1; with `count`",
     "count": "how many frames the run has",
     "percent": "0 to 100",
     "fraction": "0 to 1",
@@ -29,6 +29,7 @@ GROUPS = {
 """The named groups of a pattern, and what each says."""
 
 _PAIRS = (("done", "total"), ("index", "count"))
+_EVENTS = {"duration", "error", "finished", "saved"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Rule:
             return "the trigger must be a piece of a line"
         if self.category is not None and self.category not in get_args(ErrorCategory):
             return f"no such category: {self.category!r}; use one of {', '.join(get_args(ErrorCategory))}"
+        if self.whole and (event := sorted(names & _EVENTS)):
+            return f"the group {event[0]!r} counts in every line, which whole=True does not allow"
         if (self.category is not None or self.fatal) and "error" not in names:
             return "a category and fatal need the group 'error'"
         return None

@@ -27,8 +27,8 @@ class State:
         self._memory: int | None = None
         self._status: str | None = None
 
-    def forget(self, groups: frozenset[str]) -> None:
-        """Make unknown again what these groups tell."""
+    def forget(self, groups: frozenset[str], of: frozenset[str]) -> None:
+        """Make unknown again what these groups tell, and how much is done of what `of` names."""
         if "frame" in groups:
             self._frame = None
         if "rendered" in groups:
@@ -43,7 +43,10 @@ class State:
             self._memory = None
         if "status" in groups:
             self._status = None
-        self._frame_fraction = None
+        if "frame" in of:
+            self._frame_fraction = None
+        if "command" in of:
+            self._fraction = None
 
     def apply(self, rule: Rule, match: re.Match[str]) -> None:
         """Take over what a line says."""
@@ -79,13 +82,21 @@ class State:
         """Return what can be told from all this."""
         fraction = self._whole_fraction()
         return Progress(
-            frame=self._frame,
+            frame=self._shown_frame(),
             frame_fraction=self._frame_fraction,
             fraction=None if fraction is None else min(fraction, 1.0),
             remaining=self._remaining,
             memory=self._memory,
             status=self._status,
         )
+
+    def _shown_frame(self) -> int | None:
+        if self._frame is not None or self._index is None:
+            return self._frame
+        # The renderer only counts, so it is the one that comes at this place, if that is known.
+        if self._frames is not None and 0 < self._index <= len(self._frames):
+            return self._frames[self._index - 1]
+        return self._index
 
     def _set_frame(self, frame: int | None) -> None:
         if frame != self._frame:
@@ -126,8 +137,9 @@ class State:
         if self._frames is not None:
             if self._rendered is not None:
                 return self._rendered / len(self._frames)
-            if self._frame is not None and self._frame in self._frames:
-                return (self._frames.index(self._frame) + of_frame) / len(self._frames)
+            frame = self._shown_frame()
+            if frame is not None and frame in self._frames:
+                return (self._frames.index(frame) + of_frame) / len(self._frames)
             if len(self._frames) == 1 and self._frame_fraction is not None:
                 return of_frame
         if self._index and self._count:

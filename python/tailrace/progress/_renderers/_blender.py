@@ -12,13 +12,19 @@ from .._renderer import Renderer
 from .._report import ErrorCategory
 from .._rule import Rule
 
-_STATE = (
-    r"\bFra: ?(?P<frame>-?\d+)\b"
-    r"(?=(?:.*?\bMem: ?(?P<memory>[\d.]+[KMGT]?))?)"
-    r"(?=(?:.*?\bRemaining: ?(?P<remaining>[\d:.]+))?)"
-    r"(?=(?:.*?\b(?:Samples?|Tile|Rendered|Rendering) (?P<done>\d+) ?/ ?(?P<total>\d+))?)"
-    r"(?=(?:.*\| (?P<status>[^|]+?)(?: \d+ ?/ ?\d+[^|]*)?$)?)"
+_LAST_PART = (
+    r"(?:.*\|\s*(?P<status>Sample|(?!\s|Mem:|Time:|Remaining:)[^|]+?)"
+    r"(?:(?:(?<=Sample)|(?<=Tile)|(?<=Rendered)|(?<=Rendering)) (?P<done>\d+) ?/ ?(?P<total>\d+)[^|]*)?$)?"
 )
+_STATE_4 = (
+    r"\bFra:(?P<frame>-?\d+) Mem:(?P<memory>[\d.]+[KMGT]?)"
+    r"[^|]*(?:\| Time:[^|]*)?(?:\| Remaining:(?P<remaining>[\d:.]+))?"
+) + _LAST_PART
+_STATE_5 = (
+    r"\bFra: ?(?P<frame>-?\d+)"
+    r"(?=(?:.*?\bRemaining: ?(?P<remaining>[\d:.]+))?)"
+    r"(?=(?:.*?\bMem: ?(?P<memory>[\d.]+[KMGT]?))?)"
+) + _LAST_PART
 
 
 def _error(text: str, category: ErrorCategory | None = None, *, fatal: bool = False) -> Iterator[Rule]:
@@ -43,7 +49,8 @@ BLENDER = Renderer(
         *_error("Render error .*cannot save", fatal=True),
         *_error(""),
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
-        Rule(_STATE, "Fra:", whole=True),
+        Rule(_STATE_4, "Fra:", whole=True),
+        Rule(_STATE_5, "Fra:", whole=True),
     ],
     programs=["blender", "blender-softwaregl"],
     signature=r"^Blender \d+\.\d+|\bFra: ?\d+ (?:Mem:|\|)",

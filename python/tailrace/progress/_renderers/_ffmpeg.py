@@ -13,7 +13,11 @@ FFMPEG = Renderer(
     "ffmpeg",
     [
         # The last one of a run.
-        Rule(r"(?P<finished>\bLsize=).*? time=(?P<time>\d[\d:.]*)", "Lsize=", of="command"),
+        Rule(
+            r"(?:\bframe=\s*(?P<rendered>\d+) .*)?(?P<finished>\bLsize=)(?:.*? time=(?P<time>\d[\d:.]*))?",
+            "Lsize=",
+            of="command",
+        ),
         Rule(r"\bframe=\s*(?P<rendered>\d+) fps=(?:.*? time=(?P<time>\d[\d:.]*))?", "frame=", whole=True),
         Rule(r"^frame=\s*(?P<rendered>\d+)\s*$", "frame=", whole=True),
         Rule(r"^out_time=(?P<time>\d[\d:.]*)", "time=", whole=True),

@@ -8,8 +8,7 @@ from .._rule import Rule
 GENERIC = Renderer(
     "generic",
     [
-        Rule(r"(?<![\d.])(?P<percent>\d+(?:\.\d+)?) ?%", "%", of="command"),
-        Rule(r"\b(?P<done>\d+) ?(?:/|of) ?(?P<total>\d+) frames\b", " frames", of="command"),
-        Rule(r"(?i)\bframes? (?P<done>\d+) ?(?:/|of) ?(?P<total>\d+)\b", "rame", of="command"),
+        Rule(r"(?<![\d.])(?P<percent>\d+(?:\.\d+)?) ?%", "%", of="command", whole=True),
+        Rule(r"\b(?P<done>\d+) ?/ ?(?P<total>\d+) frames\b", " frames", of="command", whole=True),
     ],
 )

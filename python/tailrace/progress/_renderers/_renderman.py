@@ -1,0 +1,24 @@
+"""RenderMan: `prman`.
+
+Sources: `MayaAdaptor/adaptor.py` in https://github.com/aws-deadline/deadline-cloud-for-maya;
+`afanasy/python/parsers/prman.py` in https://github.com/CGRU/cgru.
+"""
+
+from __future__ import annotations
+
+from .._renderer import Renderer
+from .._rule import Rule
+
+RENDERMAN_PROGRESS = (Rule(r"\bR90000 +(?P<percent>\d+(?:\.\d+)?)%", "R90000", whole=True),)
+
+RENDERMAN = Renderer(
+    "renderman",
+    [
+        *RENDERMAN_PROGRESS,
+        Rule(r'"(?P<saved>[^"]+)" \(mode = \w+', "(mode = "),
+        Rule(r"(?P<error>\{SEVERE\} +License)", "{SEVERE}", category="licence", fatal=True),
+        Rule(r"(?P<error>\{SEVERE\})", "{SEVERE}"),
+    ],
+    programs=["prman"],
+    signature=r"\bR90000 +\d+%|\bPixar PhotoRealistic RenderMan\b",
+)
