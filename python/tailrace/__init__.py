@@ -8,6 +8,7 @@ from ._errors import (
     JobLockedError,
     MergeFailedError,
     SpecError,
+    StitchError,
     TailraceError,
     WorkerError,
     WorkerRemoteError,
@@ -34,13 +35,14 @@ from ._events import (
 )
 from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
+from ._ffmpeg_stitcher import FfmpegStitcher
 from ._job_event_stream import JobEventStream
 from ._job_report import JobReport
 from ._local_adapter import LocalWorkerAdapter, kill_all_commands
 from ._parse_command import parse_command
 from ._run import run
 from ._spec import Chunk, JobMetadata, JobSpec
-from ._stitcher import Stitcher
+from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -61,6 +63,7 @@ __all__ = [
     "ChunkRetrying",
     "ChunkStarted",
     "ErrorCategory",
+    "FfmpegStitcher",
     "JobEvent",
     "JobEventStream",
     "JobExecutionOptions",
@@ -79,8 +82,10 @@ __all__ = [
     "MergeStarted",
     "ResourceUsage",
     "SpecError",
+    "StitchError",
     "Stitcher",
     "StreamMode",
+    "StreamingStitcher",
     "TailraceError",
     "WorkerAdapter",
     "WorkerError",

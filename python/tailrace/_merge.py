@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from ._command_output import CommandOutput
 from ._describe_failure import describe_error, describe_exit
@@ -16,7 +19,7 @@ from ._output_files import output_paths
 from ._parse_command import parse_command
 from ._secret_mask import SecretMask
 from ._spec import JobSpec
-from ._stitcher import Stitcher
+from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import STREAMS, WorkerJob
 from ._worker_result import WorkerResult
@@ -39,7 +42,6 @@ async def merge(
     if not options.merge or (options.stitcher is None and spec.merge_command is None):
         return None
     await reporter.emit(MergeStarted)
-    result: WorkerResult | None = None
     output = CommandOutput(
         {stream: reporter.merge_output(stream) for stream in STREAMS},
         options.stream,
@@ -49,37 +51,55 @@ async def merge(
         on_log_failure=reporter.log_failed,
     )
     try:
-        if options.stitcher is not None and options.output_file is not None:
-            await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file)
-        elif spec.merge_command is not None:
-            adapter = _choose_adapter(options, adapter)
-            result = await _run_command(spec.merge_command, options, adapter, job_dir, reporter, output, mask)
+        async with _failing_the_merge(reporter, output, mask):
+            if options.stitcher is not None and options.output_file is not None:
+                result = None
+                await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file, output)
+            else:
+                job = _to_job(spec.merge_command or "", options, job_dir, output)
+                result = mask.result(await _run(job, _choose_adapter(options, adapter), output))
     finally:
         await output.close()
+    if result is not None and result.exit_code != 0:
+        raise MergeFailedError(f"the merge failed: {describe_exit(job.command, result.exit_code)}", result)
     await reporter.emit(MergeFinished, result=result)
     return result
 
 
-async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, output: Path) -> None:
+@asynccontextmanager
+async def _failing_the_merge(reporter: JobReporter, output: CommandOutput, mask: SecretMask) -> AsyncIterator[None]:
+    """Turn an error into a `MergeFailedError`; what a callback raised comes out as it is, whatever was made of it."""
+    try:
+        try:
+            yield
+        except Exception:
+            if reporter.error is None:
+                await output.finish(None)
+            raise
+    except Exception as error:
+        if reporter.error is None:
+            result = getattr(error, "result", None)
+            message = mask.text(f"the merge failed: {describe_error(error)}")
+            raise MergeFailedError(message, None if result is None else mask.result(result)) from error
+    if reporter.error is not None:
+        raise reporter.error
+
+
+async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, target: Path, output: CommandOutput) -> None:
     in_order = sorted(spec.chunks, key=lambda chunk: chunk.start_frame)
     inputs = [path for chunk in in_order for path in output_paths(chunk, job_dir)]
-    try:
-        await stitcher.stitch(inputs, output)
-    except Exception as error:
-        raise MergeFailedError(f"the merge failed: {describe_error(error)}") from error
+    if getattr(stitcher, "streams", False):
+        stdout, stderr = map(output.callback, STREAMS)
+        streaming = cast(StreamingStitcher, stitcher)
+        await streaming.stitch(inputs, target, stream=output.mode, on_stdout=stdout, on_stderr=stderr)
+        await output.finish(None)
+    else:
+        await stitcher.stitch(inputs, target)
 
 
-async def _run_command(
-    text: str,
-    options: JobExecutionOptions,
-    adapter: WorkerAdapter,
-    job_dir: Path,
-    reporter: JobReporter,
-    output: CommandOutput,
-    mask: SecretMask,
-) -> WorkerResult:
+def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: CommandOutput) -> WorkerJob:
     command, args = parse_command(text)
-    job = WorkerJob(
+    return WorkerJob(
         command,
         args,
         cwd=job_dir,
@@ -89,22 +109,11 @@ async def _run_command(
         on_stderr=output.callback("stderr"),
         meta=dict(options.meta),
     )
-    try:
-        result = await adapter.execute(job)
-        await output.finish(None if adapter.streams else result)
-    except Exception as error:
-        if reporter.error is None:
-            await output.finish(None)
-            kept = getattr(error, "result", None)
-            raise MergeFailedError(
-                mask.text(f"the merge failed: {describe_error(error)}"), None if kept is None else mask.result(kept)
-            ) from error
-        raise
-    if reporter.error is not None:
-        raise reporter.error
-    result = mask.result(result)
-    if result.exit_code != 0:
-        raise MergeFailedError(f"the merge failed: {describe_exit(command, result.exit_code)}", result)
+
+
+async def _run(job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput) -> WorkerResult:
+    result = await adapter.execute(job)
+    await output.finish(None if adapter.streams else result)
     return result
 
 

@@ -28,15 +28,21 @@ def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
 def fault_of_output(chunk: Chunk, job_dir: Path) -> str | None:
     """Return what is wrong with the chunk's output, or None if every file is there and not empty."""
     for path in output_paths(chunk, job_dir):
-        try:
-            status = path.stat()
-        except OSError as error:
-            return f"its output {path} cannot be found: {error.strerror}"
-        if not stat.S_ISREG(status.st_mode):
-            return f"its output {path} is not a file"
-        if not status.st_size:
-            return f"its output {path} is empty"
+        fault = fault_of_file(path)
+        if fault is not None:
+            return f"its output {path} {fault}"
     return None
+
+
+def fault_of_file(path: Path) -> str | None:
+    """Return why `path` cannot be what a command has written, or None if it is a file and not empty."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"cannot be found: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file"
+    return None if status.st_size else "is empty"
 
 
 def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
