@@ -96,8 +96,8 @@ def _read_stream(kind: str, text: str) -> Stream:
     if kind == "video":
         found["picture size"] = _first(r"(\d+x\d+)\b.*", fields)
         found["pixel format"] = _first(r"([a-z]\w*)\b.*", fields[:1])
-        found["frame rate"] = _first(r"([\d.]+k? fps)\b.*", fields)
-        found["time base"] = _first(r"([\d.]+k? tbn)\b.*", fields)
+        found["frame rate"] = _first(r"(\d+(?:\.\d+)?k? fps)\b.*", fields)
+        found["time base"] = _first(r"(\d+(?:\.\d+)?k? tbn)\b.*", fields)
     elif kind == "audio":
         found["sample rate"] = _first(r"(\d+ Hz)", fields)
         found["channel layout"] = _first(r"(?!\d+ kb/s)(.+)", fields[1:2])
