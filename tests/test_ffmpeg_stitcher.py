@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import tunnel
 from jobs import names_in
-from processes import descendants_marked, wait_until_marked
+from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import (
     Callback,
     Chunk,
@@ -40,6 +40,7 @@ from tailrace import (
     StreamMode,
 )
 from tailrace._ffmpeg_report import difference, read_report
+from tailrace._stitch_files import StitchFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +132,21 @@ def program(path: Path, script: str) -> Path:
 
 def packets(ffmpeg: str, path: Path, stream: str) -> list[list[str]]:
     """Return the columns of ffmpeg's table of a stream's packets: stream, dts, pts, duration, ..."""
-    command = [ffmpeg, "-v", "error", "-i", str(path), "-map", f"0:{stream}", "-c", "copy", "-f", "framecrc", "-"]
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-map",
+        f"0:{stream}",
+        "-c",
+        "copy",
+        "-copyinkf",
+        "-f",
+        "framecrc",
+        "-",
+    ]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.replace(" ", "").split(",") for line in table.splitlines() if not line.startswith("#")]
 
@@ -208,6 +223,13 @@ async def test_two_hundred_inputs_are_joined(ffmpeg: str, chunk: Path, place: Pa
         path.symlink_to(chunk)
     await FfmpegStitcher(ffmpeg=ffmpeg).stitch(inputs, place / "out.mp4")
     assert len(packets(ffmpeg, place / "out.mp4", "v")) == 2000
+
+
+async def test_frames_before_the_first_key_frame_are_kept(ffmpeg: str, place: Path) -> None:
+    headless = encode(ffmpeg, place / "a.mkv", 0, 10, *SMALL, "-bf", "0", "-bsf:v", "noise=drop='eq(n,0)'")
+    assert len(packets(ffmpeg, headless, "v")) == 9
+    await FfmpegStitcher(ffmpeg=ffmpeg).stitch([headless] * 2, place / "out.mkv")
+    assert len(packets(ffmpeg, place / "out.mkv", "v")) == 18
 
 
 async def test_one_input_is_copied(ffmpeg: str, chunk: Path, place: Path) -> None:
@@ -514,6 +536,45 @@ async def test_cancelling_a_task_twice_leaves_nothing_of_a_join_either(
         await task
     assert descendants_marked(mark) == []
     assert names_in(place) == {"hanging"}
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+async def test_a_task_that_is_cancelled_again_while_its_files_wait_to_be_removed_leaves_none(
+    ffmpeg: str, chunk: Path, place: Path, temporary: Path, mark: str
+) -> None:
+    hanging = _hanging(place, ffmpeg, "concat", mark)
+    task = asyncio.create_task(FfmpegStitcher(ffmpeg=hanging).stitch([chunk], place / "out.mp4"))
+    await anyio.to_thread.run_sync(wait_until_marked, mark)
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    takers = [object() for _ in range(int(limiter.available_tokens))]
+    for taker in takers:
+        limiter.acquire_on_behalf_of_nowait(taker)
+    task.cancel()
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark, limiter=anyio.CapacityLimiter(1))
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    assert names_in(temporary)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for taker in takers:
+        limiter.release_on_behalf_of(taker)
+    assert names_in(place) == {"hanging"}
+
+
+def test_a_thread_that_comes_too_late_makes_nothing(chunk: Path, place: Path, temporary: Path) -> None:
+    files = StitchFiles([chunk], place / "out.mp4")
+    files.remove()
+    files.prepare()
+    assert names_in(temporary) == set()
+    files = StitchFiles([chunk], place / "out.mp4")
+    files.prepare()
+    files.part.touch()
+    files.remove()
+    files.publish()
+    assert names_in(place) == set()
 
 
 @pytest.mark.parametrize(
