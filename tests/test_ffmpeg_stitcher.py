@@ -7,7 +7,9 @@ import filecmp
 import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +46,7 @@ from tailrace._stitch_files import StitchFiles
 
 pytestmark = pytest.mark.anyio
 
+TAILRACE = (sys.executable, "-m", "tailrace", "job", "run")
 FPS = 30
 # The noise makes every frame another one, which a picture as small as this does not do by itself.
 SOURCE = f"testsrc2=size=64x48:rate={FPS},noise=alls=20:allf=t:all_seed=1"
@@ -668,6 +671,55 @@ async def test_what_on_event_raises_about_a_stitchers_output_comes_out_as_it_is(
     assert "out.mp4" not in names_in(place)
 
 
+def test_the_command_line_joins_in_place_of_the_merge_command(ffmpeg: str, place: Path) -> None:
+    (place / "job.json").write_text(_spec(ffmpeg, 3).model_dump_json(by_alias=True))
+    (place / "elsewhere").mkdir()
+    result = _job_run(place, "--stitch", "out.mp4", cwd=place / "elsewhere")
+    assert result.returncode == 0, result.stderr
+    assert "frame=   30" in result.stderr
+    assert "3 chunks done, merged" in result.stderr
+    assert len(packets(ffmpeg, place / "elsewhere" / "out.mp4", "v")) == 30
+
+
+def test_a_join_that_fails_on_the_command_line_is_one_line_and_status_1(ffmpeg: str, place: Path) -> None:
+    (place / "job.json").write_text(_spec(ffmpeg, 2).model_dump_json(by_alias=True))
+    result = _job_run(place, "--stitch", "out.webm", cwd=place)
+    assert result.returncode == 1
+    assert f"tailrace: the merge failed: {place / 'out.webm'} cannot be written: Only VP8" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_options_that_exclude_a_join_and_a_missing_ffmpeg_are_told_before_anything_runs(
+    ffmpeg: str, place: Path
+) -> None:
+    (place / "job.json").write_text(_spec(ffmpeg, 2).model_dump_json(by_alias=True))
+    for options in (["--no-merge"], ["--chunk", "0"]):
+        result = _job_run(place, "--stitch", "out.mp4", *options, cwd=place)
+        assert result.returncode == 2
+        assert "--stitch joins all chunks at the end: use it without --no-merge and --chunk" in result.stderr
+    result = _job_run(place, "--stitch", "out.mp4", cwd=place, path="/nowhere")
+    assert result.returncode == 2
+    assert "--stitch needs ffmpeg in the PATH: install it" in result.stderr
+    assert names_in(place) == {"job.json"}
+
+
+def test_ctrl_c_during_a_join_ends_ffmpeg_and_leaves_nothing(
+    ffmpeg: str, place: Path, temporary: Path, mark: str
+) -> None:
+    (place / "job.json").write_text(_spec(ffmpeg, 2).model_dump_json(by_alias=True))
+    (place / "bin").mkdir()
+    _hanging(place / "bin", ffmpeg, "concat", mark).rename(place / "bin" / "ffmpeg")
+    environment = os.environ | {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(temporary)}
+    command = [*TAILRACE, str(place / "job.json"), "--stitch", str(place / "out.mp4")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_until_marked(mark)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert names_in(place) == {"job.json", "bin", "0.mp4", "1.mp4"}
+
+
 @given(st.lists(st.text(" #0:1[]()x,/.kfpstbnHzVideoAu\r\n\té", max_size=60), max_size=4), st.booleans())
 def test_whatever_ffmpeg_may_say_of_a_stream_can_be_read_and_compared(texts: list[str], sound: bool) -> None:
     kind = "Audio" if sound else "Video"
@@ -724,6 +776,18 @@ class Swallowing(Wrapping):
 
     def fail(self, error: ValueError) -> None:
         del error
+
+
+def _job_run(place: Path, *options: str, cwd: Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TAILRACE, str(place / "job.json"), *options],
+        cwd=cwd,
+        env=os.environ | {"PATH": tunnel.search_path() if path is None else path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def _hanging(place: Path, ffmpeg: str, when: str, seconds: str) -> Path:

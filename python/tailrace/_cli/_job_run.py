@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from functools import partial
@@ -16,6 +17,7 @@ import click
 from tailrace import (
     Capture,
     ChunkFailedError,
+    FfmpegStitcher,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
@@ -54,6 +56,7 @@ class _Request(NamedTuple):
     concurrency: int
     chunk: int | None
     no_merge: bool
+    stitch: str | None
     retries: int
     retry_delay: float
     timeout: float | None
@@ -90,6 +93,12 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
 @_chunk_option("--chunk", help="Run this chunk alone; nothing is merged.")
 @click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
+@click.option(
+    "--stitch",
+    metavar="OUT.mp4",
+    type=click.Path(),
+    help="Join the chunks' videos into this file with ffmpeg, in place of the merge command; nothing is encoded anew.",
+)
 @click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0, help="Further attempts for each chunk.")
 @click.option(
     "--retry-delay",
@@ -160,6 +169,8 @@ def _run(request: _Request) -> int:
     for named in (request.chunk, request.watch):
         if named is not None and named not in ids:
             raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
+    if request.stitch is not None:
+        _check_stitch(request)
     unasked = frozenset() if request.chunk is None else ids - {request.chunk}
     skipped = unasked | (completed_chunk_ids(spec, job_dir) if request.resume else frozenset())
     tally = JobTally(unasked)
@@ -189,6 +200,9 @@ def _run(request: _Request) -> int:
             mask_env=request.mask_env,
             fail_fast=not request.keep_going,
             verify_output=request.verify_output,
+            stitcher=None if request.stitch is None else FfmpegStitcher(),
+            # Relative to where the user is, like every file on a command line, not to the job's folder.
+            output_file=None if request.stitch is None else Path(request.stitch).absolute(),
             on_event=show,
             stream="bytes",
             capture=_KEPT_OUTPUT,
@@ -198,6 +212,14 @@ def _run(request: _Request) -> int:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return _execute(spec, options, output, tally)
+
+
+def _check_stitch(request: _Request) -> None:
+    if request.no_merge or request.chunk is not None:
+        raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
+    # Said before the chunks are rendered, not after.
+    if shutil.which("ffmpeg") is None:
+        raise click.UsageError("--stitch needs ffmpeg in the PATH: install it, for example with `apt install ffmpeg`")
 
 
 def _choose_output(request: _Request, tally: JobTally, *, at_once: int) -> LiveOutput | EventOutput:
