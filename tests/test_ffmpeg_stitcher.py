@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import filecmp
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -86,6 +87,18 @@ def chunk(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encode(ffmpeg, tmp_path_factory.mktemp("chunk") / "chunk.mp4", 0, 10, *SMALL)
 
 
+@pytest.fixture(scope="module", params=CODECS)
+def renders(
+    ffmpeg: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Path, list[Path]]:
+    """Return the same fifty frames as one video, and as three, without loss."""
+    folder, suffix, options = tmp_path_factory.mktemp("renders"), request.param, CODECS[request.param]
+    parts = ((0, 20), (20, 17), (37, 13))
+    return encode(ffmpeg, folder / f"whole.{suffix}", 0, 50, *options), [
+        encode(ffmpeg, folder / f"{first}.{suffix}", first, count, *options) for first, count in parts
+    ]
+
+
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have temporary files made in a folder of the test's, and see that none is left."""
@@ -160,18 +173,11 @@ def duration(ffmpeg: str, path: Path) -> str:
     return text.partition("Duration: ")[2].partition(",")[0]
 
 
-@pytest.mark.parametrize("suffix", CODECS)
-async def test_the_joined_video_equals_a_single_pass_frame_for_frame(ffmpeg: str, place: Path, suffix: str) -> None:
-    def render() -> tuple[Path, list[Path]]:
-        options = CODECS[suffix]
-        whole = encode(ffmpeg, place / f"whole.{suffix}", 0, 50, *options)
-        return whole, [
-            encode(ffmpeg, place / f"{first}.{suffix}", first, count, *options)
-            for first, count in ((0, 20), (20, 17), (37, 13))
-        ]
-
-    whole, inputs = await anyio.to_thread.run_sync(render)
-    output = place / f"out.{suffix}"
+async def test_the_joined_video_equals_a_single_pass_frame_for_frame(
+    ffmpeg: str, renders: tuple[Path, list[Path]], place: Path
+) -> None:
+    whole, inputs = renders
+    output = place / f"out{whole.suffix}"
     await FfmpegStitcher(ffmpeg=ffmpeg).stitch(inputs, output)
     joined = tunnel.frame_hashes(output, path=tunnel.search_path())
     assert joined == tunnel.frame_hashes(whole, path=tunnel.search_path())
@@ -233,6 +239,12 @@ async def test_frames_before_the_first_key_frame_are_kept(ffmpeg: str, place: Pa
     assert len(packets(ffmpeg, headless, "v")) == 9
     await FfmpegStitcher(ffmpeg=ffmpeg).stitch([headless] * 2, place / "out.mkv")
     assert len(packets(ffmpeg, place / "out.mkv", "v")) == 18
+
+
+async def test_the_pure_python_backend_joins_too(ffmpeg: str, chunk: Path, place: Path) -> None:
+    stitcher = FfmpegStitcher(ffmpeg=ffmpeg, adapter=LocalWorkerAdapter(backend="python"))
+    await stitcher.stitch([chunk] * 3, place / "out.mp4")
+    assert len(packets(ffmpeg, place / "out.mp4", "v")) == 30
 
 
 async def test_one_input_is_copied(ffmpeg: str, chunk: Path, place: Path) -> None:
@@ -701,6 +713,15 @@ def test_options_that_exclude_a_join_and_a_missing_ffmpeg_are_told_before_anythi
     assert result.returncode == 2
     assert "--stitch needs ffmpeg in the PATH: install it" in result.stderr
     assert names_in(place) == {"job.json"}
+
+
+def test_the_example_in_the_documentation_runs(place: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "stitching.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    folder = tunnel.small_tunnel(place / "examples" / "tunnel")
+    environment = os.environ | {"PATH": tunnel.search_path()}
+    subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=place, env=environment, check=True)
+    assert len(tunnel.frame_hashes(folder / "joined.mp4", path=tunnel.search_path())) == 240
 
 
 def test_ctrl_c_during_a_join_ends_ffmpeg_and_leaves_nothing(
