@@ -43,6 +43,7 @@ TOY = Renderer(
         Rule(r"(?P<error>no file)", "no file", category="missing_asset", fatal=True),
         Rule(r"(?P<error>bad scene)", "bad scene", category="scene", fatal=True),
         Rule(r"(?P<error>no texture)", "no texture", category="missing_asset"),
+        Rule(r"(?P<error>low memory)", "low memory", category="memory"),
     ],
 )
 
@@ -108,7 +109,9 @@ async def test_what_another_attempt_cannot_mend_fails_at_once(tmp_path: Path, ca
     assert str(caught.value) == f"chunk 0 failed: sh exited with status 1: {text}"
 
 
-@pytest.mark.parametrize(("category", "text"), [("licence", "no licence"), ("memory", "out of memory")])
+@pytest.mark.parametrize(
+    ("category", "text"), [("licence", "no licence"), ("memory", "out of memory"), ("memory", "low memory")]
+)
 async def test_what_may_be_free_later_is_waited_for(tmp_path: Path, category: str, text: str) -> None:
     script = f"if [ ! -e once ]; then touch once; echo '{text}'; exit 1; fi"
     events = await events_of(script, job_dir=tmp_path, retries=1, retry_delay=0, resource_delay=0.5)

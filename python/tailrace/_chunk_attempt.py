@@ -22,6 +22,7 @@ from ._job_reporter import JobReporter
 from ._output_files import fault_of_output, set_leftovers_aside
 from ._parse_command import parse_command
 from ._progress_watch import PROGRESS_INTERVAL, ProgressWatch
+from ._reported_errors import ReportedErrors
 from ._retry import is_worth_retrying
 from ._secret_mask import SecretMask
 from ._spec import Chunk
@@ -143,13 +144,14 @@ class ChunkAttempt:
             result = self._mask.result(result)
         if isinstance(error, WorkerError):
             error.result = result
-        fatal = self._find_fatal_error(chunk, job, result) if watch is None else watch.fatal_error
-        reason = await self._reason_of_failure(chunk, job, result, error, fatal)
+        errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
+        reason = await self._reason_of_failure(chunk, job, result, error, errors)
         if reason is None and result is not None:
             return result
-        if fatal is not None:
-            reason = f"{reason}: {fatal.message}"
-        return Failure(self._mask.text(reason or ""), result, error, None if fatal is None else fatal.category)
+        told = errors.of_failure
+        if told is not None:
+            reason = f"{reason}: {told.message}"
+        return Failure(self._mask.text(reason or ""), result, error, None if told is None else told.category)
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
         if watch is None or self._limit is None:
@@ -170,14 +172,14 @@ class ChunkAttempt:
         job: WorkerJob,
         result: WorkerResult | None,
         error: Exception | None,
-        fatal: RenderError | None,
+        errors: ReportedErrors,
     ) -> str | None:
         """Return why the attempt failed, or None if it did not: then what it did is recorded."""
         if error is not None:
             return describe_error(error)
         if result is not None and result.exit_code != 0:
             return describe_exit(job.command, result.exit_code)
-        if fatal is not None and self._options.fail_on_error:
+        if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
         if self._looks_at_files:
             # What is done is recorded, though something else may be ending the job at this moment.
@@ -191,17 +193,20 @@ class ChunkAttempt:
             self._record.add(chunk)
         return fault
 
-    def _find_fatal_error(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> RenderError | None:
-        """Return the error that explains a failure, from output that nobody has read."""
+    def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
+        """Return the errors in the output of a failure, which nobody has read."""
+        errors = ReportedErrors()
         if self._options.progress is None or result is None or result.exit_code == 0:
-            return None
+            return errors
         parser = self._parser(chunk, [job.command, *job.args])
-        reports = [
+        for report in (
             *parser.feed(result.stderr_bytes[-_READ_FOR_ERRORS:], "stderr"),
             *parser.feed(result.stdout_bytes[-_READ_FOR_ERRORS:], "stdout"),
             *parser.finish(),
-        ]
-        return next((report for report in reports if isinstance(report, RenderError) and report.fatal), None)
+        ):
+            if isinstance(report, RenderError):
+                errors.add(report)
+        return errors
 
     def _watch(self, turn: Turn, words: list[str]) -> ProgressWatch:
         emit = partial(self._reporter.emit_now, chunk_id=turn.chunk.id, attempt=turn.attempt)

@@ -70,14 +70,10 @@ async def merge(
 async def _failing_the_merge(reporter: JobReporter, output: CommandOutput, mask: SecretMask) -> AsyncIterator[None]:
     """Turn an error into a `MergeFailedError`; what a callback raised comes out as it is, whatever was made of it."""
     try:
-        try:
-            yield
-        except Exception:
-            if reporter.error is None:
-                await output.finish(None)
-            raise
+        yield
     except Exception as error:
         if reporter.error is None:
+            await output.finish(None)
             result = getattr(error, "result", None)
             message = mask.text(f"the merge failed: {describe_error(error)}")
             raise MergeFailedError(message, None if result is None else mask.result(result)) from error

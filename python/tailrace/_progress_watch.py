@@ -9,6 +9,7 @@ import anyio
 
 from ._events import ChunkErrorReported, ChunkFileSaved, ChunkProgress
 from ._in_turn import Steps
+from ._reported_errors import ReportedErrors
 from ._worker_job import StreamName
 from .progress import FileSaved, Progress, ProgressParser, RenderError, Report
 
@@ -20,13 +21,10 @@ Emit = Callable[..., Awaitable[None] | None]
 
 
 class ProgressWatch:
-    """Reads the output, emits events of what it finds, and cancels `scope` when there was no progress for too long.
-
-    `fatal_error` is the first error that says that the frames cannot be right.
-    """
+    """Reads the output, emits events of what it finds, and cancels `scope` when there was no progress for too long."""
 
     def __init__(self, parser: ProgressParser, emit: Emit, *, limit: float | None) -> None:
-        self.fatal_error: RenderError | None = None
+        self.errors = ReportedErrors()
         self.scope = anyio.CancelScope()
         self._parser = parser
         self._emit = emit
@@ -77,8 +75,7 @@ class ProgressWatch:
                 case FileSaved(path=path):
                     yield self._emit(ChunkFileSaved, path=path)
                 case RenderError(message=message, category=category, fatal=fatal):
-                    if fatal and self.fatal_error is None:
-                        self.fatal_error = report
+                    self.errors.add(report)
                     yield self._emit(ChunkErrorReported, message=message, category=category, fatal=fatal)
             if not isinstance(report, RenderError):
                 self._restart_clock()
