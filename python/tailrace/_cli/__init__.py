@@ -13,6 +13,7 @@ from tailrace import SpecError, TailraceError
 from ._completion import completion
 from ._job_run import run
 from ._job_validate import validate
+from ._progress_replay import replay
 from ._tell import tell
 
 BAD_INPUT = 2
@@ -34,6 +35,14 @@ def job() -> None:
 
 job.add_command(run)
 job.add_command(validate)
+
+
+@cli.group()
+def progress() -> None:
+    """Understand what renderers print."""
+
+
+progress.add_command(replay)
 
 
 def main() -> NoReturn:
