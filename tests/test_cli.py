@@ -208,6 +208,22 @@ def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
     ]
 
 
+def test_validate_takes_no_frame_between_those_of_a_step_for_missing(tmp_path: Path) -> None:
+    fields = job("true", "true", "true").model_dump(by_alias=True)
+    for chunk, start, step in zip(fields["chunks"], (1, 2, 21), (2, 2, 1), strict=True):
+        chunk.update(startFrame=start, frameStep=step)
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(fields))
+    assert b"note" not in tailrace("job", "validate", str(path)).stdout
+    fields["chunks"][1]["frameStep"] = 3
+    fields["chunks"][2]["startFrame"] = 33
+    path.write_text(json.dumps(fields))
+    assert tailrace("job", "validate", str(path)).stdout.decode().splitlines()[2:] == [
+        "note: chunk 0 and chunk 1 have frames in common",
+        "note: no chunk has the frames between chunk 1 and chunk 2",
+    ]
+
+
 @pytest.mark.parametrize("command", ["run", "validate"])
 def test_a_bad_specification_is_status_2_and_one_line_that_names_the_file(tmp_path: Path, command: str) -> None:
     bad = tmp_path / "bad.json"

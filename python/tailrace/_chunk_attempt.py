@@ -213,8 +213,7 @@ class ChunkAttempt:
         return ProgressWatch(self._parser(turn.chunk, words), emit, limit=self._limit)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
-        frames = range(chunk.start_frame, chunk.start_frame + chunk.frame_count)
-        return ProgressParser(self._options.progress or "generic", command=words, frames=frames)
+        return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)
 
     def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput) -> WorkerJob:
         chunk = turn.chunk
@@ -236,6 +235,7 @@ class ChunkAttempt:
                 "chunk_id": chunk.id,
                 "start_frame": chunk.start_frame,
                 "frame_count": chunk.frame_count,
+                "frame_step": chunk.frame_step,
                 "output_file": chunk.output_file,
                 "command": chunk.command,
                 "slot": slot,

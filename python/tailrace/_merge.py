@@ -82,8 +82,9 @@ async def _failing_the_merge(reporter: JobReporter, output: CommandOutput, mask:
 
 
 async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, target: Path, output: CommandOutput) -> None:
-    in_order = sorted(spec.chunks, key=lambda chunk: chunk.start_frame)
-    inputs = [path for chunk in in_order for path in output_paths(chunk, job_dir)]
+    # With steps, the frames of one chunk can lie between those of another.
+    outputs = [pair for chunk in spec.chunks for pair in zip(chunk.frames, output_paths(chunk, job_dir), strict=False)]
+    inputs = [path for _, path in sorted(outputs, key=lambda pair: pair[0])]
     if getattr(stitcher, "streams", False):
         stdout, stderr = map(output.callback, STREAMS)
         streaming = cast(StreamingStitcher, stitcher)
