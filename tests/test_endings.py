@@ -341,6 +341,17 @@ async def test_the_environment_is_laid_over_that_of_this_process(monkeypatch: py
     assert result.stdout == "kept new\n"
 
 
+async def test_pwd_is_the_folder_that_the_command_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    monkeypatch.setenv("PWD", "/elsewhere")
+    # A shell would correct it.
+    printenv = ("printenv", ["PWD"])
+    assert (await execute(printenv, cwd=tmp_path / "link")).stdout == f"{tmp_path}/folder\n"
+    assert (await execute(printenv, cwd=tmp_path, env={"PWD": "mine"})).stdout == "mine\n"
+    assert (await execute(printenv)).stdout == "/elsewhere\n"
+
+
 async def test_a_program_is_looked_up_in_the_path_it_will_run_with(tmp_path: Path) -> None:
     (tmp_path / "own-program").write_text("#!/bin/sh\necho found $0\n")
     (tmp_path / "own-program").chmod(0o755)
