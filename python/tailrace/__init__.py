@@ -37,6 +37,7 @@ from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
 from ._ffmpeg_stitcher import FfmpegStitcher
 from ._job_event_stream import JobEventStream
+from ._job_plan import plan_job
 from ._job_report import JobReport
 from ._local_adapter import LocalWorkerAdapter, kill_all_commands
 from ._parse_command import parse_command
@@ -97,5 +98,6 @@ __all__ = [
     "completed_chunk_ids",
     "kill_all_commands",
     "parse_command",
+    "plan_job",
     "run",
 ]
