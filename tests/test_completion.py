@@ -41,6 +41,12 @@ def test_bash_completes_commands_options_and_the_ids_of_chunks(tmp_path: Path) -
     assert _complete_in_bash(tmp_path, "tailrace", "progress", "replay", "--renderer", "r") == ["redshift", "renderman"]
 
 
+def test_bash_completes_the_renderers_that_a_job_can_be_planned_for(tmp_path: Path) -> None:
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "") == ["blender", "ffmpeg", "povray"]
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "pov") == ["povray"]
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "povray", "a.pov", "--chunk") == ["--chunk-size"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_a_script_that_asks_tailrace(shell: str, tmp_path: Path) -> None:
     script = _run(["tailrace", "completion", shell], tmp_path)

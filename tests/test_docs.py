@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tailrace import JobSpec
+from tailrace._command_template import PLACEHOLDERS
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +26,9 @@ def test_the_example_of_a_job_file_is_one_and_every_key_of_it_is_explained() -> 
     explained = set(re.findall(r"\w+", " ".join(re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE))))
     fields = spec.model_dump(by_alias=True)
     assert set(fields) | set(fields["chunks"][0]) <= explained
+
+
+def test_every_placeholder_of_a_command_is_explained() -> None:
+    text = (ROOT / "docs" / "job-plan.md").read_text()
+    explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
+    assert explained == list(PLACEHOLDERS)

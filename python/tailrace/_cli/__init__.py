@@ -11,6 +11,7 @@ import click
 from tailrace import SpecError, TailraceError
 
 from ._completion import completion
+from ._job_plan import plan
 from ._job_run import run
 from ._job_validate import validate
 from ._progress_replay import replay
@@ -30,9 +31,10 @@ cli.add_command(completion)
 
 @cli.group()
 def job() -> None:
-    """Run and check jobs."""
+    """Plan, run and check jobs."""
 
 
+job.add_command(plan)
 job.add_command(run)
 job.add_command(validate)
 
