@@ -1,4 +1,5 @@
-# Everything is installed into .venv and built into target/; nothing outside this folder is changed.
+# Everything is installed into .venv and built into target/. Nothing outside this folder is changed, but for the
+# renderers that `make test-renderers` installs.
 PYTHON ?= python3
 
 VENV := .venv
@@ -46,7 +47,8 @@ test-threads stress-threads: $(VENV)/.created
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
 	python -m pytest -m "not stress and not renderers"
 
-test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run the live tests with Blender and POV-Ray
+test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
+	sh scripts/install_renderers.sh
 	python -m pytest -m renderers
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
