@@ -304,6 +304,22 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             "T02001 {SEVERE} cannot go on",
             RenderError("T02001 {SEVERE} cannot go on", None, False),
         ),
+        (
+            'X00002 {ERROR}   Plugin error: PxrTexture could not open "none.tex"',
+            RenderError('X00002 {ERROR}   Plugin error: PxrTexture could not open "none.tex"', "missing_asset", False),
+        ),
+        (
+            "X00003 {WARNING} Plugin warning: PxrImageDisplayFilter: Could not acquire texture 'none.tex'",
+            RenderError(
+                "X00003 {WARNING} Plugin warning: PxrImageDisplayFilter: Could not acquire texture 'none.tex'",
+                "missing_asset",
+                False,
+            ),
+        ),
+        (
+            "R10043 {WARNING} ishouldnotexport, unknown or mismatched input parameter of PxrImageDisplayFilter (f2).",
+            None,
+        ),
     ],
     "maya": [
         ("[PROGRESS] 45 percent", Progress(frame_fraction=0.45)),

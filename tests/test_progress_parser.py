@@ -89,26 +89,27 @@ def test_a_renderer_of_the_users_own_needs_no_registration() -> None:
     assert parser.renderer == "own"
 
 
-def test_a_registered_renderer_is_known_by_name_program_and_signature() -> None:
+def test_a_registered_renderer_is_known_by_name_program_and_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "_renderers", dict(_registry._renderers))
     own = Renderer(
-        "own-and-registered",
+        "own",
         [Rule(r"layer (?P<done>\d+)/(?P<total>\d+)", "layer ")],
         programs=["ownrender"],
-        signature=r"^Own Render \d",
+        signatures=["Own Render "],
     )
     register_renderer(own)
-    try:
-        assert own.name in renderer_names()
-        assert ProgressParser(own.name).renderer == own.name
-        assert ProgressParser(command="/opt/own/ownrender-2.1 scene").renderer == own.name
-        parser = ProgressParser()
-        parser.feed("Own Render 2.1\nlayer 1/4\n")
-        assert (parser.renderer, parser.progress.frame_fraction) == (own.name, 0.25)
-        with pytest.raises(ValueError, match="there is a renderer 'own-and-registered' already"):
-            register_renderer(own)
-        register_renderer(own, replace=True)
-    finally:
-        _registry._renderers.pop(own.name)
+    assert own.name in renderer_names()
+    assert ProgressParser("own").renderer == "own"
+    assert ProgressParser(command="/opt/own/ownrender-2.1 scene").renderer == "own"
+    parser = ProgressParser()
+    parser.feed("Own Render 2.1\nlayer 1/4\n")
+    assert (parser.renderer, parser.progress.frame_fraction) == ("own", 0.25)
+    with pytest.raises(ValueError, match="there is a renderer 'own' already"):
+        register_renderer(own)
+    replacement = Renderer("own", own.rules, programs=["otherrender"])
+    register_renderer(replacement, replace=True)
+    assert ProgressParser(command="ownrender scene").renderer == "generic"
+    assert ProgressParser(command="otherrender scene").renderer == "own"
 
 
 @pytest.mark.parametrize(
@@ -136,9 +137,9 @@ def test_a_renderer_needs_a_name_of_its_own(name: str) -> None:
         Renderer(name, [])
 
 
-def test_a_signature_that_is_no_regular_expression_is_refused() -> None:
-    with pytest.raises(ValueError, match="renderer own: the signature is not a regular expression"):
-        Renderer("own", [], signature="(")
+def test_a_signature_that_no_line_can_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"renderer own: the signature '.*' is not a piece of a line"):
+        Renderer("own", [], signatures=["a\n"])
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,11 @@ def test_a_signature_that_is_no_regular_expression_is_refused() -> None:
         ("aerender -project a.aep", "aftereffects"),
         ("render --to 30", "generic"),
         ("cat blender", "generic"),
+        ("sh -c 'if true; then FOO=1 povray +Ia.pov; fi'", "povray"),
+        ("sh -c '(sleep 1;ffmpeg -i a.mp4 b.mp4)&wait'", "ffmpeg"),
+        ("python3 convert.py --into /farm/blender", "generic"),
+        ("sh -c 'python3 convert.py && blender -b a.blend'", "blender"),
+        ("echo 'sh -c blender'", "generic"),
         ("sh -c 'an unterminated \" quotation; blender'", "blender"),
         ("", "generic"),
         ([], "generic"),
@@ -308,3 +314,12 @@ def test_text_of_no_interest_is_read_faster_than_it_is_split_into_lines(renderer
     ours = min(timeit.repeat(lambda: parser.feed(block), number=3, repeat=3))
     # Ten times what it has to be.
     assert len(block) * 3 / ours > 20e6
+
+
+def test_many_lines_of_progress_in_a_block_cost_little_more_than_one() -> None:
+    line = "Fra:12 Mem:49.06M (Peak 49.60M) | Time:00:27.91 | Sample {}/128\n"
+    blocks = ["".join(line.format((block + n) % 128) for n in range(20)).encode() for block in range(100)]
+    parser = ProgressParser("blender")
+    took = min(timeit.repeat(lambda: [parser.feed(block) for block in blocks], number=1, repeat=5))
+    # Ten times what it has to be.
+    assert took / (100 * 20) < 13e-6

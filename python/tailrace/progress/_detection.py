@@ -16,7 +16,9 @@ _WRAPPERS = frozenset(
         "bash",
         "dash",
         "dbus-run-session",
+        "do",
         "docker",
+        "else",
         "env",
         "exec",
         "ionice",
@@ -37,6 +39,7 @@ _WRAPPERS = frozenset(
         "sudo",
         "systemd-run",
         "taskset",
+        "then",
         "time",
         "timeout",
         "unshare",
@@ -46,6 +49,8 @@ _WRAPPERS = frozenset(
     ]
 )
 _VERSION = re.compile(r"[-_]?v?\d[\w.]*$")
+_ASSIGNMENT = re.compile(r"\w+=")
+_OPERATOR = re.compile(r"[;&|()<>]+")
 _SCRIPT = re.compile(r"\.(?:py|sh|bash)$")
 
 
@@ -55,35 +60,43 @@ def renderer_of_command(command: str | Sequence[str]) -> Renderer | None:
     return _find(_words(command), by_program) if command else None
 
 
-def renderer_of_line(line: str) -> Renderer | None:
-    """Return the renderer that prints lines like `line` and no other does."""
-    for renderer in renderers():
-        if renderer.signature is not None and re.search(renderer.signature, line):
-            return renderer
-    return None
+def all_signatures() -> list[tuple[bytes, Renderer]]:
+    """Return what a line may hold, and the renderer that it tells then."""
+    return [(text.encode(), renderer) for renderer in renderers() for text in renderer.signatures]
 
 
 def _find(words: list[str], by_program: dict[str, Renderer]) -> Renderer | None:
-    """Look for a program: the first word, or any after the name of a wrapper, whose own options are not known here."""
+    """Return what the first of the commands in `words` runs that runs a renderer."""
+    start = 0
+    for at, word in enumerate([*words, ";"]):
+        if _OPERATOR.fullmatch(word):
+            found = _find_in_one(words[start:at], by_program)
+            if found is not None:
+                return found
+            start = at + 1
+    return None
+
+
+def _find_in_one(words: list[str], by_program: dict[str, Renderer]) -> Renderer | None:
+    """Look at the first word, and behind a wrapper, whose own options are not known here, at those that follow."""
     wrapped = False
     for word in words:
         name = PurePath(word).name.removesuffix(".exe").removesuffix(".bin")
         plain = _VERSION.sub("", name)
-        for candidate in (name, plain):
-            if candidate in by_program:
-                return by_program[candidate]
-        if wrapped and _SCRIPT.search(name):
-            for part in re.split(r"[-_.]", name):
-                if part in by_program:
-                    return by_program[part]
-        if wrapped and any(character.isspace() for character in word):
-            found = _find(["sh", *_words(word)], by_program)
-            if found is not None:
-                return found
-        if not wrapped:
-            if name not in _WRAPPERS and plain not in _WRAPPERS:
-                return None
+        known = by_program.get(name) or by_program.get(plain)
+        if known is not None:
+            return known
+        if wrapped:
+            if _SCRIPT.search(name):
+                return next((by_program[part] for part in re.split(r"[-_.]", name) if part in by_program), None)
+            if any(character.isspace() for character in word):
+                known = _find(_words(word), by_program)
+                if known is not None:
+                    return known
+        elif name in _WRAPPERS or plain in _WRAPPERS:
             wrapped = True
+        elif not _ASSIGNMENT.match(word):
+            return None
     return None
 
 
@@ -91,7 +104,10 @@ def _words(command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
         return list(command)
     # A shell's operators need no spaces around them.
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
     try:
-        return list(shlex.shlex(command, posix=True, punctuation_chars=True))
+        return list(lexer)
     except ValueError:
-        return command.split()
+        return re.findall(r"[;&|]+|[^\s;&|]+", command)

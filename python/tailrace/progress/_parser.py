@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ._detection import renderer_of_command, renderer_of_line
+from ._detection import all_signatures, renderer_of_command
 from ._plan import Meaning, Plan
 from ._registry import renderer_named
 from ._renderer import Renderer
@@ -42,10 +42,12 @@ class ProgressParser:
         self._frames = frames
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}
         self._undetected = 0
+        self._signatures: list[tuple[bytes, Renderer]] = []
         if renderer == "auto":
             found = renderer_of_command(command)
             if found is None:
                 self._undetected = _DETECTED_WITHIN
+                self._signatures = all_signatures()
                 found = renderer_named("generic")
             renderer = found
         elif isinstance(renderer, str):
@@ -128,11 +130,11 @@ class ProgressParser:
         while self._undetected > 0 and start <= end:
             stop = data.find(b"\n", start, end)
             stop = end if stop < 0 else stop
-            line = _text(data, start, stop)
-            renderer = renderer_of_line(line) if line else None
-            if renderer is not None:
-                self._undetected = 0
-                return start, renderer
+            line = data[max(start, stop - _LONGEST_LINE) : stop]
+            for text, renderer in self._signatures:
+                if text in line:
+                    self._undetected = 0
+                    return start, renderer
             self._undetected -= min(stop - start, _LONGEST_LINE) + 1
             start = stop + 1
         return None

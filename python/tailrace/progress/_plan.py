@@ -44,8 +44,12 @@ class Plan:
 
     def meaning(self, line: str) -> Meaning | None:
         """Return what the first rule that matches makes of a line."""
+        # Rules with the same trigger follow each other as a rule.
+        last, held = "", False
         for trigger, search, rule, frames, measures in self._rules:
-            if trigger in line:
+            if trigger != last:
+                last, held = trigger, trigger in line
+            if held:
                 match = search(line)
                 if match is not None:
                     complete = (

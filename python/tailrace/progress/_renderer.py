@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,32 +13,28 @@ class Renderer:
     """What a renderer is called, and what the lines mean that it prints.
 
     Of `rules`, the first that matches a line says what it means. `programs` are names of executables, without folder
-    and version. `signature` is a regular expression found only in lines of this renderer; it is known by that where the
-    program's name does not tell.
+    and version. `signatures` are pieces of text that this renderer prints and others do not: it is known by them where
+    the program's name does not tell.
 
-    Raises `ValueError` for a name that is empty or "auto", and for a signature that is not a regular expression.
+    Raises `ValueError` for a name that is empty or "auto", and for a signature that is not a piece of a line.
     """
 
     name: str
     rules: tuple[Rule, ...]
-    programs: tuple[str, ...] = ()
-    signature: str | None = None
+    programs: tuple[str, ...]
+    signatures: tuple[str, ...]
 
     def __init__(
-        self, name: str, rules: Iterable[Rule], *, programs: Iterable[str] = (), signature: str | None = None
+        self, name: str, rules: Iterable[Rule], *, programs: Iterable[str] = (), signatures: Iterable[str] = ()
     ) -> None:
         """Describe a renderer."""
         if not name or name == "auto":
             raise ValueError(f"a renderer cannot be named {name!r}")
-        if signature is not None:
-            try:
-                re.compile(signature)
-            except re.error as error:
-                raise ValueError(f"renderer {name}: the signature is not a regular expression: {error}") from error
-        for attribute, value in (
-            ("name", name),
-            ("rules", tuple(rules)),
-            ("programs", tuple(programs)),
-            ("signature", signature),
-        ):
-            object.__setattr__(self, attribute, value)
+        signatures = tuple(signatures)
+        for text in signatures:
+            if not text or "\n" in text or "\r" in text:
+                raise ValueError(f"renderer {name}: the signature {text!r} is not a piece of a line")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "rules", tuple(rules))
+        object.__setattr__(self, "programs", tuple(programs))
+        object.__setattr__(self, "signatures", signatures)

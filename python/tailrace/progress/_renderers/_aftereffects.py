@@ -21,5 +21,5 @@ AFTEREFFECTS = Renderer(
         Rule(r"(?P<error>\bUnable to Render\b)", "Unable to Render", fatal=True),
     ],
     programs=["aerender"],
-    signature=r"^aerender version |^PROGRESS: +[\d:;]+ \(\d+\): ",
+    signatures=["aerender version ", "After Effects successfully launched"],
 )

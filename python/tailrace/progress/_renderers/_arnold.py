@@ -41,5 +41,5 @@ ARNOLD = Renderer(
         Rule(r"(?P<error>\brender aborted due to earlier errors)", "render aborted due", fatal=True),
     ],
     programs=["kick"],
-    signature=r"\| Arnold \d+\.\d+\.\d+|\| +\d+% done - \d+ rays/pixel",
+    signatures=["| Arnold ", " rays/pixel"],
 )

@@ -6,8 +6,6 @@ Sources: recorded from Blender 3.4; `source/blender/render/intern/pipeline.cc` (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from .._renderer import Renderer
 from .._report import ErrorCategory
 from .._rule import Rule
@@ -27,31 +25,33 @@ _STATE_5 = (
 ) + _LAST_PART
 
 
-def _error(text: str, category: ErrorCategory | None = None, *, fatal: bool = False) -> Iterator[Rule]:
-    """Yield the rules for an error in both formats."""
-    yield Rule(rf"(?P<error>\bError: {text})", "Error: ", category=category, fatal=fatal)
-    yield Rule(rf"\| ERROR (?P<error>{text})", "| ERROR", category=category, fatal=fatal)
+_ERRORS: tuple[tuple[str, ErrorCategory | None, bool], ...] = (
+    (".*(?:[Oo]ut of (?:GPU|memory|host)|host memory)", "memory", True),
+    ("(?:Cannot|Can't|Could not|Failed to) (?:read|open|load|find) (?:blend )?file", "missing_asset", True),
+    ("Cannot render|No camera|.*without OpenImageDenoise|.*[Dd]enoiser? (?:is )?not supported", "scene", True),
+    ("Python: ", "scene", False),
+    ("Render error .*cannot save", None, True),
+    ("", None, False),
+)
+"""The text of an error, its category, and whether it is fatal."""
+
+
+def _errors(prefix: str, trigger: str) -> list[Rule]:
+    return [
+        Rule(f"(?P<error>{prefix}(?:{text}))", trigger, category=category, fatal=fatal)
+        for text, category, fatal in _ERRORS
+    ]
 
 
 BLENDER = Renderer(
     "blender",
     [
-        *_error(".*(?:[Oo]ut of (?:GPU|memory|host)|host memory)", "memory", fatal=True),
-        *_error(
-            "(?:Cannot|Can't|Could not|Failed to) (?:read|open|load|find) (?:blend )?file", "missing_asset", fatal=True
-        ),
-        *_error(
-            "Cannot render|No camera|.*without OpenImageDenoise|.*[Dd]enoiser? (?:is )?not supported",
-            "scene",
-            fatal=True,
-        ),
-        *_error("Python: ", "scene"),
-        *_error("Render error .*cannot save", fatal=True),
-        *_error(""),
+        *_errors(r"\bError: ", "Error: "),
+        *_errors(r"\| ERROR ", "| ERROR"),
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
         Rule(_STATE_4, "Fra:", whole=True),
         Rule(_STATE_5, "Fra:", whole=True),
     ],
     programs=["blender", "blender-softwaregl"],
-    signature=r"^Blender \d+\.\d+|\bFra: ?\d+ (?:Mem:|\|)",
+    signatures=["Blender 2.", "Blender 3.", "Blender 4.", "Blender 5.", "M (Peak ", "| Fra: "],
 )

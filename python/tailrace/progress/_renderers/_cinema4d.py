@@ -20,5 +20,4 @@ CINEMA4D = Renderer(
         Rule(r"(?P<error>\bError rendering project\b)", "Error rendering project", fatal=True),
     ],
     programs=["Commandline", "c4d", "c4dpy", "Cinema 4D"],
-    signature=r"\bRendering frame -?\d+ at <",
 )

@@ -1,7 +1,7 @@
 """ffmpeg: the line it keeps rewriting, and the keys of `-progress`.
 
 Source: `print_report` in https://github.com/FFmpeg/FFmpeg/blob/master/fftools/ffmpeg.c, `av_dump_format` in
-`libavformat/dump.c`, `libavutil/error.c`; recorded from ffmpeg 7.
+`libavformat/dump.c`, `libavutil/error.c`; recorded from ffmpeg 9.
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ FFMPEG = Renderer(
         Rule(r"(?P<error>(?:Encoder|Option|Filter) not found)", " not found", category="scene", fatal=True),
     ],
     programs=["ffmpeg"],
-    signature=r"^ffmpeg version |\bframe=\s*\d+ fps=\s*[\d.]+ q=|^out_time_us=",
+    signatures=["ffmpeg version ", "kbits/s speed=", "out_time_us="],
 )

@@ -31,5 +31,5 @@ KARMA = Renderer(
         Rule(r"(?P<error>\bFailed to create file)", "Failed to create file", fatal=True),
     ],
     programs=["husk", "karma", "mantra"],
-    signature=r"\bALF_PROGRESS +\d|\bhusk version \d",
+    signatures=["ALF_PROGRESS ", "husk version "],
 )

@@ -34,5 +34,5 @@ MAYA = Renderer(
         Rule(r"(?P<error>\bError: )", "Error: "),
     ],
     programs=["Render", "maya", "mayabatch"],
-    signature=r"^Starting \"?.*mayabatch|\[PROGRESS\] \d+ percent",
+    signatures=["mayabatch"],
 )

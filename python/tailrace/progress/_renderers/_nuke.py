@@ -23,5 +23,5 @@ NUKE = Renderer(
         Rule(r"(?P<error>\bError ?:)", "Error"),
     ],
     programs=["Nuke", "nuke"],
-    signature=r"^Nuke \d+\.\d+v\d+",
+    signatures=["The Foundry Visionmongers", " 64 bit, built "],
 )

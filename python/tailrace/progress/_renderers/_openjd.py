@@ -5,4 +5,4 @@ from __future__ import annotations
 from .._renderer import Renderer
 from ._common import OPENJD_RULES
 
-OPENJD = Renderer("openjd", OPENJD_RULES, signature=r"^openjd_(?:progress|status|fail):")
+OPENJD = Renderer("openjd", OPENJD_RULES)

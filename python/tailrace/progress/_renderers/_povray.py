@@ -27,5 +27,5 @@ POVRAY = Renderer(
         Rule(r"(?P<finished>\bPOV-Ray finished\b)", "POV-Ray finished", of="command"),
     ],
     programs=["povray"],
-    signature=r"^Persistence of Vision\(tm\) Ray Tracer",
+    signatures=["Persistence of Vision(tm) Ray Tracer"],
 )

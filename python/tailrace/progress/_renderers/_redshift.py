@@ -28,5 +28,5 @@ REDSHIFT = Renderer(
         Rule(r"(?P<error>\bError an illegal memory access was encountered)", "illegal memory access", fatal=True),
     ],
     programs=["redshiftCmdLine"],
-    signature=r"\[Redshift\]|^Redshift Command-Line Renderer",
+    signatures=["[Redshift]", "Redshift Command-Line Renderer"],
 )

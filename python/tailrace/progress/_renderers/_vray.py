@@ -37,5 +37,5 @@ VRAY = Renderer(
         Rule(r"(?P<error>\berror: )", "error: "),
     ],
     programs=["vray"],
-    signature=r"\bV-Ray Standalone\b|\bV-Ray core version is\b|\bRendering image\.\.\.: +\d+",
+    signatures=["V-Ray Standalone", "V-Ray core version", "Rendering image...:"],
 )
