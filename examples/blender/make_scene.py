@@ -42,4 +42,5 @@ def add_objects(scene: "bpy.types.Scene") -> None:
     scene.camera = bpy.context.object
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import all_signatures, renderer_of_command
-from ._plan import Meaning, Plan
+from ._plan import Meaning, plan_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
@@ -101,7 +101,7 @@ class ProgressParser:
         return self._report(reports)
 
     def _use(self, renderer: Renderer) -> None:
-        self._plan = Plan(renderer)
+        self._plan = plan_of(renderer)
         self._state = State(self._frames)
         self._changed = True
 

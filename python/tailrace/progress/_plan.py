@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -20,6 +21,12 @@ class Meaning(NamedTuple):
     match: re.Match[str]
     complete: bool
     """Whether what such lines said before counts no more."""
+
+
+@functools.lru_cache(maxsize=64)
+def plan_of(renderer: Renderer) -> Plan:
+    """Return the plan of a renderer: one for all the commands that run it."""
+    return Plan(renderer)
 
 
 class Plan:

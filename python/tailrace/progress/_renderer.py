@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ._rule import Rule
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Renderer:
     """What a renderer is called, and what the lines mean that it prints.
 
