@@ -229,12 +229,6 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             RenderError('No file "/p/none.vrscene" exists', "missing_asset", True),
         ),
         (
-            '[2021/Jul/8|06:41:39] error: Could not load bitmap file "/p/none.png"',
-            RenderError(
-                '[2021/Jul/8|06:41:39] error: Could not load bitmap file "/p/none.png"', "missing_asset", False
-            ),
-        ),
-        (
             "[2021/Jul/8|06:41:39] error: Invalid parameter",
             RenderError("[2021/Jul/8|06:41:39] error: Invalid parameter", None, False),
         ),
@@ -331,8 +325,8 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ),
         ("Frame aborted", RenderError("Frame aborted", None, True)),
         (
-            'Error: Cannot find file "/p/none.ma" for reading.',
-            RenderError('Error: Cannot find file "/p/none.ma" for reading.', "missing_asset", False),
+            "Error: line 1: No object matches name: none",
+            RenderError("Error: line 1: No object matches name: none", None, False),
         ),
         (
             "error: Could not obtain a license (-97).",

@@ -26,9 +26,9 @@ _STATE_5 = (
 
 
 _ERRORS: tuple[tuple[str, ErrorCategory | None, bool], ...] = (
-    (".*(?:[Oo]ut of (?:GPU|memory|host)|host memory)", "memory", True),
-    ("(?:Cannot|Can't|Could not|Failed to) (?:read|open|load|find) (?:blend )?file", "missing_asset", True),
-    ("Cannot render|No camera|.*without OpenImageDenoise|.*[Dd]enoiser? (?:is )?not supported", "scene", True),
+    (".*[Oo]ut of (?:GPU|memory)", "memory", True),
+    ("Cannot read file ", "missing_asset", True),
+    ("Cannot render|Build without OpenImageDenoise", "scene", True),
     ("Python: ", "scene", False),
     ("Render error .*cannot save", None, True),
     ("", None, False),

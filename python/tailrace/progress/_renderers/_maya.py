@@ -30,7 +30,6 @@ MAYA = Renderer(
         Rule(r"(?P<error>\bFrame aborted\b)", "Frame aborted", fatal=True),
         Rule(r"(?P<error>\bFrame rendering aborted\b)", "Frame rendering aborted", fatal=True),
         Rule(r"(?P<error>\(kFailure\))", "(kFailure)"),
-        Rule(r"(?P<error>\bError: .*Cannot (?:find|load|open) )", "Error: ", category="missing_asset"),
         Rule(r"(?P<error>\bError: )", "Error: "),
     ],
     programs=["Render", "maya", "mayabatch"],

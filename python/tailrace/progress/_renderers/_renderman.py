@@ -16,7 +16,7 @@ RENDERMAN = Renderer(
     "renderman",
     [
         *RENDERMAN_PROGRESS,
-        Rule(r'"(?P<saved>[^"]+)" \(mode = \w+', "(mode = "),
+        Rule(r'"(?P<saved>[^"]+)".*\(mode = ', "(mode = "),
         Rule(r"(?P<error>\{SEVERE\} +License)", "{SEVERE}", category="licence", fatal=True),
         Rule(r"(?P<error>\{SEVERE\})", "{SEVERE}"),
         Rule(r"(?P<error>\{ERROR\} .*\bcould not open )", "{ERROR}", category="missing_asset"),

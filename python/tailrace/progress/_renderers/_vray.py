@@ -29,11 +29,6 @@ VRAY = Renderer(
         ),
         Rule(r"(?P<error>\bMemory allocation failure)", "Memory allocation failure", category="memory", fatal=True),
         Rule(r'(?P<error>\bNo file ".*" exists)', 'No file "', category="missing_asset", fatal=True),
-        Rule(
-            r"(?P<error>\berror: .*(?:[Cc]ould not|[Cc]annot|[Ff]ailed to) (?:open|find|load|read))",
-            "error: ",
-            category="missing_asset",
-        ),
         Rule(r"(?P<error>\berror: )", "error: "),
     ],
     programs=["vray"],
