@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
+from .._errors import ErrorCategory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

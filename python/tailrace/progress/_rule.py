@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from ._report import ErrorCategory
+from .._errors import ErrorCategory
 
 GROUPS = {
     "frame": "the number of the frame being worked on",

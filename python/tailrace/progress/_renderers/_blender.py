@@ -6,8 +6,8 @@ Sources: recorded from Blender 3.4; `source/blender/render/intern/pipeline.cc` (
 
 from __future__ import annotations
 
+from ..._errors import ErrorCategory
 from .._renderer import Renderer
-from .._report import ErrorCategory
 from .._rule import Rule
 
 _LAST_PART = (
