@@ -151,6 +151,19 @@ def test_what_cannot_be_planned_is_one_line_and_writes_nothing(
     assert names_in(tmp_path) == {"plain"}
 
 
+def test_folders_with_braces_in_their_names_are_not_taken_for_placeholders(tmp_path: Path) -> None:
+    here = tmp_path / "{count}"
+    here.mkdir()
+    _plan(COMMAND, *ARGS, "--to", "job.json", cwd=here)
+    (tmp_path / "scene.pov").touch()
+    _plan("povray", "../scene.pov", *ARGS[:4], "--output", "f_##.png", "--to", "../job.json", cwd=here)
+    assert JobSpec.load(tmp_path / "job.json").chunks[0].output_file == "{count}/f_##.png"
+    refused = _tailrace("plan", COMMAND, *ARGS, "--to", "../other.json", cwd=here)
+    assert refused.returncode == 2
+    assert "--output out/part_{start:02}: " in refused.stderr
+    assert "{count}/out/part_{start:02} has a folder with braces" in refused.stderr
+
+
 def test_a_job_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     long_name = "j" * 250 + ".json"
     refused = _tailrace("plan", COMMAND, *ARGS, "--to", long_name, cwd=tmp_path)

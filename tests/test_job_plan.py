@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -256,6 +257,7 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
         ),
         ("blender", "1", {"source": "a", "output": "f_##_#.png"}, "output: Blender takes the last # of 'f_##_#.png'"),
         ("blender", "1", {"source": "a", "output": "//f_##.png"}, "should not start with //"),
+        ("blender", "1", {"source": "a", "output": "../f_##.png"}, "output: '../f_##.png' should have no .."),
         ("ffmpeg", "1", {"source": "a"}, "fps: ffmpeg finds a frame by its time: give the frames a second"),
         (
             "ffmpeg",
@@ -364,7 +366,10 @@ def test_a_part_of_a_video_is_exactly_the_frames_named(tmp_path: Path) -> None:
 
 
 def test_pictures_become_a_video_of_those_frames_alone(tmp_path: Path) -> None:
-    _ffmpeg(tmp_path, *("-f", "lavfi", "-i", _distinct_frames("25"), "-frames:v", "20", "drawn_%04d.png"))
+    _ffmpeg(
+        tmp_path,
+        *("-f", "lavfi", "-i", _distinct_frames("25"), "-vf", "crop=31:25", "-frames:v", "20", "drawn_%04d.png"),
+    )
     # Of an earlier, longer job.
     for frame in range(13, 21):
         shutil.copy(tmp_path / f"drawn_{frame:04}.png", tmp_path / f"50% f_{frame:04}.png")
@@ -465,6 +470,24 @@ def test_blender_renders_a_scene_with_a_step_and_the_size_that_was_asked_for(tmp
     for picture in (tmp_path / "f_03.png", tmp_path / "f_04.png"):
         # Width and height, where every PNG file has them.
         assert picture.read_bytes()[16:24] == bytes([0, 0, 0, 32, 0, 0, 0, 24])
+
+
+@pytest.mark.renderers
+@pytest.mark.parametrize("template", ["blender", "povray"])
+def test_a_job_file_in_another_folder_renders_into_the_current_one(template: str, tmp_path: Path) -> None:
+    _need(template)
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "blender.py").write_text(MAKE_SCENE)
+    (tmp_path / "scenes" / "povray.pov").write_text(SCENE)
+    (tmp_path / "scenes" / "ball.inc").write_text(BALL)
+    (scene,) = (tmp_path / "scenes").glob(f"{template}.*")
+    plan = [template, str(scene.relative_to(tmp_path)), "--frames", "1-3", "--chunk-size", "2", "--size", "32x24"]
+    to = ["--output", "a b/f_##.png", "--to", "jobs/deep/job.json"]
+    command = [sys.executable, "-m", "tailrace", "job", "plan", *plan, *to]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    done = run_job(tmp_path / "jobs" / "deep", "--verify-output", path=search_path())
+    assert done.returncode == 0, done.stderr
+    assert set(_pictures(tmp_path / "a b")) == {"f_01.png", "f_02.png", "f_03.png"}
 
 
 @pytest.mark.renderers

@@ -73,6 +73,8 @@ def _blender(outline: Outline) -> Template:
         raise SpecError(
             f"output: {outline.output!r} should not start with //, which means the scene's folder to Blender"
         )
+    if ".." in PurePosixPath(outline.output).parts:
+        raise SpecError(f"output: {outline.output!r} should have no .., which Blender does not follow beyond the first")
     file_format = _by_suffix(outline.output, _BLENDER_FORMATS, "Blender")
     end = outline.args.index("--") if "--" in outline.args else len(outline.args)
     own_args, script_args = outline.args[:end], outline.args[end:]

@@ -100,7 +100,7 @@ def plan(
         template,
         frames,
         chunk_size=chunk_size,
-        output=_seen_from(folder, output),
+        output=_seen_from(folder, output, is_filled_in="{" in template),
         source=None if source is None else _seen_from(folder, source),
         args=args,
         fps=fps,
@@ -137,13 +137,21 @@ def _make_folder(folder: Path) -> None:
         raise click.UsageError(f"the folder {folder} cannot be created: {error.strerror}") from error
 
 
-def _seen_from(folder: Path, name: str) -> str:
-    """Return the name for a file, given from the current folder, that it has from `folder`."""
-    path = Path(name)
+def _seen_from(folder: Path, name: str, *, is_filled_in: bool = False) -> str:
+    """Return the name for a file, given from the current folder, that it has from `folder`: in full if outside it.
+
+    Where the name `is_filled_in`, the folders on the way must not bring braces of their own into it.
+    """
+    path, folder = Path(name), folder.resolve()
     if path.is_absolute():
         return name
-    # Where there are links, `..` goes to the parent of what they lead to.
-    return os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
+    path = path.parent.resolve() / path.name
+    seen = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    if is_filled_in and (seen.count("{"), seen.count("}")) != (name.count("{"), name.count("}")):
+        raise click.UsageError(
+            f"--output {name}: {seen} has a folder with braces: write it like this, with {{{{ and }}}}"
+        )
+    return seen
 
 
 def _to_json(spec: JobSpec) -> str:
