@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-
-from tailrace import LogFailed
+from collections.abc import Iterable
 
 from ._descriptor_writer import settle, standard_writers
 
@@ -18,15 +17,21 @@ def tell(text: str, *, patience: float | None = None) -> None:
         standard_writers().stderr.write_within(patience, _line(text))
 
 
+def tell_sections(sections: Iterable[Iterable[str]], *, bare: bool, patience: float | None = None) -> None:
+    """Write groups of lines as `tell` does; `bare` with blank lines around them in place of the program's name."""
+    text = b"".join(_section(lines) if bare else b"".join(map(_line, lines)) for lines in sections)
+    with contextlib.suppress(OSError):
+        standard_writers().stderr.write_within(patience, text + b"\n" if bare and text else text)
+
+
 async def tell_event(text: str) -> None:
     """The same from the event loop, while a job runs. Raises `OSError`."""
     await settle(standard_writers().stderr.write(_line(text)))
 
 
-def describe_log_failure(event: LogFailed) -> str:
-    """Return what went wrong and what that means, in one line."""
-    return f"the log {event.path} cannot be written: {event.reason}; the job goes on without the rest of it"
-
-
 def _line(text: str) -> bytes:
     return f"tailrace: {text}\n".encode(errors="backslashreplace")
+
+
+def _section(lines: Iterable[str]) -> bytes:
+    return "\n".join(["", *lines, ""]).encode(errors="backslashreplace")
