@@ -35,6 +35,7 @@ class ProgressRows:
     def __init__(self, progress: JobProgress, style: TerminalStyle) -> None:
         self._progress = progress
         self._style = style
+        self._name = ""
         self._widths = dict.fromkeys(_COLUMNS, 0)
         self._has_estimates = False
         self._frame_digits = 0
@@ -57,7 +58,7 @@ class ProgressRows:
             more = f"{len(commands) - len(shown)} running"
             if shown:
                 more = f"{self._style.ellipsis} and {len(commands) - len(shown)} more running"
-            rows.append(self._to_row([(self._style.fit(more, width), DIM)]))
+            rows.append(self._to_row([(more, DIM)], width))
         return rows
 
     def _describe(self, chunk_id: int, command: RunningCommand, now: float) -> dict[str, str]:
@@ -82,7 +83,8 @@ class ProgressRows:
         for row in rows:
             for column, text in row.items():
                 self._widths[column] = max(self._widths[column], len(text))
-        name = min(cell_len(self._progress.job_id), width // 6)
+        self._name = self._name or _plain(self._progress.job_id)
+        name = min(cell_len(self._name), width // 6)
         self._widths["label"] = max(self._widths["label"], len("merge"), name)
         # There is nothing to draw before a chunk has told how far it is.
         self._widths["bar"] = min(max(width // 6, 5), _LONGEST_BAR) if self._widths["percent"] else 0
@@ -113,15 +115,15 @@ class ProgressRows:
             parts.append((_GAP, ""))
             room -= cell + len(_GAP)
         if room >= _LEAST_LATEST:
-            latest = latest_line(command.tail) or (command.progress and command.progress.status) or ""
+            latest = latest_line(command.tail) or _plain(command.progress.status if command.progress else None)
             parts.append((style.fit(latest.lstrip(), room), DIM))
-        return self._to_row(parts)
+        return self._to_row(parts, width)
 
     def _overall_row(self, width: int, now: float) -> Row:
         progress, style = self._progress, self._style
         label = self._widths["label"]
         bar = min(max(width // 6, 5), _LONGEST_BAR)
-        parts = [(style.fit(progress.job_id, min(label, width)), BOLD), (_GAP, "")]
+        parts = [(style.fit(self._name, label), BOLD), (_GAP, "")]
         if label + bar + len(_GAP) + _LEAST_LATEST <= width:
             parts += [*style.bar(progress.fraction, bar, GREEN), (_GAP, "")]
         parts += [(_percent(progress.fraction), BOLD), (_GAP, "")]
@@ -136,11 +138,16 @@ class ProgressRows:
             times += f", about {rough_time(remaining)} left"
         room = width - sum(cell_len(text) for text, _ in parts)
         parts.append((style.fit(f"{counts}{_GAP}{times}", max(0, room)), ""))
-        return self._to_row(parts)
+        return self._to_row(parts, width)
 
-    def _to_row(self, parts: Sequence[tuple[str, str]]) -> Row:
-        text = "".join(self._style.paint(text, colour) for text, colour in parts)
-        return Row(self._style.encode(text), len("".join(text for text, _ in parts).rstrip()))
+    def _to_row(self, parts: Sequence[tuple[str, str]], width: int) -> Row:
+        painted = ""
+        used = 0
+        for text, colour in parts:
+            shown = text if used + cell_len(text) <= width else self._style.fit(text, width - used)
+            painted += self._style.paint(shown, colour)
+            used += cell_len(shown)
+        return Row(self._style.encode(painted), used)
 
 
 def _most_rows(lines: int) -> int:
@@ -151,3 +158,7 @@ def _most_rows(lines: int) -> int:
 def _percent(fraction: float) -> str:
     # 100 % is what is done, not what is nearly done.
     return f"{int(min(max(fraction, 0), 1) * 100):3}%"
+
+
+def _plain(text: str | None) -> str:
+    return latest_line((text or "").encode(errors="replace"))
