@@ -176,7 +176,7 @@ class _Execution:
             yield summary_table(outcomes, self._style, not_run=not_run)
         # What was asked for alone has its command on the screen already.
         command_for = partial(single_chunk_command, sys.argv[1:]) if request.chunk is None else None
-        yield from failure_report(outcomes, self._style, command_for)
+        yield from failure_report(outcomes, command_for)
 
 
 def _check_stitch(request: JobRequest) -> None:

@@ -40,7 +40,7 @@ def summary_table(outcomes: Sequence[ChunkOutcome], style: TerminalStyle, *, not
 
 
 def failure_report(
-    outcomes: Sequence[ChunkOutcome], style: TerminalStyle, command_for: Callable[[int], str] | None
+    outcomes: Sequence[ChunkOutcome], command_for: Callable[[int], str] | None
 ) -> Iterator[Sequence[str]]:
     """Yield what there is to know about each chunk that failed, as lines; of many chunks only about the first.
 
@@ -48,7 +48,7 @@ def failure_report(
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed[:_MOST_FAILURES]:
-        lines = list(_describe_failure(outcome, style))
+        lines = list(_describe_failure(outcome))
         if command_for is not None:
             lines.append(f"to run chunk {outcome.chunk_id} alone: {command_for(outcome.chunk_id)}")
         yield lines
@@ -76,7 +76,7 @@ def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*(cell.rjust(width) for cell, width in zip(numbers, widths, strict=False)), last])
 
 
-def _describe_failure(outcome: ChunkOutcome, style: TerminalStyle) -> Iterator[str]:
+def _describe_failure(outcome: ChunkOutcome) -> Iterator[str]:
     assert outcome.error is not None  # noqa: S101 - the caller has chosen those.
     if outcome.error.category is not None:
         yield f"chunk {outcome.chunk_id}: class of the error: {outcome.error.category.replace('_', ' ')}"
@@ -90,7 +90,7 @@ def _describe_failure(outcome: ChunkOutcome, style: TerminalStyle) -> Iterator[s
     for name, lines in written.items():
         yield f"the last lines of chunk {outcome.chunk_id} on {name}:"
         for line in lines[-(_MOST_LINES // len(written)) :]:
-            yield style.paint(f"  {line}", DIM)
+            yield f"  {line}"
 
 
 def _last_lines(output: bytes) -> list[str]:
