@@ -66,7 +66,7 @@ class Ended:
 
     def report(self) -> list[list[str]]:
         command_for = lambda chunk: f"tailrace {chunk}"  # noqa: E731
-        return [list(lines) for lines in failure_report(list(self.outcomes.values()), command_for)]
+        return [list(lines) for lines in failure_report(list(self.outcomes.values()), command_for, None)]
 
 
 def test_the_table_has_a_row_for_each_chunk_that_was_started() -> None:

@@ -176,7 +176,8 @@ class _Execution:
             yield summary_table(outcomes, self._style, not_run=not_run)
         # What was asked for alone has its command on the screen already.
         command_for = partial(single_chunk_command, sys.argv[1:]) if request.chunk is None else None
-        yield from failure_report(outcomes, command_for)
+        log_dir = None if request.log_dir is None else Path(request.log_dir)
+        yield from failure_report(outcomes, command_for, log_dir)
 
 
 def _check_stitch(request: JobRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rich.filesize import decimal
 
@@ -40,15 +41,17 @@ def summary_table(outcomes: Sequence[ChunkOutcome], style: TerminalStyle, *, not
 
 
 def failure_report(
-    outcomes: Sequence[ChunkOutcome], command_for: Callable[[int], str] | None
+    outcomes: Sequence[ChunkOutcome], command_for: Callable[[int], str] | None, log_dir: Path | None
 ) -> Iterator[Sequence[str]]:
     """Yield what there is to know about each chunk that failed, as lines; of many chunks only about the first.
 
-    `command_for` gives the command that runs a chunk alone.
+    `command_for` gives the command that runs a chunk alone, `log_dir` is the folder of the log files.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed[:_MOST_FAILURES]:
         lines = list(_describe_failure(outcome))
+        if log_dir is not None:
+            lines += [f"log of chunk {outcome.chunk_id}: {path}" for path in _logs_of(outcome, log_dir)]
         if command_for is not None:
             lines.append(f"to run chunk {outcome.chunk_id} alone: {command_for(outcome.chunk_id)}")
         yield lines
@@ -91,6 +94,12 @@ def _describe_failure(outcome: ChunkOutcome) -> Iterator[str]:
         yield f"the last lines of chunk {outcome.chunk_id} on {name}:"
         for line in lines[-(_MOST_LINES // len(written)) :]:
             yield f"  {line}"
+
+
+def _logs_of(outcome: ChunkOutcome, log_dir: Path) -> list[Path]:
+    # How many digits the chunk's id has there depends on the job.
+    found = log_dir.glob(f"chunk-*-attempt-{outcome.attempts}-std*.log*")
+    return sorted(path for path in found if int(path.name.split("-")[1]) == outcome.chunk_id)
 
 
 def _last_lines(output: bytes) -> list[str]:

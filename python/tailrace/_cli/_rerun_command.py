@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency"})
+_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch"})
 
 
 def rerun_command(words: Sequence[str]) -> str:
