@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -33,6 +35,7 @@ from tailrace import (
     TailraceError,
     WorkerJob,
     WorkerResult,
+    _log_file,
 )
 
 pytestmark = pytest.mark.anyio
@@ -279,3 +282,24 @@ async def test_a_log_that_cannot_be_written_does_not_end_the_job_and_is_told_onc
     told = [event for event in events if isinstance(event, LogFailed)]
     assert [(event.path, event.reason) for event in told] == [(str(log(tmp_path)), "File too large")]
     assert "log_failed" in {event["event"] for event in events_in(tmp_path)}
+
+
+async def test_a_log_that_cannot_be_closed_is_told_and_its_descriptor_is_given_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+
+    def close(fd: int) -> None:
+        closed.append(fd)
+        os_close(fd)
+        # As a file system across a network does that finds no room when the last of a file reaches it.
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    os_close = os.close
+    events: list[JobEvent] = []
+    options = JobExecutionOptions(on_event=events.append, log_dir=tmp_path)
+    monkeypatch.setattr(_log_file, "os", SimpleNamespace(**{**vars(os), "close": close}))
+    await executor.execute(job("echo a"), options)
+    assert [event.reason for event in events if isinstance(event, LogFailed)] == ["Disk quota exceeded"]
+    assert len(closed) == len(set(closed)) == 2
+    assert log(tmp_path).read_bytes() == b"a\n"

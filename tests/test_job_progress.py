@@ -12,7 +12,9 @@ import anyio
 import pytest
 
 from jobs import count_lines, job
+from processes import resident_memory
 from tailrace import (
+    Capture,
     ChunkErrorReported,
     ChunkFailed,
     ChunkFailedError,
@@ -168,16 +170,19 @@ async def test_progress_and_slow_callbacks_hold_the_limit_up() -> None:
     await executor.execute(job("echo frame 1: 1%; echo x >&2; sleep 0.2"), options)
 
 
-async def test_what_an_adapter_gives_at_the_end_is_read_too() -> None:
+@pytest.mark.parametrize("stream", ["text", "lines", "bytes"])
+async def test_what_an_adapter_gives_at_the_end_is_read_too(stream: Any) -> None:
     class Buffered:
         streams = False
 
         async def execute(self, job: WorkerJob) -> WorkerResult:
             await anyio.sleep(0.2)
-            return WorkerResult(1, "frame 3: 20%", "bad scene")
+            return WorkerResult(1, "frame 3: 20%\n", "bad scene\n")
 
     events: list[JobEvent] = []
-    options = JobExecutionOptions(progress=TOY, retries=5, on_event=events.append, no_progress_timeout=0.1)
+    options = JobExecutionOptions(
+        progress=TOY, retries=5, on_event=events.append, no_progress_timeout=0.1, stream=stream
+    )
     with pytest.raises(ChunkFailedError) as caught:
         await JobExecutor(Buffered()).execute(job("true"), options)
     assert caught.value.category == "scene"
@@ -198,7 +203,103 @@ async def test_a_callback_that_raises_at_an_event_of_progress_comes_out_and_ends
     assert caught.value is error
 
 
+async def test_a_job_whose_event_loop_stood_still_is_not_taken_for_one_without_progress() -> None:
+    def block(chunk_id: int, _: str) -> None:
+        if chunk_id == 0:
+            time.sleep(2)
+
+    moving = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo frame 11: $n% >&2; sleep 0.25; done"
+    options = JobExecutionOptions(concurrency=2, progress=TOY, no_progress_timeout=1, on_chunk_stdout=block)
+    await executor.execute(job("sleep 0.5; echo; echo frame 1: 1%", moving), options)
+
+
+async def test_output_that_takes_long_to_deliver_is_not_taken_for_a_lack_of_progress() -> None:
+    options = JobExecutionOptions(
+        progress=TOY, no_progress_timeout=0.6, stream="lines", on_chunk_stdout=lambda *_: time.sleep(0.001)
+    )
+    await executor.execute(job("echo frame 1: 1%; seq 2000; echo frame 1: 2%; echo end"), options)
+
+
+async def test_time_and_memory_that_a_stuck_renderer_tells_of_are_no_progress() -> None:
+    line = "Fra:1 Mem:$n.00M | Time:00:0$n | Remaining:00:0$n | Sample 1/9"
+    script = f'n=0; while :; do n=$((n+1)); echo "{line}"; sleep 0.1; done'
+    with pytest.raises(ChunkFailedError, match="no progress"):
+        await executor.execute(job(script), JobExecutionOptions(progress="blender", no_progress_timeout=1))
+
+
+async def test_a_callback_that_hung_when_a_limit_came_is_not_called_again(tmp_path: Path) -> None:
+    received: list[str] = []
+
+    async def hang(_: int, text: str) -> None:
+        received.append(text)
+        await anyio.sleep(60)
+
+    # What is left when it is over is half a character.
+    options = JobExecutionOptions(timeout=0.5, on_chunk_stdout=hang, log_dir=tmp_path)
+    with anyio.fail_after(40), pytest.raises(ChunkFailedError, match="ran longer"):
+        await executor.execute(job(r"printf 'abc\303'; sleep 60"), options)
+    assert received == ["abc"]
+
+
+async def test_what_a_limit_or_a_signal_ended_is_retried_whatever_it_had_printed(tmp_path: Path) -> None:
+    for ending in ("sleep 60", "kill -9 $$"):
+        events = await events_of(f"echo bad scene; {ending}", timeout=0.5, retries=1, retry_delay=0)
+        (retrying,) = [event for event in events if isinstance(event, ChunkRetrying)]
+        assert retrying.category == "scene"
+
+
+async def test_an_error_that_is_written_a_million_times_is_told_once() -> None:
+    events = await events_of("yes no texture | head -n 300000; yes no texture | head -n 1000 >&2")
+    assert len([event for event in events if isinstance(event, ChunkErrorReported)]) == 1
+
+
+async def test_a_failure_is_looked_into_without_putting_all_its_output_together() -> None:
+    script = "head -c 400000000 /dev/zero; echo; echo bad scene; exit 1"
+    before = resident_memory()
+    with pytest.raises(ChunkFailedError, match="bad scene") as caught:
+        await executor.execute(job(script), JobExecutionOptions(progress=TOY, capture=Capture.full(memory=1 << 20)))
+    assert resident_memory() - before < 100 << 20
+    assert caught.value.category == "scene"
+
+
+@pytest.mark.parametrize("stream", ["lines", "text"])
+async def test_a_million_lines_do_not_hold_up_the_event_loop(tmp_path: Path, stream: Any) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await anyio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        options = JobExecutionOptions(stream=stream, on_chunk_stdout=lambda *_: None, log_dir=tmp_path)
+        await executor.execute(job("seq 1000000"), options)
+        tasks.cancel_scope.cancel()
+    # It is about 0.05.
+    assert longest < 0.5
+
+
+async def test_any_exception_from_progress_that_is_told_late_comes_out_bare() -> None:
+    class Stop(BaseException):
+        pass
+
+    def refuse(event: JobEvent) -> None:
+        if isinstance(event, ChunkProgress) and event.frame_fraction == 0.03:
+            raise Stop
+
+    with pytest.raises(Stop):
+        await executor.execute(
+            job("echo frame 1: 1%; sleep 0.1; echo frame 1: 3%; sleep 60"),
+            JobExecutionOptions(progress=TOY, on_event=refuse),
+        )
+
+
 def test_options_that_cannot_work_are_refused() -> None:
+    with pytest.raises(TypeError, match="progress must be the name of a renderer"):
+        JobExecutionOptions(progress=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="blender"):
         JobExecutionOptions(progress="no such renderer")
     with pytest.raises(ValueError, match="progress is None"):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import job
-from tailrace import ChunkFailedError, JobEvent, JobExecutionOptions, JobExecutor, LocalWorkerAdapter
+from tailrace import (
+    ChunkFailedError,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    LocalWorkerAdapter,
+    MergeFailedError,
+    WorkerError,
+    WorkerJob,
+    WorkerResult,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +82,33 @@ async def test_text_that_only_begins_like_a_secret_arrives_whole() -> None:
     options = JobExecutionOptions(mask_env=["RENDER_TOKEN"], on_chunk_stdout=lambda _, text: received.append(text))
     report = await JobExecutor(LocalWorkerAdapter()).execute(job("printf tr0; sleep 0.1; printf ub4do"), options)
     assert "".join(received) == "tr0ub4do" == report.results[0].stdout
+
+
+@pytest.mark.parametrize("stream", ["text", "lines", "bytes"])
+async def test_a_secret_is_masked_in_what_an_adapter_gives_at_the_end(tmp_path: Path, stream: Any) -> None:
+    class Buffered:
+        streams = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            if "merging" in job.args[-1]:
+                raise WorkerError(f"{SECRET} was too much", WorkerResult(1, f"merge {SECRET}"))
+            return WorkerResult(0, f"token {SECRET}\nSaved: '/x/{SECRET}.png'\nError: {SECRET}\n")
+
+    seen: list[str] = []
+    options = JobExecutionOptions(
+        stream=stream,
+        progress="blender",
+        on_event=lambda event: seen.append(event.to_json()),
+        log_dir=tmp_path,
+        mask_env=["RENDER_TOKEN"],
+    )
+    with pytest.raises(MergeFailedError) as caught:
+        await JobExecutor(Buffered()).execute(job("true", merge="merging"), options)
+    seen += [*texts_in(tmp_path), "".join(traceback.format_exception_only(caught.value))]
+    cause = caught.value.__cause__
+    assert isinstance(cause, WorkerError)
+    assert caught.value.result is not None
+    assert (str(cause), caught.value.result.stdout) == ("*** was too much", "merge ***")
+    assert (tmp_path / "merge-stdout.log").read_text() == "merge ***"
+    assert [text for text in seen if SECRET in text] == []
+    assert any("/x/***.png" in text for text in seen)
