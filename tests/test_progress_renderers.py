@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderer_lines import LINES
@@ -104,16 +107,22 @@ def test_arbitrary_bytes_are_read_without_an_error(renderer: str, data: bytes, c
     assert pieces.progress == whole.progress
 
 
-@given(numbers=st.lists(st.text("0123456789.:-", min_size=1, max_size=400), min_size=4, max_size=4))
-def test_numbers_that_nobody_prints_are_unknown_and_no_error(numbers: list[str]) -> None:
-    first, second, third, fourth = numbers
-    for renderer, text in (
-        ("blender", f"Fra:{first} Mem:{second}M (Peak 1M) | Time:0 | Remaining:{third} | Sample {fourth}/{first}\n"),
-        ("ffmpeg", f"Duration: {first}\nframe= {second} fps=1 time={third}\n"),
-        ("redshift", f"Rendering frame {first} ({second}/{third})\nBlock {first}/{fourth} (1,1) rendered by GPU 0\n"),
-        ("generic", f"{first}%\n{second}/{third} frames\n"),
-    ):
-        parser = ProgressParser(renderer, frames=range(5))
-        parser.feed(text)
-        for fraction in (parser.progress.fraction, parser.progress.frame_fraction):
-            assert fraction is None or 0 <= fraction <= 1
+_NUMBERS = st.one_of(
+    st.text("0123456789.:-", min_size=1, max_size=400),
+    st.integers(300, 400).map(lambda digits: "9" * digits),
+    st.sampled_from([*("0", "00", "0.0", "0:0", "1e400", "nan", "-1"), "9" * 19, "9" * 60, "9" * 64, "9" * 60 + "h 1"]),
+)
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_numbers_that_nobody_prints_are_unknown_and_no_error(data: st.DataObject) -> None:
+    renderer = data.draw(st.sampled_from(sorted(LINES)))
+    parser = ProgressParser(renderer, frames=range(5))
+    for line in data.draw(st.lists(st.sampled_from([line for line, _ in LINES[renderer]]), max_size=4)):
+        parser.feed(re.sub(r"[\d.]+", lambda _: data.draw(_NUMBERS), line) + "\n")
+        progress = parser.progress
+        # No infinity and no NaN.
+        json.dumps(dataclasses.asdict(progress), allow_nan=False)
+        assert all(part is None or 0 <= part <= 1 for part in (progress.fraction, progress.frame_fraction))
+        assert all(number is None or abs(number) < 2**63 for number in (progress.frame, progress.memory))
