@@ -219,19 +219,40 @@ def test_what_is_not_utf_8_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 10**7])
-def test_of_a_line_longer_than_64_kib_the_end_is_read(size: int) -> None:
-    text = b"Saved: '/early'" + b" " * 70_000 + b"Saved: '/late'\n"
-    parser = ProgressParser("blender")
-    reports = [report for at in range(0, len(text), size) for report in parser.feed(text[at : at + size])]
-    assert [report for report in reports if isinstance(report, FileSaved)] == [FileSaved("/late")]
+@pytest.mark.parametrize("length", [4097, 70_000, 200_000])
+def test_of_a_line_longer_than_4_kib_both_ends_are_read(length: int, size: int) -> None:
+    for start, end, told in (
+        (b"Saved: '/early'", b"Saved: '/late'", ["/early"]),
+        (b"", b"Saved: '/late'", ["/late"]),
+        # Those that begin in what is not read.
+        (b" " * 2045 + b"Saved: '/a'", b"Saved: '/b'" + b" " * 2040, []),
+    ):
+        line = start + b" " * (length - len(start) - len(end)) + end
+        text = (line + b"\n") * 2
+        parser = ProgressParser("blender")
+        reports = [report for at in range(0, len(text), size) for report in parser.feed(text[at : at + size])]
+        assert [report.path for report in reports if isinstance(report, FileSaved)] == told * 2
+
+
+def test_a_line_of_4_kib_is_read_as_a_whole() -> None:
+    report = ProgressParser("blender").feed(" " * 2040 + "Saved: '/p'".ljust(2056) + "\n")[0]
+    assert report == FileSaved("/p")
+
+
+def test_what_is_at_the_start_of_the_last_2_kib_is_not_at_the_start_of_the_line() -> None:
+    assert ProgressParser("ffmpeg").feed("x" * 4000 + "progress=end".ljust(2048) + "\n") == []
+
+
+def test_a_line_without_an_end_takes_little_memory() -> None:
     endless = ProgressParser("blender")
     tracemalloc.start()
     try:
         for _ in range(1000):
-            endless.feed(b"x" * 10_000)
+            endless.feed(b" " * 10_000)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+    assert FileSaved("/p") in endless.feed(b"Saved: '/p'\n")
 
 
 def test_a_new_pass_may_begin_again_and_more_than_all_is_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from renderer_lines import LINES
 from tailrace.progress import Progress, ProgressParser, Report, renderer_names
+from tailrace.progress._registry import renderer_named
+from tailrace.progress._renderers import COMMON_RULES
 
 ENDS = ["\n", "\r", "\r\n"]
 
@@ -126,3 +129,32 @@ def test_numbers_that_nobody_prints_are_unknown_and_no_error(data: st.DataObject
         json.dumps(dataclasses.asdict(progress), allow_nan=False)
         assert all(part is None or 0 <= part <= 1 for part in (progress.fraction, progress.frame_fraction))
         assert all(number is None or abs(number) < 2**63 for number in (progress.frame, progress.memory))
+
+
+def _hostile_lines(text: str, size: int) -> Iterator[str]:
+    """Yield lines in which many places look like the start of what a pattern looks for."""
+    yield text * (size // len(text))
+    for filler in " 1.x/|=:'\"[":
+        yield (text + filler * size)[:size]
+        yield (text + filler * size)[: size - 1] + "\x01"
+        yield (filler * size + text)[-size:]
+        yield (text + filler) * (size // (len(text) + 1))
+
+
+def _seconds_to_read(parser: ProgressParser, block: bytes) -> float:
+    start = time.perf_counter()
+    parser.feed(block)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("renderer", LINES)
+def test_no_line_takes_long(renderer: str) -> None:
+    known = [line for line, _ in LINES[renderer]]
+    triggers = {rule.trigger for rule in (*renderer_named(renderer).rules, *COMMON_RULES)}
+    parser = ProgressParser(renderer)
+    for text in sorted({*triggers, *known, *(trigger + "1/1 " for trigger in triggers)}):
+        # The longest line that is read as a whole, and one that is not.
+        lines = [*_hostile_lines(text, 4096), text * (65536 // len(text))]
+        block = "".join(f"{line}\n" for line in lines).encode()
+        # Ten times what it has to be; the machine may be busy, but not every time.
+        assert any(_seconds_to_read(parser, block) < 0.2 for _ in range(5)), text

@@ -12,7 +12,11 @@ from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
 from ._state import State
 
-_LONGEST_LINE = 64 * 1024
+# Both ends of a longer line are read, each half of it, so that no line can hold up those who wait.
+_LONGEST_LINE = 4 * 1024
+_END = _LONGEST_LINE // 2
+# A line without an end is shortened from here on, not at every piece of it.
+_LONGEST_PARTIAL = 64 * 1024
 _DETECTED_WITHIN = 64 * 1024
 _LONGEST_MESSAGE = 300
 # From here on it pays to look for a trigger's rarest character first, at the speed of memchr.
@@ -64,7 +68,8 @@ class ProgressParser:
         r"""Return what `data`, the next piece of one of the streams, completes.
 
         A line ends in "\n", "\r\n" or "\r". Saved files and errors come each and in order; the state comes at most
-        once, at the end, and only if it differs from the one before. Of a line longer than 64 KiB the end is read.
+        once, at the end, and only if it differs from the one before. Of a line longer than 4 KiB the first 2 KiB are
+        read and, if they mean nothing, the last 2 KiB.
         """
         if isinstance(data, str):
             data = data.encode(errors="replace")
@@ -86,9 +91,10 @@ class ProgressParser:
                 start += 1
             if start < end:
                 self._read(data, start, end, reports)
-        partial += data[max(end + 1, len(data) - _LONGEST_LINE) :]
-        if len(partial) > _LONGEST_LINE:
-            del partial[:-_LONGEST_LINE]
+        partial += memoryview(data)[end + 1 :]
+        if len(partial) > _LONGEST_PARTIAL:
+            # It stays longer than a line that is read as a whole.
+            del partial[_END:-_LONGEST_LINE]
         return self._report(reports)
 
     def finish(self) -> list[Report]:
@@ -130,9 +136,9 @@ class ProgressParser:
         while self._undetected > 0 and start <= end:
             stop = data.find(b"\n", start, end)
             stop = end if stop < 0 else stop
-            line = data[max(start, stop - _LONGEST_LINE) : stop]
+            pieces = _pieces(data, start, stop)
             for text, renderer in self._signatures:
-                if text in line:
+                if any(text in piece for piece in pieces):
                     self._undetected = 0
                     return start, renderer
             self._undetected -= min(stop - start, _LONGEST_LINE) + 1
@@ -178,9 +184,12 @@ class ProgressParser:
                     newest[trigger] = data.rfind(trigger, start, line_start)
 
     def _understand(self, data: bytes, start: int, end: int) -> tuple[Meaning, str] | None:
-        line = _text(data, start, end)
-        meaning = self._plan.meaning(line)
-        return None if meaning is None else (meaning, line)
+        for piece in _pieces(data, start, end):
+            line = piece.decode(errors="replace")
+            meaning = self._plan.meaning(line)
+            if meaning is not None:
+                return meaning, line
+        return None
 
     def _take(self, meaning: Meaning, line: str, reports: list[Report]) -> None:
         rule, match, complete = meaning
@@ -201,5 +210,9 @@ def _line_around(data: bytes, at: int, start: int, end: int) -> tuple[int, int]:
     return (start if line_start < 0 else line_start + 1), (end if line_end < 0 else line_end)
 
 
-def _text(data: bytes, start: int, end: int) -> str:
-    return data[max(start, end - _LONGEST_LINE) : end].decode(errors="replace")
+def _pieces(data: bytes, start: int, end: int) -> list[bytes]:
+    """Return what is read of a line."""
+    if end - start <= _LONGEST_LINE:
+        return [data[start:end]]
+    # What begins there is not at the start of the line.
+    return [data[start : start + _END], b"..." + data[end - _END : end]]

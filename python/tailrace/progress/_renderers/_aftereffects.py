@@ -13,9 +13,9 @@ AFTEREFFECTS = Renderer(
     "aftereffects",
     [
         Rule(r"\bPROGRESS: +[\d:;]+ \((?P<rendered>\d+)\): ", "PROGRESS: "),
-        Rule(r"\bPROGRESS: +(?P<status>.*\S)", "PROGRESS: "),
+        Rule(r"\bPROGRESS: +(?P<status>\S.*)", "PROGRESS: "),
         Rule(r"(?P<error>\bmissing dependencies\b)", "missing dependencies", category="missing_asset"),
-        Rule(r"(?P<error>\baerender ERROR.*No comp was found)", "aerender E", category="scene", fatal=True),
+        Rule(r"^(?>.*?(?P<error>\baerender ERROR)).*No comp was found", "aerender E", category="scene", fatal=True),
         Rule(r"(?P<error>\baerender (?:ERROR|Error)\b)", "aerender E", fatal=True),
         Rule(r"(?P<error>\bAfter Effects error\b)", "After Effects error"),
         Rule(r"(?P<error>\bUnable to Render\b)", "Unable to Render", fatal=True),

@@ -33,7 +33,12 @@ ARNOLD = Renderer(
         Rule(r"(?P<error>\babort_on_license_fail\b)", "abort_on_license_fail", category="licence", fatal=True),
         Rule(r"(?P<error>\brendering with watermarks)", "rendering with watermarks", category="licence"),
         Rule(r"(?P<error>\bERROR +\| +\[ass\] can't (?:open|read))", "ERROR", category="missing_asset", fatal=True),
-        Rule(r"(?P<error>\bERROR +\| .*(?:[Oo]ut of memory|OUT_OF_MEMORY))", "ERROR", category="memory", fatal=True),
+        Rule(
+            r"^(?>.*?(?P<error>\bERROR +\| )).*(?:[Oo]ut of memory|OUT_OF_MEMORY)",
+            "ERROR",
+            category="memory",
+            fatal=True,
+        ),
         Rule(r"(?P<error>\bERROR +\| +\[texturesys\])", "ERROR", category="missing_asset"),
         Rule(r"(?P<error>\bERROR +\| +\[alembic\] invalid archive)", "ERROR", category="missing_asset"),
         Rule(r"(?P<error>\bERROR +\| +(?:\[\w+\] +)?signal caught)", "ERROR", fatal=True),

@@ -11,7 +11,7 @@ from .._renderer import Renderer
 from .._rule import Rule
 
 _LAST_PART = (
-    r"(?:.*\|\s*(?P<status>Sample|(?!\s|Mem:|Time:|Remaining:)[^|]+?)"
+    r"(?:(?>.*\|)\s*(?P<status>Sample|(?!\s|Mem:|Time:|Remaining:)[^|]+?)"
     r"(?:(?:(?<=Sample)|(?<=Tile)|(?<=Rendered)|(?<=Rendering)) (?P<done>\d+) ?/ ?(?P<total>\d+)[^|]*)?$)?"
 )
 _STATE_4 = (
@@ -26,11 +26,11 @@ _STATE_5 = (
 
 
 _ERRORS: tuple[tuple[str, ErrorCategory | None, bool], ...] = (
-    (".*[Oo]ut of (?:GPU|memory)", "memory", True),
+    ("System is out of GPU |Out of memory in ", "memory", True),
     ("Cannot read file ", "missing_asset", True),
     ("Cannot render|Build without OpenImageDenoise", "scene", True),
     ("Python: ", "scene", False),
-    ("Render error .*cannot save", None, True),
+    (r"Render error \([^()]*\) cannot save", None, True),
     ("", None, False),
 )
 """The text of an error, its category, and whether it is fatal."""

@@ -19,6 +19,6 @@ COMMON_RULES = (
     Rule(r"(?P<error>std::bad_alloc)", "std::bad_alloc", category="memory"),
     Rule(r"(?P<error>\bMemoryError\b)", "MemoryError", category="memory"),
     Rule(r"(?P<error>\b[Oo]ut of memory\b)", "ut of memory", category="memory"),
-    Rule(r"(?P<error>\w*OUT_OF_MEMORY\b)", "OUT_OF_MEMORY", category="memory"),
+    Rule(r"(?P<error>OUT_OF_MEMORY\b)", "OUT_OF_MEMORY", category="memory"),
     Rule(r"(?P<error>Cannot allocate memory)", "Cannot allocate memory", category="memory"),
 )

@@ -14,19 +14,19 @@ FFMPEG = Renderer(
     [
         # The last one of a run.
         Rule(
-            r"(?:\bframe=\s*(?P<rendered>\d+) .*)?(?P<finished>\bLsize=)(?:.*? time=(?P<time>\d[\d:.]*))?",
+            r"^(?>.*?\bframe=\s*(?P<rendered>\d+) )?.*(?P<finished>\bLsize=)(?:.*? time=(?P<time>\d[\d:.]*))?",
             "Lsize=",
             of="command",
         ),
         Rule(r"\bframe=\s*(?P<rendered>\d+) fps=(?:.*? time=(?P<time>\d[\d:.]*))?", "frame=", whole=True),
         Rule(r"^frame=\s*(?P<rendered>\d+)\s*$", "frame=", whole=True),
         Rule(r"^out_time=(?P<time>\d[\d:.]*)", "time=", whole=True),
-        Rule(r"size=.* time=(?P<time>\d[\d:.]*)", "time=", whole=True),
+        Rule(r"^(?>.*?size=).* time=(?P<time>\d[\d:.]*)", "time=", whole=True),
         Rule(r"^progress=(?P<finished>end)\b", "progress=end", of="command"),
         Rule(r"\bDuration: (?P<duration>\d[\d:.]*)", "Duration: "),
-        Rule(r"(?P<error>Error opening output.*)", "Error opening ", fatal=True),
+        Rule(r"(?P<error>Error opening output)", "Error opening ", fatal=True),
         Rule(
-            r"(?P<error>Error opening input.*No such file or directory)",
+            r"^(?>.*?(?P<error>Error opening input)).*No such file or directory",
             "No such fil",
             category="missing_asset",
             fatal=True,

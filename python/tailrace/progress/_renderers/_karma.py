@@ -26,7 +26,11 @@ KARMA = Renderer(
             category="licence",
             fatal=True,
         ),
-        Rule(r"(?P<error>\bError loading geometry .* from stdin)", "Error loading geometry", category="missing_asset"),
+        Rule(
+            r"^(?>.*?(?P<error>\bError loading geometry )).* from stdin",
+            "Error loading geometry",
+            category="missing_asset",
+        ),
         Rule(r"(?P<error>\bUnable to (?:access file|load texture))", "Unable to ", category="missing_asset"),
         Rule(r"(?P<error>\bFailed to create file)", "Failed to create file", fatal=True),
     ],

@@ -14,7 +14,7 @@ NUKE = Renderer(
     [
         # It comes when the frame is done.
         Rule(r"\bFrame (?P<frame>-?\d+) \((?P<done>\d+) of (?P<total>\d+)\)", "Frame ", of="command", whole=True),
-        Rule(r"\bWriting (?P<saved>.+) took [\d.]+ seconds", "Writing "),
+        Rule(r"^(?>.*?\bWriting )(?P<saved>.+) took [\d.]+ seconds", "Writing "),
         Rule(r"(?P<error>\bA license for \w+ was not found)", "A license for ", category="licence", fatal=True),
         Rule(r"(?P<error>\bA suitable license does not exist)", "A suitable license ", category="licence", fatal=True),
         Rule(r"(?P<error>\bNo such file or directory)", "No such file or directory", category="missing_asset"),

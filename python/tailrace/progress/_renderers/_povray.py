@@ -17,7 +17,7 @@ POVRAY = Renderer(
             r"\bRendering frame (?P<index>\d+) of (?P<count>\d+)(?: \(#(?P<frame>\d+)\))?",
             "Rendering frame ",
         ),
-        Rule(r"==== \[(?P<status>[^\]]+?)\.*\] ====", "==== ["),
+        Rule(r"==== \[(?P<status>[^.\[\]]+)\.*\] ====", "==== ["),
         Rule(r"(?P<error>Possible Parse Error: Cannot )", "Parse Error: ", category="missing_asset"),
         Rule(r"(?P<error>Parse Error: Cannot (?:open|find))", "Parse Error: ", category="missing_asset", fatal=True),
         Rule(r"(?P<error>\bPossible Parse Error: )", "Parse Error: ", category="scene"),

@@ -10,7 +10,11 @@ from .._renderer import Renderer
 from .._rule import Rule
 
 REDSHIFT_PROGRESS = (
-    Rule(r"\bBlock +(?P<done>\d+)/(?P<total>\d+) .*\brendered by GPU\b", "rendered by GPU", whole=True),
+    Rule(
+        r"^(?>.*?\bBlock +(?P<done>\d+)/(?P<total>\d+) ).*\brendered by GPU\b",
+        "rendered by GPU",
+        whole=True,
+    ),
 )
 
 REDSHIFT = Renderer(

@@ -11,8 +11,8 @@ from .._renderer import Renderer
 from .._rule import Rule
 
 VRAY_PROGRESS = (
-    Rule(r"\bRendering image[^:]*: +(?P<percent>\d+(?:\.\d+)?)%", "Rendering image", whole=True),
-    Rule(r"\bRendering image[^:]*: +(?P<finished>done)\b", "Rendering image"),
+    Rule(r"\bRendering image[^:]{0,40}: +(?P<percent>\d+(?:\.\d+)?)%", "Rendering image", whole=True),
+    Rule(r"\bRendering image[^:]{0,40}: +(?P<finished>done)\b", "Rendering image"),
     Rule(r'\bSuccessfully written image file "(?P<saved>[^"]+)"', "Successfully written image file "),
 )
 
@@ -28,7 +28,7 @@ VRAY = Renderer(
             fatal=True,
         ),
         Rule(r"(?P<error>\bMemory allocation failure)", "Memory allocation failure", category="memory", fatal=True),
-        Rule(r'(?P<error>\bNo file ".*" exists)', 'No file "', category="missing_asset", fatal=True),
+        Rule(r'(?P<error>\bNo file "[^"]*" exists)', 'No file "', category="missing_asset", fatal=True),
         Rule(r"(?P<error>\berror: )", "error: "),
     ],
     programs=["vray"],
