@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderer_lines import LINES
-from tailrace.progress import Progress, ProgressParser, Report, renderer_names
+from tailrace.progress import Progress, ProgressParser, RenderError, Report, renderer_names
 from tailrace.progress._registry import renderer_named
-from tailrace.progress._renderers import COMMON_RULES
+from tailrace.progress._renderers import MEMORY_RULES, OPENJD_RULES
 
 ENDS = ["\n", "\r", "\r\n"]
 
@@ -110,6 +110,49 @@ def test_arbitrary_bytes_are_read_without_an_error(renderer: str, data: bytes, c
     assert pieces.progress == whole.progress
 
 
+_MEMORY = [
+    "std::bad_alloc",
+    "MemoryError",
+    "Out of memory",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "fork: Cannot allocate memory",
+]
+_PREFIXES = [
+    *("", "Error: ", "ERROR: ", "error: ", "Error: Python: ", "00:05.001  reports | ERROR ", "{SEVERE} ", "{ERROR} "),
+    *("00:00:01 ERROR | ", "After Effects error: ", "(kFailure): ", "99% done, 1/2 frames: "),
+]
+
+
+def _error(renderer: str, line: str) -> RenderError:
+    (report,) = _events(ProgressParser(renderer).feed(line + "\n"))
+    assert isinstance(report, RenderError)
+    return report
+
+
+@pytest.mark.parametrize("renderer", LINES)
+def test_that_memory_ran_out_counts_whatever_the_renderer_is(renderer: str) -> None:
+    for text in _MEMORY:
+        for prefix in _PREFIXES:
+            assert _error(renderer, prefix + text) == RenderError(prefix + text, "memory", False)
+        for line, report in LINES[renderer]:
+            if isinstance(report, RenderError) and not line.startswith("openjd_"):
+                told = _error(renderer, f"{line} {text}")
+                # What its own rules say more precisely is not lost.
+                says_more = report.fatal or report.category not in (None, "scene")
+                assert told.category == (report.category if says_more else "memory")
+                assert told.fatal == report.fatal
+
+
+@pytest.mark.parametrize("renderer", LINES)
+def test_open_job_description_counts_whatever_the_renderer_is(renderer: str) -> None:
+    for line in [*_MEMORY, *(line for line, _ in LINES[renderer] if not line.startswith("openjd_"))]:
+        assert _error(renderer, f"openjd_fail: {line}").fatal
+        reports = ProgressParser(renderer).feed(f"openjd_status: {line}\nopenjd_progress: 12 {line}\n")
+        assert reports == [Progress(fraction=0.12, status=line.strip())]
+    # As a shell shows a command that it runs.
+    assert _events(ProgressParser(renderer).feed("+ echo 'openjd_fail: no'\n")) == []
+
+
 _NUMBERS = st.one_of(
     st.text("0123456789.:-", min_size=1, max_size=400),
     st.integers(300, 400).map(lambda digits: "9" * digits),
@@ -150,7 +193,7 @@ def _seconds_to_read(parser: ProgressParser, block: bytes) -> float:
 @pytest.mark.parametrize("renderer", LINES)
 def test_no_line_takes_long(renderer: str) -> None:
     known = [line for line, _ in LINES[renderer]]
-    triggers = {rule.trigger for rule in (*renderer_named(renderer).rules, *COMMON_RULES)}
+    triggers = {rule.trigger for rule in (*OPENJD_RULES, *MEMORY_RULES, *renderer_named(renderer).rules)}
     parser = ProgressParser(renderer)
     for text in sorted({*triggers, *known, *(trigger + "1/1 " for trigger in triggers)}):
         # The longest line that is read as a whole, and one that is not.

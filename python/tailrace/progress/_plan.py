@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from ._renderer import Renderer
-from ._renderers import COMMON_RULES
+from ._renderers import MEMORY_RULES, OPENJD_RULES
 from ._rule import Rule
 
 _MEASURES = ("percent", "fraction", "done", "time")
@@ -34,7 +34,7 @@ class Plan:
 
     def __init__(self, renderer: Renderer) -> None:
         self.name = renderer.name
-        rules = (*renderer.rules, *COMMON_RULES)
+        rules = _with_common_rules(renderer.rules)
         whole = _shortest({rule.trigger for rule in rules if rule.whole})
         every = _shortest({rule.trigger for rule in rules if not rule.whole})
         self.triggers = [(trigger.encode(), _rarest(trigger)) for trigger in sorted(every)]
@@ -72,6 +72,18 @@ class Plan:
         groups = rule.regex.groupindex
         frames = tuple(name for name in _FRAMES if name in groups) if self.whole_groups & set(_FRAMES) else None
         return frames, tuple(name for name in _MEASURES if name in groups) if rule.whole else ()
+
+
+def _with_common_rules(own: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Add the rules that count whatever the renderer is, at the places where they say more than those behind them."""
+    place = 0
+    for at, rule in enumerate(own):
+        if "error" in rule.regex.groupindex:
+            if not rule.fatal and rule.category in (None, "scene"):
+                place = at
+                break
+            place = at + 1
+    return (*OPENJD_RULES, *own[:place], *MEMORY_RULES, *own[place:])
 
 
 def _shortest(triggers: set[str]) -> set[str]:

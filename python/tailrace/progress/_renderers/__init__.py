@@ -6,7 +6,7 @@ from ._aftereffects import AFTEREFFECTS
 from ._arnold import ARNOLD
 from ._blender import BLENDER
 from ._cinema4d import CINEMA4D
-from ._common import COMMON_RULES
+from ._common import MEMORY_RULES, OPENJD_RULES
 from ._ffmpeg import FFMPEG
 from ._generic import GENERIC
 from ._karma import KARMA
@@ -35,4 +35,4 @@ BUILT_IN = (
     VRAY,
 )
 
-__all__ = ["BUILT_IN", "COMMON_RULES"]
+__all__ = ["BUILT_IN", "MEMORY_RULES", "OPENJD_RULES"]

@@ -29,25 +29,24 @@ _ERRORS: tuple[tuple[str, ErrorCategory | None, bool], ...] = (
     ("System is out of GPU |Out of memory in ", "memory", True),
     ("Cannot read file ", "missing_asset", True),
     ("Cannot render|Build without OpenImageDenoise", "scene", True),
-    ("Python: ", "scene", False),
     (r"Render error \([^()]*\) cannot save", None, True),
+    ("Python: ", "scene", False),
     ("", None, False),
 )
 """The text of an error, its category, and whether it is fatal."""
 
 
-def _errors(prefix: str, trigger: str) -> list[Rule]:
-    return [
-        Rule(f"(?P<error>{prefix}(?:{text}))", trigger, category=category, fatal=fatal)
-        for text, category, fatal in _ERRORS
-    ]
+_ERROR_RULES = [
+    Rule(f"(?P<error>{prefix}(?:{text}))", trigger, category=category, fatal=fatal)
+    for text, category, fatal in _ERRORS
+    for prefix, trigger in ((r"\bError: ", "Error: "), (r"\| ERROR ", "| ERROR"))
+]
 
 
 BLENDER = Renderer(
     "blender",
     [
-        *_errors(r"\bError: ", "Error: "),
-        *_errors(r"\| ERROR ", "| ERROR"),
+        *_ERROR_RULES,
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
         Rule(_STATE_4, "Fra:", whole=True),
         Rule(_STATE_5, "Fra:", whole=True),

@@ -9,13 +9,12 @@ from __future__ import annotations
 from .._rule import Rule
 
 OPENJD_RULES = (
-    Rule(r"openjd_progress:\s*(?P<percent>\d+(?:\.\d+)?)", "openjd_", of="command"),
-    Rule(r"openjd_status:\s*(?P<status>.*)", "openjd_"),
-    Rule(r"openjd_fail:\s*(?P<error>.*)", "openjd_", fatal=True),
+    Rule(r"^openjd_progress:\s*(?P<percent>\d+(?:\.\d+)?)", "openjd_", of="command"),
+    Rule(r"^openjd_status:\s*(?P<status>.*)", "openjd_"),
+    Rule(r"^openjd_fail:\s*(?P<error>.*)", "openjd_", fatal=True),
 )
 
-COMMON_RULES = (
-    *OPENJD_RULES,
+MEMORY_RULES = (
     Rule(r"(?P<error>std::bad_alloc)", "std::bad_alloc", category="memory"),
     Rule(r"(?P<error>\bMemoryError\b)", "MemoryError", category="memory"),
     Rule(r"(?P<error>\b[Oo]ut of memory\b)", "ut of memory", category="memory"),
