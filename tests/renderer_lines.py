@@ -122,6 +122,11 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ),
         ("Unknown encoder 'nocodec'", RenderError("Unknown encoder 'nocodec'", "scene", True)),
         (
+            "Error splitting the argument list: Option not found",
+            RenderError("Error splitting the argument list: Option not found", "scene", True),
+        ),
+        ("    title           : The Filter not found", None),
+        (
             "[AVFilterGraph @ 0x55ba800a1880] No such filter: 'foo'",
             RenderError("[AVFilterGraph @ 0x55ba800a1880] No such filter: 'foo'", "scene", True),
         ),
@@ -169,7 +174,7 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ("00:00:09   301MB         | peak CPU memory used          512.50MB", Progress(memory=int(512.5 * MIB))),
         (
             "00:00:00    12MB ERROR   | [ass] can't open /p/none.ass",
-            RenderError("00:00:00    12MB ERROR   | [ass] can't open /p/none.ass", "missing_asset", True),
+            RenderError("00:00:00    12MB ERROR   | [ass] can't open /p/none.ass", "missing_asset", False),
         ),
         (
             "00:00:02   294MB ERROR   |  [texturesys] image1: Invalid image file",
@@ -185,6 +190,16 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
                 "ERROR | aborting render because the abort_on_license_fail option was enabled", "licence", True
             ),
         ),
+        (
+            "aborting render because this is a batch render and abort_on_license_fail option is enabled",
+            RenderError(
+                "aborting render because this is a batch render and abort_on_license_fail option is enabled",
+                "licence",
+                True,
+            ),
+        ),
+        ("[rlm] abort_on_license_fail enabled", RenderError("[rlm] abort_on_license_fail enabled", "licence", True)),
+        ("+ kick -set options.abort_on_license_fail on -i a.ass", None),
         (
             "00:00:00     9MB WARNING | rendering with watermarks because of failed authorization:",
             RenderError(
@@ -223,10 +238,10 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
                 True,
             ),
         ),
-        ("Memory allocation failure;", RenderError("Memory allocation failure;", "memory", True)),
+        ("Memory allocation failure;", RenderError("Memory allocation failure;", "memory", False)),
         (
             'No file "/p/none.vrscene" exists',
-            RenderError('No file "/p/none.vrscene" exists', "missing_asset", True),
+            RenderError('No file "/p/none.vrscene" exists', "missing_asset", False),
         ),
         (
             "[2021/Jul/8|06:41:39] error: Invalid parameter",
@@ -269,7 +284,7 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             "mantra: Unable to load texture '/p/none.rat'",
             RenderError("mantra: Unable to load texture '/p/none.rat'", "missing_asset", False),
         ),
-        ("Failed to create file /p/f.exr", RenderError("Failed to create file /p/f.exr", None, True)),
+        ("Failed to create file /p/f.exr", RenderError("Failed to create file /p/f.exr", None, False)),
     ],
     "nuke": [
         ("Nuke 14.0v3, 64 bit, built Feb 16 2023.", None),
@@ -279,8 +294,10 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ("A license for nuke was not found", RenderError("A license for nuke was not found", "licence", True)),
         (
             "RLM : A suitable license does not exist.",
-            RenderError("RLM : A suitable license does not exist.", "licence", True),
+            RenderError("RLM : A suitable license does not exist.", "licence", False),
         ),
+        ("A license for ocula was not found", RenderError("A license for ocula was not found", "licence", False)),
+        ("Node execution error: Blur1", RenderError("Node execution error: Blur1", None, False)),
         (
             "ERROR: Read1: /p/none.exr: No such file or directory",
             RenderError("ERROR: Read1: /p/none.exr: No such file or directory", "missing_asset", False),
@@ -324,6 +341,9 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             RenderError("Fatal Error. Attempting to save in /tmp/x.ma", None, True),
         ),
         ("Frame aborted", RenderError("Frame aborted", None, True)),
+        ("[rlm] abort_on_license_fail enabled", RenderError("[rlm] abort_on_license_fail enabled", "licence", True)),
+        ("setAttr defaultArnoldRenderOptions.abort_on_license_fail 1;", None),
+        ("stop on Fatal Error, yes", None),
         (
             "Error: line 1: No object matches name: none",
             RenderError("Error: line 1: No object matches name: none", None, False),

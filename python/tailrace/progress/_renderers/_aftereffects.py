@@ -17,7 +17,7 @@ AFTEREFFECTS = Renderer(
         Rule(r"(?P<error>\bmissing dependencies\b)", "missing dependencies", category="missing_asset"),
         Rule(r"^(?>.*?(?P<error>\baerender ERROR)).*No comp was found", "aerender E", category="scene", fatal=True),
         Rule(r"(?P<error>\baerender (?:ERROR|Error)\b)", "aerender E", fatal=True),
-        Rule(r"(?P<error>\bUnable to Render\b)", "Unable to Render", fatal=True),
+        Rule(r"(?P<error>\bUnable to Render\b)", "Unable to Render"),
         Rule(r"(?P<error>\bAfter Effects error\b)", "After Effects error"),
     ],
     programs=["aerender"],

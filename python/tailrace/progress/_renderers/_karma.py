@@ -32,7 +32,7 @@ KARMA = Renderer(
             category="missing_asset",
         ),
         Rule(r"(?P<error>\bUnable to (?:access file|load texture))", "Unable to ", category="missing_asset"),
-        Rule(r"(?P<error>\bFailed to create file)", "Failed to create file", fatal=True),
+        Rule(r"(?P<error>\bFailed to create file)", "Failed to create file"),
     ],
     programs=["husk", "karma", "mantra"],
     signatures=["ALF_PROGRESS ", "husk version "],

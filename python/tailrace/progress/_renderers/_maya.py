@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .._renderer import Renderer
 from .._rule import Rule
-from ._arnold import ARNOLD_PROGRESS
+from ._arnold import ARNOLD_LICENCE, ARNOLD_PROGRESS
 from ._redshift import REDSHIFT_PROGRESS
 from ._renderman import RENDERMAN_PROGRESS
 from ._vray import VRAY_PROGRESS
@@ -23,9 +23,9 @@ MAYA = Renderer(
         *VRAY_PROGRESS,
         Rule(r"(?P<error>Could not obtain a license)", "obtain a license", category="licence", fatal=True),
         Rule(r"(?P<error>\bMaxon licensing error)", "Maxon licensing error", category="licence", fatal=True),
-        Rule(r"(?P<error>\babort_on_license_fail\b)", "abort_on_license_fail", category="licence", fatal=True),
+        ARNOLD_LICENCE,
         Rule(r"(?P<error>\{SEVERE\} +License)", "{SEVERE}", category="licence", fatal=True),
-        Rule(r"(?P<error>\bFatal Error\b)", "Fatal Error", fatal=True),
+        Rule(r"(?P<error>\bFatal Error\. Attempting to save\b)", "Fatal Error", fatal=True),
         Rule(r"(?P<error>\bFrame aborted\b)", "Frame aborted", fatal=True),
         Rule(r"(?P<error>\bFrame rendering aborted\b)", "Frame rendering aborted", fatal=True),
         Rule(r"(?P<error>\{SEVERE\})", "{SEVERE}"),

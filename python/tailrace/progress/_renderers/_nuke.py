@@ -15,10 +15,12 @@ NUKE = Renderer(
         # It comes when the frame is done.
         Rule(r"\bFrame (?P<frame>-?\d+) \((?P<done>\d+) of (?P<total>\d+)\)", "Frame ", of="command", whole=True),
         Rule(r"^(?>.*?\bWriting )(?P<saved>.+) took [\d.]+ seconds", "Writing "),
-        Rule(r"(?P<error>\bA license for \w+ was not found)", "A license for ", category="licence", fatal=True),
-        Rule(r"(?P<error>\bA suitable license does not exist)", "A suitable license ", category="licence", fatal=True),
+        # A plug-in may have none, and the script not need it.
+        Rule(r"(?P<error>\bA license for nuke\w* was not found)", "A license for ", category="licence", fatal=True),
+        Rule(r"(?P<error>\bA license for \w+ was not found)", "A license for ", category="licence"),
+        Rule(r"(?P<error>\bA suitable license does not exist)", "A suitable license ", category="licence"),
         Rule(r"(?P<error>\bNo such file or directory)", "No such file or directory", category="missing_asset"),
-        Rule(r"(?P<error>\bNode execution error:)", "Node execution error:", fatal=True),
+        Rule(r"(?P<error>\bNode execution error:)", "Node execution error:"),
         Rule(r"(?P<error>\bERROR ?:)", "ERROR"),
         Rule(r"(?P<error>\bError ?:)", "Error"),
     ],
