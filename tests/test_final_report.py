@@ -77,7 +77,7 @@ def test_the_table_has_a_row_for_each_chunk_that_was_started() -> None:
     job.fail(1, WorkerResult(-9, duration=4000))
     assert job.table(not_run=2) == [
         "chunk  attempts  duration  peak memory  exit",
-        "    0         1    12.3 s       1.2 GB  0",
+        "    0         1    12.3 s      1.1 GiB  0",
         "    1         1   1:06:40            -  SIGKILL",
         "    2         1    10.0 s            -  cancelled",
         "2 chunks not run",
@@ -91,7 +91,7 @@ def test_the_peak_memory_is_the_renderers_own_where_the_system_knows_none() -> N
     for memory in (2_000_000, 5_000_000, 3_000_000):
         job.happen(ChunkProgress, 0, renderer="r", memory=memory, **unknown)
     job.finish(0)
-    assert job.table()[1].split()[-3:] == ["5.0", "MB", "0"]
+    assert job.table()[1].split()[-3:] == ["4.8", "MiB", "0"]
 
 
 @pytest.mark.parametrize(

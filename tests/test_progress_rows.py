@@ -50,10 +50,12 @@ class Watched:
         slot = chunk if slot is None else slot
         self.happen(ChunkStarted, at, chunk_id=chunk, attempt=attempt, slot=slot, command="render")
 
-    def advance(self, chunk: int, at: float, fraction: float | None, **fields: Any) -> None:
+    def advance(
+        self, chunk: int, at: float, fraction: float | None, *, renderer: str = "blender", **fields: Any
+    ) -> None:
         others = dict.fromkeys(("frame", "frame_fraction", "remaining", "memory", "status"))
         self.happen(
-            ChunkProgress, at, chunk_id=chunk, attempt=1, renderer="r", fraction=fraction, **{**others, **fields}
+            ChunkProgress, at, chunk_id=chunk, attempt=1, renderer=renderer, fraction=fraction, **{**others, **fields}
         )
 
     def write(self, chunk: int, data: bytes, stream: str = "stdout") -> None:
@@ -73,18 +75,27 @@ class Watched:
 def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:
     job = Watched(24)
     job.start(12, at=100)
-    job.advance(12, 130, 0.62, frame=34, remaining=41, memory=1_200_000_000)
-    job.write(12, b"Fra:34 Sample 20/96\r")
+    job.advance(12, 130, 0.62, frame=34, remaining=2, memory=1_200_000_000, status="Sample 20/96")
+    job.write(12, b"Fra:34 Mem:1144.41M (Peak 1144.41M) | Time:00:07.91 | Remaining:00:02.00 | Sample 20/96\r")
     assert job.rows(130, columns=110)[1] == (
-        "chunk 12  ━━━━━━━━━━━───────   62%  frame 34  0:41 left  1.2 GB  Fra:34 Sample 20/96"
+        "chunk 12  ━━━━━━━━━━━───────   62%   0:30   0:19 left   frame 34    1.1 GiB  Sample 20/96"
     )
+
+
+def test_the_status_is_shown_where_the_renderer_is_known_and_the_latest_line_elsewhere() -> None:
+    job = Watched(3)
+    for chunk, renderer, status in ((0, "blender", "Denoising"), (1, "generic", "3/10"), (2, "blender", None)):
+        job.start(chunk)
+        job.write(chunk, b"the latest line\n")
+        job.advance(chunk, 1, None, renderer=renderer, status=status)
+    assert [row.rpartition("   ")[2] for row in job.rows(1)[1:]] == ["Denoising", *["the latest line"] * 2]
 
 
 def test_a_chunk_of_which_nothing_is_known_has_its_time_and_its_latest_line() -> None:
     job = Watched(2)
     job.start(1, at=0)
     job.write(1, b"loading\nopening scene\n")
-    assert job.rows(72)[1] == "chunk 1  1:12  opening scene"
+    assert job.rows(72)[1] == "chunk 1  ────────────────         1:12  opening scene"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,7 @@ def test_the_latest_line_is_the_last_that_is_not_blank_whatever_ended_it(written
     job.start(0)
     for piece in written:
         job.write(0, piece)
-    assert job.rows(0)[1] == f"chunk 0  0:00  {latest}"
+    assert job.rows(0)[1] == f"chunk 0  ────────────────         0:00  {latest}"
 
 
 def test_the_latest_line_is_that_of_the_stream_that_wrote_last() -> None:
@@ -119,14 +130,15 @@ def test_the_latest_line_is_that_of_the_stream_that_wrote_last() -> None:
     assert job.rows(0)[1].endswith("  again")
 
 
-def test_the_time_left_of_a_chunk_counts_down_and_is_worked_out_where_the_renderer_gives_none() -> None:
+def test_the_time_left_of_a_chunk_is_worked_out_from_what_is_done_and_counts_down() -> None:
     job = Watched(2)
     job.start(0, at=0)
     job.start(1, at=0)
-    job.advance(0, 10, 0.25)
-    job.advance(1, 10, 0.5, remaining=100)
-    assert ["0:30 left" in job.rows(10)[1], "1:40 left" in job.rows(10)[2]] == [True, True]
-    assert ["0:25 left" in job.rows(15)[1], "1:35 left" in job.rows(15)[2]] == [True, True]
+    # A renderer may speak of its frame.
+    job.advance(0, 10, 0.25, remaining=2)
+    job.advance(1, 10, None, remaining=100)
+    assert ["  0:10   0:30 left" in job.rows(10)[1], "left" in job.rows(10)[2]] == [True, False]
+    assert "  0:15   0:25 left" in job.rows(15)[1]
     # When it is over and the chunk is not, there is no estimate any more.
     assert "left" not in job.rows(50)[1]
 
@@ -192,17 +204,38 @@ def test_chunks_that_were_skipped_do_not_make_the_job_look_fast() -> None:
     assert re.search(r" 85%  8 of 10 chunks  1:40, about 5 min left$", job.rows(100)[0])
 
 
-def test_chunks_that_failed_or_wait_for_their_next_attempt_are_counted() -> None:
+def test_chunks_that_failed_are_counted_and_those_that_wait_for_their_next_attempt_have_a_countdown() -> None:
     job = Watched(5)
-    for chunk in range(3):
+    for chunk in range(4):
         job.start(chunk)
     job.fail(0, 5)
     job.happen(ChunkRetrying, 5, chunk_id=1, attempt=1, reason="r", category=None, delay=60)
     rows = job.rows(5)
-    assert "0 of 5 chunks, 1 failed, 1 to retry" in rows[0]
-    assert [row[:7] for row in rows[1:]] == ["chunk 2"]
+    assert "0 of 5 chunks, 1 failed" in rows[0]
+    assert [row[:7] for row in rows[1:3]] == ["chunk 2", "chunk 3"]
+    assert rows[3:] == ["chunk 1  next attempt in 1:00"]
+    assert job.rows(24.5)[3:] == ["chunk 1  next attempt in 0:41"]
+    job.happen(ChunkRetrying, 30, chunk_id=2, attempt=1, reason="r", category=None, delay=5)
+    assert job.rows(30)[2:] == ["2 chunks wait for their next attempt  chunk 2 in 0:05"]
+    assert job.rows(36)[2:] == ["2 chunks wait for their next attempt  chunk 2 as soon as another ends"]
+    job.start(2, at=70, attempt=2)
     job.start(1, at=70, attempt=2)
-    assert "to retry" not in job.rows(70)[0]
+    assert [row[:7] for row in job.rows(70)[1:]] == ["chunk 1", "chunk 2", "chunk 3"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "end"),
+    [
+        (80, "0 of 3 chunks  0:10, about 25 s left"),
+        (60, "  0/3  0:10, about 25 s left"),
+        (38, "  0/3  25 s left"),
+    ],
+)
+def test_the_time_left_of_the_job_is_the_last_thing_that_is_cut(columns: int, end: str) -> None:
+    job = Watched(3)
+    job.start(0)
+    job.advance(0, 10, 0.9)
+    assert job.rows(10, columns=columns)[0].endswith(end)
 
 
 def test_all_is_done_only_when_all_is_done() -> None:
@@ -225,13 +258,16 @@ def test_columns_stay_where_they_are() -> None:
     job = Watched(2)
     job.start(0)
     job.start(1)
-    job.advance(0, 10, 0.1, frame=100, memory=123_400_000, remaining=700)
-    wide = [match.start() for match in re.finditer(r"\S+", job.rows(10)[1])]
-    job.advance(0, 20, 0.2, frame=1, memory=1_000, remaining=7)
-    assert job.rows(20)[1].index("frame") == job.rows(10)[1].index("frame")
-    job.write(0, b"latest\n")
-    assert job.rows(20)[1].index("latest") > wide[-1]
-    assert job.rows(20)[1].index("%") == job.rows(20)[0].index("%")
+    elapsed = job.rows(1)[1].index("0:01")
+    job.advance(0, 10, 0.01, status="latest")
+    place = job.rows(10)[1].index("latest")
+    assert job.rows(10)[1].index("0:10") == elapsed
+    job.advance(0, 100, 0.2, frame=100, memory=123_400_000, status="latest")
+    assert job.rows(100)[1].index("latest") == place
+    frame = job.rows(100)[1].index("frame")
+    job.advance(0, 200, 0.9, frame=1, memory=1_000, status="latest")
+    assert [job.rows(200)[1].index(text) for text in ("3:20", "frame", "latest")] == [elapsed, frame, place]
+    assert job.rows(200)[1].index("%") == job.rows(200)[0].index("%")
 
 
 def test_more_chunks_than_fit_are_counted() -> None:
@@ -248,9 +284,11 @@ def test_more_chunks_than_fit_are_counted() -> None:
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
-        (70, "chunk 3  ━━━━━╾─────   50%  frame 7  0:09 left  2.0 MB"),
-        (50, "chunk 3  ━━━━────   50%  frame 7  0:09 left"),
-        (40, "chunk 3  ━━━───   50%  0:09 left"),
+        (96, "chunk 3  ━━━━━━━╾───────   50%   0:09   0:09 left    frame 7    1.9 MiB  Sample 7/9"),
+        (76, "chunk 3  ━━━━━━──────   50%   0:09   0:09 left    frame 7  Sample 7/9"),
+        (60, "chunk 3  ━━━━╾────   50%   0:09   0:09 left    frame 7"),
+        (50, "chunk 3  ━━━━────   50%   0:09   0:09 left"),
+        (40, "chunk 3   50%   0:09   0:09 left"),
         (20, "chunk 3   50%"),
         (5, "chu…"),
     ],
@@ -258,7 +296,7 @@ def test_more_chunks_than_fit_are_counted() -> None:
 def test_a_narrow_terminal_has_the_most_important_columns(columns: int, row: str) -> None:
     job = Watched(4)
     job.start(3)
-    job.advance(3, 9, 0.5, frame=7, memory=2_000_000)
+    job.advance(3, 9, 0.5, frame=7, memory=2_000_000, status="Sample 7/9")
     assert job.rows(9, columns=columns)[1] == row
 
 
@@ -281,7 +319,7 @@ def test_the_merge_has_a_row() -> None:
     job.finish(0, 5)
     job.happen(MergeStarted, 5)
     job.happen(MergeOutput, 5, stream="stderr", data=memoryview(b"frame= 20\r"))
-    assert job.rows(8)[1:] == ["merge  0:03  frame= 20"]
+    assert job.rows(8)[1:] == ["merge  ────────────────         0:03  frame= 20"]
 
 
 texts = st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode(errors="replace"))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rich.filesize import decimal
-
 from ._chunk_outcomes import ChunkOutcome
-from ._quantities import clock
+from ._quantities import clock, size
 from ._terminal_style import BOLD, DIM, RED, TerminalStyle
 from ._terminal_text import latest_line
 
@@ -69,7 +67,7 @@ def _cells(outcome: ChunkOutcome) -> tuple[str, ...]:
         str(outcome.chunk_id),
         str(outcome.attempts),
         f"{seconds:.1f} s" if seconds < 60 else clock(seconds),
-        "-" if outcome.memory is None else decimal(outcome.memory),
+        "-" if outcome.memory is None else size(outcome.memory),
         outcome.exit,
     )
 

@@ -56,16 +56,12 @@ class RunningCommand:
 
     def remaining(self, now: float) -> float | None:
         """Return the estimated time to the end, in seconds, if there is one and it is not over yet."""
-        if self.progress is None:
+        # What the renderer says is left may be that of its frame, as Blender's is.
+        if self.progress is None or (self.progress.fraction or 0) < _LEAST_SHARE:
             return None
-        remaining, at = self.progress.remaining, self.progress.monotonic
-        if remaining is None and self.progress.fraction:
-            elapsed = at - self.started
-            if elapsed >= _LEAST_TIME and self.progress.fraction >= _LEAST_SHARE:
-                remaining = elapsed / self.progress.fraction - elapsed
-        if remaining is None or at + remaining < now:
-            return None
-        return at + remaining - now
+        fraction, elapsed = self.progress.fraction or 0, self.progress.monotonic - self.started
+        end = self.started + elapsed / fraction
+        return None if elapsed < _LEAST_TIME or end < now else end - now
 
 
 @dataclass(slots=True)
@@ -81,8 +77,8 @@ class JobProgress:
     started: float = 0
     completed: int = 0
     failed: int = 0
-    retrying: set[int] = field(default_factory=set)
-    """The chunks that wait for their next attempt."""
+    retrying: dict[int, float] = field(default_factory=dict)
+    """The chunks that wait for their next attempt, and when it is due."""
     _skipped_frames: int = 0
     _completed_frames: int = 0
     _failed_frames: int = 0
@@ -109,11 +105,11 @@ class JobProgress:
                 self.completed = len(asked_and_skipped)
                 self._completed_frames = self._skipped_frames = self._frames_of(asked_and_skipped)
             case ChunkStarted(chunk_id=chunk_id, slot=slot):
-                self.retrying.discard(chunk_id)
+                self.retrying.pop(chunk_id, None)
                 self.running[chunk_id] = RunningCommand(event.monotonic, chunk_id, slot)
-            case ChunkRetrying(chunk_id=chunk_id):
+            case ChunkRetrying(chunk_id=chunk_id, delay=delay):
                 self.running.pop(chunk_id, None)
-                self.retrying.add(chunk_id)
+                self.retrying[chunk_id] = event.monotonic + delay
             case ChunkFinished(chunk_id=chunk_id):
                 self._end_chunk(chunk_id, event.monotonic)
                 self.completed += 1

@@ -12,6 +12,7 @@ import click
 from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
 
 from ._completion import complete_file
+from ._quantities import counted, size
 
 _PIECE = 64 * 1024
 _AFTER_LINE = re.compile(rb"(?<=[\r\n])")
@@ -63,8 +64,8 @@ def replay(log: BinaryIO, renderer: str, frames: range | None) -> None:
     fatal = sum(error.fatal for error in errors)
     parts = [
         f"frames {min(seen)} to {max(seen)}" if seen else "no frames",
-        f"{_count(saved, 'file')} saved",
-        _count(len(errors), "error") + (f" ({fatal} fatal)" if fatal else ""),
+        f"{counted(saved, 'file')} saved",
+        counted(len(errors), "error") + (f" ({fatal} fatal)" if fatal else ""),
     ]
     if parser.progress.fraction is not None:
         parts.append(f"{_percent(parser.progress.fraction)} done")
@@ -104,14 +105,10 @@ def _facts(progress: Progress) -> Iterator[str]:
     if progress.remaining is not None:
         yield f"{progress.remaining:.1f} s left"
     if progress.memory is not None:
-        yield f"{progress.memory / 2**20:.1f} MiB"
+        yield size(progress.memory)
     if progress.status is not None:
         yield progress.status
 
 
 def _percent(fraction: float) -> str:
     return f"{fraction * 100:.1f} %"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun if number == 1 else noun + 's'}"

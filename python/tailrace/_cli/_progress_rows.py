@@ -7,10 +7,9 @@ import os
 from collections.abc import Sequence
 
 from rich.cells import cell_len
-from rich.filesize import decimal
 
 from ._job_progress import JobProgress, RunningCommand
-from ._quantities import clock, rough_time
+from ._quantities import clock, counted, rough_time, size
 from ._screen_region import Row
 from ._stream_output import MERGE
 from ._terminal_style import BOLD, DIM, GREEN, TerminalStyle
@@ -22,22 +21,33 @@ _LONGEST_BAR = 30
 _LEAST_LATEST = 12
 """Where there is less room for the latest line of a chunk, in cells, it is left out."""
 
-_COLUMNS = ("label", "bar", "percent", "frame", "time", "memory")
-_LEFT_OUT_FIRST = ("memory", "frame", "bar", "time", "percent")
+_COLUMNS = {
+    "label": len("merge"),
+    "bar": 0,
+    "percent": len("100%"),
+    "elapsed": len("10:00"),
+    "left": len("10:00 left"),
+    "frame": len("frame 100"),
+    "memory": len("100.0 MiB"),
+}
+"""In their order, with the least width of each, but for the bar's, which depends on that of the terminal."""
+_ALWAYS_KNOWN = ("label", "bar", "percent", "elapsed")
+_LEFT_OUT_FIRST = ("frame", "bar", "elapsed", "left", "percent")
+"""The memory goes before all of these, to make room for the latest line."""
 
 
 class ProgressRows:
     """Draws the progress of a job: one row for all of it, and one for each chunk that runs.
 
-    A column never gets narrower, so that nothing jumps.
+    The rows are in the order of the slots and so stay where they are, and no column moves or gets narrower: nothing
+    jumps. Of a chunk that has told nothing yet the latest line takes the place of what it may tell.
     """
 
     def __init__(self, progress: JobProgress, style: TerminalStyle) -> None:
         self._progress = progress
         self._style = style
         self._name = ""
-        self._widths = dict.fromkeys(_COLUMNS, 0)
-        self._has_estimates = False
+        self._widths = dict(_COLUMNS)
         self._frame_digits = 0
 
     def make(self, size: os.terminal_size, now: float) -> Sequence[Row]:
@@ -48,6 +58,9 @@ class ProgressRows:
         if self._progress.merge is not None:
             commands = [(MERGE, self._progress.merge)]
         room = _most_rows(size.lines) - 1
+        waiting = self._waiting(now) if room > 1 else ""
+        if waiting:
+            room -= 1
         shown = commands if len(commands) <= room else commands[: max(0, room - 1)]
         described = [(chunk_id, command, self._describe(chunk_id, command, now)) for chunk_id, command in shown]
         self._widen(width, [cells for _, _, cells in described])
@@ -59,7 +72,21 @@ class ProgressRows:
             if shown:
                 more = f"{self._style.ellipsis} and {len(commands) - len(shown)} more running"
             rows.append(self._to_row([(more, DIM)], width))
+        if waiting:
+            rows.append(self._to_row([(waiting, DIM)], width))
         return rows
+
+    def _waiting(self, now: float) -> str:
+        """Return what there is to say of the chunks that wait for their next attempt, or nothing if none does."""
+        waiting = self._progress.retrying
+        if not waiting:
+            return ""
+        first = min(waiting, key=lambda chunk_id: waiting[chunk_id])
+        seconds = math.ceil(waiting[first] - now)
+        when = f"in {clock(seconds)}" if seconds > 0 else "as soon as another ends"
+        if len(waiting) == 1:
+            return f"chunk {first}{_GAP}next attempt {when}"
+        return f"{len(waiting)} chunks wait for their next attempt{_GAP}chunk {first} {when}"
 
     def _describe(self, chunk_id: int, command: RunningCommand, now: float) -> dict[str, str]:
         """Return what there is to say in the columns but for the bar, empty where nothing is known."""
@@ -69,34 +96,37 @@ class ProgressRows:
             if progress.frame is not None:
                 self._frame_digits = max(self._frame_digits, len(str(progress.frame)))
                 frame = f"frame {progress.frame:{self._frame_digits}}"
-            memory = "" if progress.memory is None else decimal(progress.memory)
+            memory = "" if progress.memory is None else size(progress.memory)
             percent = "" if progress.fraction is None else _percent(progress.fraction)
-        self._has_estimates |= remaining is not None
-        if remaining is not None:
-            time = clock(math.ceil(remaining)) + _LEFT
-        else:
-            time = clock(now - command.started) + " " * len(_LEFT) * self._has_estimates
-        label = "merge" if chunk_id == MERGE else f"chunk {chunk_id}"
-        return {"label": label, "percent": percent, "frame": frame, "time": time, "memory": memory}
+        return {
+            "label": "merge" if chunk_id == MERGE else f"chunk {chunk_id}",
+            "percent": percent,
+            "frame": frame,
+            "elapsed": clock(now - command.started),
+            "left": "" if remaining is None else clock(math.ceil(remaining)) + _LEFT,
+            "memory": memory,
+        }
 
     def _widen(self, width: int, rows: Sequence[dict[str, str]]) -> None:
         for row in rows:
             for column, text in row.items():
                 self._widths[column] = max(self._widths[column], len(text))
         self._name = self._name or _plain(self._progress.job_id)
-        name = min(cell_len(self._name), width // 6)
-        self._widths["label"] = max(self._widths["label"], len("merge"), name)
-        # There is nothing to draw before a chunk has told how far it is.
-        self._widths["bar"] = min(max(width // 6, 5), _LONGEST_BAR) if self._widths["percent"] else 0
+        self._widths["label"] = max(self._widths["label"], min(cell_len(self._name), width // 6))
+        self._widths["bar"] = min(max(width // 6, 5), _LONGEST_BAR)
 
     def _columns_within(self, width: int) -> list[str]:
-        columns = [column for column in _COLUMNS if self._widths[column]]
+        columns = list(_COLUMNS)
+        if self._width_of(columns) + len(_GAP) + _LEAST_LATEST > width:
+            columns.remove("memory")
         for column in _LEFT_OUT_FIRST:
-            if sum(self._widths[column] + len(_GAP) for column in columns) - len(_GAP) <= width:
+            if self._width_of(columns) <= width:
                 break
-            if column in columns:
-                columns.remove(column)
+            columns.remove(column)
         return columns
+
+    def _width_of(self, columns: Sequence[str]) -> int:
+        return sum(self._widths[column] + len(_GAP) for column in columns) - len(_GAP)
 
     def _row(
         self, chunk_id: int, command: RunningCommand, cells: dict[str, str], columns: Sequence[str], width: int
@@ -104,41 +134,47 @@ class ProgressRows:
         style = self._style
         parts = []
         room = width
+        if command.progress is None:
+            columns = [column for column in columns if column in _ALWAYS_KNOWN]
         for column in columns:
             cell = min(self._widths[column], room)
             if column == "label":
                 parts.append((style.fit(cells["label"], cell), style.colour_of(chunk_id)))
-            elif column == "bar" and command.fraction is not None:
-                parts += style.bar(command.fraction, cell, style.colour_of(chunk_id))
+            elif column == "bar":
+                parts += style.bar(command.fraction or 0, cell, style.colour_of(chunk_id))
             else:
                 parts.append((cells.get(column, "").rjust(cell), ""))
             parts.append((_GAP, ""))
             room -= cell + len(_GAP)
         if room >= _LEAST_LATEST:
-            latest = latest_line(command.tail) or _plain(command.progress.status if command.progress else None)
-            parts.append((style.fit(latest.lstrip(), room), DIM))
+            parts.append((style.fit(_latest(command), room), DIM))
         return self._to_row(parts, width)
 
     def _overall_row(self, width: int, now: float) -> Row:
         progress, style = self._progress, self._style
         label = self._widths["label"]
-        bar = min(max(width // 6, 5), _LONGEST_BAR)
+        bar = self._widths["bar"]
         parts = [(style.fit(self._name, label), BOLD), (_GAP, "")]
         if label + bar + len(_GAP) + _LEAST_LATEST <= width:
             parts += [*style.bar(progress.fraction, bar, GREEN), (_GAP, "")]
         parts += [(_percent(progress.fraction), BOLD), (_GAP, "")]
-        counts = f"{progress.completed} of {progress.total} chunk{'s' * (progress.total != 1)}"
-        if progress.failed:
-            counts += f", {progress.failed} failed"
-        if progress.retrying:
-            counts += f", {len(progress.retrying)} to retry"
-        times = clock(now - progress.started)
-        remaining = progress.remaining(now)
-        if remaining is not None:
-            times += f", about {rough_time(remaining)} left"
-        room = width - sum(cell_len(text) for text, _ in parts)
-        parts.append((style.fit(f"{counts}{_GAP}{times}", max(0, room)), ""))
+        room = max(0, width - sum(cell_len(text) for text, _ in parts))
+        texts = self._overall_texts(now)
+        parts.append((style.fit(next((text for text in texts if len(text) <= room), texts[-1]), room), ""))
         return self._to_row(parts, width)
+
+    def _overall_texts(self, now: float) -> list[str]:
+        """Return the numbers of chunks and the times, the longest form first."""
+        progress = self._progress
+        failed = f", {progress.failed} failed" if progress.failed else ""
+        short = f"{progress.completed}/{progress.total}{failed}"
+        long = f"{progress.completed} of {counted(progress.total, 'chunk')}{failed}"
+        elapsed = clock(now - progress.started)
+        remaining = progress.remaining(now)
+        if remaining is None:
+            return [f"{counts}{_GAP}{elapsed}" for counts in (long, short)]
+        left = f"{rough_time(remaining)}{_LEFT}"
+        return [*(f"{counts}{_GAP}{elapsed}, about {left}" for counts in (long, short)), f"{short}{_GAP}{left}"]
 
     def _to_row(self, parts: Sequence[tuple[str, str]], width: int) -> Row:
         painted = ""
@@ -158,6 +194,13 @@ def _most_rows(lines: int) -> int:
 def _percent(fraction: float) -> str:
     # 100 % is what is done, not what is nearly done.
     return f"{int(min(max(fraction, 0), 1) * 100):3}%"
+
+
+def _latest(command: RunningCommand) -> str:
+    """Return what a command is doing: in its renderer's words where they are understood, else its latest line."""
+    progress = command.progress
+    status = "" if progress is None or progress.renderer == "generic" else _plain(progress.status)
+    return (status or latest_line(command.tail)).lstrip()
 
 
 def _plain(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Times for people."""
+"""Times, sizes and numbers for people."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def rough_time(seconds: float) -> str:
         return f"{max(5, math.ceil(seconds / 5) * 5)} s"
     minutes = math.ceil(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes as 2.0 MiB or 1.1 GiB, in nine characters or fewer up to a terabyte."""
+    mebibytes = number / 2**20
+    return f"{mebibytes:.1f} MiB" if mebibytes < 999.95 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: 1 chunk, 2 chunks."""
+    return f"{number} {noun}{'s' * (number != 1)}"
