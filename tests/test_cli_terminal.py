@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -286,10 +287,37 @@ def test_a_watched_chunk_is_shown_alone_with_the_rows_of_all(tmp_path: Path) -> 
     assert not any(line.startswith("[") for line in text)
 
 
-def test_a_quiet_run_draws_nothing(tmp_path: Path) -> None:
-    with run_in_terminal(tmp_path, SLOWLY, SLOWLY, options=("--quiet",)) as terminal:
+def test_a_quiet_run_shows_the_rows_and_what_goes_wrong(tmp_path: Path) -> None:
+    options = ("--quiet", "--concurrency", "2", "--keep-going")
+    with run_in_terminal(tmp_path, SLOWLY, "sleep 0.3; exit 3", options=options) as terminal:
+        terminal.wait_until(lambda screen: len(rows_of(screen)) == 3 and "line 1" in screen[-2])
+        assert terminal.wait() == 1
+        text = terminal.text
+    assert text[0] == "tailrace: chunk 1 failed: sh exited with status 3"
+    assert not any("line" in line or "done in" in line for line in text)
+    assert any(re.fullmatch(r"tailrace: job job-1: 1 chunk done, 1 failed \(1\), \d+\.\d s", line) for line in text)
+
+
+def test_events_that_go_elsewhere_leave_the_terminal_to_the_rows(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    options = ("--events", "ndjson", "--concurrency", "2")
+    with run_in_terminal(tmp_path, SLOWLY, SLOWLY, options=options, stdout=writer) as terminal:
+        os.close(writer)
+        screen = terminal.wait_until(lambda screen: len(rows_of(screen)) == 3 and "line 2" in screen[-1])
+        assert len(screen) == 3
         assert terminal.wait() == 0
-    assert re.fullmatch(rb"tailrace: job job-1: 2 chunks done, \d+\.\d s\r\n", terminal.written)
+        assert re.fullmatch(r"tailrace: job job-1: 2 chunks done, \d+\.\d s", terminal.text[0])
+    with os.fdopen(reader, "rb") as output:
+        events = [json.loads(line)["event"] for line in output.read().splitlines()]
+    assert (events[0], events[-1]) == ("job_started", "job_finished")
+
+
+def test_events_on_the_terminal_itself_are_not_drawn_over(tmp_path: Path) -> None:
+    with run_in_terminal(tmp_path, SLOWLY, options=("--events", "ndjson"), columns=2000) as terminal:
+        assert terminal.wait() == 0
+        *events, summary = terminal.text
+    assert json.loads(events[-1])["event"] == "job_finished"
+    assert "1 chunk done" in summary
 
 
 def test_the_merge_has_a_row_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from tailrace import JobEvent
 
 from ._descriptor_writer import settle, standard_writers
@@ -12,18 +14,38 @@ from ._tell import tell_event
 
 
 class EventOutput(Display):
-    """Writes each event to standard output, as one line of JSON (NDJSON), and trouble to standard error too."""
+    """Writes each event to standard output, as one line of JSON (NDJSON).
 
-    def __init__(self, tally: JobTally) -> None:
+    `screen` shows what is to be seen meanwhile; without one, trouble is told on standard error.
+    """
+
+    def __init__(self, tally: JobTally, screen: Display | None) -> None:
         self._tally = tally
+        self._screen = screen
         self._stdout = standard_writers().stdout
+
+    async def run(self, job: Callable[[], Awaitable[object]]) -> None:
+        """Await `job()`, whose events come to `show`. What it raises comes out unchanged."""
+        await (job() if self._screen is None else self._screen.run(job))
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job, after the tally. Raises `OSError`."""
         await settle(self._stdout.write(event.to_json().encode() + b"\n"))
+        if self._screen is not None:
+            await self._screen.show(event)
+            return
         remark = remark_on(event, self._tally)
         if remark is not None and remark.is_trouble:
             await tell_event(remark.text)
 
+    def announce(self, text: str) -> None:
+        """Say something that cannot wait, if somebody reads it."""
+        if self._screen is None:
+            super().announce(text)
+        else:
+            self._screen.announce(text)
+
     async def close(self) -> None:
-        """Nothing is left to write: an event is written whole."""
+        """Clear the screen away; of the events nothing is left to write. Raises `OSError`."""
+        if self._screen is not None:
+            await self._screen.close()

@@ -37,7 +37,7 @@ from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._rerun_command import rerun_command, single_chunk_command
 from ._tell import tell, tell_sections
-from ._terminal_output import TerminalOutput
+from ._terminal_output import TerminalOutput, is_one_terminal
 from ._terminal_style import is_drawable, style_of
 
 _FAILED = 1
@@ -161,11 +161,17 @@ class _Execution:
         if request.events is not None:
             if request.quiet or request.watch is not None:
                 raise click.UsageError("--events writes everything that happens: use it without --quiet and --watch")
-            return EventOutput(self._tally)
+            is_free = is_drawable(_STDERR) and not is_one_terminal()
+            return EventOutput(self._tally, self._screen(prefixed=False, quiet=True) if is_free else None)
         at_once = min(request.concurrency, len(self._spec.chunks) - len(self._skipped))
-        if request.quiet or not is_drawable(_STDERR):
-            return LiveOutput(self._tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
-        return TerminalOutput(self._tally, self._frames, self._style, prefixed=at_once > 1, watched=request.watch)
+        if is_drawable(_STDERR):
+            return self._screen(prefixed=at_once > 1, quiet=request.quiet)
+        return LiveOutput(self._tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
+
+    def _screen(self, *, prefixed: bool, quiet: bool) -> Display:
+        return TerminalOutput(
+            self._tally, self._frames, self._style, prefixed=prefixed, watched=self._request.watch, quiet=quiet
+        )
 
     def _report(self) -> Iterator[Iterable[str]]:
         """Yield what is told at the end, but for the summary in one line."""

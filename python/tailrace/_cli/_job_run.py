@@ -77,7 +77,12 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--mask-env", metavar="NAME", multiple=True, help="A variable whose value is shown nowhere, such as TOKEN."
 )
-@click.option("--quiet", "-q", is_flag=True, help="Show no output of the chunks, and only what goes wrong.")
+@click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    help="Show no output of the chunks, and say only what goes wrong; on a terminal the progress stays.",
+)
 @_chunk_option("--watch", help="Show the output of this chunk alone, as it is.")
 @click.option(
     "--events",
@@ -91,7 +96,7 @@ def run(adapter: str, **options: object) -> None:
 
     The chunks' output goes to standard output and standard error while they run, prefixed by chunk when several run
     at a time; what tailrace has to say goes to standard error. With --events, standard output has the events instead.
-    On a terminal the progress is drawn below the output.
+    On a terminal the progress is drawn below the output: a row for each chunk that runs, in the order of their slots.
 
     Exit status: 0 done; 1 a chunk or the merge failed; 2 bad usage or a bad specification; 130, 143 or 129 after
     Ctrl-C, SIGTERM or SIGHUP; 141 when nobody reads the output any more.

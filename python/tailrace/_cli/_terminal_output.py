@@ -27,8 +27,8 @@ class TerminalOutput(Display):
     """Draws the progress at the bottom of the terminal that standard error is, and has the output scroll above it.
 
     If standard output goes elsewhere, it gets what it gets without a terminal. When several chunks run at a time each
-    line gets its chunk as a prefix; with `watched`, the output of that chunk alone is shown. `frames` are those of each
-    chunk that was asked for.
+    line gets its chunk as a prefix; with `watched`, the output of that chunk alone is shown; with `quiet`, no output,
+    and only what went wrong. `frames` are those of each chunk that was asked for.
     """
 
     def __init__(
@@ -39,18 +39,20 @@ class TerminalOutput(Display):
         *,
         prefixed: bool,
         watched: int | None,
+        quiet: bool,
     ) -> None:
         self._tally = tally
         self._style = style
         self._prefixed = prefixed and watched is None
         self._watched = watched
+        self._quiet = quiet
         self._progress = JobProgress(frames)
         rows = ProgressRows(self._progress, style)
         self._region = ScreenRegion(
             _STDERR, standard_writers().stderr, lambda size: rows.make(size, now=time.monotonic())
         )
         self._lines: dict[tuple[int, Stream], TerminalLines] = {}
-        self._elsewhere = None if _is_one_terminal() else StreamOutput(prefixed=self._prefixed)
+        self._elsewhere = None if is_one_terminal() else StreamOutput(prefixed=self._prefixed)
 
     async def run(self, job: Callable[[], Awaitable[object]]) -> None:
         """Await `job()`, and draw meanwhile."""
@@ -71,7 +73,7 @@ class TerminalOutput(Display):
             case MergeFinished():
                 await self._finish(MERGE)
         remark = remark_on(event, self._tally)
-        if remark is not None:
+        if remark is not None and (remark.is_trouble or not self._quiet):
             self._say(remark.text, RED if remark.is_trouble else "")
         self._region.change()
 
@@ -89,7 +91,7 @@ class TerminalOutput(Display):
 
     async def _output(self, chunk_id: int, stream: Stream, data: memoryview) -> None:
         self._region.change()
-        if self._watched not in (None, chunk_id):
+        if self._quiet or self._watched not in (None, chunk_id):
             return
         if stream == "stdout" and self._elsewhere is not None:
             await self._elsewhere.write(chunk_id, stream, data)
@@ -121,8 +123,8 @@ class TerminalOutput(Display):
         self._region.add(self._style.paint(f"tailrace: {clean}", colour).encode() + b"\n")
 
 
-def _is_one_terminal() -> bool:
-    """Whether standard output and standard error are the same terminal."""
+def is_one_terminal() -> bool:
+    """Return whether standard output and standard error are the same terminal."""
     if not os.isatty(_STDOUT):
         return False
     # The name that any process has for its own terminal may stand for either.
