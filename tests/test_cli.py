@@ -78,6 +78,9 @@ def test_no_merge_and_a_single_chunk_leave_the_merge_out(tmp_path: Path) -> None
     spec = write_job(tmp_path, "echo zero", "echo one", merge="touch merged")
     assert tailrace("job", "run", spec, "--no-merge").stdout == b"zero\none\n"
     assert tailrace("job", "run", spec, "--chunk", "1").stdout == b"one\n"
+    result = tailrace("job", "run", spec, "--chunk", "1", "--chunk", "0")
+    assert result.stdout == b"zero\none\n"
+    assert b"2 chunks done" in result.stderr
     assert not (tmp_path / "merged").exists()
 
 
@@ -149,6 +152,9 @@ def test_each_slot_has_its_own_value_of_a_variable(tmp_path: Path) -> None:
         (["--concurrency", "0"], b"--concurrency"),
         (["--timeout", "0"], b"--timeout"),
         (["--chunk", "7"], b"has no chunk 7: its ids are 0 to 1"),
+        (["--chunk", "1", "--chunk", "7"], b"has no chunk 7: its ids are 0 to 1"),
+        (["--watch", "0", "--watch", "1"], b"'--watch': can be given once"),
+        (["--progress", "blendr"], b"'blendr' is not one of 'auto', 'aftereffects', 'arnold', 'blender'"),
         (["--slot-env", "GPU"], b"'GPU' is not of the form NAME=A,B"),
         (["--slot-env", "GPU=a", "--concurrency", "2"], b"slot_env['GPU'] has 1 value for 2 slots"),
         (["--adapter", "moon"], b"'moon' is not"),

@@ -38,6 +38,8 @@ def test_bash_completes_commands_options_and_the_ids_of_chunks(tmp_path: Path) -
     assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "job.json", "--watch", "1") == ["1", "10", "11"]
     assert len(_complete_in_bash(tmp_path, "tailrace", "job", "run", "job.json", "--chunk", "")) == 12
     assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "missing.json", "--chunk", "") == []
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "--progress", "r") == ["redshift", "renderman"]
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "--mask-env", "PATH") == ["PATH"]
     assert _complete_in_bash(tmp_path, "tailrace", "progress", "replay", "--renderer", "r") == ["redshift", "renderman"]
 
 

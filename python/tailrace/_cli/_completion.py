@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
@@ -35,6 +37,12 @@ def complete_template(context: click.Context, parameter: click.Parameter, incomp
     """Complete the name of a renderer."""
     del context, parameter
     return [CompletionItem(name) for name in ("blender", "ffmpeg", "povray") if name.startswith(incomplete)]
+
+
+def complete_variable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of an environment variable."""
+    del context, parameter
+    return [CompletionItem(name) for name in sorted(os.environ) if name.startswith(incomplete)]
 
 
 def complete_chunk_id(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

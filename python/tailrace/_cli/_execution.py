@@ -64,12 +64,12 @@ class _Execution:
         # A specification that is not a file has no folder of its own; without one nothing would be recorded.
         self._job_dir = None if self._spec.path is not None else Path.cwd()
         ids = frozenset(chunk.id for chunk in self._spec.chunks)
-        for named in (request.chunk, request.watch):
-            if named is not None and named not in ids:
+        for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
+            if named not in ids:
                 raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
         if request.stitch is not None:
             _check_stitch(request)
-        unasked = frozenset() if request.chunk is None else ids - {request.chunk}
+        unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
         self._skipped = unasked | done
         self._frames = {chunk.id: chunk.frame_count for chunk in self._spec.chunks if chunk.id not in unasked}
@@ -129,7 +129,7 @@ class _Execution:
             return JobExecutionOptions(
                 concurrency=request.concurrency,
                 job_dir=self._job_dir,
-                merge=not request.no_merge and request.chunk is None,
+                merge=not request.no_merge and not request.chunk,
                 retries=request.retries,
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
@@ -181,13 +181,13 @@ class _Execution:
             not_run = len(self._frames.keys() - self._outcomes.keys() - self._skipped)
             yield summary_table(outcomes, self._style, not_run=not_run)
         # What was asked for alone has its command on the screen already.
-        command_for = partial(single_chunk_command, sys.argv[1:]) if request.chunk is None else None
+        command_for = partial(single_chunk_command, sys.argv[1:]) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
 
 
 def _check_stitch(request: JobRequest) -> None:
-    if request.no_merge or request.chunk is not None:
+    if request.no_merge or request.chunk:
         raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
     # Said before the chunks are rendered, not after.
     if shutil.which("ffmpeg") is None:

@@ -10,7 +10,7 @@ class JobRequest(NamedTuple):
 
     spec: str
     concurrency: int
-    chunk: int | None
+    chunk: tuple[int, ...]
     no_merge: bool
     stitch: str | None
     retries: int

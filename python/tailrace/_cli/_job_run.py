@@ -7,13 +7,21 @@ from functools import partial
 
 import click
 
-from ._completion import complete_chunk_id, complete_file
+from tailrace.progress import renderer_names
+
+from ._completion import complete_chunk_id, complete_file, complete_variable
 from ._execution import execute
 from ._file_size import parse_file_size
 from ._job_request import JobRequest
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
-_chunk_option = partial(click.option, metavar="ID", type=int, shell_complete=complete_chunk_id)
+_chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)
+
+
+def _only_one(_: click.Context, __: click.Parameter, values: tuple[int, ...]) -> int | None:
+    if len(values) > 1:
+        raise click.BadParameter("can be given once: the output of one chunk is shown alone, or that of all")
+    return values[0] if values else None
 
 
 def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:
@@ -29,7 +37,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.command()
 @click.argument("spec", shell_complete=complete_file)
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
-@_chunk_option("--chunk", help="Run this chunk alone; nothing is merged.")
+@_chunk_option("--chunk", help="Run this chunk alone; may be repeated. Nothing is merged.")
 @click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
 @click.option(
     "--stitch",
@@ -48,7 +56,13 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option("--timeout", metavar="S", type=_SECONDS, help="The longest an attempt may take, in seconds.")
 @click.option("--idle-timeout", metavar="S", type=_SECONDS, help="The longest it may go without writing a byte.")
 @click.option("--no-progress-timeout", metavar="S", type=_SECONDS, help="The longest it may go without any progress.")
-@click.option("--progress", metavar="NAME", default="auto", help="The renderer whose output it is; default: found out.")
+@click.option(
+    "--progress",
+    metavar="NAME",
+    type=click.Choice(["auto", *renderer_names()]),
+    default="auto",
+    help="The renderer whose output it is; default: found out.",
+)
 @click.option(
     "--fail-on-error", is_flag=True, help="A fatal error in the output is a failure though the exit status is 0."
 )
@@ -67,7 +81,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     metavar="NAME=A,B",
     multiple=True,
     callback=_parse_slot_env,
-    help="A variable with one value for each chunk that may run at a time, such as CUDA_VISIBLE_DEVICES=0,1.",
+    help="A variable with one value for each chunk that may run at a time: CUDA_VISIBLE_DEVICES=0,1; may be repeated.",
 )
 @click.option("--log-dir", metavar="DIR", type=click.Path(file_okay=False), help="Write log files to this folder.")
 @click.option(
@@ -75,7 +89,11 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @click.option("--log-compress", is_flag=True, help="Compress the logs (gzip) when their command has ended.")
 @click.option(
-    "--mask-env", metavar="NAME", multiple=True, help="A variable whose value is shown nowhere, such as TOKEN."
+    "--mask-env",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_variable,
+    help="A variable whose value is shown nowhere, such as TOKEN; may be repeated.",
 )
 @click.option(
     "--quiet",
@@ -83,7 +101,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     is_flag=True,
     help="Show no output of the chunks, and say only what goes wrong; on a terminal the progress stays.",
 )
-@_chunk_option("--watch", help="Show the output of this chunk alone, as it is.")
+@_chunk_option("--watch", callback=_only_one, help="Show the output of this chunk alone, as it is.")
 @click.option(
     "--events",
     type=click.Choice(["ndjson"]),
