@@ -132,6 +132,24 @@ def test_retries_are_made_and_counted(tmp_path: Path) -> None:
     assert count_lines(tmp_path / "runs") == 3
 
 
+def test_a_chunk_whose_retry_never_came_has_failed_and_was_not_retried(tmp_path: Path) -> None:
+    spec = Path(write_job(tmp_path, "exit 3", "true"))
+    spec.write_text(spec.read_text().replace("sh -c true", "./missing"))
+    result = tailrace("job", "run", str(spec), "--retries", "1", "--retry-delay", "60")
+    assert re.search(rb"0 chunks done, 2 failed \(0, 1\), \d+\.\d s", result.stderr)
+    assert re.search(rb"^tailrace: +0 +1 .*  not retried$", result.stderr, flags=re.MULTILINE)
+
+
+def test_what_a_log_lacks_is_told_in_a_line_of_its_own_and_at_the_end(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "printf begun; sleep 0.5; head -c 100000 /dev/zero | tr '\\0' x; printf end")
+    # The limit of the size of files, in blocks of 1024 bytes.
+    command = shlex.join([*TAILRACE, "job", "run", spec, "--log-dir", str(tmp_path / "logs")])
+    script = f"trap '' XFSZ; ulimit -f 50; {command} 2>&1 | cat"
+    shown = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60).stdout
+    assert re.search(rb"x\ntailrace: the log .*-stdout.log cannot be written: File too large", shown)
+    assert re.search(rb"1 chunk done, 1 log incomplete, ", shown)
+
+
 def test_limits_end_an_attempt(tmp_path: Path, mark: str) -> None:
     spec = write_job(tmp_path, f": {mark}; sleep 60; :")
     result = tailrace("job", "run", spec, "--timeout", "0.3")
@@ -510,14 +528,15 @@ def test_a_failure_names_its_class_its_last_lines_its_logs_and_the_command_to_ru
     told = result.stderr.decode().replace("tailrace: ", "").splitlines()
     assert result.returncode == 1
     for line in (
-        "chunk 1 failed: sh exited with status 3: License error",
-        "chunk 1: class of the error: licence",
+        "chunk 1 failed: sh exited with status 3: License error [licence]",
         "the last lines of chunk 1 on stderr:",
         "  License error",
         f"log of chunk 1: {tmp_path}/logs/chunk-1-attempt-1-stderr.log",
         f"to run chunk 1 alone: tailrace job run --chunk 1 {spec} {' '.join(options)}",
     ):
         assert line in told
+    # Written by the chunk, in the reason, and among the last lines.
+    assert sum("License error" in line for line in told) == 3
 
 
 def test_log_sizes_have_units(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_a_failure_ends_with_what_the_chunk_wrote_and_the_command_that_runs_it_a
         "  Error: no camera",
     ]
     alone = "tailrace job run --chunk {} " + spec + " --keep-going --retries 1 --retry-delay=0.1"
-    assert report[8:11] == [f"to run chunk 1 alone: {alone.format(1)}", "", f"to run chunk 2 alone: {alone.format(2)}"]
+    assert report[8:11] == ["", *(f"to run chunk {chunk} alone: {alone.format(chunk)}" for chunk in (1, 2))]
     assert report[-1].startswith(f"tailrace: to run what is missing: tailrace job run {spec}")
 
 

@@ -55,8 +55,9 @@ class Ended:
         *,
         cause: Exception | None = None,
         category: ErrorCategory | None = None,
+        reason: str = "failed",
     ) -> None:
-        error = ChunkFailedError("failed", chunk_id=chunk, attempts=1, result=result, category=category)
+        error = ChunkFailedError(reason, chunk_id=chunk, attempts=1, result=result, category=category)
         error.__cause__ = cause
         self.happen(ChunkFailed, chunk, error=error)
 
@@ -117,11 +118,11 @@ def test_the_table_says_in_a_word_how_a_chunk_ended(
     assert job.table()[1].rpartition("  ")[2] == shown
 
 
-def test_an_attempt_that_was_never_followed_by_another_has_failed() -> None:
+def test_an_attempt_that_was_never_followed_by_another_was_not_retried() -> None:
     job = Ended()
     job.start(0, at=10)
     job.happen(ChunkRetrying, 0, at=15, reason="r", category=None, delay=60)
-    assert job.table()[1] == "    0         1     5.0 s            -  failed"
+    assert job.table()[1] == "    0         1     5.0 s            -  not retried"
 
 
 def test_of_many_chunks_the_table_has_those_that_failed_were_retried_or_slowest() -> None:
@@ -133,11 +134,12 @@ def test_of_many_chunks_the_table_has_those_that_failed_were_retried_or_slowest(
         else:
             job.finish(chunk, duration=chunk / 10)
     table = job.table()
-    assert [int(row.split()[0]) for row in table[1:21]] == [300, 7, *range(499, 481, -1)]
-    assert table[21:] == ["… and 480 more"]
+    assert table[0] == "those that failed, then those that were retried, then the slowest:"
+    assert [int(row.split()[0]) for row in table[2:22]] == [300, 7, *range(499, 481, -1)]
+    assert table[22:] == ["… and 480 more"]
 
 
-def test_a_failure_is_told_with_its_class_its_last_lines_and_its_command() -> None:
+def test_a_failure_is_told_with_what_was_reported_its_last_lines_and_its_command() -> None:
     job = Ended()
     job.start(4)
     job.happen(ChunkErrorReported, 4, message="no\x1b[2J licence", category="licence", fatal=True)
@@ -146,15 +148,22 @@ def test_a_failure_is_told_with_its_class_its_last_lines_and_its_command() -> No
     job.fail(4, WorkerResult(1, stdout, stderr), category="missing_asset")
     assert job.report() == [
         [
-            "chunk 4: class of the error: missing asset",
             "chunk 4 reported: no licence",
             "the last lines of chunk 4 on stdout:",
             *[f"    out {number}" for number in range(45, 50)],
             "the last lines of chunk 4 on stderr:",
             "  Error: no licence",
-            "to run chunk 4 alone: tailrace 4",
-        ]
+        ],
+        ["to run chunk 4 alone: tailrace 4"],
     ]
+
+
+def test_what_is_the_reason_is_not_told_again_as_reported() -> None:
+    job = Ended()
+    job.start(0)
+    job.happen(ChunkErrorReported, 0, message="no licence", category="licence", fatal=True)
+    job.fail(0, WorkerResult(1, b"", b"no licence\n"), reason="chunk 0 failed: r exited with status 1: no licence")
+    assert job.report()[0] == ["the last lines of chunk 0 on stderr:", "  no licence"]
 
 
 def test_one_stream_alone_has_ten_lines_and_long_ones_are_cut() -> None:
@@ -163,9 +172,9 @@ def test_one_stream_alone_has_ten_lines_and_long_ones_are_cut() -> None:
     job.fail(0, WorkerResult(1, b"x" * 5000 + b"\n", b""))
     job.start(1)
     job.fail(1, WorkerResult(1, b"", b"e\n" * 99))
-    first, second = job.report()
+    first, second, _ = job.report()
     assert first[1] == "  " + "x" * 500
-    assert second[1:-1] == ["  e"] * 10
+    assert second[1:] == ["  e"] * 10
 
 
 def test_of_many_failures_three_are_told() -> None:
@@ -174,8 +183,8 @@ def test_of_many_failures_three_are_told() -> None:
         job.start(chunk)
         job.fail(chunk)
     assert job.report() == [
-        *[[f"to run chunk {chunk} alone: tailrace {chunk}"] for chunk in range(3)],
         ["and 6 more failed"],
+        [f"to run chunk {chunk} alone: tailrace {chunk}" for chunk in range(3)],
     ]
 
 

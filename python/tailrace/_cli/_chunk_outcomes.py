@@ -19,6 +19,8 @@ from tailrace import (
     WorkerTimeoutError,
 )
 
+NOT_RETRIED = "not retried"
+
 
 @dataclass(slots=True)
 class ChunkOutcome:
@@ -38,6 +40,11 @@ class ChunkOutcome:
     reported: str | None = None
     """The last error that its renderer reported."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed for good, or for as long as the job went on."""
+        return self.error is not None or self.exit == NOT_RETRIED
+
 
 class ChunkOutcomes(dict[int, ChunkOutcome]):
     """Takes the events of a job; has the outcome of each chunk that was started."""
@@ -52,7 +59,8 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
             case ChunkErrorReported(chunk_id=chunk_id, message=message):
                 self[chunk_id].reported = message
             case ChunkRetrying(chunk_id=chunk_id):
-                self._end(chunk_id, event.monotonic, "failed", None)
+                # Stands only if the job ends before the next attempt begins.
+                self._end(chunk_id, event.monotonic, NOT_RETRIED, None)
             case ChunkFinished(chunk_id=chunk_id, result=result):
                 self._end(chunk_id, event.monotonic, _describe_exit(result), result)
             case ChunkFailed(chunk_id=chunk_id, error=error):

@@ -27,11 +27,12 @@ def summary_table(outcomes: Sequence[ChunkOutcome], style: TerminalStyle, *, not
     shown = outcomes
     if len(outcomes) > _MOST_ROWS:
         shown = sorted(outcomes, key=_importance)[:_MOST_ROWS]
+        yield style.paint("those that failed, then those that were retried, then the slowest:", DIM)
     rows = [_cells(outcome) for outcome in shown]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     yield style.paint(_join(_HEADINGS, widths), BOLD)
     for outcome, row in zip(shown, rows, strict=True):
-        yield style.paint(_join(row, widths), "" if outcome.error is None else RED)
+        yield style.paint(_join(row, widths), RED if outcome.has_failed else "")
     if len(shown) < len(outcomes):
         yield style.paint(f"{style.ellipsis} and {len(outcomes) - len(shown)} more", DIM)
     if not_run:
@@ -50,15 +51,19 @@ def failure_report(
         lines = list(_describe_failure(outcome))
         if log_dir is not None:
             lines += [f"log of chunk {outcome.chunk_id}: {path}" for path in _logs_of(outcome, log_dir)]
-        if command_for is not None:
-            lines.append(f"to run chunk {outcome.chunk_id} alone: {command_for(outcome.chunk_id)}")
-        yield lines
+        if lines:
+            yield lines
     if len(failed) > _MOST_FAILURES:
         yield [f"and {len(failed) - _MOST_FAILURES} more failed"]
+    if failed and command_for is not None:
+        yield [
+            f"to run chunk {outcome.chunk_id} alone: {command_for(outcome.chunk_id)}"
+            for outcome in failed[:_MOST_FAILURES]
+        ]
 
 
 def _importance(outcome: ChunkOutcome) -> tuple[bool, bool, float]:
-    return outcome.error is None, outcome.attempts == 1, -(outcome.duration or 0)
+    return not outcome.has_failed, outcome.attempts == 1, -(outcome.duration or 0)
 
 
 def _cells(outcome: ChunkOutcome) -> tuple[str, ...]:
@@ -79,9 +84,8 @@ def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _describe_failure(outcome: ChunkOutcome) -> Iterator[str]:
     assert outcome.error is not None  # noqa: S101 - the caller has chosen those.
-    if outcome.error.category is not None:
-        yield f"chunk {outcome.chunk_id}: class of the error: {outcome.error.category.replace('_', ' ')}"
-    if outcome.reported is not None:
+    # The reason has been told when it came.
+    if outcome.reported is not None and outcome.reported not in str(outcome.error):
         yield f"chunk {outcome.chunk_id} reported: {latest_line(outcome.reported.encode(errors='replace')).lstrip()}"
     result = outcome.error.result
     if result is None:

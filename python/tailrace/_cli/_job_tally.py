@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkRetrying, JobEvent, JobStarted, MergeFinished, MergeStarted
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkRetrying,
+    ChunkStarted,
+    JobEvent,
+    JobStarted,
+    LogFailed,
+    MergeFinished,
+    MergeStarted,
+)
+
+from ._quantities import counted
 
 
 class JobTally:
@@ -12,7 +24,9 @@ class JobTally:
         self._unasked = unasked
         self.total = self.completed = 0
         self._skipped = self._retries = 0
-        self._failed: list[int] = []
+        self._failed: set[int] = set()
+        self._waiting: set[int] = set()
+        self._incomplete_logs: set[str] = set()
         self._merge: str | None = None
 
     def count(self, event: JobEvent) -> None:
@@ -23,10 +37,15 @@ class JobTally:
                 self.completed = self._skipped = len(set(skipped) - self._unasked)
             case ChunkFinished():
                 self.completed += 1
-            case ChunkRetrying():
-                self._retries += 1
+            case ChunkStarted(chunk_id=chunk_id, attempt=attempt):
+                self._retries += attempt > 1
+                self._waiting.discard(chunk_id)
+            case ChunkRetrying(chunk_id=chunk_id):
+                self._waiting.add(chunk_id)
             case ChunkFailed(chunk_id=chunk_id):
-                self._failed.append(chunk_id)
+                self._failed.add(chunk_id)
+            case LogFailed(path=path):
+                self._incomplete_logs.add(path)
             case MergeStarted():
                 self._merge = "not merged"
             case MergeFinished():
@@ -34,16 +53,19 @@ class JobTally:
 
     def summary(self, job_id: str, duration: float, *, interrupted: bool) -> str:
         """Return how the job went, in one line; `duration` is in seconds."""
-        done = self.completed - self._skipped
-        parts = [f"{done} {'chunk' if done == 1 else 'chunks'} done"]
+        # Those that wait for another attempt now will not get it.
+        failed = self._failed | self._waiting
+        parts = [f"{counted(self.completed - self._skipped, 'chunk')} done"]
         if self._skipped:
             parts.append(f"{self._skipped} skipped")
-        if self._failed:
-            parts.append(f"{len(self._failed)} failed ({', '.join(map(str, sorted(self._failed)))})")
+        if failed:
+            parts.append(f"{len(failed)} failed ({', '.join(map(str, sorted(failed)))})")
         if self._retries:
             parts.append("1 retry" if self._retries == 1 else f"{self._retries} retries")
         if self._merge is not None:
             parts.append(self._merge)
+        if self._incomplete_logs:
+            parts.append(f"{counted(len(self._incomplete_logs), 'log')} incomplete")
         if interrupted:
             parts.append("interrupted")
         return f"job {job_id}: {', '.join(parts)}, {duration:.1f} s"

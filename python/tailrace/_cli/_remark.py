@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkRetrying, JobEvent, LogFailed, MergeStarted
+from tailrace import ChunkFailed, ChunkFinished, ChunkRetrying, ErrorCategory, JobEvent, LogFailed, MergeStarted
 
 from ._job_tally import JobTally
 
@@ -23,12 +23,18 @@ def remark_on(event: JobEvent, tally: JobTally) -> Remark | None:
         case ChunkFinished(chunk_id=chunk_id, result=result):
             progress = f"{tally.completed} of {tally.total}"
             return Remark(f"chunk {chunk_id} done in {result.duration:.1f} s, {progress}", is_trouble=False)
-        case ChunkRetrying(chunk_id=chunk_id, reason=reason, delay=delay):
-            return Remark(f"chunk {chunk_id} failed: {reason}; next attempt in {delay:.1f} s", is_trouble=True)
+        case ChunkRetrying(chunk_id=chunk_id, reason=reason, category=category, delay=delay):
+            text = f"chunk {chunk_id} failed: {with_class(reason, category)}; next attempt in {delay:.1f} s"
+            return Remark(text, is_trouble=True)
         case ChunkFailed(error=error):
-            return Remark(str(error), is_trouble=True)
+            return Remark(with_class(str(error), error.category), is_trouble=True)
         case LogFailed(path=path, reason=reason):
             return Remark(f"the log {path} cannot be written: {reason}; the job goes on without it", is_trouble=True)
         case MergeStarted():
             return Remark("merging", is_trouble=False)
     return None
+
+
+def with_class(text: str, category: ErrorCategory | None) -> str:
+    """Return what is told of a failure, with the class of its error if that is known."""
+    return text if category is None else f"{text} [{category.replace('_', ' ')}]"

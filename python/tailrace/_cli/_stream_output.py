@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from ._descriptor_writer import settle, standard_writers
@@ -29,11 +30,12 @@ class StreamOutput:
         self._writers = standard_writers()._asdict()
         self._prefixers: dict[tuple[int, Stream], LinePrefixer] = {}
         self._at_line_start = True
+        self._seen_together: tuple[Stream, ...] = ("stdout", "stderr") if os.path.sameopenfile(1, 2) else ("stderr",)
 
     async def write(self, chunk_id: int, stream: Stream, data: memoryview) -> None:
         """Write a piece of output. Raises `OSError`."""
         if not self._prefixed:
-            if stream == "stderr":
+            if stream in self._seen_together:
                 self._at_line_start = data[-1] in b"\r\n"
             await settle(self._writers[stream].write(data))
             return
@@ -51,7 +53,7 @@ class StreamOutput:
                 await settle(self._writers[stream].write(prefixer.finish()))
 
     async def end_line(self) -> None:
-        """End the line that standard error is in, for something else to follow. Raises `OSError`."""
+        """End the line that is begun where standard error goes, for something else to follow. Raises `OSError`."""
         if not self._at_line_start:
             self._at_line_start = True
             await settle(self._writers["stderr"].write(b"\n"))
