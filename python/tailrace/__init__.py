@@ -34,6 +34,7 @@ from ._events import (
 )
 from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
+from ._http_worker_adapter import HttpWorkerAdapter
 from ._job_event_stream import JobEventStream
 from ._job_report import JobReport
 from ._local_adapter import LocalWorkerAdapter, kill_all_commands
@@ -61,6 +62,7 @@ __all__ = [
     "ChunkRetrying",
     "ChunkStarted",
     "ErrorCategory",
+    "HttpWorkerAdapter",
     "JobEvent",
     "JobEventStream",
     "JobExecutionOptions",
