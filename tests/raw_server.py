@@ -112,39 +112,71 @@ def answer(
     connection.sendall(head.encode() + data)
 
 
+def start_chunks(connection: socket.socket, media_type: str) -> None:
+    """Send the head of an answer whose body follows in chunks."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head.encode())
+
+
+def send_chunk(connection: socket.socket, data: bytes) -> None:
+    """Send one chunk of the body; an empty one ends it."""
+    connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+class FrameBytes:
+    """Makes the frames of one answer."""
+
+    def __init__(self) -> None:
+        self._writer = FrameWriter()
+
+    def make(self, kind: FrameKind, payload: bytes = b"") -> bytes:
+        """Return one frame."""
+        return b"".join(self._writer.write(kind, payload))
+
+    def stdout(self, data: bytes) -> bytes:
+        """Return the frame of this standard output."""
+        return self.make(FrameKind.STDOUT, data)
+
+    def stderr(self, data: bytes) -> bytes:
+        """Return the frame of this standard error."""
+        return self.make(FrameKind.STDERR, data)
+
+    def result(self, exit_code: object = 0, **report: object) -> bytes:
+        """Return the frame of the result."""
+        return self.make(FrameKind.RESULT, json.dumps({"exitCode": exit_code, **report}).encode())
+
+
 class FrameStream:
-    """An answer in frames, sent chunk by chunk."""
+    """An answer in frames, each sent as a chunk."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._writer = FrameWriter()
-        connection.sendall(
-            f"HTTP/1.1 200 OK\r\nContent-Type: {MEDIA_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
+        self._frames = FrameBytes()
+        start_chunks(connection, MEDIA_TYPE)
 
-    def send(self, kind: FrameKind, payload: bytes = b"") -> None:
-        """Send one frame."""
-        self.send_bytes(b"".join(self._writer.write(kind, payload)))
+    def send(self, data: bytes) -> None:
+        """Send one chunk."""
+        send_chunk(self._connection, data)
 
-    def send_bytes(self, data: bytes) -> None:
-        """Send one HTTP chunk."""
-        self._connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+    def heartbeat(self) -> None:
+        """Send a heartbeat."""
+        self.send(self._frames.make(FrameKind.HEARTBEAT, b"padding"))
 
     def stdout(self, data: bytes) -> None:
         """Send standard output."""
-        self.send(FrameKind.STDOUT, data)
+        self.send(self._frames.stdout(data))
 
     def stderr(self, data: bytes) -> None:
         """Send standard error."""
-        self.send(FrameKind.STDERR, data)
+        self.send(self._frames.stderr(data))
 
     def result(self, exit_code: object = 0, **report: object) -> None:
         """Send the result."""
-        self.send(FrameKind.RESULT, json.dumps({"exitCode": exit_code, **report}).encode())
+        self.send(self._frames.result(exit_code, **report))
 
     def end(self) -> None:
         """Say that nothing follows."""
-        self._connection.sendall(b"0\r\n\r\n")
+        send_chunk(self._connection, b"")
 
 
 def _read_request(connection: socket.socket) -> Request | None:

@@ -22,7 +22,6 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from tailrace._output_frames import FrameKind
 
 pytestmark = pytest.mark.anyio
 
@@ -355,7 +354,7 @@ async def test_a_connection_dropped_after_the_result_does_no_harm() -> None:
 )
 async def test_frames_that_are_lost_or_none_are_an_error(data: bytes, message: str) -> None:
     def respond(connection: socket.socket, _: Request) -> None:
-        FrameStream(connection).send_bytes(data + bytes(13))
+        FrameStream(connection).send(data + bytes(13))
         server.wait_for_disconnect(connection)
 
     with serving(respond) as server, pytest.raises(WorkerRemoteError, match=message):
@@ -485,7 +484,7 @@ async def test_callbacks_receive_what_they_do_on_this_machine(stream: Any, expec
         frames = FrameStream(connection)
         for begin, end in ((0, 1), (1, 3), (3, 5), (5, 7)):
             frames.stdout(output[begin:end])
-            frames.send(FrameKind.HEARTBEAT, b"padding")
+            frames.heartbeat()
         frames.result()
         frames.end()
 
@@ -583,7 +582,7 @@ async def test_the_limit_of_the_job_ends_a_stream_and_keeps_the_output_so_far() 
         stream.stdout(b"line\nrest")
         with contextlib.suppress(ConnectionError):
             while not server.released.wait(0.05):
-                stream.send(FrameKind.HEARTBEAT)
+                stream.heartbeat()
         server.wait_for_disconnect(connection)
 
     with serving(respond) as server:
@@ -620,7 +619,7 @@ async def test_a_silent_command_is_ended_where_its_output_is_streamed(streaming:
         stream = FrameStream(connection)
         stream.stdout(b"one")
         while not server.released.wait(0.05):
-            stream.send(FrameKind.HEARTBEAT)
+            stream.heartbeat()
 
     with serving(respond) as server:
         job = chunk(idle_timeout=0.3)

@@ -1,5 +1,6 @@
 """Run render jobs that are split into chunks, and watch every chunk while it runs."""
 
+from ._aws_lambda_adapter import AwsLambdaAdapter
 from ._capture import Capture
 from ._completion_record import completed_chunk_ids
 from ._errors import (
@@ -47,6 +48,7 @@ from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
 
 __all__ = [
+    "AwsLambdaAdapter",
     "Callback",
     "Capture",
     "Chunk",

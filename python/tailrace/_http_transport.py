@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from ._check_times import check_times
 from ._describe_failure import describe_error
 from ._keep_alive import keep_alive_options
 from ._output_frames import MEDIA_TYPE
@@ -57,14 +58,7 @@ class HttpTransport:
             raise ValueError(f"{url!r} is not a URL: {error}") from error
         if not is_usable:
             raise ValueError(f"expected the http(s) URL of a worker, not {url!r}")
-        times = {
-            "connect_timeout": connect_timeout,
-            "response_timeout": response_timeout,
-            "silence_timeout": silence_timeout,
-        }
-        for name, seconds in times.items():
-            if not seconds > 0:
-                raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
+        check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
         self._job_def_url = job_def_url
         self._headers = {
             "Content-Type": "application/json",
@@ -90,7 +84,9 @@ class HttpTransport:
             try:
                 if not response.is_success:
                     body = await answer.within_limit(lambda: response.read_start(_LARGEST_REFUSAL))
-                    raise answer.refusal(response.status, body, is_text=response.media_type == "text/plain")
+                    raise answer.refusal(
+                        response.status, response.reason, body, is_text=response.media_type == "text/plain"
+                    )
                 if response.media_type == MEDIA_TYPE:
                     return await answer.receive_frames(response.read, silence=self._silence)
                 return answer.receive_json(await answer.within_limit(response.read_whole))
@@ -138,7 +134,8 @@ class _Response:
         self.is_success = response.is_success
         self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         place = f" to {name_of(response.headers['Location'])}" if response.has_redirect_location else ""
-        self.status = f"it answered {response.status_code} {response.reason_phrase}{place}"
+        self.status = response.status_code
+        self.reason = f"{response.reason_phrase}{place}"
 
     async def read(self) -> bytes:
         """Return what has come of the body, nothing at its end; raises `RemoteFault`."""

@@ -30,6 +30,9 @@ _PATIENCE = 2.0
 _LONGEST_EXCERPT = 300
 """How much of what a worker says gets into a message, in characters."""
 
+_FINAL = frozenset({400, 403, 404, 405, 413, 422})
+"""What our worker answers when it will never do what was asked."""
+
 
 class RemoteFault(Exception):  # noqa: N818 (it never leaves the package)
     """The worker could not be reached, or did not answer as agreed."""
@@ -92,8 +95,8 @@ class RemoteAnswer:
             raise self.failure(str(fault)) from fault.__cause__
         return self._conclude(report)
 
-    def refusal(self, status: str, body: bytes | str, *, is_text: bool) -> WorkerError:
-        """Return the error for an answer whose `status` says that it is none; what `body` tells is in it.
+    def refusal(self, status: object, reason: str, body: bytes | str, *, is_text: bool) -> WorkerError:
+        """Return the error for an answer whose HTTP status says that it is none; what `body` tells is in it.
 
         `is_text` says whether `body` is for people to read if it is not JSON.
         """
@@ -103,8 +106,11 @@ class RemoteAnswer:
         except RemoteFault:
             report = {"message": _to_text(body)} if is_text else {}
         error = report.get("error")
-        message = error.get("message") if isinstance(error, dict) else report.get("message") or error
-        return self.failure(f"{status}{_after_colon(message)}")
+        told = error if isinstance(error, dict) else {"message": report.get("message") or error}
+        failure = self.failure(f"it answered {f'{status} {reason}'.strip()}{_after_colon(told.get('message'))}")
+        if told.get("kind") == "refused" and status in _FINAL:
+            return WorkerError(str(failure), failure.result)
+        return failure
 
     def failure(self, message: str) -> WorkerRemoteError:
         """Return the error that says `message`, with the output so far."""
