@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import anyio
@@ -253,17 +254,21 @@ async def test_the_limit_of_the_job_is_kept_and_ends_the_thread(streaming: bool)
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
 async def test_cancelling_closes_the_connection_and_ends_the_thread_at_once(streaming: bool) -> None:
+    arrived = threading.Event()
+
     def respond(connection: socket.socket, _: Request) -> None:
         if streaming:
             stream = EventStream(connection)
             stream.send(stream.frames.stdout(b"one"))
+        arrived.set()
         server.wait_for_disconnect(connection)
 
     with serving(respond) as server:
-        begin = time.monotonic()
-        with anyio.move_on_after(0.3) as scope:
-            await execute(server, streaming=streaming)
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(execute, server, streaming=streaming))
+            assert await anyio.to_thread.run_sync(arrived.wait, 10)
+            begin = time.monotonic()
+            tasks.cancel_scope.cancel()
         assert server.disconnected.wait(10)
         while waiting := [thread for thread in threading.enumerate() if _is_in_boto(thread)]:
             assert time.monotonic() - begin < 10, waiting
