@@ -138,7 +138,7 @@ def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "_HTTP_TIMEOUT", 0.5)
+    monkeypatch.setattr(_spec_source, "HTTP_TIMEOUT", 0.5)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
