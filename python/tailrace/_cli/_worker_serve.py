@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 
 import click
 
@@ -160,4 +161,7 @@ def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
             app.end_renders()
             await super().shutdown(sockets)
 
-    Server(config).run([listener])
+    try:
+        Server(config).run([listener])
+    except KeyboardInterrupt:
+        sys.exit(130)

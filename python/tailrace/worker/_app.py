@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable
 
 import anyio
@@ -15,6 +14,7 @@ from ._client import Client
 from ._refused_error import RefusedError
 from ._settings import WorkerSettings
 from ._stream_format import FrameFormat, LineFormat, StreamFormat
+from ._token import check_token
 
 _HEALTH = "/healthz"
 
@@ -54,7 +54,7 @@ class WorkerApp:
             raise RefusedError(405, "chunks are asked for by POST", headers={"Allow": "POST"})
         if "origin" in headers:
             raise RefusedError(403, "requests from web pages are not answered")
-        self._check_token(headers)
+        check_token(self._settings.token, headers.get("authorization"))
         request = read_request(await self._read_body(headers, receive))
         stream = _choose_format(headers)
         attempt, is_new = self._attempts.admit(request, needs_all=stream is None)
@@ -67,15 +67,6 @@ class WorkerApp:
         if client.refusal is not None:
             # Out of the group, where it would come out in an ExceptionGroup.
             raise client.refusal
-
-    def _check_token(self, headers: _Headers) -> None:
-        token = self._settings.token
-        if token is None:
-            return
-        scheme, _, given = headers.get("authorization").partition(" ")
-        is_right = hmac.compare_digest(given.strip().encode(), token.strip().encode())
-        if scheme.lower() != "bearer" or not is_right:
-            raise RefusedError(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
 
     async def _read_body(self, headers: _Headers, receive: Receive) -> bytes:
         limit = self._settings.max_body

@@ -115,14 +115,10 @@ class Attempt:
         except WorkerError as error:
             return Outcome.of_error(error, truncated=error.result is not None and _is_cut(error.result))
         outcome = Outcome.of_result(result, truncated=_is_cut(result))
-        if result.exit_code == 0:
-            # What is done is kept, though the client may be leaving at this moment.
-            with anyio.CancelScope(shield=True):
-                try:
-                    await anyio.to_thread.run_sync(folder.publish)
-                except OSError as error:
-                    return Outcome.internal(f"the output could not be put in its place: {error.strerror}", outcome)
-        return outcome
+        # What is done is kept, though the client may be leaving at this moment.
+        with anyio.CancelScope(shield=True):
+            outcome = await anyio.to_thread.run_sync(folder.publish, outcome)
+        return outcome  # noqa: RET504 (to mypy, the scope may end before)
 
 
 def _is_cut(result: WorkerResult) -> bool:

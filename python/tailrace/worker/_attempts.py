@@ -30,7 +30,7 @@ class Attempts:
     def admit(self, request: ChunkRequest, *, needs_all: bool) -> tuple[Attempt, bool]:
         """Return the attempt that a request is about, and whether it is a new one, which the caller has to `run`.
 
-        With `needs_all` its output has to be kept to the end. Raises `RefusedError` when there is no place for a new one.
+        With `needs_all` its output has to be kept to the end. Raises `RefusedError` when there is no free place.
         """
         if request.attempt_id is not None and (known := self._known.get(request.attempt_id)) is not None:
             if known.request[:2] != request[:2]:

@@ -28,7 +28,7 @@ class ChunkRequest(NamedTuple):
 
 
 def read_request(body: bytes) -> ChunkRequest:
-    """Return what a request's body asks for; raises `RefusedError` if it cannot be understood. Other keys are ignored."""
+    """Return what a request's body asks for; other keys are ignored. Raises `RefusedError` for what is no request."""
     try:
         fields = read_json(body, "the request")
     except SpecError as error:

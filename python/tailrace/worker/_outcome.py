@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -25,6 +26,7 @@ class Outcome:
     truncated: bool = False
     error_kind: ErrorKind | None = None
     message: str = ""
+    errno_name: str | None = None
 
     @classmethod
     def of_result(cls, result: WorkerResult, *, truncated: bool) -> Outcome:
@@ -42,7 +44,8 @@ class Outcome:
         message = describe_error(error)
         result = error.result
         if result is None:
-            return cls(_NO_STATUS, error_kind=kind, message=message)
+            name = errno.errorcode.get(error.errno or 0) if isinstance(error, WorkerSpawnError) else None
+            return cls(_NO_STATUS, error_kind=kind, message=message, errno_name=name)
         return cls(result.exit_code or _NO_STATUS, result.duration, result.usage, truncated, kind, message)
 
     @classmethod
@@ -55,6 +58,9 @@ class Outcome:
     def to_json(self) -> dict[str, object]:
         """Return the JSON that ends every kind of answer."""
         usage = self.usage
+        error = {"kind": self.error_kind, "message": self.message}
+        if self.errno_name is not None:
+            error["errno"] = self.errno_name
         return {
             "exitCode": self.exit_code,
             "duration": self.duration,
@@ -62,5 +68,5 @@ class Outcome:
             if usage is None
             else {"cpuUser": usage.cpu_user, "cpuSystem": usage.cpu_system, "maxRss": usage.max_rss},
             "truncated": self.truncated,
-            "error": None if self.error_kind is None else {"kind": self.error_kind, "message": self.message},
+            "error": None if self.error_kind is None else error,
         }

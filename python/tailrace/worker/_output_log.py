@@ -154,26 +154,31 @@ class LogReader:
     async def read(self) -> list[Piece]:
         """Return what follows, up to about a MiB, as soon as there is something; nothing at the end."""
         log = self._log
-        while self.place == log._offsets[-1]:
-            if log._is_finished:
-                return []
-            await log._written.wait()
-        if self.place < log._offsets[0]:
-            pieces = await self._read_saved()
-            if pieces:
+        while True:
+            if self.place == log._offsets[-1]:
+                if log._is_finished:
+                    return []
+                await log._written.wait()
+            elif self.place >= log._offsets[0]:
+                return self._read_recent()
+            elif pieces := await self._read_saved():
                 return pieces
-            self.has_missed = True
-            self.place = log._offsets[0]
-        first = bisect_right(log._offsets, self.place) - 1
-        last = max(bisect_right(log._offsets, self.place + _READ_AT_ONCE) - 1, first + 1)
-        pieces = log._pieces[first:last]
-        self._advance(log._offsets[last])
-        return pieces
+            else:
+                self.has_missed = True
+                self.place = log._offsets[0]
 
     def close(self) -> None:
         """Let the command go on without this reader."""
         self._log._readers.discard(self)
         self._log._tell_read()
+
+    def _read_recent(self) -> list[Piece]:
+        log = self._log
+        first = bisect_right(log._offsets, self.place) - 1
+        last = max(bisect_right(log._offsets, self.place + _READ_AT_ONCE) - 1, first + 1)
+        pieces = log._pieces[first:last]
+        self._advance(log._offsets[last])
+        return pieces
 
     async def _read_saved(self) -> list[Piece]:
         log = self._log

@@ -72,7 +72,7 @@ class TaskFinder:
         self._work_dir = None if settings.work_dir is None else Path(os.path.realpath(settings.work_dir))
 
     def find(self, request: ChunkRequest) -> Task:
-        """Return the chunk that `request` asks for. Blocks. Raises `RefusedError` if there is none or it may not be run."""
+        """Return the chunk that `request` asks for. Blocks. Raises `RefusedError` if it may not be run."""
         work_dir = self._work_dir
         spec, folder = self._specs.load(request.job_path, work_dir)
         chunk = next((chunk for chunk in spec.chunks if chunk.id == request.chunk_index), None)

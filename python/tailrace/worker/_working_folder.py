@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._output_files import is_numbered, output_paths, output_pattern
 from .._spec import Chunk, JobSpec
+from ._outcome import Outcome
 from ._refused_error import RefusedError
 
 _OWN = ".tailrace"
@@ -58,18 +59,28 @@ class WorkingFolder:
         """Where the command runs."""
         return self._top / self._place
 
-    def publish(self) -> None:
-        """Move what was written to where it belongs, each file at once and the outputs last. Raises `OSError`."""
-        if not self._is_shared:
-            return
-        assert self._root is not None  # noqa: S101
-        written = [folder / name for folder in self._real for name in self._written_in(folder)]
-        for path in sorted(written, key=self._is_output):
-            _move(self._top / path, self._root / path)
+    def publish(self, outcome: Outcome) -> Outcome:
+        """Move what a command that succeeded has written to where it belongs, each file at once and the outputs last.
+
+        Returns `outcome`, or that this failed.
+        """
+        if not self._is_shared or outcome.exit_code != 0:
+            return outcome
+        try:
+            self._move_written()
+        except OSError as error:
+            return Outcome.internal(f"the output could not be put in its place: {error.strerror}", outcome)
+        return outcome
 
     def remove(self) -> None:
         """Delete the folder with what is left in it, as far as it can be deleted."""
         shutil.rmtree(self._top, ignore_errors=True)
+
+    def _move_written(self) -> None:
+        assert self._root is not None  # noqa: S101
+        written = [folder / name for folder in self._real for name in self._written_in(folder)]
+        for path in sorted(written, key=self._is_output):
+            _move(self._top / path, self._root / path)
 
     def _fill(self, is_output: Callable[[str], object]) -> None:
         for folder in sorted(self._real):
@@ -133,7 +144,7 @@ def _make_top(job_dir: Path | None) -> Path:
 def _names_in(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
