@@ -105,7 +105,7 @@ def test_an_earlier_output_is_replaced_at_once_and_never_written_to(worker: Work
         go_on.touch()
         list(frames)
     assert (tmp_path / "chunk_0").read_text() == "new\n"
-    # No command finds the output of another chunk: it might be half written, or be written to.
+    # No command finds an earlier output, which it could write to.
     assert seen.split() == [b"job.json", b"begun"]
 
 
@@ -144,7 +144,12 @@ def test_what_else_was_written_comes_too_and_the_output_last(
 ) -> None:
     moved: list[str] = []
     move = _working_folder._move
-    monkeypatch.setattr(_working_folder, "_move", lambda a, b: (moved.append(b.name), move(a, b)))
+
+    def record(source: Path, target: Path) -> None:
+        moved.append(target.name)
+        move(source, target)
+
+    monkeypatch.setattr(_working_folder, "_move", record)
     script = (
         "echo a > zz; mkdir -p logs/deep; echo b > logs/deep/log; ln -s zz link; echo c > chunk_0; echo d > out.mp4"
     )

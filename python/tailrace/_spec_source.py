@@ -68,7 +68,7 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[http.client
     except TimeoutError as error:
         raise SpecError(f"{name_of(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
         raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)
 

@@ -68,21 +68,22 @@ class AllowedSpecs:
 
 
 def _read_regular(path: Path, name: str) -> bytes:
-    # Neither a pipe nor a link that was put there meanwhile.
+    # A link that was put there meanwhile is not followed, and nobody is waited for at the other end of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise RefusedError(403, f"{name}: is not a file")
         opened = f"/proc/self/fd/{descriptor}"
         if os.path.exists(opened) and os.path.realpath(opened) != str(path):  # noqa: PTH110
             raise _not_allowed(name)
-        content = file.read(_LARGEST_FILE + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(_LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _LARGEST_FILE:
         raise RefusedError(422, f"{name}: is larger than {_LARGEST_FILE >> 20} MiB")
     return content
 
 
 def _not_allowed(name: str) -> RefusedError:
-    return RefusedError(
-        403, f"{name!r} is not in a place that this worker takes job specifications from (--allow-spec)"
-    )
+    return RefusedError(403, f"{name!r} is in no place that this worker takes job specifications from (--allow-spec)")

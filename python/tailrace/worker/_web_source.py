@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
@@ -99,16 +99,16 @@ def _open(url: str, allowed: Sequence[WebPrefix], deadline: float) -> Iterator[h
     shown = name_of(url)
     for _ in range(_MOST_REDIRECTS + 1):
         place = _check_place(url, allowed)
-        with _connected(place, deadline) as connection, _ended_at(deadline, connection):
+        with _connected(place, deadline) as connection, _ended_at(deadline, connection.sock):
             connection.request("GET", _target(urlsplit(url)), headers={"Accept": "application/json, */*"})
-            response = connection.getresponse()
-            if response.status == 200:
-                yield response
-                return
-            location = response.getheader("Location")
-            if response.status not in _REDIRECTS or location is None:
-                raise SpecError(f"{shown}: the server answered {response.status} {response.reason}")
-            url = urljoin(url, location)
+            with connection.getresponse() as response:
+                if response.status == 200:
+                    yield response
+                    return
+                location = response.getheader("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    raise SpecError(f"{shown}: the server answered {response.status} {response.reason}")
+                url = urljoin(url, location)
     raise SpecError(f"{shown}: leads from one address to the next more than {_MOST_REDIRECTS} times")
 
 
@@ -119,7 +119,7 @@ def _check_place(url: str, allowed: Sequence[WebPrefix]) -> WebPrefix:
         raise RefusedError(403, str(error)) from None
     if not any(prefix.covers(place) for prefix in allowed):
         raise RefusedError(
-            403, f"{name_of(url)} is not a place that this worker takes job specifications from (--allow-spec)"
+            403, f"{name_of(url)} is in no place that this worker takes job specifications from (--allow-spec)"
         )
     return place
 
@@ -177,22 +177,24 @@ def is_ordinary(address: _Address) -> bool:
 
 
 @contextmanager
-def _ended_at(deadline: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+def _ended_at(deadline: float, connected: socket.socket) -> Iterator[None]:
     """Break the connection at `deadline`: a socket's own limit is for each read, and a header may drip for ever."""
-    broken = threading.Timer(max(deadline - time.monotonic(), 0), _break, [connection])
-    broken.start()
+    is_broken = threading.Event()
+
+    def break_off() -> None:
+        is_broken.set()
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), break_off)
+    timer.start()
     try:
         yield
     finally:
-        broken.cancel()
-
-
-def _break(connection: http.client.HTTPConnection) -> None:
-    try:
-        connection.sock.shutdown(socket.SHUT_RDWR)
-    except (OSError, AttributeError):
-        # It has ended by itself.
-        return
+        timer.cancel()
+    if is_broken.is_set():
+        # To who reads, it looks like the end.
+        raise TimeoutError
 
 
 def _target(parts: SplitResult) -> str:
