@@ -6,15 +6,16 @@ import re
 from pathlib import Path
 
 from tailrace import JobSpec
+from tailrace._cli._worker_serve import serve
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
-    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "endings.md").read_text())
+    named = [name for path in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", path.read_text())]
     sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
     existing = set(re.findall(r"def (test_\w+)\(", sources))
-    assert len(named) > 30
+    assert len(named) > 60
     assert [name for name in named if name not in existing] == []
 
 
@@ -25,3 +26,10 @@ def test_the_example_of_a_job_file_is_one_and_every_key_of_it_is_explained() -> 
     explained = set(re.findall(r"\w+", " ".join(re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE))))
     fields = spec.model_dump(by_alias=True)
     assert set(fields) | set(fields["chunks"][0]) <= explained
+
+
+def test_the_documentation_of_the_worker_explains_every_option() -> None:
+    text = (ROOT / "docs" / "worker.md").read_text()
+    options = {option for parameter in serve.params for option in parameter.opts}
+    assert len(options) > 5
+    assert [option for option in options if f"`{option}" not in text] == []

@@ -18,7 +18,7 @@ _LEFTOVER_SUFFIX = ".partial"
 def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
     """Yield the files that `chunk` is to write: one, or one for each frame where the name stands for them."""
     name = chunk.output_file
-    if not _FRAME_NUMBER.search(name):
+    if not is_numbered(name):
         yield job_dir / name
         return
     for frame in range(chunk.start_frame, chunk.start_frame + chunk.frame_count):
@@ -52,6 +52,17 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
             continue
 
 
+def is_numbered(name: str) -> bool:
+    """Return whether `name` stands for a file for each frame."""
+    return _FRAME_NUMBER.search(name) is not None
+
+
+def output_pattern(chunks: Sequence[Chunk]) -> re.Pattern[str]:
+    """Return what matches the names of everything that `chunks` may write, for whatever frame."""
+    names = {os.path.normpath(chunk.output_file) for chunk in chunks}
+    return re.compile("|".join(r"\d+".join(map(re.escape, _FRAME_NUMBER.split(name))) for name in sorted(names)))
+
+
 def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     """Return the ids of the chunks that write a file which another chunk writes too."""
     by_name: dict[str, list[Chunk]] = defaultdict(list)
@@ -59,7 +70,7 @@ def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
         by_name[os.path.normpath(chunk.output_file)].append(chunk)
     sharing: set[int] = set()
     for name, group in by_name.items():
-        if not _FRAME_NUMBER.search(name):
+        if not is_numbered(name):
             if len(group) > 1:
                 sharing.update(chunk.id for chunk in group)
             continue

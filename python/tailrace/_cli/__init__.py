@@ -14,6 +14,7 @@ from ._completion import completion
 from ._job_run import run
 from ._job_validate import validate
 from ._tell import tell
+from ._worker_serve import serve
 
 BAD_INPUT = 2
 
@@ -34,6 +35,14 @@ def job() -> None:
 
 job.add_command(run)
 job.add_command(validate)
+
+
+@cli.group()
+def worker() -> None:
+    """Run chunks for other machines."""
+
+
+worker.add_command(serve)
 
 
 def main() -> NoReturn:
