@@ -93,7 +93,7 @@ class AwsLambdaAdapter:
             response = await answer.within_limit(lambda: call.run(partial(_invoke, self._client.invoke, request)))
             return receive_payload(answer, response)
         except BaseException:
-            call.abort()
+            call.end()
             raise
 
 

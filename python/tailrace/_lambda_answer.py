@@ -47,10 +47,8 @@ class LambdaStream:
         self._call = call
         self._invoke = invoke
         self._events: Iterator[dict[str, Any]] = iter(())
-        self._close: Callable[[], None] = lambda: None
         self._unread = b""
         self._is_complete = False
-        self._is_reading = False
 
     async def receive(self, answer: RemoteAnswer, *, silence: float) -> WorkerResult:
         """Call the callbacks while frames come, and return the result; `silence` is as in `receive_frames`.
@@ -69,13 +67,12 @@ class LambdaStream:
             await answer.within_limit(partial(self._finish, silence))
             return result
         finally:
-            if not self._is_reading:
-                self._close()
+            # Also after the last event: there may be more of the HTTP answer, so nobody can use its connection again.
+            self._call.end()
 
     async def _begin(self) -> Mapping[str, Any]:
         """Make the call; return what the head of an HTTP answer says, if there is one."""
-        stream = (await self._call.run(self._invoke))["EventStream"]
-        self._events, self._close = iter(stream), stream.close
+        self._events = iter((await self._call.run(self._invoke))["EventStream"])
         self._unread = await self._read()
         if self._unread[:1] != b"{":
             return {}
@@ -102,7 +99,7 @@ class LambdaStream:
     async def _read_next(self) -> bytes:
         """Return what comes next, or nothing when the stream is complete."""
         while not self._is_complete:
-            event = await self._next_event()
+            event = await self._call.run(partial(next, self._events, None))
             if event is None:
                 raise RemoteFault("the stream ended without Lambda saying that it is complete")
             if "InvokeComplete" in event:
@@ -111,17 +108,6 @@ class LambdaStream:
             elif payload := event.get("PayloadChunk", {}).get("Payload"):
                 return bytes(payload)
         return b""
-
-    async def _next_event(self) -> dict[str, Any] | None:
-        # While a thread is at it, nobody else may close the stream.
-        self._is_reading = True
-        try:
-            event: dict[str, Any] | None = await self._call.run(partial(next, self._events, None))
-        except RemoteFault:
-            self._is_reading = False
-            raise
-        self._is_reading = False
-        return event
 
     async def _read_all(self) -> bytes:
         body = bytearray()

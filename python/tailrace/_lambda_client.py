@@ -65,20 +65,27 @@ class LambdaClient:
 class LambdaCall:
     """One invocation: what is done for it in threads, and how to end that."""
 
+    _lock = threading.Lock()
+    """One for all calls: connections go from one to another."""
+
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._connection: Any = None
-        self._is_aborted = False
+        self._is_running = False
+        self._is_ended = False
 
     async def run(self, function: Callable[[], _T]) -> _T:
         """Return what `function` returns in a thread; raises `RemoteFault` for the errors of boto3.
 
-        When this is cancelled, the caller has to call `abort`, or the thread goes on.
+        When this is cancelled, the thread goes on until `end` is called.
         """
 
         def in_thread() -> _T:
             _current_call.set(self)
-            return function()
+            self._set_running(True)
+            try:
+                return function()
+            finally:
+                self._set_running(False)
 
         try:
             # The limiter is for this thread alone: who waits for a render must not keep others from reading a file.
@@ -92,22 +99,41 @@ class LambdaCall:
         except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, ParserError, OSError) as error:
             raise RemoteFault(f"the connection was lost or not made: {describe_error(error)}") from error
 
-    def abort(self) -> None:
-        """Cut the connection, so that the thread that waits for it ends, and nobody uses it again."""
+    def end(self) -> None:
+        """Close the connection, if the call still has one; a thread that waits for it ends."""
         with self._lock:
-            self._is_aborted = True
-            sock = getattr(self._connection, "sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                # TLS, if it is used, has no part in this: the other thread is in the middle of it.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            self._is_ended = True
+            if not self._owns_connection():
+                return
+            if not self._is_running:
+                self._connection.close()
+            elif self._connection.sock is not None:
+                # Closing would not wake the thread, and is up to it. TLS has no part in this: the thread is in the
+                # middle of it.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
 
-    def use(self, connection: object) -> None:
-        """Remember what the call is waiting for."""
+    def use(self, connection: Any) -> None:
+        """Take over what the call is waiting for; raises `ConnectionAbortedError` if that has been ended."""
         with self._lock:
             self._connection = connection
-            if self._is_aborted:
-                raise ConnectionAbortedError("the call was ended")
+            connection.call = self
+            self._check()
+
+    def _set_running(self, is_running: bool) -> None:
+        with self._lock:
+            self._is_running = is_running
+            if is_running:
+                self._check()
+            elif self._is_ended and self._owns_connection():
+                self._connection.close()
+
+    def _check(self) -> None:
+        if self._is_ended:
+            raise ConnectionAbortedError("the call was ended")
+
+    def _owns_connection(self) -> bool:
+        return self._connection is not None and self._connection.call is self
 
 
 def _follow_connections(client: Any) -> None:
@@ -126,9 +152,7 @@ def _follow_connections(client: Any) -> None:
                 return super().request(*args, **kwargs)
 
             def _tell_call(self) -> None:
-                call = _current_call.get(None)
-                if call is not None:
-                    call.use(self)
+                _current_call.get().use(self)
 
         return type("Pool", (pool,), {"ConnectionCls": Connection})
 
