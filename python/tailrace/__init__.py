@@ -2,6 +2,7 @@
 
 from ._aws_lambda_adapter import AwsLambdaAdapter
 from ._capture import Capture
+from ._cloud_run_adapter import CloudRunAdapter
 from ._completion_record import completed_chunk_ids
 from ._errors import (
     ChunkFailedError,
@@ -63,6 +64,7 @@ __all__ = [
     "ChunkProgress",
     "ChunkRetrying",
     "ChunkStarted",
+    "CloudRunAdapter",
     "ErrorCategory",
     "HttpWorkerAdapter",
     "JobEvent",
