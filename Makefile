@@ -1,4 +1,5 @@
-# Everything is installed into .venv and built into target/; nothing outside this folder is changed.
+# Everything is installed into .venv and built into target/. Nothing outside this folder is changed, but for the
+# renderers that `make test-renderers` installs.
 PYTHON ?= python3
 
 VENV := .venv
@@ -20,11 +21,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python stress stress-threads stress-python sanitize lint lint-python lint-rust bench develop clean
+.PHONY: help demo test test-rust test-threads test-python test-renderers stress stress-threads stress-python sanitize lint lint-python lint-rust bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Needs Python 3.11 or newer (PYTHON=python3.12 chooses one), Rust and make."
 
 demo: $(BIN)/ffmpeg $(VENV)/.built ## Render a video in chunks, watch them live, compare it with a single pass
@@ -44,7 +45,11 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
-	python -m pytest -m "not stress"
+	python -m pytest -m "not stress and not renderers"
+
+test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
+	sh scripts/install_renderers.sh
+	python -m pytest -m renderers
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 

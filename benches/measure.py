@@ -12,8 +12,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -222,20 +225,56 @@ def quiet_commands(contender: str, _: object, count: int) -> Measurement:
 
 
 def progress_events(contender: str, rate: int, count: int) -> Measurement:
-    """Return how many percent of a core this process uses for the events of so many chunks that report progress."""
+    """Return how many percent of a core this process uses to watch so many chunks that report progress."""
     assert contender == "tailrace"
     seconds = 5
-    command = f"{PROGRESS} {rate} {seconds}"
-    spec = JobSpec(
+    spec = job_of(count, f"{PROGRESS} {rate} {seconds}")
+    started, cpu = time.perf_counter(), time.process_time()
+    with watched() as options:
+        asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(spec, replace(options, concurrency=count)))
+    return Measurement(100 * (time.process_time() - cpu) / (time.perf_counter() - started))
+
+
+def watched_text(contender: str, renderer: str, size: int) -> Measurement:
+    """Return the bytes a second of ordinary text of one chunk that is watched, read as that of the renderer."""
+    assert contender == "tailrace"
+
+    def run(size: int) -> None:
+        with watched() as options:
+            options = replace(options, progress=renderer)
+            asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(job_of(1, f"{WRITER} {size}"), options))
+
+    run(size // 8)
+    return rate(size, lambda: run(size))
+
+
+def watched_spawn(contender: str, at_once: int, count: int) -> Measurement:
+    """Return how many chunks that do nothing are run per second, watched unless the contender is "unwatched"."""
+
+    def run(count: int) -> None:
+        with watched() as options:
+            options = replace(options if contender == "tailrace" else JobExecutionOptions(), concurrency=at_once)
+            asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(job_of(count, "/bin/true"), options))
+
+    run(count // 8)
+    return rate(count, lambda: run(count))
+
+
+@contextmanager
+def watched() -> Iterator[JobExecutionOptions]:
+    """Have a job watched in every way: events, progress and log files."""
+    with tempfile.TemporaryDirectory(dir=PROGRAMS) as folder:
+        yield JobExecutionOptions(on_event=id, log_dir=folder, stream="bytes", capture=Capture.tail(65536))
+
+
+def job_of(count: int, command: str) -> JobSpec:
+    """Return a job of so many chunks that run the same command."""
+    return JobSpec(
         metadata=JobMetadata(total_frames=count, fps=24, width=1, height=1, duration=count / 24),
         chunks=tuple(
             Chunk(id=id_, start_frame=id_, frame_count=1, output_file=f"{id_}", command=command) for id_ in range(count)
         ),
     )
-    options = JobExecutionOptions(concurrency=count, on_event=id, capture=Capture.tail(65536))
-    started, cpu = time.perf_counter(), time.process_time()
-    asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(spec, options))
-    return Measurement(100 * (time.process_time() - cpu) / (time.perf_counter() - started))
 
 
 def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> Measurement:
@@ -322,6 +361,8 @@ WORKLOADS: dict[str, Callable[[str, Any, int], Measurement]] = {
     "spawn_from_large_host": spawn_from_large_host,
     "quiet_commands": quiet_commands,
     "progress_events": progress_events,
+    "watched_text": watched_text,
+    "watched_spawn": watched_spawn,
     "latency": latency,
     "latency_p50": lambda contender, mode, burst: latency(contender, mode, burst, percentile=50),
     "steady_writers": lambda contender, mode, burst: latency(contender, mode, burst, writers=STEADY_WRITERS),

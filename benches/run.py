@@ -179,7 +179,7 @@ WORKLOADS = [
         pairs=1,
     ),
     Workload(
-        "64 chunks of 1,000 lines a second, events",
+        "watched: 64 chunks, 1,000 lines a second",
         "progress_events",
         1000,
         64,
@@ -188,6 +188,22 @@ WORKLOADS = [
         {"tailrace": 50},
         smaller_is_better=True,
         pairs=3,
+    ),
+    *[
+        Workload(
+            f"watched: ordinary text, {renderer}",
+            "watched_text",
+            renderer,
+            GIB // 2,
+            "MB/s",
+            (),
+            {"tailrace": 100},
+            1e-6,
+        )
+        for renderer in ("auto", "blender")
+    ],
+    Workload(
+        "watched: /bin/true, 8 at a time", "watched_spawn", 8, 5000, "/s", ("unwatched",), {"unwatched": 0.7}, pairs=3
     ),
 ]
 

@@ -189,6 +189,10 @@ fn spawn_all(
             handle.complete(Outcome::NotStarted(SpawnError { errno: libc::ECANCELED, message }));
             continue;
         }
+        // Before the first command: this process may be killed as soon as that runs. Without a shell there is none.
+        if let Some(start_watchdog) = start_watchdog.take() {
+            let _ = fork::between_forks(start_watchdog);
+        }
         let started = Instant::now();
         match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
@@ -197,10 +201,6 @@ fn spawn_all(
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),
-        }
-        // After the first command, which need not wait for it. Without a shell there is none.
-        if let Some(start_watchdog) = start_watchdog.take() {
-            let _ = fork::between_forks(start_watchdog);
         }
     }
 }

@@ -11,12 +11,17 @@ PATH=/usr/bin:/bin
     for group in $(cat <&3); do
         kill -KILL "-$group"
     done
-    # Whoever was just being forked is found in the next round; zombies have no environment any more.
-    round=0
+    # Whoever was just being forked is found in the next round, and a command that was just being started a moment later:
+    # until its program is loaded it has the host's environment. Zombies have none any more.
+    round=0 looked_again=
     while [ $round -lt 50 ]; do
         # Its status is of no use: an error, for whichever process has just ended, outweighs what was found.
         found=$(grep -ls "$1" /proc/[0-9]*/environ)
-        [ -n "$found" ] || break
+        if [ -z "$found" ]; then
+            [ -z "$looked_again" ] || break
+            looked_again=yes
+            sleep 0.1
+        fi
         for file in $found; do
             pid=${file#/proc/}
             kill -KILL "${pid%/environ}"

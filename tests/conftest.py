@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from processes import descendants_marked
 
 
 @pytest.fixture(
@@ -15,3 +19,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run each async test on every event loop that tailrace supports; mark the test with `pytest.mark.anyio`."""
     backend: tuple[str, dict[str, Any]] = request.param
     return backend
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """A word to put into command lines, of which none may be left at the end."""
+    word = f"mark-{uuid.uuid4()}"
+    yield word
+    assert descendants_marked(word) == []

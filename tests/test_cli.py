@@ -14,8 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +34,6 @@ def write_job(folder: Path, *scripts: str, merge: str | None = None) -> str:
 
 def tailrace(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*TAILRACE, *args], capture_output=True, timeout=60, cwd=cwd)
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 def test_one_chunk_at_a_time_goes_through_byte_for_byte(tmp_path: Path) -> None:
@@ -214,6 +205,22 @@ def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
         "note: chunk 0 and chunk 1 have frames in common",
         "note: no chunk has the frames between chunk 1 and chunk 2",
         "note: chunk 2 is not run by a shell: pipes and redirections take sh -c '...'",
+    ]
+
+
+def test_validate_takes_no_frame_between_those_of_a_step_for_missing(tmp_path: Path) -> None:
+    fields = job("true", "true", "true").model_dump(by_alias=True)
+    for chunk, start, step in zip(fields["chunks"], (1, 2, 21), (2, 2, 1), strict=True):
+        chunk.update(startFrame=start, frameStep=step)
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(fields))
+    assert b"note" not in tailrace("job", "validate", str(path)).stdout
+    fields["chunks"][1]["frameStep"] = 3
+    fields["chunks"][2]["startFrame"] = 33
+    path.write_text(json.dumps(fields))
+    assert tailrace("job", "validate", str(path)).stdout.decode().splitlines()[2:] == [
+        "note: chunk 0 and chunk 1 have frames in common",
+        "note: no chunk has the frames between chunk 1 and chunk 2",
     ]
 
 
@@ -488,3 +495,37 @@ def test_events_cannot_be_quiet(tmp_path: Path) -> None:
     assert result.stderr.count(b"\n") == 1
     assert b"--events" in result.stderr
     assert not (tmp_path / "started").exists()
+
+
+def test_a_failure_names_its_class_its_last_lines_its_logs_and_the_command_to_run_it_alone(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "true", "echo one; echo 'PROGRESS: 10%'; echo 'License error' >&2; exit 3")
+    options = ["--progress", "redshift", "--log-dir", str(tmp_path / "logs")]
+    result = tailrace("job", "run", spec, *options)
+    told = result.stderr.decode().replace("tailrace: ", "").splitlines()
+    assert result.returncode == 1
+    for line in (
+        "chunk 1 failed: sh exited with status 3: License error",
+        "chunk 1: class of the error: licence",
+        "the last lines of chunk 1 on stderr:",
+        "  License error",
+        f"log of chunk 1: {tmp_path}/logs/chunk-1-attempt-1-stderr.log",
+        f"to run chunk 1 alone: tailrace job run --chunk 1 {spec} {' '.join(options)}",
+    ):
+        assert line in told
+
+
+def test_log_sizes_have_units(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "seq 10000")
+    assert tailrace("job", "run", spec, "--log-dir", "logs", "--log-limit", "8K", cwd=tmp_path).returncode == 0
+    assert 6000 < (tmp_path / "logs" / "chunk-0-attempt-1-stdout.log").stat().st_size < 8300
+    bad = tailrace("job", "run", spec, "--log-dir", "logs", "--log-limit", "8X", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert b"'8X' is not a size: give a number of bytes, or one such as 64M" in bad.stderr
+
+
+def test_a_secret_is_masked_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDER_TOKEN", "tr0ub4dor")
+    spec = write_job(tmp_path, "echo $RENDER_TOKEN", "echo $RENDER_TOKEN >&2; exit 1")
+    result = tailrace("job", "run", spec, "--mask-env", "RENDER_TOKEN")
+    assert b"tr0ub4dor" not in result.stdout + result.stderr
+    assert (result.stdout, result.stderr.count(b"***")) == (b"***\n", 2)

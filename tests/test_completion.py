@@ -38,6 +38,13 @@ def test_bash_completes_commands_options_and_the_ids_of_chunks(tmp_path: Path) -
     assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "job.json", "--watch", "1") == ["1", "10", "11"]
     assert len(_complete_in_bash(tmp_path, "tailrace", "job", "run", "job.json", "--chunk", "")) == 12
     assert _complete_in_bash(tmp_path, "tailrace", "job", "run", "missing.json", "--chunk", "") == []
+    assert _complete_in_bash(tmp_path, "tailrace", "progress", "replay", "--renderer", "r") == ["redshift", "renderman"]
+
+
+def test_bash_completes_the_renderers_that_a_job_can_be_planned_for(tmp_path: Path) -> None:
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "") == ["blender", "ffmpeg", "povray"]
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "pov") == ["povray"]
+    assert _complete_in_bash(tmp_path, "tailrace", "job", "plan", "povray", "a.pov", "--chunk") == ["--chunk-size"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

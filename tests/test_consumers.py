@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import anyio
@@ -29,13 +28,6 @@ Backend = Literal["native", "python"]
 def backend(request: pytest.FixtureRequest) -> Backend:
     chosen: Backend = request.param
     return chosen
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 async def execute(backend: Backend, command: tuple[str, list[str]], **options: Any) -> WorkerResult:

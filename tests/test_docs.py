@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tailrace import JobSpec
 from tailrace._cli._worker_serve import serve
+from tailrace._command_template import PLACEHOLDERS
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,3 +34,9 @@ def test_the_documentation_of_the_worker_explains_every_option() -> None:
     options = {option for parameter in serve.params for option in parameter.opts}
     assert len(options) > 5
     assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_every_placeholder_of_a_command_is_explained() -> None:
+    text = (ROOT / "docs" / "job-plan.md").read_text()
+    explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
+    assert explained == list(PLACEHOLDERS)

@@ -7,8 +7,6 @@ import errno
 import os
 import signal
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,14 +37,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.write(1, b"ready")
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A word to put into command lines, of which none may be left at the end."""
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 backend: Literal["native", "python"]
@@ -349,6 +339,17 @@ async def test_the_environment_is_laid_over_that_of_this_process(monkeypatch: py
     script = 'echo "$TAILRACE_TEST_KEPT $TAILRACE_TEST_CHANGED"'
     result = await execute(("sh", ["-c", script]), env={"TAILRACE_TEST_CHANGED": "new"})
     assert result.stdout == "kept new\n"
+
+
+async def test_pwd_is_the_folder_that_the_command_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    monkeypatch.setenv("PWD", "/elsewhere")
+    # A shell would correct it.
+    printenv = ("printenv", ["PWD"])
+    assert (await execute(printenv, cwd=tmp_path / "link")).stdout == f"{tmp_path}/folder\n"
+    assert (await execute(printenv, cwd=tmp_path, env={"PWD": "mine"})).stdout == "mine\n"
+    assert (await execute(printenv)).stdout == "/elsewhere\n"
 
 
 async def test_a_program_is_looked_up_in_the_path_it_will_run_with(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
         "chunk_id": 0,
         "start_frame": 0,
         "frame_count": FRAMES,
+        "frame_step": 1,
         "output_file": "chunk_0",
         "command": spec.chunks[0].command,
         "slot": 0,

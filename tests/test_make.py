@@ -31,7 +31,18 @@ def clone(tmp_path: Path) -> Path:
 def test_bare_make_explains_every_target_meant_for_users(clone: Path) -> None:
     shown = make(clone, GOOD_TOOLS).stdout
     listed = set(re.findall(r"^  (\S+)  +\S.*$", shown, flags=re.MULTILINE))
-    assert listed == {"help", "demo", "test", "stress", "sanitize", "lint", "bench", "develop", "clean"}
+    assert listed == {
+        "help",
+        "demo",
+        "test",
+        "test-renderers",
+        "stress",
+        "sanitize",
+        "lint",
+        "bench",
+        "develop",
+        "clean",
+    }
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,19 @@ async def test_a_stitcher_gets_every_output_in_the_order_of_the_frames(tmp_path:
     assert "by_command" not in names_in(tmp_path)
 
 
+async def test_a_stitcher_gets_interleaved_frames_in_their_order(tmp_path: Path) -> None:
+    chunks = [
+        Chunk(id=start, start_frame=start, frame_count=3, output_file="f_##", command=command, frame_step=2)
+        for start, command in ((1, "sh -c 'touch f_01 f_03 f_05'"), (2, "sh -c 'touch f_02 f_04 f_06'"))
+    ]
+    stitcher = Stitching()
+    await JobExecutor(LocalWorkerAdapter()).execute(
+        job("true").model_copy(update={"chunks": tuple(chunks)}),
+        JobExecutionOptions(job_dir=tmp_path, stitcher=stitcher, output_file="all"),
+    )
+    assert [path.name for path in stitcher.inputs] == ["f_01", "f_02", "f_03", "f_04", "f_05", "f_06"]
+
+
 async def test_a_stitcher_that_fails_is_the_cause() -> None:
     error = RuntimeError("cannot\nstitch")
     with pytest.raises(MergeFailedError, match=r"^the merge failed: cannot stitch$") as caught:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs import count_lines, job, names_in
 from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, SpecError
@@ -14,8 +16,16 @@ from tailrace._output_files import chunks_sharing_outputs, output_paths, set_lef
 pytestmark = pytest.mark.anyio
 
 
-def _chunk(output_file: str, *, id: int = 0, start: int = 0, count: int = 1, command: str = "true") -> Chunk:  # noqa: A002
-    return Chunk(id=id, start_frame=start, frame_count=count, output_file=output_file, command=command)
+def _chunk(
+    output_file: str,
+    *,
+    id: int = 0,  # noqa: A002
+    start: int = 0,
+    count: int = 1,
+    step: int = 1,
+    command: str = "true",
+) -> Chunk:
+    return Chunk(id=id, start_frame=start, frame_count=count, output_file=output_file, command=command, frame_step=step)
 
 
 def _spec(*chunks: Chunk) -> JobSpec:
@@ -42,6 +52,11 @@ async def _run(spec: JobSpec, job_dir: Path, *, verify: bool = True, retries: in
 )
 def test_a_pattern_stands_for_each_frame_of_the_chunk(pattern: str, names: list[str]) -> None:
     assert list(output_paths(_chunk(pattern, start=9, count=2), Path("/j"))) == [Path("/j") / name for name in names]
+
+
+def test_a_pattern_leaves_out_the_frames_that_a_step_passes_over() -> None:
+    paths = output_paths(_chunk("a_##", start=7, count=3, step=2), Path("/j"))
+    assert [path.name for path in paths] == ["a_07", "a_09", "a_11"]
 
 
 def test_frames_beyond_the_width_of_the_pattern_keep_all_digits() -> None:
@@ -161,10 +176,32 @@ async def test_files_are_left_alone_when_nothing_is_verified_or_recorded(
             ],
             {0, 1, 2},
         ),
+        ([_chunk("f_##", id=0, start=1, count=9, step=2), _chunk("f_##", id=1, start=2, count=9, step=2)], set()),
+        ([_chunk("f_##", id=0, start=1, count=9, step=2), _chunk("f_##", id=1, start=2, count=9, step=3)], {0, 1}),
     ],
 )
 def test_chunks_that_write_the_same_file_are_found(chunks: list[Chunk], sharing: set[int]) -> None:
     assert chunks_sharing_outputs(chunks) == sharing
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 60), st.integers(1, 12), st.integers(1, 12)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_chunks_with_steps_share_output_if_any_of_their_frames_is_the_same(
+    parts: list[tuple[str, int, int, int]],
+) -> None:
+    chunks = [
+        _chunk(f"{name}_##", id=id_, start=start, count=count, step=step)
+        for id_, (name, start, count, step) in enumerate(parts)
+    ]
+    paths = {chunk.id: set(output_paths(chunk, Path())) for chunk in chunks}
+    assert chunks_sharing_outputs(chunks) == {
+        id_ for id_, own in paths.items() if any(own & other for other_id, other in paths.items() if other_id != id_)
+    }
 
 
 async def test_shared_output_cannot_be_verified(tmp_path: Path) -> None:

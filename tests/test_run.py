@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from processes import DAEMON, descendants_marked, fork_beside_threads, python, wait_until_marked
+from processes import (
+    DAEMON,
+    descendants_marked,
+    fork_beside_threads,
+    python,
+    wait_until_marked,
+    wait_until_none_is_marked,
+)
 from tailrace import WorkerJob, WorkerResult, WorkerSpawnError, WorkerTimeoutError, run
 
 OPEN = Path("/proc/self/fd")
@@ -249,6 +256,36 @@ def test_killing_the_host_leaves_no_render_behind() -> None:
             time.sleep(0.02)
         assert time.monotonic() - deadline + 20 < 10
         assert (left, descendants_marked(mark)) == ([], [])
+
+
+def test_a_host_that_dies_at_its_first_command_s_first_output_leaves_nothing(mark: str) -> None:
+    source = """
+import os, signal, sys, tailrace
+job = tailrace.WorkerJob(
+    "sh", ["-c", "echo; sleep 60", sys.argv[1]], on_stdout=lambda _: os.kill(os.getpid(), signal.SIGKILL)
+)
+tailrace.run(job)
+"""
+    # At once, so that some of them are slow.
+    hosts = [subprocess.Popen([sys.executable, "-c", source, mark]) for _ in range(12)]
+    assert [host.wait(60) for host in hosts] == [-signal.SIGKILL] * len(hosts)
+    wait_until_none_is_marked(mark)
+
+
+def test_the_watchdog_is_there_before_the_first_command() -> None:
+    source = """
+import pathlib, tailrace
+script = "echo $$ $TAILRACE_COMMAND"
+number, mark = tailrace.run(tailrace.WorkerJob("sh", ["-c", script])).stdout.split()
+prefix = mark.rpartition("-")[0].encode()
+for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    words = file.read_bytes().split(b"\\0")
+    if b"tailrace-watchdog" in words and any(word.startswith(prefix) for word in words):
+        print(int(file.parent.name) < int(number))
+"""
+    told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    # Numbers of processes grow.
+    assert (told.stdout, told.stderr) == ("True\n", "")
 
 
 @fork_beside_threads

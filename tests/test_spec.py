@@ -60,6 +60,25 @@ def test_a_spec_can_be_built_in_python_and_cannot_be_changed() -> None:
         spec.id = "y"
 
 
+def test_a_step_of_one_is_left_out_of_the_json() -> None:
+    fields = spec_fields()
+    fields["chunks"][1]["frameStep"] = 3
+    spec = JobSpec.parse(json.dumps(fields))
+    dumped = json.loads(spec.model_dump_json(by_alias=True))
+    assert [chunk.get("frameStep") for chunk in dumped["chunks"]] == [None, 3]
+    assert "frame_step" not in spec.chunks[0].model_dump_json()
+    assert JobSpec.parse(json.dumps(dumped)) == spec
+
+
+def test_a_chunk_knows_its_frames() -> None:
+    fields = spec_fields()
+    fields["chunks"][0]["frames"] = "a key of somebody else's"
+    fields["chunks"][1].update(startFrame=5, frameCount=3, frameStep=10)
+    chunks = JobSpec.parse(json.dumps(fields)).chunks
+    assert chunks[0].frames == range(30)
+    assert list(chunks[1].frames) == [5, 15, 25]
+
+
 def test_unknown_keys_are_kept_everywhere() -> None:
     fields = spec_fields() | {"priority": 7, "extra": {"deep": [1]}}
     fields["chunks"][0]["gpu"] = True
@@ -87,6 +106,7 @@ def test_a_spec_survives_json_and_pickle() -> None:
         (_chunk(startFrame=True), "chunks[1].startFrame: true should be a whole number"),
         (_chunk(startFrame=10**40), f"chunks[1].startFrame: {10**40} should be less than 2147483648"),
         (_chunk(frameCount=0), "chunks[1].frameCount: 0 should be greater than 0"),
+        (_chunk(frameStep=0), "chunks[1].frameStep: 0 should be greater than 0"),
         (_chunk(id=-1), "chunks[1].id: -1 should be greater than or equal to 0"),
         (_chunk(id=0), "chunks[1].id: 0 is the id of chunks[0] too"),
         (_chunk(command="''"), "chunks[1].command: \"''\" does not name a command"),

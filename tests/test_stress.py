@@ -6,8 +6,6 @@ import gc
 import hashlib
 import random
 import threading
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -32,13 +30,6 @@ pytestmark = [pytest.mark.stress, pytest.mark.anyio, pytest.mark.timeout(1200)]
 ENDINGS = 2000
 AT_ONCE = 16
 CHUNKS = 20_000
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    word = f"mark-{uuid.uuid4()}"
-    yield word
-    assert descendants_marked(word) == []
 
 
 async def test_ten_gibibytes_through_one_pipe_lose_no_byte_and_take_no_memory() -> None:

@@ -10,6 +10,7 @@ from ._errors import (
     JobLockedError,
     MergeFailedError,
     SpecError,
+    StitchError,
     TailraceError,
     WorkerError,
     WorkerRemoteError,
@@ -36,14 +37,16 @@ from ._events import (
 )
 from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
+from ._ffmpeg_stitcher import FfmpegStitcher
 from ._http_worker_adapter import HttpWorkerAdapter
 from ._job_event_stream import JobEventStream
+from ._job_plan import plan_job
 from ._job_report import JobReport
 from ._local_adapter import LocalWorkerAdapter, kill_all_commands
 from ._parse_command import parse_command
 from ._run import run
 from ._spec import Chunk, JobMetadata, JobSpec
-from ._stitcher import Stitcher
+from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
@@ -66,6 +69,7 @@ __all__ = [
     "ChunkStarted",
     "CloudRunAdapter",
     "ErrorCategory",
+    "FfmpegStitcher",
     "HttpWorkerAdapter",
     "JobEvent",
     "JobEventStream",
@@ -85,8 +89,10 @@ __all__ = [
     "MergeStarted",
     "ResourceUsage",
     "SpecError",
+    "StitchError",
     "Stitcher",
     "StreamMode",
+    "StreamingStitcher",
     "TailraceError",
     "WorkerAdapter",
     "WorkerError",
@@ -98,5 +104,6 @@ __all__ = [
     "completed_chunk_ids",
     "kill_all_commands",
     "parse_command",
+    "plan_job",
     "run",
 ]

@@ -16,6 +16,7 @@ from ._output_files import output_paths
 from ._spec import Chunk, JobSpec
 
 _FILE_NAME = "completed.jsonl"
+_LOCK_NAME = "lock"
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
 
@@ -74,7 +75,7 @@ class CompletionRecord:
                 return
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._lock = JobLock(self._folder, self._job_id)
+                self._lock = JobLock(self._folder / _LOCK_NAME, f"job {self._job_id} is being run")
                 self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
                 _sync_folder(self._folder)
             except OSError as error:

@@ -8,6 +8,7 @@
         * `WorkerRemoteError`: a remote worker did not answer as agreed
     * `ChunkFailedError`: a chunk used up its attempts
     * `MergeFailedError`: the chunks are done, putting them together failed
+    * `StitchError`: a stitcher could not join files
     * `JobLockedError`: another process is running the same job in the same folder
 
 A command that merely exits non-zero is not an error of an adapter: it is a `WorkerResult`.
@@ -76,12 +77,13 @@ class WorkerSpawnError(WorkerError, OSError):
 class WorkerTimeoutError(WorkerError, TimeoutError):
     """A limit ended the command and its whole process tree.
 
-    `kind` is "total" (`WorkerJob.timeout`) or "idle" (`WorkerJob.idle_timeout`); `result` holds the output so far.
+    `kind` is "total" (`WorkerJob.timeout`), "idle" (`WorkerJob.idle_timeout`) or "progress"
+    (`JobExecutionOptions.no_progress_timeout`); `result` holds the output so far, for "progress" the end of it.
     """
 
-    kind: Literal["total", "idle"]
+    kind: Literal["total", "idle", "progress"]
 
-    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle"]) -> None:
+    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle", "progress"]) -> None:
         TimeoutError.__init__(self, message)
         self.result = result
         self.kind = kind
@@ -127,8 +129,21 @@ class ChunkFailedError(TailraceError):
 class MergeFailedError(TailraceError):
     """The chunks are done, putting them together failed.
 
-    `result` is that of the merge command, or None if it did not end by itself or a stitcher did the merge; an
-    error that stopped it is the `__cause__`.
+    `result` is that of the merge command, or of the command that a stitcher ran; None if there is none. An error that
+    stopped the merge is the `__cause__`; a stitcher's always is.
+    """
+
+    result: WorkerResult | None
+
+    def __init__(self, message: str, result: WorkerResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class StitchError(TailraceError):
+    """A stitcher could not join files.
+
+    `result` is that of the command which failed at it, or None if none was run.
     """
 
     result: WorkerResult | None

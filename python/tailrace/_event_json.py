@@ -74,7 +74,7 @@ def _describe_result(result: WorkerResult) -> dict[str, object]:
 def _describe_error(error: BaseException) -> dict[str, object]:
     description: dict[str, object] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, ChunkFailedError):
-        description |= {"chunk_id": error.chunk_id, "attempts": error.attempts}
+        description |= {"chunk_id": error.chunk_id, "attempts": error.attempts, "category": error.category}
     if isinstance(error, ChunkFailedError | WorkerError) and error.result is not None:
         description["result"] = _describe_result(error.result)
     return description

@@ -135,7 +135,7 @@ class MergeStarted(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeOutput(JobEvent):
-    """A piece of the merge command's output."""
+    """A piece of the output of the merge command, or of a stitcher that streams."""
 
     stream: Literal["stdout", "stderr"]
     data: str | memoryview

@@ -14,6 +14,9 @@ from ._stitcher import Stitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import StreamMode
 from ._worker_result import WorkerResult
+from .progress import ProgressParser, Renderer
+
+_LEAST_LOG_LIMIT = 4096
 
 ChunkOutputCallback: TypeAlias = Callable[[int, Any], object]
 """Takes a chunk's id and a piece of its output."""
@@ -44,6 +47,12 @@ class JobExecutionOptions:
     """The longest one attempt at a chunk may take."""
     idle_timeout: float | None = None
     """The longest an attempt may go without writing a byte."""
+    no_progress_timeout: float | None = None
+    """The longest an attempt may go without any progress that its output tells of; see `progress`."""
+    fail_on_error: bool = False
+    """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""
+    resource_delay: float = 30.0
+    """The least wait before the next attempt when there was no licence or too little memory."""
     fail_fast: bool = True
     """Whether the first chunk that failed ends the job; else the others are run before the error is raised."""
     verify_output: bool = False
@@ -60,6 +69,27 @@ class JobExecutionOptions:
     """Called with everything that happens, one event at a time in the order of their sequence numbers."""
     stream: StreamMode = "text"
     """What the output callbacks receive; see `WorkerJob.stream`."""
+    progress: str | Renderer | None = "auto"
+    """How the chunks' output is read for progress, saved files and errors: as that of the renderer of this name.
+
+    "auto" is told from the command and the output (see `tailrace.progress`), None does not read it. Errors in it decide
+    about retries: what a missing file or a broken scene has failed is not tried again.
+    """
+    log_dir: str | os.PathLike[str] | None = None
+    """The folder for log files: one for each chunk, attempt and stream, and `job.ndjson` for the events.
+
+    They are written as the output comes; what an earlier run left there is moved aside. A log that cannot be written
+    does not end the job: a `LogFailed` event tells of it.
+    """
+    log_limit: int | None = None
+    """How large each of the logs of output may become, in bytes; the beginning and the end are kept."""
+    log_compress: bool = False
+    """Whether the logs of output are compressed (gzip) when their command has ended."""
+    mask_env: Collection[str] = ()
+    """The names of environment variables whose values are secret.
+
+    They are replaced by `***` in all output, events, logs and results; `slot_env` is looked at too.
+    """
     capture: Capture = field(default_factory=Capture.full)
     """How much of each chunk's output the results keep."""
     merge_adapter: WorkerAdapter | None = None
@@ -81,9 +111,11 @@ class JobExecutionOptions:
     def __post_init__(self) -> None:
         _check_count("concurrency", self.concurrency, least=1)
         _check_count("retries", self.retries, least=0)
-        if not 0 <= self.retry_delay < math.inf:
-            raise ValueError(f"retry_delay must be a number of seconds, 0 or more: {self.retry_delay!r}")
-        for name in ("timeout", "idle_timeout"):
+        for name in ("retry_delay", "resource_delay"):
+            seconds = getattr(self, name)
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{name} must be a number of seconds, 0 or more: {seconds!r}")
+        for name in ("timeout", "idle_timeout", "no_progress_timeout"):
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
@@ -93,6 +125,15 @@ class JobExecutionOptions:
             callback = getattr(self, name)
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name} must be callable, not {callback!r}")
+        if isinstance(self.progress, str):
+            # Says so if there is no such renderer.
+            ProgressParser(self.progress)
+        elif self.progress is None and (self.no_progress_timeout is not None or self.fail_on_error):
+            raise ValueError("no_progress_timeout and fail_on_error need the output to be read: progress is None")
+        if self.log_limit is not None:
+            _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
+        if isinstance(self.mask_env, str):
+            raise TypeError(f"mask_env must be a collection of names, not a str: {self.mask_env!r}")
         if self.stitcher is not None and self.output_file is None:
             raise ValueError("a stitcher needs an output_file")
         for name, values in self.slot_env.items():

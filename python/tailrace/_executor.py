@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
+from ._chunk_attempt import ChunkAttempt, Failure
 from ._chunk_queue import ChunkQueue, Turn
 from ._completion_record import CompletionRecord
-from ._describe_failure import describe_error, describe_exit
 from ._errors import ChunkFailedError, SpecError, TailraceError
 from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobFinished, JobStarted
 from ._execution_options import JobExecutionOptions
 from ._job_event_stream import JobEventStream
 from ._job_folder import resolve_job_dir
+from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
 from ._merge import merge
-from ._output_files import chunks_sharing_outputs, fault_of_output, set_leftovers_aside
-from ._parse_command import parse_command
-from ._retry import delay_after, is_worth_retrying
-from ._spec import Chunk, JobSpec
+from ._output_files import chunks_sharing_outputs
+from ._retry import delay_after, least_delay
+from ._secret_mask import SecretMask
+from ._spec import JobSpec
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
-_SLOT_VARIABLE = "TAILRACE_SLOT"
-_MERGE_WINDOW = 0.02
-"""How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
 _DEFAULTS = JobExecutionOptions()
 
 
@@ -70,15 +67,6 @@ class JobExecutor:
         )
 
 
-class _Failure(NamedTuple):
-    """An attempt that failed."""
-
-    reason: str
-    result: WorkerResult | None
-    cause: Exception | None = None
-    is_worth_retrying: bool = True
-
-
 class _JobRun:
     """One run of a job: workers, one for each slot, that take chunks from a queue."""
 
@@ -90,13 +78,16 @@ class _JobRun:
         self._started = time.monotonic()
         is_recorded = options.job_dir is not None or spec.path is not None
         self._record = CompletionRecord(spec, self._job_dir) if is_recorded else None
-        self._looks_at_files = is_recorded or options.verify_output
         self._sharing: frozenset[int] = frozenset()
+        if is_recorded or options.verify_output or options.stitcher is not None:
+            self._sharing = self._find_shared_outputs()
+        self._mask = SecretMask(options.mask_env, options.slot_env)
+        self._logs = _make_logs(spec, options)
 
         self._skipped = frozenset(options.completed_chunk_ids) & {chunk.id for chunk in spec.chunks}
         chunks = [chunk for chunk in spec.chunks if chunk.id not in self._skipped]
         self._queue = ChunkQueue(chunks)
-        self._slots = [self._environment(slot) for slot in range(min(options.concurrency, len(chunks)))]
+        self._slots = min(options.concurrency, len(chunks))
         self._results: dict[int, WorkerResult] = {}
         self._attempts: dict[int, int] = {}
         self._failures: list[ChunkFailedError] = []
@@ -104,14 +95,31 @@ class _JobRun:
         self._cancelled = anyio.get_cancelled_exc_class()
         self._scope: anyio.CancelScope | None = None
         self._error: BaseException | None = None
-        self._reporter = JobReporter(spec, options, skipped=len(self._skipped), on_error=self._end)
+        self._reporter = JobReporter(spec, options, skipped=len(self._skipped), logs=self._logs, on_error=self._end)
+        self._attempt = ChunkAttempt(
+            adapter,
+            options,
+            self._job_dir,
+            reporter=self._reporter,
+            record=self._record,
+            sharing=self._sharing,
+            mask=self._mask,
+            logs=self._logs,
+        )
 
     async def execute(self) -> JobReport:
-        if self._looks_at_files or self._options.stitcher is not None:
-            self._find_shared_outputs()
+        try:
+            return await self._execute()
+        finally:
+            if self._logs is not None:
+                self._logs.close()
+
+    async def _execute(self) -> JobReport:
         try:
             if self._record is not None:
                 await anyio.to_thread.run_sync(self._record.open)
+            if self._logs is not None:
+                await anyio.to_thread.run_sync(self._logs.open)
             merge_result = await self._run()
         finally:
             if self._record is not None:
@@ -131,17 +139,29 @@ class _JobRun:
         )
         try:
             await self._run_chunks()
-            return await merge(self._spec, self._options, self._adapter, self._job_dir, self._reporter)
+            return await merge(
+                self._spec,
+                self._options,
+                self._adapter,
+                self._job_dir,
+                reporter=self._reporter,
+                mask=self._mask,
+                logs=self._logs,
+            )
         except TailraceError as error:
             await self._reporter.emit(JobFinished, duration=time.monotonic() - self._started, error=error)
             raise
 
     async def _run_chunks(self) -> None:
-        async with anyio.create_task_group() as workers:
-            self._scope = workers.cancel_scope
-            for slot in range(len(self._slots)):
-                workers.start_soon(self._work, slot)
-        self._scope = None
+        async with anyio.create_task_group() as tasks:
+            if self._attempt.reads_progress:
+                tasks.start_soon(self._attempt.tell_progress)
+            async with anyio.create_task_group() as workers:
+                self._scope = workers.cancel_scope
+                for slot in range(self._slots):
+                    workers.start_soon(self._work, slot)
+            self._scope = None
+            tasks.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
         if self._failures:
@@ -171,16 +191,23 @@ class _JobRun:
     async def _take(self, turn: Turn, slot: int) -> None:
         chunk, attempt = turn
         self._attempts[chunk.id] = attempt
-        await self._reporter.emit(ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot, command=chunk.command)
-        outcome = await self._attempt(turn, slot)
-        if not isinstance(outcome, _Failure):
+        await self._reporter.emit(
+            ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot, command=self._mask.text(chunk.command)
+        )
+        outcome = await self._attempt.run(turn, slot)
+        if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
             self._queue.finish()
         elif outcome.is_worth_retrying and attempt <= self._options.retries:
-            delay = delay_after(attempt, self._options.retry_delay)
+            delay = delay_after(attempt, least_delay(outcome.category, self._options))
             await self._reporter.emit(
-                ChunkRetrying, chunk_id=chunk.id, attempt=attempt, reason=outcome.reason, category=None, delay=delay
+                ChunkRetrying,
+                chunk_id=chunk.id,
+                attempt=attempt,
+                reason=outcome.reason,
+                category=outcome.category,
+                delay=delay,
             )
             self._queue.put_back(turn, delay)
         else:
@@ -191,84 +218,34 @@ class _JobRun:
             self._failures.append(error)
             self._queue.finish()
 
-    async def _attempt(self, turn: Turn, slot: int) -> WorkerResult | _Failure:
-        chunk = turn.chunk
-        job = self._to_job(turn, slot)
-        try:
-            if self._looks_at_files and chunk.id not in self._sharing:
-                await anyio.to_thread.run_sync(set_leftovers_aside, chunk, self._job_dir)
-            result = await self._adapter.execute(job)
-        except Exception as error:
-            if self._reporter.error is not None:
-                raise
-            output = getattr(error, "result", None)
-            return _Failure(describe_error(error), output, error, is_worth_retrying(error))
-        if result.exit_code != 0:
-            return _Failure(describe_exit(job.command, result.exit_code), result)
-        if self._looks_at_files:
-            # What is done is recorded, though something else may be ending the job at this moment.
-            with anyio.CancelScope(shield=True):
-                fault = await anyio.to_thread.run_sync(self._accept_output, chunk)
-            if fault is not None:
-                return _Failure(fault, result)
-        if self._reporter.error is not None:
-            # A callback raised and the adapter kept it to itself.
-            raise self._reporter.error
-        return result
-
-    def _accept_output(self, chunk: Chunk) -> str | None:
-        fault = fault_of_output(chunk, self._job_dir) if self._options.verify_output else None
-        if fault is None and self._record is not None:
-            self._record.add(chunk)
-        return fault
-
-    def _to_job(self, turn: Turn, slot: int) -> WorkerJob:
-        chunk, attempt = turn
-        options = self._options
-        command, args = parse_command(chunk.command)
-        return WorkerJob(
-            command,
-            args,
-            env=self._slots[slot],
-            cwd=self._job_dir,
-            timeout=options.timeout,
-            idle_timeout=options.idle_timeout,
-            stream=options.stream,
-            merge_window=_MERGE_WINDOW if options.on_event is not None else 0,
-            capture=options.capture,
-            on_stdout=self._reporter.chunk_output(chunk.id, attempt, "stdout"),
-            on_stderr=self._reporter.chunk_output(chunk.id, attempt, "stderr"),
-            meta={
-                **options.meta,
-                "chunk_id": chunk.id,
-                "start_frame": chunk.start_frame,
-                "frame_count": chunk.frame_count,
-                "output_file": chunk.output_file,
-                "command": chunk.command,
-                "slot": slot,
-            },
-        )
-
-    def _environment(self, slot: int) -> dict[str, str]:
-        return {_SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in self._options.slot_env.items()}}
-
-    def _find_shared_outputs(self) -> None:
-        self._sharing = chunks_sharing_outputs(self._spec.chunks)
-        if self._sharing and (self._options.verify_output or self._options.stitcher is not None):
-            chunks = ", ".join(map(str, sorted(self._sharing)))
+    def _find_shared_outputs(self) -> frozenset[int]:
+        sharing = chunks_sharing_outputs(self._spec.chunks)
+        if sharing and (self._options.verify_output or self._options.stitcher is not None):
+            chunks = ", ".join(map(str, sorted(sharing)))
             raise SpecError(
                 f"job {self._spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
                 " give each chunk an outputFile of its own"
             )
+        return sharing
 
 
-def _to_error(turn: Turn, failure: _Failure) -> ChunkFailedError:
+def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:
+    if options.log_dir is None:
+        return None
+    highest = max(chunk.id for chunk in spec.chunks)
+    return JobLogs(
+        Path(options.log_dir).absolute(), highest_id=highest, limit=options.log_limit, compress=options.log_compress
+    )
+
+
+def _to_error(turn: Turn, failure: Failure) -> ChunkFailedError:
     attempts = f" after {turn.attempt} attempts" if turn.attempt > 1 else ""
     error = ChunkFailedError(
         f"chunk {turn.chunk.id} failed{attempts}: {failure.reason}",
         chunk_id=turn.chunk.id,
         attempts=turn.attempt,
         result=failure.result,
+        category=failure.category,
     )
     error.__cause__ = failure.cause
     return error

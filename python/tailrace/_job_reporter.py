@@ -1,31 +1,43 @@
-"""Tells the user's callbacks what happens in a job."""
+"""Tells whoever wants to know what happens in a job: the user's callbacks and the log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Any
 
-from ._events import ChunkFinished, ChunkOutput, JobEvent, MergeOutput
+from ._events import ChunkFinished, ChunkOutput, JobEvent, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
+from ._in_turn import Steps, in_turn
+from ._job_logs import JobLogs
 from ._spec import JobSpec
 from ._user_callback import UserCallback, await_if_needed
-from ._worker_job import Callback
+from ._worker_job import StreamName
 from ._worker_result import WorkerResult
+
+OutputCallback = Callable[[Any], Awaitable[None] | None]
+"""Takes a piece of output; returns what is still to be awaited."""
 
 
 class JobReporter:
-    """The callbacks of one run of a job. After one has raised, none is called any more.
+    """The callbacks and the log of one run of a job. After a callback has raised, none is called any more.
 
     `error` is what it raised, and `on_error` is told at once, whatever the adapter makes of the exception.
     """
 
     def __init__(
-        self, spec: JobSpec, options: JobExecutionOptions, *, skipped: int, on_error: Callable[[BaseException], object]
+        self,
+        spec: JobSpec,
+        options: JobExecutionOptions,
+        *,
+        skipped: int,
+        logs: JobLogs | None,
+        on_error: Callable[[BaseException], object],
     ) -> None:
         self.error: BaseException | None = None
         self._on_error = on_error
         self._job_id = spec.id
+        self._logs = logs
         self._sequence = 0
         self._completed = skipped
         self._total = len(spec.chunks)
@@ -39,10 +51,18 @@ class JobReporter:
         }
 
     async def emit(self, kind: type[JobEvent], **fields: object) -> None:
-        """Build an event and hand it to `on_event`, if there is one."""
-        pending = self._emit_now(kind, **fields)
-        if pending is not None:
-            await pending
+        """Build an event and hand it to the log and to `on_event`, if there are such."""
+        await await_if_needed(self.emit_now(kind, **fields))
+
+    def emit_now(self, kind: type[JobEvent], **fields: object) -> Awaitable[None] | None:
+        """Do the same; return what is still to be awaited."""
+        if self.error is not None or (self._on_event is None and self._logs is None):
+            return None
+        return in_turn(self._emit_steps(kind, fields))
+
+    def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
+        """Report that a log file cannot be written."""
+        return self.emit_now(LogFailed, path=path, reason=reason)
 
     async def chunk_completed(self, chunk_id: int, attempt: int, result: WorkerResult) -> None:
         """Report a completed chunk to all who want to know."""
@@ -52,32 +72,25 @@ class JobReporter:
         self._completed += 1
         await await_if_needed(self._call(self._on_progress, self._completed, self._total))
 
-    def chunk_output(self, chunk_id: int, attempt: int, stream: Literal["stdout", "stderr"]) -> Callback | None:
+    def chunk_output(self, chunk_id: int, attempt: int, stream: StreamName) -> OutputCallback | None:
         """Return the callback for a stream of an attempt at a chunk; None if nobody listens."""
         callback = self._on_output[stream]
         if self._on_event is None:
             return None if callback is None else lambda data: self._call(callback, chunk_id, data)
 
-        def deliver(data: str | memoryview) -> Awaitable[None] | None:
-            first = self._call(callback, chunk_id, data)
-            if first is not None:
-                return _in_turn(first, emit, data)
-            return emit(data)
+        def steps(data: str | memoryview) -> Steps:
+            yield self._call(callback, chunk_id, data)
+            yield self.emit_now(ChunkOutput, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
 
-        def emit(data: str | memoryview) -> Awaitable[None] | None:
-            return self._emit_now(ChunkOutput, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
+        return lambda data: in_turn(steps(data))
 
-        return deliver
-
-    def merge_output(self, stream: Literal["stdout", "stderr"]) -> Callback | None:
+    def merge_output(self, stream: StreamName) -> OutputCallback | None:
         """Return the callback for a stream of the merge command; None if nobody listens."""
         if self._on_event is None:
             return None
-        return lambda data: self._emit_now(MergeOutput, stream=stream, data=data)
+        return lambda data: self.emit_now(MergeOutput, stream=stream, data=data)
 
-    def _emit_now(self, kind: type[JobEvent], **fields: object) -> Awaitable[None] | None:
-        if self._on_event is None or self.error is not None:
-            return None
+    def _emit_steps(self, kind: type[JobEvent], fields: dict[str, object]) -> Steps:
         event = kind(
             job_id=self._job_id,
             sequence=self._sequence,
@@ -86,7 +99,11 @@ class JobReporter:
             **fields,
         )
         self._sequence += 1
-        return self._on_event(event)
+        log = None if self._logs is None else self._logs.write_event(event)
+        if self._on_event is not None:
+            yield self._on_event(event)
+        if log is not None and (failure := log.take_failure()) is not None:
+            yield self.log_failed(log.path, failure)
 
     def _call(self, callback: UserCallback | None, *args: object) -> Awaitable[None] | None:
         return None if callback is None or self.error is not None else callback(*args)
@@ -98,10 +115,3 @@ class JobReporter:
         if self.error is None:
             self.error = error
             self._on_error(error)
-
-
-async def _in_turn(
-    first: Awaitable[None], then: Callable[[str | memoryview], Awaitable[None] | None], data: str | memoryview
-) -> None:
-    await first
-    await await_if_needed(then(data))

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
+from ._command_output import CommandOutput
 from ._describe_failure import describe_error, describe_exit
 from ._errors import MergeFailedError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
+from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._local_adapter import LocalWorkerAdapter
 from ._output_files import output_paths
 from ._parse_command import parse_command
+from ._secret_mask import SecretMask
 from ._spec import JobSpec
-from ._stitcher import Stitcher
+from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import WorkerJob
+from ._worker_job import STREAMS, WorkerJob
 from ._worker_result import WorkerResult
 
 
 async def merge(
-    spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter, job_dir: Path, reporter: JobReporter
+    spec: JobSpec,
+    options: JobExecutionOptions,
+    adapter: WorkerAdapter,
+    job_dir: Path,
+    *,
+    reporter: JobReporter,
+    mask: SecretMask,
+    logs: JobLogs | None,
 ) -> WorkerResult | None:
     """Have the stitcher or the merge command put the chunks together; return the command's result.
 
@@ -29,49 +42,75 @@ async def merge(
     if not options.merge or (options.stitcher is None and spec.merge_command is None):
         return None
     await reporter.emit(MergeStarted)
-    result: WorkerResult | None = None
-    if options.stitcher is not None and options.output_file is not None:
-        await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file)
-    elif spec.merge_command is not None:
-        result = await _run_command(spec.merge_command, options, _choose_adapter(options, adapter), job_dir, reporter)
+    output = CommandOutput(
+        {stream: reporter.merge_output(stream) for stream in STREAMS},
+        options.stream,
+        mask=mask,
+        logs=None if logs is None else logs.of_merge(),
+        watch=None,
+        on_log_failure=reporter.log_failed,
+    )
+    try:
+        async with _failing_the_merge(reporter, output, mask):
+            if options.stitcher is not None and options.output_file is not None:
+                result = None
+                await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file, output)
+            else:
+                job = _to_job(spec.merge_command or "", options, job_dir, output)
+                result = mask.result(await _run(job, _choose_adapter(options, adapter), output))
+    finally:
+        await output.close()
+    if result is not None and result.exit_code != 0:
+        raise MergeFailedError(f"the merge failed: {describe_exit(job.command, result.exit_code)}", result)
     await reporter.emit(MergeFinished, result=result)
     return result
 
 
-async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, output: Path) -> None:
-    in_order = sorted(spec.chunks, key=lambda chunk: chunk.start_frame)
-    inputs = [path for chunk in in_order for path in output_paths(chunk, job_dir)]
+@asynccontextmanager
+async def _failing_the_merge(reporter: JobReporter, output: CommandOutput, mask: SecretMask) -> AsyncIterator[None]:
+    """Turn an error into a `MergeFailedError`; what a callback raised comes out as it is, whatever was made of it."""
     try:
-        await stitcher.stitch(inputs, output)
+        yield
     except Exception as error:
-        raise MergeFailedError(f"the merge failed: {describe_error(error)}") from error
+        if reporter.error is None:
+            await output.finish(None)
+            result = getattr(error, "result", None)
+            message = mask.text(f"the merge failed: {describe_error(error)}")
+            raise MergeFailedError(message, None if result is None else mask.result(result)) from error
+    if reporter.error is not None:
+        raise reporter.error
 
 
-async def _run_command(
-    text: str, options: JobExecutionOptions, adapter: WorkerAdapter, job_dir: Path, reporter: JobReporter
-) -> WorkerResult:
+async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, target: Path, output: CommandOutput) -> None:
+    # With steps, the frames of one chunk can lie between those of another.
+    outputs = [pair for chunk in spec.chunks for pair in zip(chunk.frames, output_paths(chunk, job_dir), strict=False)]
+    inputs = [path for _, path in sorted(outputs, key=lambda pair: pair[0])]
+    if getattr(stitcher, "streams", False):
+        stdout, stderr = map(output.callback, STREAMS)
+        streaming = cast(StreamingStitcher, stitcher)
+        await streaming.stitch(inputs, target, stream=output.mode, on_stdout=stdout, on_stderr=stderr)
+        await output.finish(None)
+    else:
+        await stitcher.stitch(inputs, target)
+
+
+def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: CommandOutput) -> WorkerJob:
     command, args = parse_command(text)
-    job = WorkerJob(
+    return WorkerJob(
         command,
         args,
         cwd=job_dir,
-        stream=options.stream,
+        stream=output.mode,
         capture=options.capture,
-        on_stdout=reporter.merge_output("stdout"),
-        on_stderr=reporter.merge_output("stderr"),
+        on_stdout=output.callback("stdout"),
+        on_stderr=output.callback("stderr"),
         meta=dict(options.meta),
     )
-    try:
-        result = await adapter.execute(job)
-    except Exception as error:
-        if reporter.error is None:
-            output = getattr(error, "result", None)
-            raise MergeFailedError(f"the merge failed: {describe_error(error)}", output) from error
-        raise
-    if reporter.error is not None:
-        raise reporter.error
-    if result.exit_code != 0:
-        raise MergeFailedError(f"the merge failed: {describe_exit(command, result.exit_code)}", result)
+
+
+async def _run(job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput) -> WorkerResult:
+    result = await adapter.execute(job)
+    await output.finish(None if adapter.streams else result)
     return result
 
 

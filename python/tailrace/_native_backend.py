@@ -21,7 +21,7 @@ from ._native import (
     shut_down,
 )
 from ._news import Listener, News
-from ._worker_job import WorkerJob
+from ._worker_job import WorkerJob, variables_of
 from ._worker_result import ResourceUsage, WorkerResult
 
 _TIME_SLICE = 0.005
@@ -124,7 +124,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             mailbox,
             job.command,
             job.args,
-            env=None if job.env is None else list(job.env.items()),
+            env=list(variables_of(job).items()),
             cwd=job.cwd,
             timeout=job.timeout,
             idle_timeout=job.idle_timeout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -11,32 +12,39 @@ from pathlib import Path
 
 from ._spec import Chunk
 
-_FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d")
+FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d")
+"""What stands for the number of each frame in the name of an output file."""
 _LEFTOVER_SUFFIX = ".partial"
 
 
 def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
     """Yield the files that `chunk` is to write: one, or one for each frame where the name stands for them."""
     name = chunk.output_file
-    if not is_numbered(name):
+    if not FRAME_NUMBER.search(name):
         yield job_dir / name
         return
-    for frame in range(chunk.start_frame, chunk.start_frame + chunk.frame_count):
-        yield job_dir / _FRAME_NUMBER.sub(lambda match, frame=frame: _number(match[0], frame), name)  # type: ignore[misc]
+    for frame in chunk.frames:
+        yield job_dir / FRAME_NUMBER.sub(lambda match, frame=frame: number(match[0], frame), name)  # type: ignore[misc]
 
 
 def fault_of_output(chunk: Chunk, job_dir: Path) -> str | None:
     """Return what is wrong with the chunk's output, or None if every file is there and not empty."""
     for path in output_paths(chunk, job_dir):
-        try:
-            status = path.stat()
-        except OSError as error:
-            return f"its output {path} cannot be found: {error.strerror}"
-        if not stat.S_ISREG(status.st_mode):
-            return f"its output {path} is not a file"
-        if not status.st_size:
-            return f"its output {path} is empty"
+        fault = fault_of_file(path)
+        if fault is not None:
+            return f"its output {path} {fault}"
     return None
+
+
+def fault_of_file(path: Path) -> str | None:
+    """Return why `path` cannot be what a command has written, or None if it is a file and not empty."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"cannot be found: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file"
+    return None if status.st_size else "is empty"
 
 
 def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
@@ -54,34 +62,46 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
 
 def is_numbered(name: str) -> bool:
     """Return whether `name` stands for a file for each frame."""
-    return _FRAME_NUMBER.search(name) is not None
+    return FRAME_NUMBER.search(name) is not None
 
 
 def output_pattern(chunks: Sequence[Chunk]) -> re.Pattern[str]:
     """Return what matches the names of everything that `chunks` may write, for whatever frame."""
     names = {os.path.normpath(chunk.output_file) for chunk in chunks}
-    return re.compile("|".join(r"\d+".join(map(re.escape, _FRAME_NUMBER.split(name))) for name in sorted(names)))
+    return re.compile("|".join(r"\d+".join(map(re.escape, FRAME_NUMBER.split(name))) for name in sorted(names)))
+
+
+def number(token: str, frame: int) -> str:
+    """Return the number of a frame as `token`, `####` or `%04d`, has it."""
+    return str(frame).zfill(len(token)) if token[0] == "#" else token % frame
 
 
 def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     """Return the ids of the chunks that write a file which another chunk writes too."""
-    by_name: dict[str, list[Chunk]] = defaultdict(list)
+    by_output: dict[str, dict[range, list[int]]] = defaultdict(lambda: defaultdict(list))
     for chunk in chunks:
-        by_name[os.path.normpath(chunk.output_file)].append(chunk)
+        name = os.path.normpath(chunk.output_file)
+        by_output[name][chunk.frames if FRAME_NUMBER.search(name) else range(1)].append(chunk.id)
     sharing: set[int] = set()
-    for name, group in by_name.items():
-        if not is_numbered(name):
-            if len(group) > 1:
-                sharing.update(chunk.id for chunk in group)
-            continue
-        group.sort(key=lambda chunk: chunk.start_frame)
-        furthest = group[0]
-        for chunk in group[1:]:
-            if chunk.start_frame < furthest.start_frame + furthest.frame_count:
-                sharing.update((furthest.id, chunk.id))
-            furthest = max(furthest, chunk, key=lambda chunk: chunk.start_frame + chunk.frame_count)
+    for by_frames in by_output.values():
+        sharing.update(id_ for ids in by_frames.values() if len(ids) > 1 for id_ in ids)
+        # Those that begin before the next one and may still have frames in common with it.
+        earlier: list[range] = []
+        for frames in sorted(by_frames, key=lambda frames: frames.start):
+            earlier = [other for other in earlier if other[-1] >= frames.start]
+            for other in earlier:
+                if _have_frames_in_common(other, frames):
+                    sharing.update(by_frames[other] + by_frames[frames])
+            earlier.append(frames)
     return frozenset(sharing)
 
 
-def _number(token: str, frame: int) -> str:
-    return str(frame).zfill(len(token)) if token[0] == "#" else token % frame
+def _have_frames_in_common(first: range, second: range) -> bool:
+    """Return whether there are any, without looking at each: `second` must not start before `first`."""
+    divisor = math.gcd(first.step, second.step)
+    difference = first.start - second.start
+    if difference % divisor:
+        return False
+    # The first number from `second.start` on that both would reach if neither ended.
+    steps = difference // divisor * pow(second.step // divisor, -1, first.step // divisor) % (first.step // divisor)
+    return second.start + second.step * steps <= min(first[-1], second[-1])

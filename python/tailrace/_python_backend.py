@@ -29,7 +29,7 @@ from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
 from ._process_tree import MARK_VARIABLE, end_group, end_tree
 from ._python_capture import PythonCapture, describe_write_error
-from ._worker_job import WorkerJob
+from ._worker_job import WorkerJob, variables_of
 from ._worker_result import ResourceUsage, WorkerResult
 
 _PIECE = 256 * 1024
@@ -360,7 +360,7 @@ async def _end_tree(execution: _Execution, grace: float) -> None:
 
 
 def _spawn(job: WorkerJob, mark: str) -> subprocess.Popen[bytes]:
-    env = {**os.environ, **(job.env or {})}
+    env = {**os.environ, **variables_of(job)}
     inherited = env.get(MARK_VARIABLE)
     env[MARK_VARIABLE] = mark if inherited is None else f"{inherited}:{mark}"
     try:

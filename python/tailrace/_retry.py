@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import random
 
-from ._errors import WorkerRemoteError, WorkerTimeoutError
+from ._errors import ErrorCategory, WorkerRemoteError, WorkerTimeoutError
+from ._execution_options import JobExecutionOptions
 
 _SHORT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LONGEST_DELAY = 300.0
@@ -13,9 +14,14 @@ _LONGEST_DELAY = 300.0
 _JITTER = 0.5
 
 
-def is_worth_retrying(error: Exception) -> bool:
-    """Return whether what an adapter raised may be gone at the next attempt."""
-    if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
+def is_worth_retrying(error: Exception | None, category: ErrorCategory | None) -> bool:
+    """Return whether a failure may be gone at the next attempt.
+
+    `error` is what the adapter raised, None if the command ended by itself, and `category` what the output tells.
+    """
+    if category in ("missing_asset", "scene"):
+        return False
+    if error is None or isinstance(error, WorkerTimeoutError | WorkerRemoteError):
         return True
     return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
 
@@ -27,3 +33,10 @@ def delay_after(attempt: int, first_delay: float) -> float:
     """
     doubled = first_delay * 2.0 ** min(attempt - 1, 64)
     return min(doubled, max(first_delay, _LONGEST_DELAY)) * random.uniform(1, 1 + _JITTER)  # noqa: S311
+
+
+def least_delay(category: ErrorCategory | None, options: JobExecutionOptions) -> float:
+    """Return the delay after the first attempt that failed in this way, in seconds."""
+    if category in ("licence", "memory"):
+        return max(options.retry_delay, options.resource_delay)
+    return options.retry_delay

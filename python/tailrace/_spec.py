@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from ._errors import SpecError
@@ -64,10 +74,10 @@ class JobMetadata(_Part):
 
 
 class Chunk(_Part):
-    """One part of the job: the frames `start_frame` to `start_frame + frame_count - 1`, rendered by one command.
+    """One part of the job: `frame_count` frames from `start_frame` on, each `frame_step` after the one before it.
 
     `output_file` is what the command writes, relative to the job's folder; `####` or `%04d` in it stands for the
-    number of each frame. `command` is split by `parse_command`.
+    number of each frame. `command`, which renders them, is split by `parse_command`.
     """
 
     id: Annotated[int, Field(ge=0)]
@@ -75,6 +85,12 @@ class Chunk(_Part):
     frame_count: _FrameCount
     output_file: _Text
     command: _Text
+    frame_step: _FrameCount = 1
+
+    @property
+    def frames(self) -> range:
+        """The numbers of the chunk's frames."""
+        return range(self.start_frame, self.start_frame + self.frame_count * self.frame_step, self.frame_step)
 
     @field_validator("output_file")
     @classmethod
@@ -87,6 +103,14 @@ class Chunk(_Part):
     @classmethod
     def _can_be_parsed(cls, text: str) -> str:
         return _checked_command(text)
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _leave_out_a_step_of_one(self, to_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = to_fields(self)
+        if self.frame_step == 1:
+            fields.pop("frameStep", None)
+            fields.pop("frame_step", None)
+        return fields
 
 
 class JobSpec(_Part):

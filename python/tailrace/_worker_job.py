@@ -13,6 +13,9 @@ from ._capture import Capture
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 """What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""
 
+StreamName: TypeAlias = Literal["stdout", "stderr"]
+STREAMS: tuple[StreamName, ...] = ("stdout", "stderr")
+
 Callback: TypeAlias = Callable[[Any], object]
 """Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
 
@@ -35,7 +38,7 @@ class WorkerJob:
     env: Mapping[str, str] | None = None
     """Variables laid over those of this process."""
     cwd: str | os.PathLike[str] | None = None
-    """The folder it runs in; None is the current one."""
+    """The folder it runs in, to which PWD is set; None is the current one."""
     timeout: float | None = None
     """The longest the whole command may take."""
     idle_timeout: float | None = None
@@ -97,6 +100,13 @@ class WorkerJob:
     def __repr__(self) -> str:
         # Short, and without the environment: it may hold secrets, and reprs end up in logs.
         return f"<WorkerJob {self.command!r} with {len(self.args)} arguments>"
+
+
+def variables_of(job: WorkerJob) -> dict[str, str]:
+    """Return the variables to lay over those of this process."""
+    # Some programs believe PWD instead of asking for the folder they are in: Blender would look for its files in ours.
+    folder = {} if job.cwd is None else {"PWD": os.path.realpath(job.cwd)}
+    return {**folder, **(job.env or {})}
 
 
 def _check_text(what: str, value: object) -> None:

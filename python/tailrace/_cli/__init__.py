@@ -11,8 +11,10 @@ import click
 from tailrace import SpecError, TailraceError
 
 from ._completion import completion
+from ._job_plan import plan
 from ._job_run import run
 from ._job_validate import validate
+from ._progress_replay import replay
 from ._tell import tell
 from ._worker_serve import serve
 
@@ -30,9 +32,10 @@ cli.add_command(completion)
 
 @cli.group()
 def job() -> None:
-    """Run and check jobs."""
+    """Plan, run and check jobs."""
 
 
+job.add_command(plan)
 job.add_command(run)
 job.add_command(validate)
 
@@ -43,6 +46,14 @@ def worker() -> None:
 
 
 worker.add_command(serve)
+
+
+@cli.group()
+def progress() -> None:
+    """Understand what renderers print."""
+
+
+progress.add_command(replay)
 
 
 def main() -> NoReturn:

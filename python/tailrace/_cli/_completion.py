@@ -31,6 +31,12 @@ def complete_file(context: click.Context, parameter: click.Parameter, incomplete
     return [CompletionItem(incomplete, type="file")]
 
 
+def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a renderer."""
+    del context, parameter
+    return [CompletionItem(name) for name in ("blender", "ffmpeg", "povray") if name.startswith(incomplete)]
+
+
 def complete_chunk_id(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the id of a chunk of the job file, where that has been typed already."""
     del parameter

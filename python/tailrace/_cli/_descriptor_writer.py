@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import anyio.to_thread
 
 _ALWAYS_FITS = select.PIPE_BUF
-"""What a descriptor that is ready for writing takes without blocking, in bytes (POSIX, `poll` and `pipe`)."""
+"""What a pipe that is ready for writing takes without blocking, in bytes (POSIX, `poll` and `pipe`)."""
 
 
 class DescriptorWriter:
@@ -20,6 +21,7 @@ class DescriptorWriter:
 
     def __init__(self, fd: int, lock: threading.Lock) -> None:
         self._fd = fd
+        self._quick_fd = _never_blocking(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._lock = lock
@@ -38,13 +40,16 @@ class DescriptorWriter:
 
         Returns what was not written. Raises `OSError`.
         """
+        if patience is None:
+            self._write_all(data)
+            return memoryview(b"")
         rest = memoryview(data)
-        if self._lock.acquire(timeout=-1 if patience is None else patience):
+        if self._lock.acquire(timeout=patience):
             try:
-                while rest and self._poll.poll(None if patience is None else patience * 1000):
-                    rest = rest[os.write(self._fd, rest[:_ALWAYS_FITS]) :]
+                while rest and self._poll.poll(patience * 1000):
+                    rest = rest[os.write(self._quick_fd, rest[:_ALWAYS_FITS]) :]
             except BlockingIOError:
-                # Somebody else made the open file non-blocking, and it has less room than it said.
+                # A terminal, or somebody else made the open file non-blocking: it has less room than it said.
                 pass
             finally:
                 self._lock.release()
@@ -59,6 +64,16 @@ class DescriptorWriter:
                 except BlockingIOError:
                     # As above.
                     self._poll.poll()
+
+
+def _never_blocking(fd: int) -> int:
+    """Return `fd`, or for a terminal a descriptor that does not block, since one that is ready may have little room."""
+    if os.isatty(fd):
+        # It may belong to somebody else (su), who alone may open it.
+        with contextlib.suppress(OSError):
+            # Opened anew: the descriptor itself shares its mode with whoever else has the terminal.
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    return fd
 
 
 class StandardWriters(NamedTuple):

@@ -11,8 +11,6 @@ from anyio.abc import TaskStatus
 
 from tailrace import kill_all_commands
 
-from ._tell import tell
-
 _PATIENCE = 2.0
 """How long killed commands may take to be gone when there is no time left, in seconds."""
 
@@ -21,10 +19,11 @@ class Interruptible:
     """Runs something until it is done, or one of SIGINT, SIGTERM and SIGHUP comes.
 
     The first signal cancels it, a second one kills all commands and this process. What was ignored when the process
-    started stays ignored: nohup and the background jobs of a shell rely on that.
+    started stays ignored: nohup and the background jobs of a shell rely on that. `announce` is told of the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[str], object]) -> None:
+        self._announce = announce
         self.signal: signal.Signals | None = None
         """The signal that came first."""
 
@@ -53,5 +52,5 @@ class Interruptible:
                     kill_all_commands(_PATIENCE)
                     os._exit(128 + number)
                 self.signal = number
-                tell(f"{number.name}: ending the commands that run; once more kills them", patience=0)
+                self._announce(f"{number.name}: ending the commands that run; once more kills them")
                 scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import click
 
@@ -36,11 +36,13 @@ def _remarks(job: JobSpec) -> Iterator[str]:
     if unknown:
         yield f"not a key that tailrace knows: {', '.join(unknown)}"
     in_order = sorted(job.chunks, key=lambda chunk: chunk.start_frame)
+    furthest = in_order[0]
     for first, second in pairwise(in_order):
-        end = first.start_frame + first.frame_count
-        if second.start_frame > end:
-            yield f"no chunk has the frames between chunk {first.id} and chunk {second.id}"
-        elif second.start_frame < end:
+        # Where a chunk has a step, the frames between its own are left out on purpose, or belong to another chunk.
+        furthest = max(furthest, first, key=lambda chunk: chunk.frames.stop)
+        if second.start_frame > furthest.frames.stop:
+            yield f"no chunk has the frames between chunk {furthest.id} and chunk {second.id}"
+        elif any(frame in first.frames for frame in takewhile(first.frames[-1].__ge__, second.frames)):
             yield f"chunk {first.id} and chunk {second.id} have frames in common"
     for chunk in job.chunks:
         _, args = parse_command(chunk.command)

@@ -1,0 +1,243 @@
+"""One attempt at a chunk."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from ._chunk_queue import Turn
+from ._command_output import CommandOutput
+from ._completion_record import CompletionRecord
+from ._conclude import NO_STATUS
+from ._describe_failure import describe_error, describe_exit
+from ._errors import ErrorCategory, WorkerError, WorkerTimeoutError
+from ._execution_options import JobExecutionOptions
+from ._in_turn import in_turn
+from ._job_logs import JobLogs
+from ._job_reporter import JobReporter
+from ._output_files import fault_of_output, set_leftovers_aside
+from ._parse_command import parse_command
+from ._progress_watch import PROGRESS_INTERVAL, ProgressWatch
+from ._reported_errors import ReportedErrors
+from ._retry import is_worth_retrying
+from ._secret_mask import SecretMask
+from ._spec import Chunk
+from ._user_callback import await_if_needed
+from ._worker_adapter import WorkerAdapter
+from ._worker_job import STREAMS, WorkerJob
+from ._worker_result import WorkerResult
+from .progress import ProgressParser, RenderError
+
+_SLOT_VARIABLE = "TAILRACE_SLOT"
+_MERGE_WINDOW = 0.02
+"""How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
+_READ_FOR_ERRORS = 1 << 20
+"""How much of the end of each stream is searched for the reason of a failure if nobody read it before, in bytes."""
+
+
+class Failure(NamedTuple):
+    """An attempt that failed."""
+
+    reason: str
+    result: WorkerResult | None
+    cause: Exception | None
+    category: ErrorCategory | None
+
+    @property
+    def is_worth_retrying(self) -> bool:
+        """Whether the next attempt may succeed."""
+        return is_worth_retrying(self.cause, self.category)
+
+
+class ChunkAttempt:
+    """Has the adapter run a chunk's command, and looks at what came out of it."""
+
+    def __init__(
+        self,
+        adapter: WorkerAdapter,
+        options: JobExecutionOptions,
+        job_dir: Path,
+        *,
+        reporter: JobReporter,
+        record: CompletionRecord | None,
+        sharing: frozenset[int],
+        mask: SecretMask,
+        logs: JobLogs | None,
+    ) -> None:
+        self._adapter = adapter
+        self._options = options
+        self._job_dir = job_dir
+        self._reporter = reporter
+        self._record = record
+        self._sharing = sharing
+        self._mask = mask
+        self._logs = logs
+        self._looks_at_files = record is not None or options.verify_output
+        self._limit = options.no_progress_timeout if adapter.streams else None
+        self._is_told = options.on_event is not None or logs is not None
+        self.reads_progress = options.progress is not None and (
+            self._is_told or self._limit is not None or options.fail_on_error
+        )
+        """Whether progress is read from the output while the chunks run."""
+        self._watches: set[ProgressWatch] = set()
+
+    async def run(self, turn: Turn, slot: int) -> WorkerResult | Failure:
+        """Run the chunk's command once. Raises what a callback raised."""
+        chunk = turn.chunk
+        command, args = parse_command(chunk.command)
+        words = [command, *args]
+        watch = self._watch(turn, words) if self.reads_progress else None
+        output = CommandOutput(
+            {stream: self._reporter.chunk_output(chunk.id, turn.attempt, stream) for stream in STREAMS},
+            self._options.stream,
+            mask=self._mask,
+            logs=None if self._logs is None else self._logs.of_chunk(chunk.id, turn.attempt),
+            watch=watch,
+            on_log_failure=self._reporter.log_failed,
+            keeps_end=self._limit is not None,
+        )
+        if watch is not None:
+            self._watches.add(watch)
+        try:
+            outcome = await self._execute(chunk, self._to_job(turn, words, slot, output), output, watch)
+        finally:
+            if watch is not None:
+                self._watches.discard(watch)
+            await output.close()
+        if self._reporter.error is not None:
+            # A callback raised and the adapter kept it to itself.
+            raise self._reporter.error
+        return outcome
+
+    async def tell_progress(self) -> None:
+        """Tell, for as long as this is not cancelled, what progress came too soon after the last that was told."""
+        try:
+            while True:
+                await anyio.sleep(PROGRESS_INTERVAL / 2)
+                for watch in list(self._watches):
+                    await await_if_needed(in_turn(watch.tell_what_is_due()))
+        except Exception:
+            if self._reporter.error is None:
+                raise
+            # A callback's, which ends the job in its own way.
+
+    async def _execute(
+        self, chunk: Chunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
+    ) -> WorkerResult | Failure:
+        result: WorkerResult | None = None
+        error: Exception | None = None
+        try:
+            if self._looks_at_files and chunk.id not in self._sharing:
+                await anyio.to_thread.run_sync(set_leftovers_aside, chunk, self._job_dir)
+            result = await self._run_command(job, output, watch)
+        except Exception as raised:
+            if self._reporter.error is not None:
+                raise
+            error = raised
+            result = getattr(raised, "result", None)
+        await output.finish(None if self._adapter.streams else result)
+        if isinstance(result, WorkerResult):
+            result = self._mask.result(result)
+        if isinstance(error, WorkerError):
+            error.result = result
+        errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
+        reason = await self._reason_of_failure(chunk, job, result, error, errors)
+        if reason is None and result is not None:
+            return result
+        told = errors.of_failure
+        if told is not None:
+            reason = f"{reason}: {told.message}"
+        return Failure(self._mask.text(reason or ""), result, error, None if told is None else told.category)
+
+    async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
+        if watch is None or self._limit is None:
+            return await self._adapter.execute(job)
+        watch.start()
+        with watch.scope:
+            return await self._adapter.execute(job)
+        stdout, stderr = map(output.end_of, STREAMS)
+        raise WorkerTimeoutError(
+            f"{job.command} was ended because it made no progress for {self._limit:g} s",
+            WorkerResult(NO_STATUS, stdout, stderr),
+            "progress",
+        )
+
+    async def _reason_of_failure(
+        self,
+        chunk: Chunk,
+        job: WorkerJob,
+        result: WorkerResult | None,
+        error: Exception | None,
+        errors: ReportedErrors,
+    ) -> str | None:
+        """Return why the attempt failed, or None if it did not: then what it did is recorded."""
+        if error is not None:
+            return describe_error(error)
+        if result is not None and result.exit_code != 0:
+            return describe_exit(job.command, result.exit_code)
+        if errors.fatal is not None and self._options.fail_on_error:
+            return f"{job.command} exited with status 0 after an error"
+        if self._looks_at_files:
+            # What is done is recorded, though something else may be ending the job at this moment.
+            with anyio.CancelScope(shield=True):
+                return await anyio.to_thread.run_sync(self._accept_output, chunk)
+        return None
+
+    def _accept_output(self, chunk: Chunk) -> str | None:
+        fault = fault_of_output(chunk, self._job_dir) if self._options.verify_output else None
+        if fault is None and self._record is not None:
+            self._record.add(chunk)
+        return fault
+
+    def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
+        """Return the errors in the output of a failure, which nobody has read."""
+        errors = ReportedErrors()
+        if self._options.progress is None or result is None or result.exit_code == 0:
+            return errors
+        parser = self._parser(chunk, [job.command, *job.args])
+        for report in (
+            *parser.feed(result.stderr_bytes[-_READ_FOR_ERRORS:], "stderr"),
+            *parser.feed(result.stdout_bytes[-_READ_FOR_ERRORS:], "stdout"),
+            *parser.finish(),
+        ):
+            if isinstance(report, RenderError):
+                errors.add(report)
+        return errors
+
+    def _watch(self, turn: Turn, words: list[str]) -> ProgressWatch:
+        emit = partial(self._reporter.emit_now, chunk_id=turn.chunk.id, attempt=turn.attempt)
+        return ProgressWatch(self._parser(turn.chunk, words), emit, limit=self._limit)
+
+    def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
+        return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)
+
+    def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput) -> WorkerJob:
+        chunk = turn.chunk
+        options = self._options
+        return WorkerJob(
+            words[0],
+            words[1:],
+            env={_SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in options.slot_env.items()}},
+            cwd=self._job_dir,
+            timeout=options.timeout,
+            idle_timeout=options.idle_timeout,
+            stream=output.mode,
+            merge_window=_MERGE_WINDOW if self._is_told else 0,
+            capture=options.capture,
+            on_stdout=output.callback("stdout"),
+            on_stderr=output.callback("stderr"),
+            meta={
+                **options.meta,
+                "chunk_id": chunk.id,
+                "start_frame": chunk.start_frame,
+                "frame_count": chunk.frame_count,
+                "frame_step": chunk.frame_step,
+                "output_file": chunk.output_file,
+                "command": chunk.command,
+                "slot": slot,
+            },
+        )

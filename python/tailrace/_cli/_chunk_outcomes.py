@@ -1,0 +1,91 @@
+"""How the chunks of a job ended."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from tailrace import (
+    ChunkErrorReported,
+    ChunkFailed,
+    ChunkFailedError,
+    ChunkFinished,
+    ChunkProgress,
+    ChunkRetrying,
+    ChunkStarted,
+    JobEvent,
+    WorkerResult,
+    WorkerSpawnError,
+    WorkerTimeoutError,
+)
+
+
+@dataclass(slots=True)
+class ChunkOutcome:
+    """How a chunk that was started ended, its last attempt that is."""
+
+    chunk_id: int
+    attempts: int
+    started: float
+    duration: float | None = None
+    """In seconds; None while it runs."""
+    memory: int | None = None
+    """The most it used, in bytes, if that is known."""
+    exit: str = "cancelled"
+    """The exit status, or in a word what happened instead."""
+    error: ChunkFailedError | None = None
+    """Why it failed, if it did."""
+    reported: str | None = None
+    """The last error that its renderer reported."""
+
+
+class ChunkOutcomes(dict[int, ChunkOutcome]):
+    """Takes the events of a job; has the outcome of each chunk that was started."""
+
+    def take(self, event: JobEvent) -> None:
+        """Take the next event of the job."""
+        match event:
+            case ChunkStarted(chunk_id=chunk_id, attempt=attempt):
+                self[chunk_id] = ChunkOutcome(chunk_id, attempt, event.monotonic)
+            case ChunkProgress(chunk_id=chunk_id, memory=int() as memory):
+                self[chunk_id].memory = max(memory, self[chunk_id].memory or 0)
+            case ChunkErrorReported(chunk_id=chunk_id, message=message):
+                self[chunk_id].reported = message
+            case ChunkRetrying(chunk_id=chunk_id):
+                self._end(chunk_id, event.monotonic, "failed", None)
+            case ChunkFinished(chunk_id=chunk_id, result=result):
+                self._end(chunk_id, event.monotonic, _describe_exit(result), result)
+            case ChunkFailed(chunk_id=chunk_id, error=error):
+                self._end(chunk_id, event.monotonic, _describe_failure(error), error.result)
+                self[chunk_id].error = error
+
+    def end(self, now: float) -> None:
+        """Have what runs no longer end now."""
+        for outcome in self.values():
+            if outcome.duration is None:
+                outcome.duration = now - outcome.started
+
+    def _end(self, chunk_id: int, now: float, exit_: str, result: WorkerResult | None) -> None:
+        outcome = self[chunk_id]
+        outcome.exit = exit_
+        outcome.duration = now - outcome.started if result is None else result.duration
+        if result is not None and result.usage is not None and result.usage.max_rss is not None:
+            outcome.memory = result.usage.max_rss
+
+
+def _describe_failure(error: ChunkFailedError) -> str:
+    match error.__cause__:
+        case WorkerTimeoutError(kind="total"):
+            return "timeout"
+        case WorkerTimeoutError(kind=kind):
+            return f"{kind} timeout"
+        case WorkerSpawnError():
+            return "not started"
+    return "failed" if error.result is None else _describe_exit(error.result)
+
+
+def _describe_exit(result: WorkerResult) -> str:
+    try:
+        return str(result.exit_code) if result.exit_code >= 0 else signal.Signals(-result.exit_code).name
+    except ValueError:
+        return f"signal {-result.exit_code}"

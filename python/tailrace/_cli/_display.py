@@ -1,0 +1,30 @@
+"""What shows a job to whoever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+from tailrace import JobEvent
+
+from ._tell import tell
+
+
+class Display(ABC):
+    """Shows what happens in one run of a job."""
+
+    async def run(self, job: Callable[[], Awaitable[object]]) -> None:
+        """Await `job()`, whose events come to `show`. What it raises comes out unchanged."""
+        await job()
+
+    @abstractmethod
+    async def show(self, event: JobEvent) -> None:
+        """Take the next event of the job, after the tally. Raises `OSError`."""
+
+    def announce(self, text: str) -> None:
+        """Say something that cannot wait, if somebody reads it."""
+        tell(text, patience=0)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Write what is left to write, after `run`. Raises `OSError`."""

@@ -1,0 +1,199 @@
+"""Runs the job that a command line asks for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import click
+
+from tailrace import (
+    Capture,
+    ChunkFailedError,
+    FfmpegStitcher,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    JobSpec,
+    LocalWorkerAdapter,
+    MergeFailedError,
+    completed_chunk_ids,
+)
+
+from ._chunk_outcomes import ChunkOutcomes
+from ._display import Display
+from ._event_output import EventOutput
+from ._final_report import failure_report, summary_table
+from ._interruption import Interruptible
+from ._job_request import JobRequest
+from ._job_tally import JobTally
+from ._live_output import LiveOutput
+from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
+from ._rerun_command import rerun_command, single_chunk_command
+from ._tell import tell, tell_sections
+from ._terminal_output import TerminalOutput
+from ._terminal_style import is_drawable, style_of
+
+_FAILED = 1
+_OUTPUT_CLOSED = 141
+"""What a shell reports for a program that SIGPIPE ended."""
+_KEPT_OUTPUT = Capture.tail(64 * 1024)
+"""Everything is shown while it comes; what a farm writes in a night need not be in memory too."""
+
+_PATIENCE = 2.0
+"""How long whoever reads the output may pause once the job was interrupted, in seconds."""
+
+_STDERR = 2
+
+
+def execute(request: JobRequest) -> int:
+    """Run the job and show it; return the exit status. Raises `click.UsageError` or `TailraceError`."""
+    return _Execution(request).run()
+
+
+class _Execution:
+    def __init__(self, request: JobRequest) -> None:
+        self._request = request
+        self._spec = JobSpec.load(request.spec)
+        # A specification that is not a file has no folder of its own; without one nothing would be recorded.
+        self._job_dir = None if self._spec.path is not None else Path.cwd()
+        ids = frozenset(chunk.id for chunk in self._spec.chunks)
+        for named in (request.chunk, request.watch):
+            if named is not None and named not in ids:
+                raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
+        if request.stitch is not None:
+            _check_stitch(request)
+        unasked = frozenset() if request.chunk is None else ids - {request.chunk}
+        done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
+        self._skipped = unasked | done
+        self._frames = {chunk.id: chunk.frame_count for chunk in self._spec.chunks if chunk.id not in unasked}
+        self._tally = JobTally(unasked)
+        self._outcomes = ChunkOutcomes()
+        self._style = style_of(_STDERR, no_colour=request.no_color)
+        self._display = self._choose_display()
+
+    def run(self) -> int:
+        options = self._options()
+        started = time.monotonic()
+        interruptible = Interruptible(self._display.announce)
+
+        async def run() -> None:
+            try:
+                await self._display.run(lambda: JobExecutor(LocalWorkerAdapter()).execute(self._spec, options))
+            finally:
+                interrupted = interruptible.signal is not None
+                with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted), telling_reasons():
+                    await self._display.close()
+
+        try:
+            anyio.run(partial(interruptible.run, run))
+            status = 0
+        except ChunkFailedError:
+            # Each failure has been told when it came.
+            status = _FAILED
+        except (MergeFailedError, OutputFailedError) as error:
+            tell(str(error))
+            status = _FAILED
+        except OutputClosedError:
+            # At once: a thread may still be waiting to write.
+            os._exit(_OUTPUT_CLOSED)
+        interrupted = interruptible.signal is not None
+        if interruptible.signal is not None:
+            status = 128 + interruptible.signal
+        patience = _PATIENCE if interrupted else None
+        self._outcomes.end(time.monotonic())
+        tell_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
+        tell(self._tally.summary(self._spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
+        if status != 0:
+            tell(f"to run what is missing: {rerun_command(sys.argv[1:])}", patience=patience)
+        if interrupted:
+            # At once: a thread may still be waiting to write.
+            os._exit(status)
+        return status
+
+    async def _show(self, event: JobEvent) -> None:
+        self._tally.count(event)
+        self._outcomes.take(event)
+        with telling_reasons():
+            await self._display.show(event)
+
+    def _options(self) -> JobExecutionOptions:
+        request = self._request
+        try:
+            return JobExecutionOptions(
+                concurrency=request.concurrency,
+                job_dir=self._job_dir,
+                merge=not request.no_merge and request.chunk is None,
+                retries=request.retries,
+                retry_delay=request.retry_delay,
+                timeout=request.timeout,
+                idle_timeout=request.idle_timeout,
+                no_progress_timeout=request.no_progress_timeout,
+                progress=request.progress,
+                fail_on_error=request.fail_on_error,
+                resource_delay=request.resource_delay,
+                log_dir=request.log_dir,
+                log_limit=request.log_limit,
+                log_compress=request.log_compress,
+                mask_env=request.mask_env,
+                fail_fast=not request.keep_going,
+                verify_output=request.verify_output,
+                stitcher=None if request.stitch is None else FfmpegStitcher(),
+                # Relative to where the user is, like every file on a command line, not to the job's folder.
+                output_file=None if request.stitch is None else Path(request.stitch).absolute(),
+                on_event=self._show,
+                stream="bytes",
+                capture=_KEPT_OUTPUT,
+                completed_chunk_ids=self._skipped,
+                slot_env=request.slot_env,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+    def _choose_display(self) -> Display:
+        request = self._request
+        if request.events is not None:
+            if request.quiet or request.watch is not None:
+                raise click.UsageError("--events writes everything that happens: use it without --quiet and --watch")
+            return EventOutput(self._tally)
+        at_once = min(request.concurrency, len(self._spec.chunks) - len(self._skipped))
+        if request.quiet or not is_drawable(_STDERR):
+            return LiveOutput(self._tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
+        return TerminalOutput(self._tally, self._frames, self._style, prefixed=at_once > 1, watched=request.watch)
+
+    def _report(self) -> Iterator[Iterable[str]]:
+        """Yield what is told at the end, but for the summary in one line."""
+        request = self._request
+        outcomes = [self._outcomes[chunk.id] for chunk in self._spec.chunks if chunk.id in self._outcomes]
+        if not request.quiet and request.events is None and len(self._frames) > 1 and outcomes:
+            not_run = len(self._frames.keys() - self._outcomes.keys() - self._skipped)
+            yield summary_table(outcomes, self._style, not_run=not_run)
+        # What was asked for alone has its command on the screen already.
+        command_for = partial(single_chunk_command, sys.argv[1:]) if request.chunk is None else None
+        log_dir = None if request.log_dir is None else Path(request.log_dir)
+        yield from failure_report(outcomes, command_for, log_dir)
+
+
+def _check_stitch(request: JobRequest) -> None:
+    if request.no_merge or request.chunk is not None:
+        raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
+    # Said before the chunks are rendered, not after.
+    if shutil.which("ffmpeg") is None:
+        raise click.UsageError("--stitch needs ffmpeg in the PATH: install it, for example with `apt install ffmpeg`")
+
+
+def _enumerate(ids: frozenset[int]) -> str:
+    """Return the numbers, runs of them in short."""
+    runs: list[list[int]] = []
+    for number in sorted(ids):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

@@ -1,0 +1,181 @@
+"""`tailrace job plan`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from tailrace import JobSpec, plan_job
+
+from ._completion import complete_file, complete_template
+from ._tell import tell
+
+
+def _parse_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value, re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not of the form 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
+    try:
+        return None if value is None else Fraction(value)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{value!r} is not a number such as 25, 29.97 or 30000/1001") from error
+
+
+@click.command()
+@click.argument("template", shell_complete=complete_template)
+@click.argument("source", required=False, type=click.Path(exists=True, dir_okay=False), shell_complete=complete_file)
+@click.argument("args", nargs=-1)
+@click.option("--frames", metavar="RANGE", required=True, help="What to render, such as 1-250, 1-250x2,300 or 7.")
+@click.option(
+    "--chunk-size", metavar="N", type=click.IntRange(min=1), required=True, help="The most frames a chunk may have."
+)
+@click.option(
+    "--output",
+    metavar="NAME",
+    required=True,
+    shell_complete=complete_file,
+    help="What is written. #### is the number of each frame; for ffmpeg, of the chunk's first.",
+)
+@click.option("--size", metavar="WxH", callback=_parse_size, help="Pixels to render; default: what the source says.")
+@click.option(
+    "--fps", metavar="N", callback=_parse_rate, help="Frames a second; default 24. For ffmpeg, those of SOURCE."
+)
+@click.option(
+    "--video", metavar="FILE", shell_complete=complete_file, help="Have ffmpeg make a video of the chunks at the end."
+)
+@click.option("--merge", metavar="COMMAND", help="Run this command at the end instead.")
+@click.option(
+    "--to", metavar="FILE", shell_complete=complete_file, help="The job file to write; default: standard output."
+)
+@click.option("--force", is_flag=True, help="Overwrite the job file.")
+def plan(
+    template: str,
+    source: str | None,
+    args: tuple[str, ...],
+    frames: str,
+    chunk_size: int,
+    output: str,
+    size: tuple[int, int] | None,
+    fps: Fraction | None,
+    video: str | None,
+    merge: str | None,
+    to: str | None,
+    force: bool,
+) -> None:
+    """Write a job file that renders a range of frames in chunks.
+
+    TEMPLATE is blender, povray or ffmpeg, with the file to render or to encode as SOURCE and any further arguments
+    for the program after --, or a command with placeholders: {start} {end} {step} {count} {frame} {output}.
+
+    \b
+    tailrace job plan blender scene.blend --frames 1-250 --chunk-size 10 \\
+        --output 'out/frame_####.png' --video out.mp4 --to job.json
+    tailrace job plan povray scene.pov --frames 1-48 --chunk-size 8 --size 640x360 \\
+        --output 'out/frame_##.png' --to job.json
+    tailrace job plan ffmpeg film.mov --fps 25 --frames 0-7499 --chunk-size 500 \\
+        --output 'out/part_####.mp4' --video film.mp4 --to job.json -- -c:v libx264 -crf 20
+    tailrace job plan 'sh render.sh {start} {end} {output}' --frames 1-100 --chunk-size 20 \\
+        --output 'out/part_{start:04}.mp4' --to job.json
+
+    File names are relative to the current folder, where a job written to standard output has to be run; a command
+    with placeholders is run in the job file's folder. The folders of the output are created.
+    """  # noqa: D301 - click wants the character itself.
+    target = None if to is None else _check_target(to, force=force)
+    folder = Path(to or "job.json").absolute().parent
+    video = None if video is None else _seen_from(folder, video)
+    spec = plan_job(
+        template,
+        frames,
+        chunk_size=chunk_size,
+        output=_seen_from(folder, output, is_filled_in="{" in template),
+        source=None if source is None else _seen_from(folder, source),
+        args=args,
+        fps=fps,
+        size=size,
+        video=video,
+        merge_command=merge,
+    )
+    for name in {chunk.output_file for chunk in spec.chunks}.union(name for name in (video, target) if name):
+        _make_folder((folder / name).parent)
+    held = f"{spec.metadata.total_frames} frames in {len(spec.chunks)} chunks"
+    if to is None or target is None:
+        click.echo(_to_json(spec), nl=False)
+        tell(f"planned {held}; from a file, they are rendered by: tailrace job run FILE")
+    else:
+        _write(target, _to_json(spec), to)
+        tell(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
+
+
+def _check_target(name: str, *, force: bool) -> Path:
+    """Return the path of the job file, or of what it is a link to; complain if that must not be written."""
+    target = Path(name).resolve()
+    if target.exists():
+        if not target.is_file():
+            raise click.UsageError(f"--to {name}: is not a file")
+        if not force:
+            raise click.UsageError(f"--to {name}: exists already: --force overwrites it")
+    return target
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"the folder {folder} cannot be created: {error.strerror}") from error
+
+
+def _seen_from(folder: Path, name: str, *, is_filled_in: bool = False) -> str:
+    """Return the name for a file, given from the current folder, that it has from `folder`: in full if outside it.
+
+    Where the name `is_filled_in`, the folders on the way must not bring braces of their own into it.
+    """
+    path, folder = Path(name), folder.resolve()
+    if path.is_absolute():
+        return name
+    path = path.parent.resolve() / path.name
+    seen = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    if is_filled_in and (seen.count("{"), seen.count("}")) != (name.count("{"), name.count("}")):
+        raise click.UsageError(
+            f"--output {name}: {seen} has a folder with braces: write it like this, with {{{{ and }}}}"
+        )
+    return seen
+
+
+def _to_json(spec: JobSpec) -> str:
+    """Return the job file, a line for each chunk. Without an id, the job has the file's name."""
+    fields = spec.model_dump(mode="json", by_alias=True, exclude={"id"}, exclude_none=True)
+    chunks = ",\n".join(f"    {json.dumps(chunk, ensure_ascii=False)}" for chunk in fields["chunks"])
+    lines = [
+        f'  "{key}": ' + (f"[\n{chunks}\n  ]" if key == "chunks" else json.dumps(value, ensure_ascii=False))
+        for key, value in fields.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _write(target: Path, text: str, name: str) -> None:
+    """Write the whole file or nothing; `name` is what the user calls it."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with unfinished.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(target)
+    except OSError as error:
+        raise click.ClickException(f"--to {name}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)

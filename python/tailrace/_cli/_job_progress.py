@@ -1,0 +1,180 @@
+"""How far a job is, as its events tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkProgress,
+    ChunkRetrying,
+    ChunkStarted,
+    JobEvent,
+    JobStarted,
+    MergeFinished,
+    MergeOutput,
+    MergeStarted,
+)
+
+_TAIL = 1024
+"""How much of a command's newest output is kept, in bytes: a row of a screen."""
+
+_LEAST_TIME = 3.0
+_LEAST_SHARE = 0.01
+"""No time is estimated before this many seconds and this share of the work: the estimates would jump."""
+
+
+@dataclass(slots=True)
+class RunningCommand:
+    """A chunk's attempt, or the merge, that runs now."""
+
+    started: float
+    chunk_id: int | None = None
+    slot: int = 0
+    progress: ChunkProgress | None = None
+    tail: bytes = b""
+    """The end of what it wrote, to the stream that it wrote to last."""
+    _stream: str = ""
+
+    def add_output(self, stream: str, data: memoryview) -> None:
+        """Take a piece of output; the cost does not depend on its length."""
+        if len(data) >= _TAIL:
+            self.tail = bytes(data[-_TAIL:])
+        elif stream == self._stream:
+            self.tail = (self.tail + data)[-_TAIL:]
+        else:
+            self.tail = bytes(data)
+        self._stream = stream
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, 0 to 1, if that is known."""
+        return None if self.progress is None else self.progress.fraction
+
+    def remaining(self, now: float) -> float | None:
+        """Return the estimated time to the end, in seconds, if there is one and it is not over yet."""
+        if self.progress is None:
+            return None
+        remaining, at = self.progress.remaining, self.progress.monotonic
+        if remaining is None and self.progress.fraction:
+            elapsed = at - self.started
+            if elapsed >= _LEAST_TIME and self.progress.fraction >= _LEAST_SHARE:
+                remaining = elapsed / self.progress.fraction - elapsed
+        if remaining is None or at + remaining < now:
+            return None
+        return at + remaining - now
+
+
+@dataclass(slots=True)
+class JobProgress:
+    """Takes the events of a job, one after the other."""
+
+    frames: Mapping[int, int]
+    """How many frames each chunk has that the user asked for: so much does it count."""
+    job_id: str = ""
+    running: dict[int, RunningCommand] = field(default_factory=dict)
+    """By chunk."""
+    merge: RunningCommand | None = None
+    started: float = 0
+    completed: int = 0
+    failed: int = 0
+    retrying: set[int] = field(default_factory=set)
+    """The chunks that wait for their next attempt."""
+    _skipped_frames: int = 0
+    _completed_frames: int = 0
+    _failed_frames: int = 0
+    _ended_time: float = 0
+    _has_moved: bool = False
+    _end: float | None = None
+
+    def take(self, event: JobEvent) -> None:
+        """Take the next event of the job."""
+        match event:
+            case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
+                if (command := self.running.get(chunk_id)) is not None:
+                    command.add_output(stream, data)
+            case MergeOutput(stream=stream, data=memoryview() as data):
+                if self.merge is not None:
+                    self.merge.add_output(stream, data)
+            case ChunkProgress(chunk_id=chunk_id):
+                if (command := self.running.get(chunk_id)) is not None:
+                    command.progress = event
+                    self._has_moved = True
+            case JobStarted(skipped_chunk_ids=skipped):
+                self.job_id, self.started = event.job_id, event.monotonic
+                asked_and_skipped = self.frames.keys() & set(skipped)
+                self.completed = len(asked_and_skipped)
+                self._completed_frames = self._skipped_frames = self._frames_of(asked_and_skipped)
+            case ChunkStarted(chunk_id=chunk_id, slot=slot):
+                self.retrying.discard(chunk_id)
+                self.running[chunk_id] = RunningCommand(event.monotonic, chunk_id, slot)
+            case ChunkRetrying(chunk_id=chunk_id):
+                self.running.pop(chunk_id, None)
+                self.retrying.add(chunk_id)
+            case ChunkFinished(chunk_id=chunk_id):
+                self._end_chunk(chunk_id, event.monotonic)
+                self.completed += 1
+                self._completed_frames += self.frames[chunk_id]
+            case ChunkFailed(chunk_id=chunk_id):
+                self._end_chunk(chunk_id, event.monotonic)
+                self.failed += 1
+                self._failed_frames += self.frames[chunk_id]
+            case MergeStarted():
+                self.merge = RunningCommand(event.monotonic)
+            case MergeFinished():
+                self.merge = None
+
+    @property
+    def total(self) -> int:
+        """How many chunks the user asked for."""
+        return len(self.frames)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the job is done, 0 to 1: of its frames, without those that failed."""
+        running = sum(self.frames[chunk_id] * (command.fraction or 0) for chunk_id, command in self.running.items())
+        return (self._completed_frames + running) / (sum(self.frames.values()) or 1)
+
+    def remaining(self, now: float) -> float | None:
+        """Return the estimated time until the last chunk is done, in seconds, if one can be estimated."""
+        # Between two pieces of news the estimate counts down; made anew from the time alone it would grow.
+        if self._has_moved:
+            self._has_moved = False
+            self._end = self._estimate_end(now)
+        if self._end is None or self._end < now or not (self.running or self.retrying):
+            return None
+        return self._end - now
+
+    def _end_chunk(self, chunk_id: int, now: float) -> None:
+        command = self.running.pop(chunk_id, None)
+        if command is not None:
+            self._ended_time += now - command.started
+        self._has_moved = True
+
+    def _estimate_end(self, now: float) -> float | None:
+        ended = self._completed_frames - self._skipped_frames + self._failed_frames
+        running = sum(self.frames[id_] * self._share_done(id_, now) for id_ in self.running)
+        done = ended + running
+        to_do = sum(self.frames.values()) - self._skipped_frames
+        elapsed = now - self.started
+        if elapsed < _LEAST_TIME or done < to_do * _LEAST_SHARE:
+            return None
+        longest = max((command.remaining(now) or 0 for command in self.running.values()), default=0)
+        return now + max(longest, elapsed / done * (to_do - done))
+
+    def _share_done(self, chunk_id: int, now: float) -> float:
+        """Return how much of a running chunk is done; where nothing tells, as if it took as long as the others did."""
+        command = self.running[chunk_id]
+        if command.fraction is not None:
+            return command.fraction
+        ended_frames = self._completed_frames - self._skipped_frames + self._failed_frames
+        if not self._ended_time or not ended_frames:
+            return 0
+        usual = self._ended_time / ended_frames * self.frames[chunk_id]
+        return min((now - command.started) / usual, 0.95)
+
+    def _frames_of(self, chunk_ids: Iterable[int]) -> int:
+        return sum(self.frames[chunk_id] for chunk_id in chunk_ids)

@@ -1,0 +1,117 @@
+"""`tailrace progress replay`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import click
+
+from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
+
+from ._completion import complete_file
+
+_PIECE = 64 * 1024
+_AFTER_LINE = re.compile(rb"(?<=[\r\n])")
+
+
+def _to_frames(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
+    """Return the frames that "7", "1-100" or "1-249x2" names."""
+    del context, parameter
+    if value is None:
+        return None
+    match = re.fullmatch(r"(-?\d+)(?:-(-?\d+)(?:x([1-9]\d*))?)?", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not like 7, 1-100 or 1-249x2")
+    first = int(match[1])
+    frames = range(first, int(match[2] or first) + 1, int(match[3] or 1))
+    if not frames:
+        raise click.BadParameter(f"{value!r} ends before it begins")
+    return frames
+
+
+@click.command()
+@click.argument("log", type=click.File("rb"), shell_complete=complete_file)
+@click.option(
+    "--renderer",
+    type=click.Choice(["auto", *renderer_names()]),
+    default="auto",
+    show_default=True,
+    help="Whose output it is; auto finds out.",
+)
+@click.option("--frames", callback=_to_frames, metavar="FIRST-LAST[xSTEP]", help="The frames that were to be rendered.")
+def replay(log: BinaryIO, renderer: str, frames: range | None) -> None:
+    """Show what is understood of LOG, the output of a renderer, or of standard input for "-".
+
+    Each line begins with the number of LOG's line that tells it.
+    """
+    parser = ProgressParser(renderer, frames=frames)
+    seen: set[int] = set()
+    saved = 0
+    errors: list[RenderError] = []
+    for number, report in _numbered_reports(log, parser):
+        click.echo(f"{number:7}  {_described(report)}")
+        match report:
+            case Progress(frame=int(frame)):
+                seen.add(frame)
+            case FileSaved():
+                saved += 1
+            case RenderError():
+                errors.append(report)
+    fatal = sum(error.fatal for error in errors)
+    parts = [
+        f"frames {min(seen)} to {max(seen)}" if seen else "no frames",
+        f"{_count(saved, 'file')} saved",
+        _count(len(errors), "error") + (f" ({fatal} fatal)" if fatal else ""),
+    ]
+    if parser.progress.fraction is not None:
+        parts.append(f"{_percent(parser.progress.fraction)} done")
+    click.echo(f"{parser.renderer}: {', '.join(parts)}")
+
+
+def _numbered_reports(log: BinaryIO, parser: ProgressParser) -> Iterator[tuple[int, Report]]:
+    """Yield what each line adds, with its number as editors count: a carriage return alone begins no new one."""
+    number = 1
+    # Not all of a piece is waited for, so that one can look at what is still being written.
+    while piece := os.read(log.fileno(), _PIECE):
+        for line in _AFTER_LINE.split(piece):
+            for report in parser.feed(line):
+                yield number, report
+            number += line.count(b"\n")
+    for report in parser.finish():
+        yield number, report
+
+
+def _described(report: Report) -> str:
+    match report:
+        case FileSaved(path):
+            return f"saved     {path}"
+        case RenderError(message, category, fatal):
+            kind = " ".join(part for part in ("fatal" if fatal else "", category or "") if part)
+            return f"error     {kind + ': ' if kind else ''}{message}"
+    return f"progress  {', '.join(_facts(report)) or 'unknown'}"
+
+
+def _facts(progress: Progress) -> Iterator[str]:
+    if progress.frame is not None:
+        yield f"frame {progress.frame}"
+    if progress.frame_fraction is not None:
+        yield f"{_percent(progress.frame_fraction)} of the frame"
+    if progress.fraction is not None:
+        yield f"{_percent(progress.fraction)} of all"
+    if progress.remaining is not None:
+        yield f"{progress.remaining:.1f} s left"
+    if progress.memory is not None:
+        yield f"{progress.memory / 2**20:.1f} MiB"
+    if progress.status is not None:
+        yield progress.status
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.1f} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"

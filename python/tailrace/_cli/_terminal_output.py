@@ -1,0 +1,129 @@
+"""Shows what happens in a job while it runs, on a terminal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
+
+from ._descriptor_writer import standard_writers
+from ._display import Display
+from ._job_progress import JobProgress
+from ._job_tally import JobTally
+from ._progress_rows import ProgressRows
+from ._remark import remark_on
+from ._screen_region import ScreenRegion
+from ._stream_output import MERGE, Stream, StreamOutput, prefix_of
+from ._terminal_lines import TerminalLines
+from ._terminal_style import RED, TerminalStyle
+from ._terminal_text import without_controls
+
+_STDOUT, _STDERR = 1, 2
+
+
+class TerminalOutput(Display):
+    """Draws the progress at the bottom of the terminal that standard error is, and has the output scroll above it.
+
+    If standard output goes elsewhere, it gets what it gets without a terminal. When several chunks run at a time each
+    line gets its chunk as a prefix; with `watched`, the output of that chunk alone is shown. `frames` are those of each
+    chunk that was asked for.
+    """
+
+    def __init__(
+        self,
+        tally: JobTally,
+        frames: Mapping[int, int],
+        style: TerminalStyle,
+        *,
+        prefixed: bool,
+        watched: int | None,
+    ) -> None:
+        self._tally = tally
+        self._style = style
+        self._prefixed = prefixed and watched is None
+        self._watched = watched
+        self._progress = JobProgress(frames)
+        rows = ProgressRows(self._progress, style)
+        self._region = ScreenRegion(
+            _STDERR, standard_writers().stderr, lambda size: rows.make(size, now=time.monotonic())
+        )
+        self._lines: dict[tuple[int, Stream], TerminalLines] = {}
+        self._elsewhere = None if _is_one_terminal() else StreamOutput(prefixed=self._prefixed)
+
+    async def run(self, job: Callable[[], Awaitable[object]]) -> None:
+        """Await `job()`, and draw meanwhile."""
+        await self._region.run(job)
+
+    async def show(self, event: JobEvent) -> None:
+        """Take the next event of the job, after the tally. Raises `OSError`."""
+        self._progress.take(event)
+        match event:
+            case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
+                await self._output(chunk_id, stream, data)
+                return
+            case MergeOutput(stream=stream, data=memoryview() as data):
+                await self._output(MERGE, stream, data)
+                return
+            case ChunkFinished(chunk_id=chunk_id) | ChunkRetrying(chunk_id=chunk_id) | ChunkFailed(chunk_id=chunk_id):
+                await self._finish(chunk_id)
+            case MergeFinished():
+                await self._finish(MERGE)
+        remark = remark_on(event, self._tally)
+        if remark is not None:
+            self._say(remark.text, RED if remark.is_trouble else "")
+        self._region.change()
+
+    def announce(self, text: str) -> None:
+        """Say something that cannot wait, if somebody reads it."""
+        self._say(text)
+
+    async def close(self) -> None:
+        """Write what is left to write, and clear away what was drawn. Raises `OSError`."""
+        for chunk_id in {chunk_id for chunk_id, _ in self._lines}:
+            await self._finish(chunk_id)
+        await self._region.close()
+        if self._elsewhere is not None:
+            await self._elsewhere.close()
+
+    async def _output(self, chunk_id: int, stream: Stream, data: memoryview) -> None:
+        self._region.change()
+        if self._watched not in (None, chunk_id):
+            return
+        if stream == "stdout" and self._elsewhere is not None:
+            await self._elsewhere.write(chunk_id, stream, data)
+            return
+        lines = self._lines.get((chunk_id, stream))
+        if lines is None:
+            lines = self._lines[chunk_id, stream] = TerminalLines(
+                self._prefix(chunk_id), with_colours=self._style.colours
+            )
+        self._region.add(lines.feed(data))
+        await self._region.wait_for_room()
+
+    async def _finish(self, chunk_id: int) -> None:
+        streams: tuple[Stream, ...] = ("stdout", "stderr")
+        for stream in streams:
+            lines = self._lines.pop((chunk_id, stream), None)
+            if lines is not None:
+                self._region.add(lines.finish())
+        if self._elsewhere is not None:
+            await self._elsewhere.finish(chunk_id)
+
+    def _prefix(self, chunk_id: int) -> bytes:
+        if not self._prefixed:
+            return b""
+        return self._style.encode(self._style.paint(prefix_of(chunk_id), self._style.colour_of(chunk_id)) + " ")
+
+    def _say(self, text: str, colour: str = "") -> None:
+        clean = without_controls(text.encode(errors="backslashreplace"), with_colours=False).decode()
+        self._region.add(self._style.paint(f"tailrace: {clean}", colour).encode() + b"\n")
+
+
+def _is_one_terminal() -> bool:
+    """Whether standard output and standard error are the same terminal."""
+    if not os.isatty(_STDOUT):
+        return False
+    # The name that any process has for its own terminal may stand for either.
+    return len({os.ttyname(_STDOUT), os.ttyname(_STDERR)} - {"/dev/tty"}) < 2

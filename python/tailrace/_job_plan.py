@@ -1,0 +1,120 @@
+"""A job for a renderer, made from a range of frames."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from fractions import Fraction
+
+from ._errors import SpecError
+from ._frame_range import parse_frame_range
+from ._job_templates import DEFAULT_SIZE, Outline, find_template
+from ._output_files import chunks_sharing_outputs
+from ._spec import Chunk, JobMetadata, JobSpec
+from ._video_merge import video_merge
+
+_DEFAULT_FPS = Fraction(24)
+
+
+def plan_job(
+    template: str,
+    frames: str,
+    *,
+    chunk_size: int,
+    output: str,
+    source: str | None = None,
+    args: Sequence[str] = (),
+    fps: float | Fraction | None = None,
+    size: tuple[int, int] | None = None,
+    video: str | None = None,
+    merge_command: str | None = None,
+    job_id: str = "job",
+) -> JobSpec:
+    """Return a job that renders `frames`, such as "1-250x2,300", in chunks of at most `chunk_size` frames.
+
+    `template` is "blender", "ffmpeg" or "povray", which take a `source` and further `args`, or a command with
+    placeholders: "render {start} {end} {output}". `output` names what is written; in it, `####` is the number of each
+    frame, for ffmpeg that of the chunk's first one. A command's `output` may have placeholders too. File names are
+    relative to the folder that the job will run in; nothing is looked up there.
+
+    `fps` (24 unless given) and `size` in pixels describe the video, and `size` is what a renderer is told to render.
+    `video` has ffmpeg make a video of the chunks, `merge_command` is any other command for that.
+
+    Raises `SpecError` for what cannot be planned.
+    """
+    if chunk_size < 1:
+        raise SpecError(f"chunk size: {chunk_size} should be 1 or more")
+    if video is not None and merge_command is not None:
+        raise SpecError("video: is made by a merge command of its own: give one of the two")
+    ranges = parse_frame_range(frames)
+    rate = _to_fraction(fps)
+    chunks = _plan_chunks(
+        template,
+        Outline(
+            source=source,
+            output=output,
+            args=args,
+            fps=rate,
+            size=size,
+            first_frame=min(part[0] for part in ranges),
+            last_frame=max(part[-1] for part in ranges),
+            chunk_size=chunk_size,
+        ),
+        ranges,
+    )
+    rate = rate or _DEFAULT_FPS
+    total = sum(map(len, ranges))
+    width, height = size or DEFAULT_SIZE
+    return JobSpec(
+        id=job_id,
+        metadata=JobMetadata(
+            total_frames=total, fps=float(rate), width=width, height=height, duration=float(total / rate)
+        ),
+        chunks=chunks,
+        merge_command=merge_command if video is None else video_merge(chunks, video, rate),
+    )
+
+
+def _plan_chunks(template_name: str, outline: Outline, ranges: Sequence[range]) -> tuple[Chunk, ...]:
+    template = find_template(template_name, outline)
+    chunks: list[Chunk] = []
+    for part in ranges:
+        if part.step > 1 and outline.chunk_size > 1 and not template.takes_step:
+            raise SpecError(
+                f"chunk size: {template_name!r} renders every frame of a chunk, so a range with a step takes a chunk"
+                " size of 1" + ("" if "{" not in template_name else ", or {step} in the command")
+            )
+        for place in range(0, len(part), outline.chunk_size):
+            frames = part[place : place + outline.chunk_size]
+            if len(frames) == 1:
+                frames = range(frames[0], frames[0] + 1)
+            work = template.work(frames)
+            chunks.append(
+                Chunk(
+                    id=len(chunks),
+                    start_frame=frames[0],
+                    frame_count=len(frames),
+                    output_file=work.output_file,
+                    command=shlex.join(work.words),
+                    frame_step=frames.step,
+                )
+            )
+    if chunks_sharing_outputs(chunks):
+        raise SpecError(
+            f"output: {outline.output!r} is the same file for several chunks: put #### in its name, or in that of a"
+            " command {start:04}"
+        )
+    return tuple(chunks)
+
+
+def _to_fraction(fps: float | Fraction | None) -> Fraction | None:
+    if fps is None:
+        return None
+    try:
+        # A float as it is written: 29.97 is not meant to have fifty digits.
+        rate = Fraction(str(fps))
+    except ValueError:
+        rate = Fraction(0)
+    if rate <= 0:
+        raise SpecError(f"fps: {fps} should be more than 0")
+    return rate

@@ -1,0 +1,66 @@
+"""The command that makes a video of what the chunks of a job have rendered."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import PurePosixPath
+
+from ._errors import SpecError
+from ._job_templates import PICTURE_SUFFIXES, ffmpeg_file
+from ._output_files import FRAME_NUMBER
+from ._spec import Chunk
+
+_LONGEST_ARGUMENT = 128 * 1024 - 1
+"""What Linux takes: MAX_ARG_STRLEN, with its NUL byte."""
+
+
+def video_merge(chunks: Sequence[Chunk], video: str, fps: Fraction) -> str:
+    """Return the command that joins the chunks' videos without encoding them again, or encodes their pictures.
+
+    Raises `SpecError` if frames are missing between the pictures, or there are too many chunks for one command.
+    """
+    name = chunks[0].output_file
+    if PurePosixPath(name).suffix in PICTURE_SUFFIXES and not FRAME_NUMBER.search(name):
+        raise SpecError("video: needs pictures whose output is named with ####, such as frame_####.png")
+    in_order = sorted(chunks, key=lambda chunk: chunk.start_frame)
+    if FRAME_NUMBER.search(name):
+        return shlex.join(_encode(in_order, video, fps))
+    return shlex.join(_join(in_order, video))
+
+
+def _encode(chunks: Sequence[Chunk], video: str, fps: Fraction) -> list[str]:
+    first = chunks[0].start_frame
+    count = sum(chunk.frame_count for chunk in chunks)
+    last = max(chunk.frames[-1] for chunk in chunks)
+    if last - first + 1 != count:
+        raise SpecError(f"video: there are {count} frames between {first} and {last}, and a video needs them all")
+    before, after = FRAME_NUMBER.split(chunks[0].output_file)
+    width = len(chunks[0].output_file) - len(before) - len(after)
+    pictures = f"{before.replace('%', '%%')}%0{width}d{after.replace('%', '%%')}"
+    # Of an earlier, longer job there may be more pictures. H.264 wants even numbers of pixels for its 4:2:0 colours.
+    return [
+        *("ffmpeg", "-v", "warning", "-stats", "-f", "image2", "-pattern_type", "sequence", "-framerate", f"{fps}"),
+        *("-start_number", f"{first}", "-i", ffmpeg_file(pictures), "-frames:v", f"{count}"),
+        *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-y", ffmpeg_file(video)),
+    ]
+
+
+def _join(chunks: Sequence[Chunk], video: str) -> list[str]:
+    # The list has no file of its own, which would have to be kept beside the job file.
+    names = "".join(f"file {_quote(f'file:{chunk.output_file}')}\n" for chunk in chunks)
+    if len(names.encode()) > _LONGEST_ARGUMENT:
+        raise SpecError(
+            f"video: {len(chunks)} chunks are too many to be joined by one command: use a larger chunk size"
+        )
+    script = (
+        'printf %s "$1" | ffmpeg -v warning -stats -f concat -safe 0 -protocol_whitelist file,pipe,fd -i pipe:0'
+        ' -c copy -y "$2"'
+    )
+    return ["sh", "-c", script, "sh", names, ffmpeg_file(video)]
+
+
+def _quote(name: str) -> str:
+    # ffmpeg's own quoting, with no escapes between the quotation marks (https://ffmpeg.org/ffmpeg-utils.html).
+    return "'" + name.replace("'", "'\\''") + "'"

@@ -1,0 +1,90 @@
+"""A renderer's rules, arranged for the search."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+
+from ._renderer import Renderer
+from ._renderers import COMMON_RULES
+from ._rule import Rule
+
+_MEASURES = ("percent", "fraction", "done", "time")
+_FRAMES = ("frame", "rendered")
+
+
+class Meaning(NamedTuple):
+    """What a line says."""
+
+    rule: Rule
+    match: re.Match[str]
+    complete: bool
+    """Whether what such lines said before counts no more."""
+
+
+@functools.lru_cache(maxsize=64)
+def plan_of(renderer: Renderer) -> Plan:
+    """Return the plan of a renderer: one for all the commands that run it."""
+    return Plan(renderer)
+
+
+class Plan:
+    """What to look for in the output of a renderer, and how to understand a line in which it was found."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.name = renderer.name
+        rules = (*renderer.rules, *COMMON_RULES)
+        whole = _shortest({rule.trigger for rule in rules if rule.whole})
+        every = _shortest({rule.trigger for rule in rules if not rule.whole})
+        self.triggers = [(trigger.encode(), _rarest(trigger)) for trigger in sorted(every)]
+        """In every line that holds one of these something may happen; each comes with its rarest character."""
+        self.whole_triggers = [
+            trigger.encode() for trigger in sorted(whole) if not any(other in trigger for other in every)
+        ]
+        """Of the lines that hold one of these, the newest counts."""
+        self.whole_groups = frozenset(name for rule in rules if rule.whole for name in rule.regex.groupindex)
+        """Everything that such lines tell."""
+        self.whole_of = frozenset(rule.of for rule in rules if rule.whole)
+        """What they measure."""
+        self._rules = [(rule.trigger, rule.regex.search, rule, *self._groups_of_complete(rule)) for rule in rules]
+
+    def meaning(self, line: str) -> Meaning | None:
+        """Return what the first rule that matches makes of a line."""
+        # Rules with the same trigger follow each other as a rule.
+        last, held = "", False
+        for trigger, search, rule, frames, measures in self._rules:
+            if trigger != last:
+                last, held = trigger, trigger in line
+            if held:
+                match = search(line)
+                if match is not None:
+                    complete = (
+                        measures != ()
+                        and any(match[name] is not None for name in measures)
+                        and (frames is None or any(match[name] is not None for name in frames))
+                    )
+                    return Meaning(rule, match, complete)
+        return None
+
+    def _groups_of_complete(self, rule: Rule) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """Return the groups of which one must tell the frame, if any must, and of which one must tell the progress."""
+        groups = rule.regex.groupindex
+        frames = tuple(name for name in _FRAMES if name in groups) if self.whole_groups & set(_FRAMES) else None
+        return frames, tuple(name for name in _MEASURES if name in groups) if rule.whole else ()
+
+
+def _shortest(triggers: set[str]) -> set[str]:
+    """Leave out those that contain another: the lines that hold them are found by the shorter one."""
+    return {trigger for trigger in triggers if not any(other in trigger for other in triggers - {trigger})}
+
+
+def _rarest(trigger: str) -> bytes:
+    """Return the character of `trigger` that is the least likely in ordinary output."""
+    return max(trigger.encode(), key=_rarity).to_bytes()
+
+
+def _rarity(character: int) -> int:
+    # What is not listed, such as "_", "|" and "%", is the rarest.
+    place = " etaoinshrdlcumwfgypbvkjxqz0123456789.:/-,()TSAIMCPBDRFLNHWGUOVKYJEXZQ".find(chr(character))
+    return place if place >= 0 else 100

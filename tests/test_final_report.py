@@ -1,0 +1,200 @@
+"""What is told of a job when it is over, made from events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tailrace import (
+    ChunkErrorReported,
+    ChunkFailed,
+    ChunkFailedError,
+    ChunkFinished,
+    ChunkProgress,
+    ChunkRetrying,
+    ChunkStarted,
+    ErrorCategory,
+    JobEvent,
+    ResourceUsage,
+    WorkerError,
+    WorkerResult,
+    WorkerSpawnError,
+    WorkerTimeoutError,
+)
+from tailrace._cli._chunk_outcomes import ChunkOutcomes
+from tailrace._cli._final_report import failure_report, summary_table
+from tailrace._cli._rerun_command import rerun_command, single_chunk_command
+from tailrace._cli._terminal_style import TerminalStyle
+
+PLAIN = TerminalStyle(colours=False, unicode=True)
+
+
+class Ended:
+    """A job whose events are made up."""
+
+    def __init__(self) -> None:
+        self.outcomes = ChunkOutcomes()
+
+    def happen(self, kind: type[JobEvent], chunk: int, at: float = 0, attempt: int = 1, **fields: Any) -> None:
+        self.outcomes.take(
+            kind(job_id="j", sequence=0, time=0, monotonic=at, chunk_id=chunk, attempt=attempt, **fields)  # type: ignore[call-arg]
+        )
+
+    def start(self, chunk: int, at: float = 0, attempt: int = 1) -> None:
+        self.happen(ChunkStarted, chunk, at, attempt, slot=0, command="render")
+
+    def finish(self, chunk: int, duration: float = 1, memory: int | None = None) -> None:
+        usage = ResourceUsage(1, 1, memory)
+        self.happen(ChunkFinished, chunk, result=WorkerResult(0, duration=duration, usage=usage))
+
+    def fail(
+        self,
+        chunk: int,
+        result: WorkerResult | None = None,
+        *,
+        cause: Exception | None = None,
+        category: ErrorCategory | None = None,
+    ) -> None:
+        error = ChunkFailedError("failed", chunk_id=chunk, attempts=1, result=result, category=category)
+        error.__cause__ = cause
+        self.happen(ChunkFailed, chunk, error=error)
+
+    def table(self, not_run: int = 0) -> list[str]:
+        self.outcomes.end(100)
+        return list(summary_table(list(self.outcomes.values()), PLAIN, not_run=not_run))
+
+    def report(self) -> list[list[str]]:
+        command_for = lambda chunk: f"tailrace {chunk}"  # noqa: E731
+        return [list(lines) for lines in failure_report(list(self.outcomes.values()), command_for, None)]
+
+
+def test_the_table_has_a_row_for_each_chunk_that_was_started() -> None:
+    job = Ended()
+    for chunk in range(3):
+        job.start(chunk, at=90)
+    job.finish(0, 12.34, 1_234_000_000)
+    job.fail(1, WorkerResult(-9, duration=4000))
+    assert job.table(not_run=2) == [
+        "chunk  attempts  duration  peak memory  exit",
+        "    0         1    12.3 s       1.2 GB  0",
+        "    1         1   1:06:40            -  SIGKILL",
+        "    2         1    10.0 s            -  cancelled",
+        "2 chunks not run",
+    ]
+
+
+def test_the_peak_memory_is_the_renderers_own_where_the_system_knows_none() -> None:
+    job = Ended()
+    job.start(0)
+    unknown: dict[str, Any] = dict.fromkeys(("frame", "frame_fraction", "fraction", "remaining", "status"))
+    for memory in (2_000_000, 5_000_000, 3_000_000):
+        job.happen(ChunkProgress, 0, renderer="r", memory=memory, **unknown)
+    job.finish(0)
+    assert job.table()[1].split()[-3:] == ["5.0", "MB", "0"]
+
+
+@pytest.mark.parametrize(
+    ("result", "cause", "shown"),
+    [
+        (WorkerResult(3), None, "3"),
+        (WorkerResult(-15), None, "SIGTERM"),
+        (WorkerResult(-99), None, "signal 99"),
+        (WorkerResult(0), None, "0"),
+        (WorkerResult(255), WorkerTimeoutError("late", WorkerResult(255), "total"), "timeout"),
+        (WorkerResult(255), WorkerTimeoutError("late", WorkerResult(255), "idle"), "idle timeout"),
+        (None, WorkerSpawnError(2, "no such program"), "not started"),
+        (None, WorkerError("lost"), "failed"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_the_table_says_in_a_word_how_a_chunk_ended(
+    result: WorkerResult | None, cause: Exception | None, shown: str
+) -> None:
+    job = Ended()
+    job.start(0)
+    job.fail(0, result, cause=cause)
+    assert job.table()[1].rpartition("  ")[2] == shown
+
+
+def test_an_attempt_that_was_never_followed_by_another_has_failed() -> None:
+    job = Ended()
+    job.start(0, at=10)
+    job.happen(ChunkRetrying, 0, at=15, reason="r", category=None, delay=60)
+    assert job.table()[1] == "    0         1     5.0 s            -  failed"
+
+
+def test_of_many_chunks_the_table_has_those_that_failed_were_retried_or_slowest() -> None:
+    job = Ended()
+    for chunk in range(500):
+        job.start(chunk, attempt=2 if chunk == 7 else 1)
+        if chunk == 300:
+            job.fail(chunk, WorkerResult(1))
+        else:
+            job.finish(chunk, duration=chunk / 10)
+    table = job.table()
+    assert [int(row.split()[0]) for row in table[1:21]] == [300, 7, *range(499, 481, -1)]
+    assert table[21:] == ["… and 480 more"]
+
+
+def test_a_failure_is_told_with_its_class_its_last_lines_and_its_command() -> None:
+    job = Ended()
+    job.start(4)
+    job.happen(ChunkErrorReported, 4, message="no\x1b[2J licence", category="licence", fatal=True)
+    stdout = b"".join(b"  out %d\n" % number for number in range(50))
+    stderr = b"10%\r20%\rError: \x1b[31mno licence\x1b[0m\n\n"
+    job.fail(4, WorkerResult(1, stdout, stderr), category="missing_asset")
+    assert job.report() == [
+        [
+            "chunk 4: class of the error: missing asset",
+            "chunk 4 reported: no licence",
+            "the last lines of chunk 4 on stdout:",
+            *[f"    out {number}" for number in range(45, 50)],
+            "the last lines of chunk 4 on stderr:",
+            "  Error: no licence",
+            "to run chunk 4 alone: tailrace 4",
+        ]
+    ]
+
+
+def test_one_stream_alone_has_ten_lines_and_long_ones_are_cut() -> None:
+    job = Ended()
+    job.start(0)
+    job.fail(0, WorkerResult(1, b"x" * 5000 + b"\n", b""))
+    job.start(1)
+    job.fail(1, WorkerResult(1, b"", b"e\n" * 99))
+    first, second = job.report()
+    assert first[1] == "  " + "x" * 500
+    assert second[1:-1] == ["  e"] * 10
+
+
+def test_of_many_failures_three_are_told() -> None:
+    job = Ended()
+    for chunk in range(9):
+        job.start(chunk)
+        job.fail(chunk)
+    assert job.report() == [
+        *[[f"to run chunk {chunk} alone: tailrace {chunk}"] for chunk in range(3)],
+        ["and 6 more failed"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["job", "run", "a b.json"], "tailrace job run --chunk 3 'a b.json'"),
+        (["job", "run", "--resume", "j", "--watch", "2"], "tailrace job run --chunk 3 j"),
+        (
+            ["job", "run", "j", "--watch=2", "--concurrency", "4", "--timeout", "9"],
+            "tailrace job run --chunk 3 j --timeout 9",
+        ),
+        (["job", "run", "--keep-going", "--", "-j"], "tailrace job run --chunk 3 --keep-going -- -j"),
+    ],
+)
+def test_the_command_for_one_chunk_has_the_options_that_still_mean_something(words: list[str], command: str) -> None:
+    assert single_chunk_command(words, 3) == command
+
+
+def test_the_command_for_what_is_missing_resumes() -> None:
+    assert rerun_command(["job", "run", "j"]) == "tailrace job run --resume j"
+    assert rerun_command(["job", "run", "j", "--resume"]) == "tailrace job run j --resume"

@@ -1,0 +1,281 @@
+"""The log files of a job hold everything, whatever ends it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from jobs import job
+from processes import wait_until_none_is_marked
+from tailrace import (
+    Capture,
+    ChunkFailedError,
+    ChunkOutput,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    JobLockedError,
+    LocalWorkerAdapter,
+    LogFailed,
+    MergeOutput,
+    TailraceError,
+    WorkerJob,
+    WorkerResult,
+)
+
+pytestmark = pytest.mark.anyio
+
+executor = JobExecutor(LocalWorkerAdapter())
+
+
+def log(folder: Path, chunk_id: int = 0, attempt: int = 1, stream: str = "stdout") -> Path:
+    """Return the log of a stream."""
+    return folder / f"chunk-{chunk_id}-attempt-{attempt}-{stream}.log"
+
+
+def events_in(folder: Path) -> list[dict[str, Any]]:
+    """Return the events that were logged."""
+    return [json.loads(line) for line in (folder / "job.ndjson").read_text().splitlines()]
+
+
+async def test_each_attempt_and_stream_that_was_written_to_has_a_log_and_the_events_have_one(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    script = "echo out; printf err >&2; if [ ! -e once ]; then touch once; exit 1; fi"
+    options = JobExecutionOptions(job_dir=tmp_path, retries=1, retry_delay=0, log_dir=logs)
+    await executor.execute(job(script, "true", merge="echo merged"), options)
+    contents = {path.name: path.read_bytes() for path in logs.iterdir() if path.name not in ("job.ndjson", ".lock")}
+    assert contents == {
+        "chunk-0-attempt-1-stdout.log": b"out\n",
+        "chunk-0-attempt-1-stderr.log": b"err",
+        "chunk-0-attempt-2-stdout.log": b"out\n",
+        "chunk-0-attempt-2-stderr.log": b"err",
+        "merge-stdout.log": b"merged\n",
+    }
+    assert [event["event"] for event in events_in(logs)] == [
+        "job_started",
+        "chunk_started",
+        "chunk_retrying",
+        "chunk_started",
+        "chunk_finished",
+        "chunk_started",
+        "chunk_finished",
+        "merge_started",
+        "merge_finished",
+        "job_finished",
+    ]
+
+
+@pytest.mark.parametrize("stream", ["text", "lines", "bytes"])
+async def test_logs_are_exact_and_the_callbacks_get_what_they_get_without_logs(tmp_path: Path, stream: Any) -> None:
+    # Invalid bytes, a character in two pieces, all line ends, and no end at the end.
+    script = r"printf 'a\303'; sleep 0.05; printf '\244b\r\nc\rd\377\n'; sleep 0.05; printf 'e'"
+    exact = b"a\xc3\xa4b\r\nc\rd\xff\ne"
+
+    async def pieces(**options: Any) -> list[Any]:
+        received: list[Any] = []
+        await executor.execute(
+            job(script),
+            JobExecutionOptions(stream=stream, on_chunk_stdout=lambda _, data: received.append(data), **options),
+        )
+        return received
+
+    logged = await pieces(log_dir=tmp_path)
+    assert log(tmp_path).read_bytes() == exact
+    plain = await pieces()
+    if stream == "lines":
+        assert logged == plain == ["aäb", "c", "d\ufffd", "e"]
+    elif stream == "text":
+        assert "".join(logged) == "".join(plain) == exact.decode(errors="replace")
+    else:
+        assert all(isinstance(piece, memoryview) and piece.readonly for piece in logged)
+        assert b"".join(logged) == b"".join(plain) == exact
+
+
+async def test_events_of_output_join_to_the_logs(tmp_path: Path) -> None:
+    joined: dict[tuple[str, str], bytearray] = defaultdict(bytearray)
+
+    def listen(event: JobEvent) -> None:
+        if isinstance(event, ChunkOutput):
+            joined[f"chunk-{event.chunk_id}-attempt-{event.attempt}", event.stream] += bytes(event.data)  # type: ignore[arg-type]
+        elif isinstance(event, MergeOutput):
+            joined["merge", event.stream] += bytes(event.data)  # type: ignore[arg-type]
+
+    script = "head -c 300000 /dev/urandom; head -c 70000 /dev/urandom >&2"
+    options = JobExecutionOptions(concurrency=2, stream="bytes", on_event=listen, log_dir=tmp_path)
+    await executor.execute(job(script, script, script, merge=script), options)
+    assert sum(map(len, joined.values())) == 4 * 370000
+    for (name, stream), data in joined.items():
+        assert (tmp_path / f"{name}-{stream}.log").read_bytes() == data
+
+
+async def test_logs_are_written_while_the_command_runs(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    def look(_: int, data: str) -> None:
+        seen.append(log(tmp_path).read_bytes())
+
+    await executor.execute(
+        job("echo a; sleep 0.2; echo b"), JobExecutionOptions(log_dir=tmp_path, on_chunk_stdout=look)
+    )
+    assert seen == [b"a\n", b"a\nb\n"]
+
+
+async def test_logs_are_complete_after_a_limit_a_cancellation_and_a_callback_that_raises(tmp_path: Path) -> None:
+    with pytest.raises(ChunkFailedError):
+        await executor.execute(job("echo a; sleep 60"), JobExecutionOptions(timeout=0.5, log_dir=tmp_path / "1"))
+    assert log(tmp_path / "1").read_bytes() == b"a\n"
+
+    with anyio.CancelScope() as scope:
+        await executor.execute(
+            job("echo a; sleep 60"),
+            JobExecutionOptions(log_dir=tmp_path / "2", on_chunk_stdout=lambda *_: scope.cancel()),
+        )
+    assert log(tmp_path / "2").read_bytes() == b"a\n"
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await executor.execute(
+            job("echo a; sleep 60"), JobExecutionOptions(log_dir=tmp_path / "3", on_chunk_stdout=refuse)
+        )
+    assert log(tmp_path / "3").read_bytes() == b"a\n"
+
+
+def test_logs_hold_what_had_arrived_when_tailrace_is_killed(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "job.json").write_text(job(f"echo a; sleep 60 # {mark}").model_dump_json(by_alias=True))
+    command = [sys.executable, "-m", "tailrace", "job", "run", "job.json", "--log-dir", "logs"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"a\n"
+        running.kill()
+    wait_until_none_is_marked(mark)
+    assert log(tmp_path / "logs").read_bytes() == b"a\n"
+    assert events_in(tmp_path / "logs")[0]["event"] == "job_started"
+
+
+async def test_what_an_adapter_gives_at_the_end_is_logged(tmp_path: Path) -> None:
+    class Buffered:
+        streams = False
+        remote = True
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            assert job.args
+            return WorkerResult(0, b"all \xff", "of it")
+
+    called: list[object] = []
+    options = JobExecutionOptions(log_dir=tmp_path, on_chunk_stdout=lambda *args: called.append(args))
+    await JobExecutor(Buffered()).execute(job("true"), options)
+    assert log(tmp_path).read_bytes() == b"all \xff"
+    assert log(tmp_path, stream="stderr").read_bytes() == b"of it"
+    assert called == []
+
+
+async def test_an_earlier_run_s_logs_are_kept_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for word in ("first", "second", "third"):
+        await executor.execute(job(f"echo {word}"), JobExecutionOptions(log_dir=tmp_path))
+    assert log(tmp_path).read_bytes() == b"third\n"
+    assert log(tmp_path / "run-1").read_bytes() == b"first\n"
+    assert log(tmp_path / "run-2").read_bytes() == b"second\n"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert events_in(tmp_path / "run-2")[-1]["event"] == "job_finished"
+
+
+async def test_a_folder_that_another_run_logs_to_is_refused(tmp_path: Path) -> None:
+    inner: list[JobLockedError] = []
+
+    async def run_again(*_: object) -> None:
+        with pytest.raises(
+            JobLockedError, match=f"logs are being written to {tmp_path} by process {os.getpid()}"
+        ) as it:
+            await executor.execute(job("true"), JobExecutionOptions(log_dir=tmp_path))
+        inner.append(it.value)
+
+    await executor.execute(job("true"), JobExecutionOptions(log_dir=tmp_path, on_progress=run_again))
+    assert len(inner) == 1
+    assert not (tmp_path / "run-1").exists()
+
+
+async def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TailraceError, match=r"^logs cannot be written to .*/file/logs: Not a directory$"):
+        await executor.execute(job("true"), JobExecutionOptions(log_dir=tmp_path / "file" / "logs"))
+
+
+@pytest.mark.parametrize("size", [1000, 8192, 8193, 12288, 20000, 100_000])
+async def test_a_limited_log_keeps_the_beginning_and_the_end(tmp_path: Path, size: int) -> None:
+    whole = b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
+    (tmp_path / "whole").write_bytes(whole)
+    options = JobExecutionOptions(job_dir=tmp_path, log_dir=tmp_path / "logs", log_limit=8192)
+    await executor.execute(job("cat whole"), options)
+    kept = log(tmp_path / "logs").read_bytes()
+    if size <= 8192:
+        assert kept == whole
+        return
+    head, _, rest = kept.partition(b"\n[tailrace: ")
+    if not rest:
+        assert kept == whole
+        return
+    number, _, tail = rest.partition(b" bytes left out here, for the limit of this log]\n")
+    assert head == whole[:4096]
+    assert whole.endswith(tail)
+    assert 2048 < len(tail) <= 4096
+    assert len(head) + int(number) + len(tail) == size
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [
+        ".lock",
+        "chunk-0-attempt-1-stdout.log",
+        "job.ndjson",
+    ]
+
+
+async def test_compressed_logs_unpack_to_the_output(tmp_path: Path) -> None:
+    options = JobExecutionOptions(log_dir=tmp_path, log_compress=True)
+    await executor.execute(job("seq 100000"), options)
+    packed = log(tmp_path).with_name(log(tmp_path).name + ".gz")
+    assert gzip.decompress(packed.read_bytes()) == b"".join(b"%d\n" % number for number in range(1, 100_001))
+    assert not log(tmp_path).exists()
+
+
+@pytest.fixture
+def files_of_a_megabyte() -> Iterator[None]:
+    """Let no file become larger than a megabyte: to whoever writes it, that is like a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("files_of_a_megabyte")
+async def test_a_log_that_cannot_be_written_does_not_end_the_job_and_is_told_once(tmp_path: Path) -> None:
+    events: list[JobEvent] = []
+    received = 0
+
+    def count(_: int, data: memoryview) -> None:
+        nonlocal received
+        received += len(data)
+
+    options = JobExecutionOptions(
+        stream="bytes", capture=Capture.none(), on_chunk_stdout=count, on_event=events.append, log_dir=tmp_path
+    )
+    report = await executor.execute(job("head -c 3000000 /dev/zero"), options)
+    assert report.results[0].exit_code == 0
+    assert received == 3_000_000
+    assert log(tmp_path).stat().st_size == 1 << 20
+    told = [event for event in events if isinstance(event, LogFailed)]
+    assert [(event.path, event.reason) for event in told] == [(str(log(tmp_path)), "File too large")]
+    assert "log_failed" in {event["event"] for event in events_in(tmp_path)}

@@ -1,0 +1,73 @@
+"""A job's secrets are nowhere to be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import job
+from tailrace import ChunkFailedError, JobEvent, JobExecutionOptions, JobExecutor, LocalWorkerAdapter
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "tr0ub4dor"
+
+
+@pytest.fixture(autouse=True)
+def _set_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDER_TOKEN", SECRET)
+
+
+def texts_in(folder: Path) -> list[str]:
+    """Return the contents of the files in `folder`."""
+    return [path.read_text() for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("stream", ["text", "lines", "bytes"])
+async def test_a_secret_is_masked_in_output_events_logs_and_results(tmp_path: Path, stream: Any) -> None:
+    seen: list[str] = []
+
+    def note(*values: object) -> None:
+        seen.extend(bytes(value).decode() if isinstance(value, memoryview) else str(value) for value in values)
+
+    def listen(event: JobEvent) -> None:
+        seen.append(event.to_json())
+
+    # In one piece, in two, in the command itself, and at the very end.
+    script = f"echo a $RENDER_TOKEN b; printf tr0ub; sleep 0.1; echo 4dor; echo {SECRET} >&2; printf %s {SECRET}"
+    options = JobExecutionOptions(
+        stream=stream,
+        on_chunk_stdout=note,
+        on_chunk_stderr=note,
+        on_event=listen,
+        log_dir=tmp_path,
+        mask_env=["RENDER_TOKEN"],
+    )
+    report = await JobExecutor(LocalWorkerAdapter()).execute(job(script, merge=f"echo {SECRET}"), options)
+    assert report.results[0].stdout == "a *** b\n***\n***"
+    assert report.results[0].stderr == "***\n"
+    assert report.merge_result is not None
+    assert report.merge_result.stdout_bytes == b"***\n"
+    assert (tmp_path / "chunk-0-attempt-1-stdout.log").read_text() == "a *** b\n***\n***"
+    assert (tmp_path / "merge-stdout.log").read_text() == "***\n"
+    seen += texts_in(tmp_path)
+    assert [text for text in seen if SECRET in text] == []
+    assert any("a *** b" in text for text in seen)
+
+
+async def test_a_secret_is_masked_in_errors_and_in_their_results() -> None:
+    script = f"echo 'Error: cannot use {SECRET}, MemoryError' >&2; exit 1"
+    with pytest.raises(ChunkFailedError) as caught:
+        await JobExecutor(LocalWorkerAdapter()).execute(job(script), JobExecutionOptions(mask_env=["RENDER_TOKEN"]))
+    assert caught.value.result is not None
+    assert caught.value.result.stderr == "Error: cannot use ***, MemoryError\n"
+    assert SECRET not in str(caught.value)
+
+
+async def test_text_that_only_begins_like_a_secret_arrives_whole() -> None:
+    received: list[str] = []
+    options = JobExecutionOptions(mask_env=["RENDER_TOKEN"], on_chunk_stdout=lambda _, text: received.append(text))
+    report = await JobExecutor(LocalWorkerAdapter()).execute(job("printf tr0; sleep 0.1; printf ub4do"), options)
+    assert "".join(received) == "tr0ub4do" == report.results[0].stdout

@@ -1,0 +1,52 @@
+"""`tailrace progress replay` shows what is understood of a log."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+LOGS = Path(__file__).parent / "logs"
+
+
+def _replay(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tailrace", "progress", "replay", *args]
+    result = subprocess.run(command, input=stdin, capture_output=True, timeout=60)
+    return subprocess.CompletedProcess(command, result.returncode, result.stdout.decode(), result.stderr.decode())
+
+
+def test_each_change_is_shown_with_its_line_and_the_whole_in_one_line() -> None:
+    result = _replay(str(LOGS / "blender_animation.stdout"), "--frames", "4-6")
+    assert (result.returncode, result.stderr) == (0, "")
+    *rows, summary = result.stdout.splitlines()
+    log = (LOGS / "blender_animation.stdout").read_text().splitlines()
+    saved = [row.split(maxsplit=2) for row in rows if row.split()[1] == "saved"]
+    assert [path for _, _, path in saved] == [f"/tmp/render/frame_{number:04}.png" for number in (4, 5, 6)]
+    for number, _, path in saved:
+        assert log[int(number) - 1] == f"Saved: '{path}'"
+    assert summary == "blender: frames 4 to 6, 3 files saved, 0 errors, 100.0 % done"
+
+
+def test_standard_input_is_read_and_carriage_returns_count_no_lines() -> None:
+    text = b"POV-Ray\nRendered 1024 of 4096 pixels (25%)\rRendered 2048 of 4096 pixels (50%)\r\nParse Error: no\n"
+    result = _replay("-", "--renderer", "povray", "--frames", "7", stdin=text)
+    assert result.stdout.splitlines() == [
+        "      2  progress  25.0 % of the frame, 25.0 % of all",
+        "      2  progress  50.0 % of the frame, 50.0 % of all",
+        "      3  error     fatal scene: Parse Error: no",
+        "povray: no frames, 0 files saved, 1 error (1 fatal), 50.0 % done",
+    ]
+
+
+def test_what_is_wrong_with_the_command_line_is_one_clear_line(tmp_path: Path) -> None:
+    log = str(LOGS / "ffmpeg.stderr")
+    for args, problem in (
+        ([str(tmp_path / "none")], "No such file or directory"),
+        ([log, "--renderer", "none"], "'none' is not one of 'auto', 'aftereffects'"),
+        ([log, "--frames", "9-1"], "'9-1' ends before it begins"),
+        ([log, "--frames", "all"], "'all' is not like 7, 1-100 or 1-249x2"),
+    ):
+        result = _replay(*args)
+        assert result.returncode == 2
+        assert problem in result.stderr
+        assert len(result.stderr.splitlines()) == 1
