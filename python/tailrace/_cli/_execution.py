@@ -21,11 +21,11 @@ from tailrace import (
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
-    LocalWorkerAdapter,
     MergeFailedError,
     completed_chunk_ids,
 )
 
+from ._adapter_options import make_adapter
 from ._chunk_outcomes import ChunkOutcomes
 from ._display import Display
 from ._event_output import EventOutput
@@ -69,6 +69,7 @@ class _Execution:
                 raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
         if request.stitch is not None:
             _check_stitch(request)
+        self._adapter = make_adapter(request.adapter, self._spec, request.spec)
         unasked = frozenset() if request.chunk is None else ids - {request.chunk}
         done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
         self._skipped = unasked | done
@@ -85,7 +86,7 @@ class _Execution:
 
         async def run() -> None:
             try:
-                await self._display.run(lambda: JobExecutor(LocalWorkerAdapter()).execute(self._spec, options))
+                await self._display.run(lambda: JobExecutor(self._adapter).execute(self._spec, options))
             finally:
                 interrupted = interruptible.signal is not None
                 with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted), telling_reasons():
