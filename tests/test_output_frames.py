@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def written(frames: list[tuple[FrameKind, bytes]]) -> bytes:
 
 
 @given(_FRAMES, st.data())
-def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(
+def test_what_was_written_comes_out_wherever_the_stream_is_cut(
     frames: list[tuple[FrameKind, bytes]], data: st.DataObject
 ) -> None:
     whole = written([*frames, _RESULT])
@@ -31,7 +33,30 @@ def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(
         for frame in reader.feed(whole[start:end])
     ]
     reader.finish()
-    assert read == [*frames, _RESULT]
+    for kind in (FrameKind.STDOUT, FrameKind.STDERR):
+        assert _payloads(read, kind) == b"".join(payload for other, payload in frames if other is kind)
+    assert [frame for frame in read if frame.kind is FrameKind.HEARTBEAT] == [
+        frame for frame in frames if frame[0] is FrameKind.HEARTBEAT
+    ]
+    assert read[-1] == _RESULT
+    # In their order, each stream's in those of the other.
+    order = [kind for kind, payload in frames if payload or kind is FrameKind.HEARTBEAT]
+    assert _without_repetitions([frame.kind for frame in read[:-1]]) == _without_repetitions(order)
+
+
+def _payloads(frames: list[Frame], kind: FrameKind) -> bytes:
+    return b"".join(frame.payload for frame in frames if frame.kind is kind)
+
+
+def _without_repetitions(kinds: list[FrameKind]) -> list[FrameKind]:
+    return [kind for kind, _ in groupby(kinds)]
+
+
+def test_output_is_there_before_its_frame_is_complete() -> None:
+    reader = FrameReader()
+    whole = written([(FrameKind.STDOUT, b"0123456789")])
+    assert list(reader.feed(whole[:-4])) == [Frame(FrameKind.STDOUT, b"012345")]
+    assert list(reader.feed(whole[-4:])) == [Frame(FrameKind.STDOUT, b"6789")]
 
 
 @given(_FRAMES)

@@ -65,38 +65,61 @@ class FrameReader:
     """Finds the frames in bytes that come in pieces."""
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self._header = bytearray()
+        self._payload = bytearray()
+        self._kind: FrameKind | None = None
+        self._missing = 0
         self._expected = 0
         self._is_ended = False
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes.
+        """Yield what `data` completes; output as it comes, so that a frame of it may come out as several.
 
         Raises `FrameError` for an unknown kind, a number out of order, a payload longer than is allowed, and for
         anything after the result.
         """
-        self._pending += data
         place = 0
-        try:
-            while len(self._pending) - place >= _HEADER.size:
-                kind, sequence, length = _HEADER.unpack_from(self._pending, place)
-                self._check(kind, sequence, length)
-                begin = place + _HEADER.size
-                if len(self._pending) < begin + length:
-                    break
-                place = begin + length
-                self._expected += 1
-                self._is_ended = kind == FrameKind.RESULT
-                yield Frame(FrameKind(kind), bytes(memoryview(self._pending)[begin:place]))
-        finally:
-            del self._pending[:place]
+        while place < len(data):
+            if self._kind is None:
+                place += self._read_header(data[place : place + _HEADER.size - len(self._header)])
+                if self._kind is None:
+                    return
+            # All of `data` is not copied: with much output that is what most reads bring.
+            part = data[place : place + self._missing]
+            place += len(part)
+            self._missing -= len(part)
+            kind, is_complete = self._kind, self._missing == 0
+            if is_complete:
+                self._kind = None
+                self._is_ended = kind is FrameKind.RESULT
+            if kind in (FrameKind.STDOUT, FrameKind.STDERR):
+                if part:
+                    yield Frame(kind, part)
+            else:
+                self._payload += part
+                if is_complete:
+                    payload = bytes(self._payload)
+                    self._payload.clear()
+                    yield Frame(kind, payload)
 
     def finish(self) -> None:
         """Raise `FrameError` if the stream ended before the result, or within a frame."""
-        if self._pending:
-            raise FrameError(f"the stream ended within frame {self._expected}")
+        if self._kind is not None or self._header:
+            raise FrameError(f"the stream ended within frame {self._expected - (self._kind is not None)}")
         if not self._is_ended:
             raise FrameError(f"the stream ended after {self._expected} frames, without the result")
+
+    def _read_header(self, data: bytes) -> int:
+        """Take what is missing of a header, or what there is of it; return its length."""
+        self._header += data
+        if len(self._header) == _HEADER.size:
+            kind, sequence, length = _HEADER.unpack(self._header)
+            self._check(kind, sequence, length)
+            self._header.clear()
+            self._kind = FrameKind(kind)
+            self._missing = length
+            self._expected += 1
+        return len(data)
 
     def _check(self, kind: int, sequence: int, length: int) -> None:
         if self._is_ended:
