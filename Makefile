@@ -106,5 +106,5 @@ $(BIN)/ffmpeg: | $(VENV)/.group-demo
 
 # AWS's Lambda emulator comes inside this package, whose own requirements contradict ours and are not needed for it.
 $(BIN)/aws-lambda-rie: | $(VENV)/.created
-	python -m pip install --quiet --no-deps --target $(VENV)/aws-sam-cli "aws-sam-cli>=1.140"
+	python -m pip install --quiet --no-deps --upgrade --target $(VENV)/aws-sam-cli "aws-sam-cli>=1.140"
 	ln -sf "../aws-sam-cli/samcli/local/rapid/aws-lambda-rie-$$(uname -m | sed s/aarch64/arm64/)" $@

@@ -9,17 +9,14 @@ import base64
 import importlib
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import google.auth.compute_engine._metadata as metadata
 import pytest
 
+from metadata_server import TokenSource, variables
 from raw_server import FrameStream, Request, Server, answer, serving
 from tailrace import CloudRunAdapter, WorkerJob, WorkerRemoteError, WorkerResult
 
@@ -28,44 +25,14 @@ pytestmark = pytest.mark.anyio
 SPEC = "https://files.example/job.json"
 
 
-@dataclass
-class TokenSource:
-    """What the metadata server gives out."""
-
-    lifetime: float = 3600.0
-    is_broken: bool = False
-    audiences: list[str] = field(default_factory=list)
-    """Those of the tokens that were asked for, in order."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def respond(self, connection: socket.socket, request: Request) -> None:
-        """Answer as https://cloud.google.com/compute/docs/metadata describes."""
-        place = urlsplit(request.path)
-        flavour = "Metadata-Flavor: Google\r\n"
-        if self.is_broken:
-            answer(connection, "no identity here", status="404 Not Found", media_type="text/plain", headers=flavour)
-        elif place.path.endswith("/identity"):
-            with self.lock:
-                self.audiences += parse_qs(place.query)["audience"]
-                token = _token(len(self.audiences), self.lifetime)
-            answer(connection, token, media_type="text/html", headers=flavour)
-        else:
-            answer(connection, {"email": "farm@project.example", "scopes": []}, headers=flavour)
-
-
-def _token(number: int, lifetime: float) -> str:
-    parts = ({"alg": "none"}, {"number": number, "exp": int(time.time() + lifetime)}, "signature")
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-
-
 @pytest.fixture
 def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenSource]:
     """Run a metadata server that google-auth asks."""
     source = TokenSource()
     with serving(source.respond) as server:
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-        monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.port}")
-        monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.port}")
+        for name, value in variables(server).items():
+            monkeypatch.setenv(name, value)
         # It reads them when it is imported.
         importlib.reload(metadata)
         yield source

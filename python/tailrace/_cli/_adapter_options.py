@@ -21,6 +21,8 @@ _USERS = {
     "endpoint_url": ("aws",),
     "job_def_url": ("aws", "gcp", "http"),
     "streaming": ("aws", "gcp", "http"),
+    # A worker gives slots of its own.
+    "slot_env": ("local",),
 }
 """Which adapters take which option."""
 
@@ -80,7 +82,10 @@ _OPTIONS = (
 
 
 def adapter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options; it receives them as `adapter`, an `AdapterRequest`."""
+    """Give a command the options; it receives them as `adapter`, an `AdapterRequest`.
+
+    Raises `click.UsageError` for options that do not go together.
+    """
 
     @wraps(function)
     def collect(**options: Any) -> Any:
