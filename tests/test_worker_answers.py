@@ -153,6 +153,13 @@ def test_heartbeats_come_as_often_as_they_are_asked_for(worker: Worker) -> None:
     assert 2 <= kinds.count(FrameKind.HEARTBEAT) <= 5
 
 
+def test_a_request_without_headers_is_streamed_if_it_asks_for_heartbeats(worker: Worker) -> None:
+    with worker.asking(worker.write_job("echo all"), heartbeat=5) as response:
+        frames = list(read_frames(response))
+    assert output_of(frames, FrameKind.STDOUT) == b"all\n"
+    assert result_of(frames)["exitCode"] == 0
+
+
 def test_a_heartbeat_is_never_asked_for_so_often_that_it_costs_anything(worker: Worker) -> None:
     with worker.asking(worker.write_job("sleep 0.5"), headers=FRAMES, heartbeat=1e-9) as response:
         assert len(list(read_frames(response))) < 10

@@ -9,7 +9,7 @@ import anyio
 from .._output_frames import MEDIA_TYPE
 from ._asgi import ClientGoneError, Receive, Scope, Send, send_json
 from ._attempts import Attempts
-from ._chunk_request import read_request
+from ._chunk_request import ChunkRequest, read_request
 from ._client import Client
 from ._refused_error import RefusedError
 from ._settings import WorkerSettings
@@ -56,7 +56,7 @@ class WorkerApp:
             raise RefusedError(403, "requests from web pages are not answered")
         check_token(self._settings.token, headers.get("authorization"))
         request = read_request(await self._read_body(headers, receive))
-        stream = _choose_format(headers)
+        stream = _choose_format(headers, request)
         attempt, is_new = self._attempts.admit(request, needs_all=stream is None)
         client = Client(attempt, receive, send)
         async with anyio.create_task_group() as tasks:
@@ -114,8 +114,11 @@ class _Headers:
         return self._values.get(name, "")
 
 
-def _choose_format(headers: _Headers) -> StreamFormat | None:
+def _choose_format(headers: _Headers, request: ChunkRequest) -> StreamFormat | None:
     """Return how to stream, or None: the client wants a buffered answer."""
+    if "accept" not in headers and request.asks_for_heartbeats:
+        # An invocation of a Lambda function, which has no headers, through the Lambda Web Adapter.
+        return FrameFormat()
     wanted = [part.partition(";")[0].strip().lower() for part in headers.get("accept").split(",")]
     if MEDIA_TYPE in wanted:
         return FrameFormat()

@@ -25,6 +25,7 @@ class ChunkRequest(NamedTuple):
     attempt_id: str | None
     timeout: float | None
     heartbeat: float
+    asks_for_heartbeats: bool
 
 
 def read_request(body: bytes) -> ChunkRequest:
@@ -56,6 +57,7 @@ def to_request(fields: object) -> ChunkRequest:
         attempt_id,
         _seconds(fields, "timeout"),
         min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT),
+        asks_for_heartbeats=fields.get("heartbeat") is not None,
     )
 
 
