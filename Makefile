@@ -76,6 +76,7 @@ lint-rust: $(VENV)/.created
 
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py
+	python benches/remote.py
 
 develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(BIN)/ffmpeg $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 

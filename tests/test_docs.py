@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
 from pathlib import Path
 
-from tailrace import JobSpec
+import click
+
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec
+from tailrace._cli._adapter_options import AdapterRequest
+from tailrace._cli._job_run import run
 from tailrace._cli._worker_serve import serve
 from tailrace._command_template import PLACEHOLDERS
 
@@ -40,3 +45,25 @@ def test_every_placeholder_of_a_command_is_explained() -> None:
     text = (ROOT / "docs" / "job-plan.md").read_text()
     explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
     assert explained == list(PLACEHOLDERS)
+
+
+def test_every_option_of_the_remote_adapters_is_explained() -> None:
+    text = (ROOT / "docs" / "remote-workers.md").read_text()
+    adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter)
+    in_python = {name for adapter in adapters for name in list(signature(adapter).parameters)[1:]}
+    on_command_line = {
+        name
+        for option in run.params
+        if option.name in AdapterRequest._fields
+        for name in [*option.opts, *_variables(option)]
+    }
+    assert len(in_python) > 8
+    assert len(on_command_line) > 12
+    words = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    explained = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`]+)`", words))))
+    assert (in_python | on_command_line) - explained == set()
+
+
+def _variables(option: click.Parameter) -> list[str]:
+    assert not isinstance(option.envvar, list)
+    return [] if option.envvar is None else [str(option.envvar)]

@@ -22,6 +22,7 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
+from tailrace._retry import is_worth_retrying
 
 pytestmark = pytest.mark.anyio
 
@@ -269,6 +270,30 @@ async def test_an_http_error_is_named_with_what_the_worker_says_of_it(
     with serving(respond) as server, pytest.raises(WorkerRemoteError, match=message):
         await execute(server, streaming=streaming)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("403 Forbidden", WorkerError),
+        ("404 Not Found", WorkerError),
+        ("422 Unprocessable", WorkerError),
+        ("401 Unauthorized", WorkerRemoteError),
+        ("429 Too Many Requests", WorkerRemoteError),
+        ("503 Service Unavailable", WorkerRemoteError),
+    ],
+)
+async def test_what_a_worker_of_ours_will_never_do_is_not_worth_another_attempt(
+    status: str, expected: type[WorkerError]
+) -> None:
+    refusal = {"error": {"kind": "refused", "message": "not from there"}}
+    with (
+        serving(lambda connection, _: answer(connection, refusal, status=status)) as server,
+        pytest.raises(WorkerError, match=f"it answered {status}: not from there") as caught,
+    ):
+        await execute(server)
+    assert type(caught.value) is expected
+    assert is_worth_retrying(caught.value, None) == (expected is WorkerRemoteError)
 
 
 @pytest.mark.parametrize(
