@@ -24,7 +24,7 @@ from jobs import count_lines, job
 from lambda_emulator import FUNCTION, lambda_emulator
 from metadata_server import TokenSource, variables
 from processes import wait_until_marked, wait_until_none_is_marked
-from raw_server import Request, serving
+from raw_server import Request, answer, serving
 from tailrace import (
     HttpWorkerAdapter,
     JobExecutionOptions,
@@ -186,6 +186,22 @@ async def test_a_request_that_is_delivered_twice_starts_one_render(
     assert count_lines(starts) == 1
 
 
+@pytest.mark.anyio
+async def test_the_executor_alone_repeats_each_time_as_a_new_attempt() -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        if len(server.requests) < 3:
+            answer(connection, {}, status="503 Service Unavailable")
+        else:
+            answer(connection, {"exitCode": 0})
+
+    with serving(respond) as server:
+        adapter = HttpWorkerAdapter(server.url, job_def_url="job.json")
+        options = JobExecutionOptions(retries=4, retry_delay=0)
+        report = await JobExecutor(adapter).execute(job("true"), options)
+    assert report.attempts == {0: 3}
+    assert len({request.json()["attemptId"] for request in server.requests}) == len(server.requests) == 3
+
+
 # The command line
 
 
@@ -287,6 +303,20 @@ def test_with_streaming_the_output_comes_before_the_end_of_its_chunk(tmp_path: P
     assert list(outputs) == ["one\n", "two\n"]
     assert outputs["two\n"] - outputs["one\n"] > 0.3
     assert times["chunk_finished"] - outputs["two\n"] > 0.3
+
+
+def test_without_streaming_the_output_is_shown_at_the_end_of_its_chunk(tmp_path: Path) -> None:
+    path = os.environ["PATH"]
+    write(tmp_path, job("echo one; echo err >&2; sleep 0.3; echo two", "head -c 200000 /dev/zero; exit 3"))
+    with serving_worker(tmp_path, path) as url:
+        where = ["--adapter", "http", "--url", url, "--log-dir", str(tmp_path / "logs"), "--no-progress-timeout", "0.1"]
+        run = run_cli(tmp_path / "job.json", *where, path=path)
+    assert run.returncode == 1
+    assert run.stdout == b"one\ntwo\n" + bytes(200_000)
+    assert b"err\n" in run.stderr
+    assert b"exited with status 3" in run.stderr
+    logs = sorted((tmp_path / "logs").rglob("*stdout*"))
+    assert [log.read_bytes() for log in logs] == [b"one\ntwo\n", bytes(200_000)]
 
 
 @both_ways

@@ -13,6 +13,8 @@ from click.core import ParameterSource
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec, LocalWorkerAdapter, WorkerAdapter
 from tailrace._spec_source import is_url
 
+from ._late_output import LateOutput
+
 _USERS = {
     "url": ("gcp", "http"),
     "token_env": ("http",),
@@ -105,24 +107,26 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str) -> WorkerA
     """
     if request.adapter == "local":
         return LocalWorkerAdapter()
-    job_def_url = request.job_def_url or _address_of(spec, source)
     try:
-        if request.adapter == "aws":
-            return AwsLambdaAdapter(
-                request.function or "",
-                job_def_url=job_def_url,
-                region=request.region,
-                endpoint_url=request.endpoint_url,
-                streaming=request.streaming,
-            )
-        url = request.url or ""
-        if request.adapter == "gcp":
-            return CloudRunAdapter(url, job_def_url=job_def_url, streaming=request.streaming)
-        return HttpWorkerAdapter(
-            url, job_def_url=job_def_url, auth=_token(request.token_env), streaming=request.streaming
-        )
+        adapter = _make_remote(request, request.job_def_url or _address_of(spec, source))
     except (ImportError, ValueError) as error:
         raise click.UsageError(str(error)) from error
+    return adapter if adapter.streams else LateOutput(adapter)
+
+
+def _make_remote(request: AdapterRequest, job_def_url: str) -> WorkerAdapter:
+    url, streaming = request.url or "", request.streaming
+    if request.adapter == "gcp":
+        return CloudRunAdapter(url, job_def_url=job_def_url, streaming=streaming)
+    if request.adapter == "http":
+        return HttpWorkerAdapter(url, job_def_url=job_def_url, auth=_token(request.token_env), streaming=streaming)
+    return AwsLambdaAdapter(
+        request.function or "",
+        job_def_url=job_def_url,
+        region=request.region,
+        endpoint_url=request.endpoint_url,
+        streaming=streaming,
+    )
 
 
 def _check(request: AdapterRequest) -> None:

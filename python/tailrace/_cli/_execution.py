@@ -33,6 +33,7 @@ from ._final_report import failure_report, summary_table
 from ._interruption import Interruptible
 from ._job_request import JobRequest
 from ._job_tally import JobTally
+from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._rerun_command import rerun_command, single_chunk_command
@@ -135,7 +136,7 @@ class _Execution:
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
                 idle_timeout=request.idle_timeout,
-                no_progress_timeout=request.no_progress_timeout,
+                no_progress_timeout=None if isinstance(self._adapter, LateOutput) else request.no_progress_timeout,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,
                 resource_delay=request.resource_delay,
