@@ -697,3 +697,11 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatc
         result = await HttpWorkerAdapter("http://worker.example/run", job_def_url=SPEC).execute(chunk())
     assert result.exit_code == 5
     assert proxy.requests[0].path == "http://worker.example/run"
+
+
+async def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "proxy:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ValueError, match="proxy"):
+        HttpWorkerAdapter("http://worker.example/run")

@@ -50,7 +50,7 @@ class HttpTransport:
         response_timeout: float,
         silence_timeout: float,
     ) -> None:
-        """Raises `ValueError` for what is no http(s) URL, and for times that are not positive."""
+        """Raises `ValueError` for what is no http(s) URL, for times that are not positive, and for such proxies."""
         try:
             is_usable = is_url(url) and urlsplit(url).hostname is not None
             self._url = httpx.URL(url)
@@ -74,6 +74,8 @@ class HttpTransport:
         self._silence = silence_timeout
         # Made once: reading the certificates takes longer than a request.
         self._tls = httpx.create_ssl_context()
+        # For what it says of proxies that cannot be used, and what httpx imports the first time.
+        self._new_transport()
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk that `job.meta` names, once."""
