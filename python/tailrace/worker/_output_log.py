@@ -8,7 +8,7 @@ import struct
 import tempfile
 from bisect import bisect_right
 from collections.abc import Awaitable, Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -44,7 +44,7 @@ class OutputLog:
         # Offsets count the headers of the file too. The last one is the end.
         self._offsets: list[int] = [0]
         self._saved = 0
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._is_saving = limit > 0
         self._save_lock = anyio.Lock()
         self._readers: set[LogReader] = set()
@@ -76,7 +76,7 @@ class OutputLog:
     def close(self) -> None:
         """Give the file back; who reads on misses what was in it."""
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
             self._file = None
         self._saved = 0
 
@@ -123,8 +123,8 @@ class OutputLog:
                 return
             try:
                 if self._file is None:
-                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-                await anyio.to_thread.run_sync(_write, self._file.fileno(), batch, self._saved)
+                    self._file = _unnamed_file()
+                await anyio.to_thread.run_sync(_write, self._file, batch, self._saved)
             except OSError:
                 # The disk is full. The command and who listens to it need not suffer.
                 self._is_saving = False
@@ -186,7 +186,7 @@ class LogReader:
             return []
         # The largest piece has to fit.
         size = min(log._saved - self.place, _READ_AT_ONCE + _HEADER.size)
-        content = await anyio.to_thread.run_sync(os.pread, log._file.fileno(), size, self.place)
+        content = await anyio.to_thread.run_sync(os.pread, log._file, size, self.place)
         pieces = list(_parse(content))
         self._advance(self.place + sum(_HEADER.size + len(piece.data) for piece in pieces))
         return pieces
@@ -194,6 +194,12 @@ class LogReader:
     def _advance(self, place: int) -> None:
         self.place = place
         self._log._tell_read()
+
+
+def _unnamed_file() -> int:
+    # A descriptor alone: of a file object that is left to the garbage collector, Python would warn.
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 def _write(descriptor: int, pieces: list[Piece], place: int) -> None:
