@@ -45,7 +45,7 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
-	python -m pytest -m "not stress and not renderers"
+	python -m pytest --numprocesses auto --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
 	sh scripts/install_renderers.sh

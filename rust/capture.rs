@@ -135,9 +135,10 @@ impl Captured {
         self.in_memory + self.spilled.as_ref().map_or(0, |spilled| spilled.length as usize)
     }
 
-    /// Copy everything to `target`, which has exactly the length for it, as long as `accept` agrees to each piece.
-    /// Returns whether it did.
+    /// Copy everything to `target`, or if that is shorter, the end that has its length, as long as `accept` agrees to
+    /// each piece. Returns whether it did.
     pub fn copy_to(&self, target: &mut [MaybeUninit<u8>], accept: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+        let mut skip = self.len() - target.len();
         let mut rest = target;
         let (copied, shared): (&[u8], &[Slice]) = match &self.kept {
             Kept::Copied(bytes) => (bytes, &[]),
@@ -145,6 +146,9 @@ impl Captured {
         };
         let parts = std::iter::once(copied).chain(shared.iter().map(|slice| &**slice));
         for piece in parts.flat_map(|part| part.chunks(COPIED_AT_ONCE)) {
+            let skipped = skip.min(piece.len());
+            let piece = &piece[skipped..];
+            skip -= skipped;
             if !accept(piece) {
                 return Ok(false);
             }
@@ -153,7 +157,7 @@ impl Captured {
             unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), front.as_mut_ptr().cast(), piece.len()) };
             rest = behind;
         }
-        let mut offset = 0;
+        let mut offset = skip as u64;
         while let Some(Spilled { file, .. }) = &self.spilled
             && !rest.is_empty()
         {
@@ -244,10 +248,17 @@ mod tests {
         }
         let (captured, error) = capture.seal();
         assert!(error.is_none());
-        let mut bytes = vec![MaybeUninit::uninit(); captured.len()];
-        assert!(captured.copy_to(&mut bytes, |_| true).unwrap());
-        // SAFETY: `copy_to` has filled it.
-        let bytes = bytes.into_iter().map(|byte| unsafe { byte.assume_init() }).collect();
+        let last = |count| {
+            let mut bytes = vec![MaybeUninit::uninit(); count];
+            assert!(captured.copy_to(&mut bytes, |_| true).unwrap());
+            // SAFETY: `copy_to` has filled it.
+            bytes.into_iter().map(|byte| unsafe { byte.assume_init() }).collect::<Vec<u8>>()
+        };
+        let bytes = last(captured.len());
+        for count in [0, 1, 2, 7, captured.len() / 2, captured.len().saturating_sub(1)] {
+            let count = count.min(bytes.len());
+            assert!(last(count) == bytes[bytes.len() - count..], "the last {count}");
+        }
         (bytes, captured.truncated)
     }
 

@@ -6,9 +6,14 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from processes import descendants_marked
+
+# On a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("tailrace", deadline=None)
+hypothesis.settings.load_profile("tailrace")
 
 
 @pytest.fixture(

@@ -187,7 +187,7 @@ def test_different_ids_have_different_folders(ids: list[str]) -> None:
     assert len({job_folder(Path("/jobs"), job_id) for job_id in ids}) == len(ids)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cut=st.integers(0, 600), garbage=st.binary(max_size=20))
 def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
     cut: int, garbage: bytes, tmp_path_factory: pytest.TempPathFactory

@@ -313,7 +313,7 @@ class ScriptedAdapter:
         return WorkerResult(next(self._plan[chunk_id]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     failures=st.lists(st.integers(0, 3), min_size=1, max_size=12),
     concurrency=st.integers(1, 6),

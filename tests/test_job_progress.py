@@ -203,7 +203,7 @@ def test_options_that_cannot_work_are_refused() -> None:
         JobExecutionOptions(progress="no such renderer")
     with pytest.raises(ValueError, match="progress is None"):
         JobExecutionOptions(progress=None, no_progress_timeout=1)
-    with pytest.raises(ValueError, match="log_limit must be at least 4096: 10"):
+    with pytest.raises(ValueError, match="log_limit must be at least 65536: 10"):
         JobExecutionOptions(log_limit=10)
     with pytest.raises(TypeError, match="mask_env must be a collection of names"):
         JobExecutionOptions(mask_env="TOKEN")

@@ -29,6 +29,7 @@ def clone(tmp_path: Path) -> Path:
     tunnel.search_path()
     shutil.copy2(ROOT / "Makefile", tmp_path)
     tunnel.small_tunnel(tmp_path / "examples" / "tunnel")
+    shutil.copytree(ROOT / "examples" / "blender", tmp_path / "examples" / "blender")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     # What is installed already stays as it is: in the copy, make must not set anything up again.
     make = tmp_path / "bin" / "make"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import WorkerResult
+from tailrace import Capture, WorkerResult, WorkerSpawnError
 from tailrace._secret_mask import SecretMask
 
 _TEXT = st.text("abc", max_size=40).map(str.encode)
@@ -38,7 +40,7 @@ def test_never_as_much_as_the_longest_secret_is_kept_back(secrets: list[str], pi
 
 def test_values_of_the_environment_and_of_the_slots_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LICENCE_KEY", "tra-la-la\n")
-    mask = SecretMask(["LICENCE_KEY", "TOKEN", "MISSING"], {"TOKEN": ["first", "second"], "OTHER": ["plain"]})
+    mask = SecretMask(["LICENCE_KEY", "TOKEN"], {"TOKEN": ["first", "second"], "OTHER": ["plain"]})
     assert mask.text("tra-la-la first second plain ü \udcff") == "*** *** *** plain ü \udcff"
 
 
@@ -48,17 +50,59 @@ def test_a_value_too_short_to_be_told_from_text_is_refused() -> None:
 
 
 def test_a_result_is_masked_and_otherwise_the_same() -> None:
-    result = mask_of("hidden").result(WorkerResult(3, b"a hidden word", "hidden", duration=2.5, truncated=True))
+    result = mask_of("hidden").result(WorkerResult(3, b"a hidden word", "hidden", duration=2.5), Capture.full())
     assert (result.stdout, result.stdout_bytes, result.stderr) == ("a *** word", b"a *** word", "***")
-    assert (result.exit_code, result.duration, result.truncated) == (3, 2.5, True)
-    assert "stdout=10 bytes" in repr(result)
+    assert (result.exit_code, result.duration) == (3, 2.5)
+    assert result.ends(5) == (b" word", b"***")
+
+
+@given(_SECRETS, _TEXT, st.integers(0, 12), st.integers(0, 12))
+def test_what_a_capture_leaves_of_a_secret_is_masked_too(
+    secrets: list[str], whole: bytes, head: int, tail: int
+) -> None:
+    for capture, kept in (
+        (Capture.tail(tail), whole[len(whole) - tail :] if tail else b""),
+        (Capture.head_tail(head, tail), whole[:head] + (whole[len(whole) - tail :] if tail else b"")),
+    ):
+        if len(whole) <= len(kept):
+            continue
+        result = mask_of(*secrets).result(WorkerResult(0, kept, truncated=True), capture)
+        for secret in secrets:
+            assert secret.encode() not in result.stdout_bytes
+
+
+def test_the_end_of_a_secret_at_the_start_of_a_tail_is_masked() -> None:
+    mask = mask_of("hunter2secret")
+    tail = mask.result(WorkerResult(0, b"ter2secret\nabcdef\n", truncated=True), Capture.tail(18))
+    assert tail.stdout_bytes == b"***\nabcdef\n"
+    both = mask.result(WorkerResult(0, b"x=hunter2secdef\n", truncated=True), Capture.head_tail(12, 4))
+    assert both.stdout_bytes == b"x=***def\n"
+
+
+def test_a_variable_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="the variable NO_SUCH_VARIABLE is not set"):
+        SecretMask(["NO_SUCH_VARIABLE"], {})
+
+
+def test_an_error_that_tells_of_a_secret_is_replaced() -> None:
+    mask = mask_of("hunter2secret")
+    error = WorkerSpawnError(2, "cannot start /opt/hunter2secret/bin/x")
+    assert str(mask.error(error, None)) == "cannot start /opt/***/bin/x"
+    harmless = WorkerSpawnError(2, "cannot start x")
+    assert mask.error(harmless, None) is harmless
+
+
+def test_much_of_the_same_costs_little() -> None:
+    began = time.monotonic()
+    assert mask_of("0000").output(b"0" * (1 << 20)) == b"***"
+    assert time.monotonic() - began < 10
 
 
 def test_without_secrets_nothing_is_touched() -> None:
     mask = SecretMask([], {})
     result = WorkerResult(0, b"text")
     assert not mask
-    assert mask.result(result) is result
+    assert mask.result(result, Capture.full()) is result
     assert mask.text("text") == "text"
 
 

@@ -98,7 +98,7 @@ plans = st.lists(st.tuples(st.sampled_from([1, 1, 2]), pieces, pauses), max_size
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans)
 async def test_callbacks_join_to_the_result_and_to_what_was_written(
     mode: Mode, plan: list[tuple[int, bytes, float]]

@@ -1,5 +1,6 @@
 """Make a small scene for Cycles in which a ball passes by.
 
+tailrace job plan blender make_scene.py --frames 1-24 --chunk-size 8 --output 'frame_####.png' --to job.json
 blender --background --factory-startup --python make_scene.py -- scene.blend
 """
 
@@ -12,8 +13,7 @@ FRAMES = 24
 
 
 def main() -> None:
-    """Write the scene into the file that follows "--"."""
-    target = Path(sys.argv[-1]).absolute()
+    """Make the scene, and save it in the file that follows "--", if there is one."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, FRAMES
@@ -25,7 +25,8 @@ def main() -> None:
     scene.cycles.samples = 32
     # Not every build of Blender has a denoiser.
     scene.cycles.use_denoising = False
-    bpy.ops.wm.save_as_mainfile(filepath=str(target))
+    if "--" in sys.argv:
+        bpy.ops.wm.save_as_mainfile(filepath=str(Path(sys.argv[-1]).absolute()))
 
 
 def add_objects(scene: "bpy.types.Scene") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from ._command_output import CommandOutput
 from ._completion_record import CompletionRecord
 from ._conclude import NO_STATUS
 from ._describe_failure import describe_error, describe_exit
-from ._errors import ErrorCategory, WorkerError, WorkerTimeoutError
+from ._errors import ErrorCategory, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
 from ._in_turn import in_turn
 from ._job_logs import JobLogs
@@ -35,6 +36,7 @@ from .progress import ProgressParser, RenderError
 _SLOT_VARIABLE = "TAILRACE_SLOT"
 _MERGE_WINDOW = 0.02
 """How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
+_TICK = PROGRESS_INTERVAL / 2
 _READ_FOR_ERRORS = 1 << 20
 """How much of the end of each stream is searched for the reason of a failure if nobody read it before, in bytes."""
 
@@ -46,11 +48,7 @@ class Failure(NamedTuple):
     result: WorkerResult | None
     cause: Exception | None
     category: ErrorCategory | None
-
-    @property
-    def is_worth_retrying(self) -> bool:
-        """Whether the next attempt may succeed."""
-        return is_worth_retrying(self.cause, self.category)
+    is_worth_retrying: bool
 
 
 class ChunkAttempt:
@@ -113,17 +111,20 @@ class ChunkAttempt:
             raise self._reporter.error
         return outcome
 
-    async def tell_progress(self) -> None:
-        """Tell, for as long as this is not cancelled, what progress came too soon after the last that was told."""
-        try:
-            while True:
-                await anyio.sleep(PROGRESS_INTERVAL / 2)
-                for watch in list(self._watches):
-                    await await_if_needed(in_turn(watch.tell_what_is_due()))
-        except Exception:
-            if self._reporter.error is None:
-                raise
-            # A callback's, which ends the job in its own way.
+    async def watch_progress(self) -> None:
+        """Tell what progress came too soon after the last that was told, and end what makes none, until cancelled.
+
+        Raises what a callback raises.
+        """
+        before = time.monotonic()
+        while True:
+            await anyio.sleep(_TICK)
+            now = time.monotonic()
+            # If the event loop stood still, the news that came meanwhile has not been read yet.
+            passed, before = min(now - before, 2 * _TICK), now
+            for watch in list(self._watches):
+                watch.let_pass(passed)
+                await await_if_needed(in_turn(watch.tell_what_is_due()))
 
     async def _execute(
         self, chunk: Chunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
@@ -139,30 +140,34 @@ class ChunkAttempt:
                 raise
             error = raised
             result = getattr(raised, "result", None)
-        await output.finish(None if self._adapter.streams else result)
-        if isinstance(result, WorkerResult):
-            result = self._mask.result(result)
-        if isinstance(error, WorkerError):
-            error.result = result
+        if result is not None:
+            result = self._mask.result(result, self._options.capture)
+        # After a limit a callback has as long for what is left as it has for the rest.
+        with anyio.move_on_after(job.kill_grace if isinstance(error, WorkerTimeoutError) else None):
+            await output.finish(None if self._adapter.streams else result)
         errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
         reason = await self._reason_of_failure(chunk, job, result, error, errors)
         if reason is None and result is not None:
             return result
         told = errors.of_failure
-        if told is not None:
-            reason = f"{reason}: {told.message}"
-        return Failure(self._mask.text(reason or ""), result, error, None if told is None else told.category)
+        category = None if told is None else told.category
+        return Failure(
+            self._mask.text(f"{reason}: {told.message}" if told is not None else f"{reason}"),
+            result,
+            None if error is None else self._mask.error(error, result),
+            category,
+            is_worth_retrying(error, result, category),
+        )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
         if watch is None or self._limit is None:
             return await self._adapter.execute(job)
-        watch.start()
-        with watch.scope:
+        began = time.monotonic()
+        with watch.limiting():
             return await self._adapter.execute(job)
-        stdout, stderr = map(output.end_of, STREAMS)
         raise WorkerTimeoutError(
             f"{job.command} was ended because it made no progress for {self._limit:g} s",
-            WorkerResult(NO_STATUS, stdout, stderr),
+            output.result_so_far(NO_STATUS, time.monotonic() - began),
             "progress",
         )
 
@@ -199,11 +204,8 @@ class ChunkAttempt:
         if self._options.progress is None or result is None or result.exit_code == 0:
             return errors
         parser = self._parser(chunk, [job.command, *job.args])
-        for report in (
-            *parser.feed(result.stderr_bytes[-_READ_FOR_ERRORS:], "stderr"),
-            *parser.feed(result.stdout_bytes[-_READ_FOR_ERRORS:], "stdout"),
-            *parser.finish(),
-        ):
+        stdout, stderr = result.ends(_READ_FOR_ERRORS)
+        for report in (*parser.feed(stderr, "stderr"), *parser.feed(stdout, "stdout"), *parser.finish()):
             if isinstance(report, RenderError):
                 errors.add(report)
         return errors

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
-import anyio.to_thread
+import anyio.lowlevel
 
 from ._in_turn import Steps, in_turn
 from ._job_logs import StreamLogs
@@ -16,9 +19,13 @@ from ._log_file import LogFile
 from ._output_splitter import OutputSplitter
 from ._progress_watch import ProgressWatch
 from ._secret_mask import SecretMask, StreamMask
+from ._to_the_end import to_the_end
+from ._user_callback import await_if_needed
 from ._worker_job import STREAMS, StreamMode, StreamName
 from ._worker_result import WorkerResult
 
+_TIME_SLICE = 0.005
+"""How long callbacks that never wait may keep the event loop, in seconds."""
 _KEPT = 64 * 1024
 """How much of the end of each stream is kept where the adapter's result may be lost, in bytes."""
 
@@ -59,20 +66,14 @@ class CommandOutput:
             for place, name in enumerate(STREAMS)
         }
         self._has_bare_lines = self.mode == "lines"
+        self._is_cut_off = False
 
     def callback(self, name: StreamName) -> OutputCallback | None:
         """Return what the adapter is to call with the pieces of a stream; None if nobody wants them."""
         stream = self._streams[name]
         if stream.callback is None and stream.log is None and stream.end is None and self._watch is None:
             return None
-        watch = self._watch
-
-        def take(data: str | memoryview) -> Awaitable[None] | None:
-            pending = in_turn(self._take(stream, data))
-            # The clock of a limit stands still while it is a callback that keeps the command waiting.
-            return pending if pending is None or watch is None else watch.while_standing_still(pending)
-
-        return take
+        return partial(self._receive, stream)
 
     async def finish(self, result: WorkerResult | None) -> None:
         """Hand on what the end of the command completes; `result` is given if the adapter did not call the callbacks.
@@ -81,48 +82,67 @@ class CommandOutput:
         """
         for stream in self._streams.values():
             if result is None:
-                await _settle(in_turn(self._end(stream)))
+                await await_if_needed(in_turn(self._end(stream)))
             elif data := _output_of(result, stream.name):
-                await _settle(in_turn(self._log(stream, data)))
-                await _settle(in_turn(self._read(stream, data)))
+                await await_if_needed(in_turn(self._log(stream, data)))
+                await await_if_needed(in_turn(self._read(stream, data)))
         if self._watch is not None:
-            await _settle(in_turn(self._watch.finish()))
+            await await_if_needed(in_turn(self._watch.finish()))
 
     async def close(self) -> None:
         """Finish the log files."""
         if self._logs is None:
             return
-        try:
-            if not all(log.is_quick_to_close for log in self._logs):
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(_close_all, self._logs)
-        finally:
-            # `Task.cancel` reaches through the shield, even before the thread has begun.
-            _close_all(self._logs)
-        await _settle(in_turn(step for log in self._logs for step in self._tell_failure(log)))
+        if all(log.is_quick_to_close for log in self._logs):
+            self._close_logs()
+        else:
+            await to_the_end(self._close_logs)
+        await await_if_needed(in_turn(step for log in self._logs for step in self._tell_failure(log)))
 
-    def end_of(self, name: StreamName) -> bytes:
+    def result_so_far(self, exit_code: int, duration: float) -> WorkerResult:
         """Return the end of what the command wrote, with `keeps_end`."""
-        end = self._streams[name].end
-        return b"" if end is None else end.to_bytes()
+        ends = [stream.end or _End() for stream in self._streams.values()]
+        truncated = any(end.is_cut for end in ends)
+        return WorkerResult(exit_code, *(end.to_bytes() for end in ends), duration=duration, truncated=truncated)
+
+    def _receive(self, stream: _Stream, data: Any) -> Awaitable[None] | None:
+        watch = self._watch
+        began = time.monotonic()
+        pending = in_turn(self._take(stream, data))
+        if watch is not None:
+            # It is us who kept the command waiting, and its news.
+            watch.let_pass(began - time.monotonic())
+        return None if pending is None else self._await(pending)
+
+    async def _await(self, pending: Awaitable[None]) -> None:
+        try:
+            with nullcontext() if self._watch is None else self._watch.standing_still():
+                await pending
+        except anyio.get_cancelled_exc_class():
+            # By the adapter perhaps, since it took too long after a limit: it is not called once more then.
+            self._is_cut_off = True
+            raise
+
+    def _close_logs(self) -> None:
+        for log in self._logs or ():
+            log.close()
 
     def _take(self, stream: _Stream, data: Any) -> Steps:
         if stream.mask is not None:
             data = memoryview(stream.mask.feed(data))
         if data:
             yield from self._log(stream, data)
-            yield from _deliver(stream, data)
+            yield from self._deliver(stream, data)
             yield from self._read(stream, data)
 
     def _end(self, stream: _Stream) -> Steps:
         rest = b"" if stream.mask is None else stream.mask.finish()
         if rest:
             yield from self._log(stream, rest)
-            yield from _deliver(stream, memoryview(rest))
+            yield from self._deliver(stream, memoryview(rest))
             yield from self._read(stream, rest)
-        if stream.splitter is not None and stream.callback is not None:
-            for piece in stream.splitter.finish():
-                yield stream.callback(piece)
+        if stream.splitter is not None:
+            yield from self._call(stream, stream.splitter.finish())
 
     def _log(self, stream: _Stream, data: Any) -> Steps:
         if stream.end is not None:
@@ -138,7 +158,22 @@ class CommandOutput:
 
     def _read(self, stream: _Stream, data: Any) -> Steps:
         if self._watch is not None:
-            yield from self._watch.read(f"{data}\n" if self._has_bare_lines else data, stream.name)
+            is_bare_line = self._has_bare_lines and isinstance(data, str)
+            yield from self._watch.read(f"{data}\n" if is_bare_line else data, stream.name)
+
+    def _deliver(self, stream: _Stream, data: Any) -> Steps:
+        yield from self._call(stream, (data,) if stream.splitter is None else stream.splitter.feed(bytes(data)))
+
+    def _call(self, stream: _Stream, pieces: Iterable[Any]) -> Steps:
+        if stream.callback is None or self._is_cut_off:
+            return
+        began = time.monotonic()
+        for piece in pieces:
+            yield stream.callback(piece)
+            # What is gathered may be a million lines.
+            if time.monotonic() - began > _TIME_SLICE:
+                yield anyio.lowlevel.checkpoint()
+                began = time.monotonic()
 
 
 class _Stream(NamedTuple):
@@ -156,10 +191,12 @@ class _End:
     """The end of a stream."""
 
     def __init__(self) -> None:
+        self.is_cut = False
         self._pieces: deque[bytes] = deque()
         self._size = 0
 
     def add(self, data: bytes | memoryview) -> None:
+        self.is_cut |= self._size + len(data) > _KEPT
         self._pieces.append(bytes(data[-_KEPT:]))
         self._size += len(self._pieces[-1])
         while self._size - len(self._pieces[0]) >= _KEPT:
@@ -169,22 +206,5 @@ class _End:
         return b"".join(self._pieces)[-_KEPT:]
 
 
-def _deliver(stream: _Stream, data: Any) -> Steps:
-    if stream.callback is None:
-        return
-    for piece in (data,) if stream.splitter is None else stream.splitter.feed(bytes(data)):
-        yield stream.callback(piece)
-
-
-def _close_all(logs: StreamLogs) -> None:
-    for log in logs:
-        log.close()
-
-
 def _output_of(result: WorkerResult, name: StreamName) -> bytes:
     return result.stdout_bytes if name == "stdout" else result.stderr_bytes
-
-
-async def _settle(pending: Awaitable[None] | None) -> None:
-    if pending is not None:
-        await pending

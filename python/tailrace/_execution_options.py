@@ -10,13 +10,15 @@ from typing import Any, TypeAlias, get_args
 
 from ._capture import Capture
 from ._events import JobEvent
+from ._secret_mask import SecretMask
 from ._stitcher import Stitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import StreamMode
 from ._worker_result import WorkerResult
 from .progress import ProgressParser, Renderer
 
-_LEAST_LOG_LIMIT = 4096
+_LEAST_LOG_LIMIT = 64 * 1024
+"""With less, a new file would have to be begun for every few lines."""
 
 ChunkOutputCallback: TypeAlias = Callable[[int, Any], object]
 """Takes a chunk's id and a piece of its output."""
@@ -48,7 +50,11 @@ class JobExecutionOptions:
     idle_timeout: float | None = None
     """The longest an attempt may go without writing a byte."""
     no_progress_timeout: float | None = None
-    """The longest an attempt may go without any progress that its output tells of; see `progress`."""
+    """The longest an attempt may go without any progress that its output tells of; see `progress`.
+
+    Progress is another frame, another part of it or of all, another status, or a file that was saved. Adapters that
+    cannot stream ignore it, like `idle_timeout`.
+    """
     fail_on_error: bool = False
     """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""
     resource_delay: float = 30.0
@@ -82,13 +88,14 @@ class JobExecutionOptions:
     does not end the job: a `LogFailed` event tells of it.
     """
     log_limit: int | None = None
-    """How large each of the logs of output may become, in bytes; the beginning and the end are kept."""
+    """How large each log of output may become, in bytes, at least 64 KiB: the beginning and the end are kept."""
     log_compress: bool = False
     """Whether the logs of output are compressed (gzip) when their command has ended."""
     mask_env: Collection[str] = ()
     """The names of environment variables whose values are secret.
 
-    They are replaced by `***` in all output, events, logs and results; `slot_env` is looked at too.
+    They are replaced by `***` in all output, events, logs, results and errors; `slot_env` is looked at too. A name that
+    neither of them has is a `ValueError`.
     """
     capture: Capture = field(default_factory=Capture.full)
     """How much of each chunk's output the results keep."""
@@ -125,15 +132,19 @@ class JobExecutionOptions:
             callback = getattr(self, name)
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name} must be callable, not {callback!r}")
-        if isinstance(self.progress, str):
+        if self.progress is not None:
+            if not isinstance(self.progress, str | Renderer):
+                raise TypeError(f"progress must be the name of a renderer, a Renderer or None, not {self.progress!r}")
             # Says so if there is no such renderer.
             ProgressParser(self.progress)
-        elif self.progress is None and (self.no_progress_timeout is not None or self.fail_on_error):
+        elif self.no_progress_timeout is not None or self.fail_on_error:
             raise ValueError("no_progress_timeout and fail_on_error need the output to be read: progress is None")
         if self.log_limit is not None:
             _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
         if isinstance(self.mask_env, str):
             raise TypeError(f"mask_env must be a collection of names, not a str: {self.mask_env!r}")
+        # Says so if a variable is missing or its value cannot be masked.
+        SecretMask(self.mask_env, self.slot_env)
         if self.stitcher is not None and self.output_file is None:
             raise ValueError("a stitcher needs an output_file")
         for name, values in self.slot_env.items():

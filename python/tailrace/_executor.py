@@ -25,6 +25,7 @@ from ._output_files import chunks_sharing_outputs
 from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
 from ._spec import JobSpec
+from ._to_the_end import to_the_end
 from ._worker_adapter import WorkerAdapter
 from ._worker_result import WorkerResult
 
@@ -123,7 +124,7 @@ class _JobRun:
             merge_result = await self._run()
         finally:
             if self._record is not None:
-                await _close(self._record)
+                await to_the_end(self._record.close)
         report = JobReport(
             {chunk.id: self._results[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
             {chunk.id: self._attempts[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
@@ -155,7 +156,7 @@ class _JobRun:
     async def _run_chunks(self) -> None:
         async with anyio.create_task_group() as tasks:
             if self._attempt.reads_progress:
-                tasks.start_soon(self._attempt.tell_progress)
+                tasks.start_soon(self._watch_progress)
             async with anyio.create_task_group() as workers:
                 self._scope = workers.cancel_scope
                 for slot in range(self._slots):
@@ -180,6 +181,14 @@ class _JobRun:
             self._end(error)
             if isinstance(error, self._cancelled):
                 raise
+
+    async def _watch_progress(self) -> None:
+        try:
+            await self._attempt.watch_progress()
+        except self._cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self._end(error)
 
     def _end(self, error: BaseException) -> None:
         """Have the job end with `error`, unless something else ends it already."""
@@ -249,12 +258,3 @@ def _to_error(turn: Turn, failure: Failure) -> ChunkFailedError:
     )
     error.__cause__ = failure.cause
     return error
-
-
-async def _close(record: CompletionRecord) -> None:
-    try:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(record.close)
-    finally:
-        # `Task.cancel` reaches through the shield, even before the thread has begun.
-        record.close()

@@ -15,6 +15,7 @@ from ._errors import StitchError, WorkerError, WorkerSpawnError
 from ._ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
 from ._local_adapter import LocalWorkerAdapter
 from ._stitch_files import StitchFiles
+from ._to_the_end import to_the_end
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import WorkerResult
@@ -66,7 +67,7 @@ class FfmpegStitcher:
             await self._join(files, expected, stream, on_stdout, on_stderr)
             await _without_blocking(files.publish)
         finally:
-            await _remove(files)
+            await to_the_end(files.remove)
 
     async def _inspect_all(self, files: StitchFiles) -> VideoReport:
         """Return what the joined video is to hold, once all inputs were read and found alike."""
@@ -186,12 +187,3 @@ async def _without_blocking(work: Callable[[], None]) -> None:
         await anyio.to_thread.run_sync(work)
     except OSError as error:
         raise StitchError(describe_error(error)) from error
-
-
-async def _remove(files: StitchFiles) -> None:
-    try:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(files.remove)
-    finally:
-        # `Task.cancel` reaches through the shield, even before the thread has begun.
-        files.remove()

@@ -47,9 +47,10 @@ class LogFile:
         with self._mutex:
             if self._fd < 0:
                 return
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
             try:
+                # Some file systems only say now that there was no room.
+                os.close(fd)
                 if self._segments:
                     self._join()
                 if self._compress:

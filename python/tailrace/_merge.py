@@ -9,7 +9,7 @@ from typing import cast
 
 from ._command_output import CommandOutput
 from ._describe_failure import describe_error, describe_exit
-from ._errors import MergeFailedError
+from ._errors import MergeFailedError, WorkerError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
@@ -51,32 +51,36 @@ async def merge(
         on_log_failure=reporter.log_failed,
     )
     try:
-        async with _failing_the_merge(reporter, output, mask):
+        async with _failing_the_merge(reporter, output, options, mask):
             if options.stitcher is not None and options.output_file is not None:
                 result = None
                 await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file, output)
             else:
                 job = _to_job(spec.merge_command or "", options, job_dir, output)
-                result = mask.result(await _run(job, _choose_adapter(options, adapter), output))
+                result = await _run(job, _choose_adapter(options, adapter), output, options, mask)
     finally:
         await output.close()
     if result is not None and result.exit_code != 0:
-        raise MergeFailedError(f"the merge failed: {describe_exit(job.command, result.exit_code)}", result)
+        raise MergeFailedError(mask.text(f"the merge failed: {describe_exit(job.command, result.exit_code)}"), result)
     await reporter.emit(MergeFinished, result=result)
     return result
 
 
 @asynccontextmanager
-async def _failing_the_merge(reporter: JobReporter, output: CommandOutput, mask: SecretMask) -> AsyncIterator[None]:
+async def _failing_the_merge(
+    reporter: JobReporter, output: CommandOutput, options: JobExecutionOptions, mask: SecretMask
+) -> AsyncIterator[None]:
     """Turn an error into a `MergeFailedError`; what a callback raised comes out as it is, whatever was made of it."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (what a callback raised is raised below)
         if reporter.error is None:
             await output.finish(None)
             result = getattr(error, "result", None)
+            if result is not None:
+                result = mask.result(result, options.capture)
             message = mask.text(f"the merge failed: {describe_error(error)}")
-            raise MergeFailedError(message, None if result is None else mask.result(result)) from error
+            raise MergeFailedError(message, result) from mask.error(error, result)
     if reporter.error is not None:
         raise reporter.error
 
@@ -108,8 +112,15 @@ def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: Comm
     )
 
 
-async def _run(job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput) -> WorkerResult:
-    result = await adapter.execute(job)
+async def _run(
+    job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput, options: JobExecutionOptions, mask: SecretMask
+) -> WorkerResult:
+    try:
+        result = mask.result(await adapter.execute(job), options.capture)
+    except WorkerError as error:
+        if not adapter.streams and error.result is not None:
+            await output.finish(mask.result(error.result, options.capture))
+        raise
     await output.finish(None if adapter.streams else result)
     return result
 

@@ -121,6 +121,8 @@ class CapturedOutput:
     def __len__(self) -> int: ...
     def to_bytes(self) -> bytes:
         """Put the output together; a copy of its own each time."""
+    def end(self, count: int) -> bytes:
+        """Return the last `count` bytes, or all if there are fewer."""
     def to_str(self) -> str:
         """The same as text; what is not UTF-8 becomes U+FFFD."""
 

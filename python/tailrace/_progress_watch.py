@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -21,7 +23,11 @@ Emit = Callable[..., Awaitable[None] | None]
 
 
 class ProgressWatch:
-    """Reads the output, emits events of what it finds, and cancels `scope` when there was no progress for too long."""
+    """Reads the output, emits events of what it finds, and cancels `scope` when there was no progress for too long.
+
+    Progress is another frame, another part of it or of all, another status, or a file that was saved: not the time or
+    the memory that a renderer tells of, which change as well when it is stuck.
+    """
 
     def __init__(self, parser: ProgressParser, emit: Emit, *, limit: float | None) -> None:
         self.errors = ReportedErrors()
@@ -29,14 +35,11 @@ class ProgressWatch:
         self._parser = parser
         self._emit = emit
         self._limit = math.inf if limit is None else limit
-        self._pauses = 0
         self._left = self._limit
+        self._pauses = 1
+        self._reached: tuple[object, ...] = ()
         self._unseen = False
         self._next_event = -math.inf
-
-    def start(self) -> None:
-        """Start the clock of the limit."""
-        self.scope.deadline = anyio.current_time() + self._limit
 
     def read(self, data: str | bytes | memoryview, stream: StreamName) -> Steps:
         """Take the next piece of a stream."""
@@ -50,45 +53,58 @@ class ProgressWatch:
 
     def tell_what_is_due(self) -> Steps:
         """Tell the progress that came too soon after the last event of it, when it is time."""
-        if self._unseen and anyio.current_time() >= self._next_event:
+        if self._unseen and time.monotonic() >= self._next_event:
             yield self._tell()
 
-    async def while_standing_still(self, pending: Awaitable[None]) -> None:
-        """Await something for which the clock of the limit stands still."""
+    def let_pass(self, seconds: float) -> None:
+        """Have time pass on the clock of the limit; less than none was time that the command had to wait for us."""
         if not self._pauses:
-            self._left = self.scope.deadline - anyio.current_time()
-            self.scope.deadline = math.inf
+            self._left = min(self._limit, self._left - seconds)
+            if self._left <= 0:
+                self.scope.cancel()
+
+    @contextmanager
+    def limiting(self) -> Iterator[None]:
+        """Have the clock of the limit run, and `scope` cover what is done."""
+        self._pauses -= 1
+        try:
+            with self.scope:
+                yield
+        finally:
+            self._pauses += 1
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have the clock of the limit stand still."""
         self._pauses += 1
         try:
-            await pending
+            yield
         finally:
             self._pauses -= 1
-            if not self._pauses:
-                self.scope.deadline = anyio.current_time() + self._left
 
     def _take(self, reports: Iterable[Report]) -> Steps:
         for report in reports:
             match report:
                 case Progress():
-                    self._unseen = True
+                    self._note(report)
                     yield from self.tell_what_is_due()
                 case FileSaved(path=path):
+                    self._left = self._limit
                     yield self._emit(ChunkFileSaved, path=path)
                 case RenderError(message=message, category=category, fatal=fatal):
-                    self.errors.add(report)
-                    yield self._emit(ChunkErrorReported, message=message, category=category, fatal=fatal)
-            if not isinstance(report, RenderError):
-                self._restart_clock()
+                    if self.errors.add(report):
+                        yield self._emit(ChunkErrorReported, message=message, category=category, fatal=fatal)
 
-    def _restart_clock(self) -> None:
-        if self._pauses:
+    def _note(self, progress: Progress) -> None:
+        self._unseen = True
+        reached = progress.frame, progress.frame_fraction, progress.fraction, progress.status
+        if reached != self._reached:
+            self._reached = reached
             self._left = self._limit
-        elif self._limit < math.inf:
-            self.scope.deadline = anyio.current_time() + self._limit
 
     def _tell(self) -> Awaitable[None] | None:
         self._unseen = False
-        self._next_event = anyio.current_time() + PROGRESS_INTERVAL
+        self._next_event = time.monotonic() + PROGRESS_INTERVAL
         progress = self._parser.progress
         return self._emit(
             ChunkProgress,

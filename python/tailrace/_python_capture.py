@@ -49,12 +49,20 @@ class PythonCapture:
 
     def to_bytes(self) -> bytes:
         """Return all that was kept."""
-        parts = [*self._head]
+        return self.end(len(self))
+
+    def end(self, count: int) -> bytes:
+        """Return the last `count` bytes of it, or all if there are fewer."""
+        skip = max(0, len(self) - count)
+        head = b"".join(self._head)[skip:] if skip < self._head_length else b""
+        parts = [head]
         if self._file is not None:
-            self._file.seek(0)
-            parts.append(self._file.read(self._file_length))
+            start = max(0, skip - self._head_length)
+            self._file.seek(start)
+            parts.append(self._file.read(self._file_length - start))
         tail = b"".join(self._tail)
-        parts.append(tail[len(tail) - (len(self) - self._head_length - self._file_length) :])
+        kept = len(self) - self._head_length - self._file_length
+        parts.append(tail[len(tail) - min(kept, count) :])
         return b"".join(parts)
 
     def to_str(self) -> str:

@@ -7,6 +7,7 @@ import random
 
 from ._errors import ErrorCategory, WorkerRemoteError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
+from ._worker_result import WorkerResult
 
 _SHORT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LONGEST_DELAY = 300.0
@@ -14,16 +15,18 @@ _LONGEST_DELAY = 300.0
 _JITTER = 0.5
 
 
-def is_worth_retrying(error: Exception | None, category: ErrorCategory | None) -> bool:
+def is_worth_retrying(error: Exception | None, result: WorkerResult | None, category: ErrorCategory | None) -> bool:
     """Return whether a failure may be gone at the next attempt.
 
-    `error` is what the adapter raised, None if the command ended by itself, and `category` what the output tells.
+    `error` is what the adapter raised, None if the command ended by itself, and `category` what the output tells. That
+    only counts where the command itself gave up: one that a limit or a signal ended may have gone on in spite of it.
     """
-    if category in ("missing_asset", "scene"):
-        return False
-    if error is None or isinstance(error, WorkerTimeoutError | WorkerRemoteError):
-        return True
-    return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
+    if error is not None:
+        if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
+            return True
+        return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
+    gave_up = result is not None and result.exit_code >= 0
+    return not (gave_up and category in ("missing_asset", "scene"))
 
 
 def delay_after(attempt: int, first_delay: float) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ._worker_result import WorkerResult
+from ._capture import Capture
+from ._errors import WorkerError
+from ._worker_result import CapturedOutput, WorkerResult, end_of
 
 MASK = "***"
 """What stands in the place of a secret."""
@@ -16,12 +18,15 @@ _SHORTEST = 4
 class SecretMask:
     """The secrets of a job: the values that environment variables have in this process, or get from the job.
 
-    Raises `ValueError` for a value that is too short to be told from ordinary text.
+    Raises `ValueError` for a variable that there is not, and for a value too short to be told from ordinary text.
     """
 
     def __init__(self, names: Collection[str], slot_env: Mapping[str, Sequence[str]]) -> None:
         secrets: set[bytes] = set()
         for name in names:
+            if name not in os.environ and name not in slot_env:
+                # Whoever mistyped it would learn so from a log.
+                raise ValueError(f"the variable {name} is not set, so there is nothing of it to mask")
             for value in (os.environ.get(name, ""), *slot_env.get(name, ())):
                 # What a program prints of a value that ends in a line end, as files do, may come without.
                 secret = os.fsencode(value.strip())
@@ -45,25 +50,48 @@ class SecretMask:
         """Return `text` with a mask for each secret."""
         if not self._secrets:
             return text
-        return self.bytes(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+        return self.output(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
 
-    def bytes(self, data: bytes) -> bytes:
+    def output(self, data: bytes) -> bytes:
         """Return `data` with a mask for each secret."""
         mask = self.stream()
         return mask.feed(data) + mask.finish()
 
-    def result(self, result: WorkerResult) -> WorkerResult:
-        """Return a result whose output is masked when somebody asks for it."""
+    def result(self, result: WorkerResult, capture: Capture) -> WorkerResult:
+        """Return a result whose output is masked when somebody asks for it; `capture` says what may be cut off."""
         if not self._secrets:
             return result
-        return WorkerResult(
-            result.exit_code,
-            _MaskedOutput(self, result, "stdout_bytes"),
-            _MaskedOutput(self, result, "stderr_bytes"),
-            duration=result.duration,
-            usage=result.usage,
-            truncated=result.truncated,
-        )
+        return result.wrapped(lambda output: _MaskedOutput(self, output, capture if result.truncated else None))
+
+    def error(self, error: Exception, result: WorkerResult | None) -> Exception:
+        """Return `error`, or if it tells of a secret, one that does not; `result` is its masked result."""
+        if not self._secrets:
+            return error
+        text = self.text(str(error))
+        if text != str(error):
+            return WorkerError(text, result)
+        if hasattr(error, "result"):
+            error.result = result
+        return error
+
+    def captured(self, data: bytes, capture: Capture) -> bytes:
+        """Return output of which `capture` has dropped some, also with a mask for what is left of secrets it cut."""
+        cut = capture.head if capture.kind == "head_tail" else 0 if capture.kind == "tail" else len(data)
+        return self.output(self._without_beginning(data[:cut]) + self._without_end(data[cut:]))
+
+    def _without_beginning(self, data: bytes) -> bytes:
+        """Return `data` with a mask at its end in place of the beginning of a secret."""
+        for length in range(max(map(len, self._secrets)) - 1, _SHORTEST - 1, -1):
+            if data.endswith(tuple(secret[:length] for secret in self._secrets if len(secret) > length)):
+                return data[:-length] + MASK.encode()
+        return data
+
+    def _without_end(self, data: bytes) -> bytes:
+        """Return `data` with a mask at its start in place of the end of a secret."""
+        for length in range(max(map(len, self._secrets)) - 1, _SHORTEST - 1, -1):
+            if data.startswith(tuple(secret[-length:] for secret in self._secrets if len(secret) > length)):
+                return MASK.encode() + data[length:]
+        return data
 
 
 class StreamMask:
@@ -91,7 +119,7 @@ class StreamMask:
     def _cut(self, data: bytes, safe: int) -> bytes:
         shown = []
         place = self._covered
-        for start, end in sorted(span for secret in self._secrets for span in _find_all(data, secret)):
+        for start, end in sorted(span for secret in self._secrets for span in _find_spans(data, secret)):
             if start < place:
                 # Overlaps what has its mask already.
                 place = max(place, end)
@@ -118,24 +146,33 @@ class StreamMask:
 class _MaskedOutput:
     """A stream of a result, masked when somebody asks for it."""
 
-    def __init__(self, mask: SecretMask, result: WorkerResult, attribute: str) -> None:
+    def __init__(self, mask: SecretMask, output: bytes | CapturedOutput, cut_by: Capture | None) -> None:
         self._mask = mask
-        self._result = result
-        self._attribute = attribute
+        self._output = output
+        self._cut_by = cut_by
 
     def __len__(self) -> int:
-        return len(self.to_bytes())
+        # Without the masks: to know the length with them, all of it would have to be read.
+        return len(self._output)
 
     def to_bytes(self) -> bytes:
-        data: bytes = getattr(self._result, self._attribute)
-        return self._mask.bytes(data)
+        data = self._output if isinstance(self._output, bytes) else self._output.to_bytes()
+        return self._mask.output(data) if self._cut_by is None else self._mask.captured(data, self._cut_by)
+
+    def end(self, count: int) -> bytes:
+        data = end_of(self._output, count)
+        return self._mask.captured(data, Capture.tail(count))
 
     def to_str(self) -> str:
         return self.to_bytes().decode(errors="replace")
 
 
-def _find_all(data: bytes, secret: bytes) -> Iterator[tuple[int, int]]:
+def _find_spans(data: bytes, secret: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where a secret is; where it overlaps itself, all of that at once."""
     start = data.find(secret)
     while start >= 0:
-        yield start, start + len(secret)
-        start = data.find(secret, start + 1)
+        end = start + len(secret)
+        while (last := data.rfind(secret, start + 1, end + len(secret) - 1)) > end - len(secret):
+            end = last + len(secret)
+        yield start, end
+        start = data.find(secret, end)

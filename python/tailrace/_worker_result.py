@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ class CapturedOutput(Protocol):
 
     def __len__(self) -> int: ...
     def to_bytes(self) -> bytes: ...
+    def end(self, count: int) -> bytes: ...
     def to_str(self) -> str: ...
 
 
@@ -97,6 +99,21 @@ class WorkerResult:
             self._stderr_text = _to_text(self._stderr)
         return self._stderr_text
 
+    def ends(self, count: int) -> tuple[bytes, bytes]:
+        """Return the last `count` bytes of standard output and of standard error, without putting all together."""
+        return end_of(self._stdout, count), end_of(self._stderr, count)
+
+    def wrapped(self, wrap: Callable[[bytes | CapturedOutput], CapturedOutput]) -> WorkerResult:
+        """Return the same with something else in place of the output of each stream."""
+        return WorkerResult(
+            self.exit_code,
+            wrap(self._stdout),
+            wrap(self._stderr),
+            duration=self.duration,
+            usage=self.usage,
+            truncated=self.truncated,
+        )
+
     def __repr__(self) -> str:
         # Short, whatever was written: asyncio formats the result of a task in its messages.
         note = ", truncated" if self.truncated else ""
@@ -114,6 +131,13 @@ class WorkerResult:
             self.usage,
             self.truncated,
         )
+
+
+def end_of(output: bytes | CapturedOutput, count: int) -> bytes:
+    """Return the last `count` bytes."""
+    if not isinstance(output, bytes):
+        return output.end(count)
+    return output[-count:] if count else b""
 
 
 def _to_text(output: bytes | CapturedOutput) -> str:

@@ -26,7 +26,12 @@ impl CapturedOutput {
 
     /// Put the output together; a copy of its own each time.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let length = self.0.len();
+        self.end(py, self.0.len())
+    }
+
+    /// The last `count` bytes, or all if there are fewer.
+    fn end<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let length = count.min(self.0.len());
         // SAFETY: a new object, or NULL with an exception set, which `from_owned_ptr_or_err` turns into an error.
         let object = unsafe {
             let size = ffi::Py_ssize_t::try_from(length)?;
