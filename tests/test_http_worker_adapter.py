@@ -12,10 +12,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from jobs import job
 from raw_server import FrameStream, Request, Server, answer, serving
 from tailrace import (
     Capture,
+    ChunkFailedError,
     HttpWorkerAdapter,
+    JobExecutionOptions,
+    JobExecutor,
     WorkerError,
     WorkerJob,
     WorkerRemoteError,
@@ -23,7 +27,6 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from tailrace._retry import is_worth_retrying
 
 pytestmark = pytest.mark.anyio
 
@@ -290,11 +293,12 @@ async def test_what_a_worker_of_ours_will_never_do_is_not_worth_another_attempt(
     refusal = {"error": {"kind": "refused", "message": "not from there"}}
     with (
         serving(lambda connection, _: answer(connection, refusal, status=status)) as server,
-        pytest.raises(WorkerError, match=f"it answered {status}: not from there") as caught,
+        pytest.raises(ChunkFailedError, match=f"it answered {status}: not from there") as caught,
     ):
-        await execute(server)
-    assert type(caught.value) is expected
-    assert is_worth_retrying(caught.value, None) == (expected is WorkerRemoteError)
+        adapter = HttpWorkerAdapter(server.url, job_def_url=SPEC)
+        await JobExecutor(adapter).execute(job("true"), JobExecutionOptions(retries=1, retry_delay=0))
+    assert type(caught.value.__cause__) is expected
+    assert len(server.requests) == (2 if expected is WorkerRemoteError else 1)
 
 
 @pytest.mark.parametrize(
