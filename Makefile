@@ -44,7 +44,7 @@ stress-threads: export LOOM_MAX_PREEMPTIONS := 5
 test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
-test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
+test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
 	python -m pytest --numprocesses auto --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
@@ -76,8 +76,9 @@ lint-rust: $(VENV)/.created
 
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py
+	python benches/remote.py
 
-develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(BIN)/ffmpeg ## Set up .venv with the package, editable, and every tool
+develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(BIN)/ffmpeg $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 
 clean: ## Remove everything that was installed, built or rendered
 	rm -rf $(VENV) target python/tailrace/_native*.so
@@ -103,3 +104,8 @@ $(VENV)/.built: pyproject.toml Cargo.toml Cargo.lock $(wildcard rust/*.* rust/*/
 
 $(BIN)/ffmpeg: | $(VENV)/.group-demo
 	ln -sf "$$(python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" $@
+
+# AWS's Lambda emulator comes inside this package, whose own requirements contradict ours and are not needed for it.
+$(BIN)/aws-lambda-rie: | $(VENV)/.created
+	python -m pip install --quiet --no-deps --upgrade --target $(VENV)/aws-sam-cli "aws-sam-cli>=1.140"
+	ln -sf "../aws-sam-cli/samcli/local/rapid/aws-lambda-rie-$$(uname -m | sed s/aarch64/arm64/)" $@

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
 from pathlib import Path
 
-from tailrace import JobSpec
+import click
+
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec
+from tailrace._cli._adapter_options import AdapterRequest
+from tailrace._cli._job_run import run
+from tailrace._cli._worker_serve import serve
 from tailrace._command_template import PLACEHOLDERS
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
-    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "endings.md").read_text())
+    named = [name for path in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", path.read_text())]
     sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
     existing = set(re.findall(r"def (test_\w+)\(", sources))
-    assert len(named) > 30
+    assert len(named) > 60
     assert [name for name in named if name not in existing] == []
 
 
@@ -28,7 +34,36 @@ def test_the_example_of_a_job_file_is_one_and_every_key_of_it_is_explained() -> 
     assert set(fields) | set(fields["chunks"][0]) <= explained
 
 
+def test_the_documentation_of_the_worker_explains_every_option() -> None:
+    text = (ROOT / "docs" / "worker.md").read_text()
+    options = {option for parameter in serve.params for option in parameter.opts}
+    assert len(options) > 5
+    assert [option for option in options if f"`{option}" not in text] == []
+
+
 def test_every_placeholder_of_a_command_is_explained() -> None:
     text = (ROOT / "docs" / "job-plan.md").read_text()
     explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
     assert explained == list(PLACEHOLDERS)
+
+
+def test_every_option_of_the_remote_adapters_is_explained() -> None:
+    text = (ROOT / "docs" / "remote-workers.md").read_text()
+    adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter)
+    in_python = {name for adapter in adapters for name in list(signature(adapter).parameters)[1:]}
+    on_command_line = {
+        name
+        for option in run.params
+        if option.name in AdapterRequest._fields
+        for name in [*option.opts, *_variables(option)]
+    }
+    assert len(in_python) > 8
+    assert len(on_command_line) > 12
+    words = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    explained = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`]+)`", words))))
+    assert (in_python | on_command_line) - explained == set()
+
+
+def _variables(option: click.Parameter) -> list[str]:
+    assert not isinstance(option.envvar, list)
+    return [] if option.envvar is None else [str(option.envvar)]

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs import spec_fields
 from tailrace import JobSpec, SpecError, _spec_source
-
-
-@contextmanager
-def _server(respond: Any) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            respond(self)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the tests' output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _send(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200) -> None:
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(content)))
-    handler.end_headers()
-    handler.wfile.write(content)
+from web_servers import send, serving
 
 
 def _without_id() -> bytes:
@@ -95,20 +66,20 @@ def test_other_kinds_of_url_are_refused() -> None:
 
 
 def test_a_url_is_downloaded_and_gives_its_name_to_a_spec_without_id() -> None:
-    with _server(lambda handler: _send(handler, _without_id())) as url:
+    with serving(lambda handler: send(handler, _without_id())) as url:
         spec = JobSpec.load(f"{url}/jobs/my%20shot.json?signature=secret")
     assert spec.id == "my shot"
     assert spec.path is None
 
 
 def test_an_http_error_is_one_line_without_the_query() -> None:
-    with _server(lambda handler: _send(handler, b"no", status=404)) as url, pytest.raises(SpecError) as caught:
+    with serving(lambda handler: send(handler, b"no", status=404)) as url, pytest.raises(SpecError) as caught:
         JobSpec.load(f"{url}/a.json?signature=secret")
     assert str(caught.value) == f"{url}/a.json: the server answered 404 Not Found"
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:
-    with _server(_send) as url:
+    with serving(lambda handler: send(handler, b"")) as url:
         pass
     with pytest.raises(SpecError, match=r"^http://127\.0\.0\.1:\d+/a\.json: cannot be downloaded: .*refused$"):
         JobSpec.load(f"{url}/a.json")
@@ -133,12 +104,12 @@ def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
         except OSError:
             handler.close_connection = True
 
-    with _server(flood) as url, pytest.raises(SpecError, match=r"a\.json: is larger than 1 MiB$"):
+    with serving(flood) as url, pytest.raises(SpecError, match=r"a\.json: is larger than 1 MiB$"):
         JobSpec.load(f"{url}/a.json")
 
 
 def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "_HTTP_TIMEOUT", 0.5)
+    monkeypatch.setattr(_spec_source, "HTTP_TIMEOUT", 0.5)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -151,7 +122,7 @@ def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
             handler.close_connection = True
 
     started = time.monotonic()
-    with _server(drip) as url, pytest.raises(SpecError, match=r"a\.json: no answer within 0\.5 s$"):
+    with serving(drip) as url, pytest.raises(SpecError, match=r"a\.json: no answer within 0\.5 s$"):
         JobSpec.load(f"{url}/a.json")
     assert time.monotonic() - started < 10
 
@@ -163,6 +134,6 @@ def test_a_download_that_breaks_off_is_one_line() -> None:
         handler.end_headers()
         handler.wfile.write(b"{")
 
-    with _server(break_off) as url, pytest.raises(SpecError, match=r"a\.json: ") as caught:
+    with serving(break_off) as url, pytest.raises(SpecError, match=r"a\.json: ") as caught:
         JobSpec.load(f"{url}/a.json")
     assert len(str(caught.value).splitlines()) == 1

@@ -1,6 +1,8 @@
 """Run render jobs that are split into chunks, and watch every chunk while it runs."""
 
+from ._aws_lambda_adapter import AwsLambdaAdapter
 from ._capture import Capture
+from ._cloud_run_adapter import CloudRunAdapter
 from ._completion_record import completed_chunk_ids
 from ._errors import (
     ChunkFailedError,
@@ -36,6 +38,7 @@ from ._events import (
 from ._execution_options import ChunkOutputCallback, JobExecutionOptions
 from ._executor import JobExecutor
 from ._ffmpeg_stitcher import FfmpegStitcher
+from ._http_worker_adapter import HttpWorkerAdapter
 from ._job_event_stream import JobEventStream
 from ._job_plan import plan_job
 from ._job_report import JobReport
@@ -49,6 +52,7 @@ from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
 
 __all__ = [
+    "AwsLambdaAdapter",
     "Callback",
     "Capture",
     "Chunk",
@@ -63,8 +67,10 @@ __all__ = [
     "ChunkProgress",
     "ChunkRetrying",
     "ChunkStarted",
+    "CloudRunAdapter",
     "ErrorCategory",
     "FfmpegStitcher",
+    "HttpWorkerAdapter",
     "JobEvent",
     "JobEventStream",
     "JobExecutionOptions",

@@ -33,13 +33,10 @@ def conclude(
         usage=usage,
         truncated=truncated,
     )
-    if limit == "total":
-        raise WorkerTimeoutError(f"{job.command} was ended because it ran longer than {job.timeout:g} s", result, limit)
-    if limit == "idle":
-        message = f"{job.command} was ended because it wrote nothing for {job.idle_timeout:g} s"
-        raise WorkerTimeoutError(message, result, limit)
+    if limit is not None:
+        raise limit_error(job, result, limit)
     if error is not None:
-        raise WorkerError(f"the output of {job.command} is incomplete: {error}", result)
+        raise incomplete_error(job, result, error)
     if exit_code is None:
         raise WorkerError(
             f"the exit status of {job.command} is unknown after {duration:.1f} s: something else in this process"
@@ -47,3 +44,14 @@ def conclude(
             result,
         )
     return result
+
+
+def limit_error(job: WorkerJob, result: WorkerResult, limit: Literal["total", "idle"]) -> WorkerTimeoutError:
+    """Return the error for a command that a limit of its job ended."""
+    reason = f"ran longer than {job.timeout:g} s" if limit == "total" else f"wrote nothing for {job.idle_timeout:g} s"
+    return WorkerTimeoutError(f"{job.command} was ended because it {reason}", result, limit)
+
+
+def incomplete_error(job: WorkerJob, result: WorkerResult, reason: str) -> WorkerError:
+    """Return the error for a command whose output could not be kept."""
+    return WorkerError(f"the output of {job.command} is incomplete: {reason}", result)

@@ -25,7 +25,7 @@ def event_to_json(event: JobEvent) -> str:
     for field in fields(event):
         value = getattr(event, field.name)
         if isinstance(value, memoryview):
-            record |= _describe_bytes(field.name, value)
+            record |= describe_bytes(field.name, value)
         else:
             record[field.name] = _to_plain(value)
     # Lone surrogates, in file names for example, are only safe escaped.
@@ -37,11 +37,11 @@ def _name_of(class_name: str) -> str:
     return _WORD.sub("_", class_name).lower()
 
 
-def _describe_bytes(name: str, data: memoryview) -> dict[str, object]:
+def describe_bytes(name: str, data: bytes | memoryview) -> dict[str, object]:
+    """Return `data` as text under `name`; where that is not all there is to it, the bytes stand beside it."""
     try:
         return {name: str(data, "utf-8")}
     except UnicodeDecodeError:
-        # Its text is not all there is to it.
         return {name: str(data, "utf-8", "replace"), "base64": base64.b64encode(data).decode()}
 
 

@@ -60,6 +60,17 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
             continue
 
 
+def is_numbered(name: str) -> bool:
+    """Return whether `name` stands for a file for each frame."""
+    return FRAME_NUMBER.search(name) is not None
+
+
+def output_pattern(chunks: Sequence[Chunk]) -> re.Pattern[str]:
+    """Return what matches the names of everything that `chunks` may write, for whatever frame."""
+    names = {os.path.normpath(chunk.output_file) for chunk in chunks}
+    return re.compile("|".join(r"\d+".join(map(re.escape, FRAME_NUMBER.split(name))) for name in sorted(names)))
+
+
 def number(token: str, frame: int) -> str:
     """Return the number of a frame as `token`, `####` or `%04d`, has it."""
     return str(frame).zfill(len(token)) if token[0] == "#" else token % frame

@@ -13,7 +13,6 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -29,7 +28,7 @@ from ._conclude import conclude
 from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
 from ._process_tree import MARK_VARIABLE, end_group, end_tree
-from ._python_capture import PythonCapture
+from ._python_capture import PythonCapture, describe_write_error
 from ._worker_job import WorkerJob, variables_of
 from ._worker_result import ResourceUsage, WorkerResult
 
@@ -244,8 +243,7 @@ class _Execution:
             try:
                 stream.capture.push(data)
             except OSError as error:
-                folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
-                self._fault = f"a temporary file in {folder} could not be written: {error.strerror or error}"
+                self._fault = describe_write_error(error)
                 return
             await self._deliver(stream, stream.splitter.feed(data))
             await anyio.lowlevel.checkpoint()

@@ -89,3 +89,9 @@ class PythonCapture:
         self.truncated |= self._tail_length > limit
         while self._tail and self._tail_length - len(self._tail[0]) >= limit:
             self._tail_length -= len(self._tail.popleft())
+
+
+def describe_write_error(error: OSError) -> str:
+    """Return why output could not be kept, for what `PythonCapture.push` raised."""
+    folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    return f"a temporary file in {folder} could not be written: {error.strerror or error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from ._errors import SpecError
 from ._parse_command import parse_command
+from ._read_json import read_json
 from ._spec_message import describe
 from ._spec_source import is_url, name_of, read_source, stem_of
 
@@ -156,7 +156,7 @@ class JobSpec(_Part):
 
     @classmethod
     def _validate(cls, content: str | bytes, where: str, default_id: str) -> JobSpec:
-        fields = _read_json(content, where)
+        fields = read_json(content, where)
         if isinstance(fields, dict) and fields.get("id") is None:
             fields["id"] = default_id
         try:
@@ -194,21 +194,3 @@ def _checked_command(text: str) -> str:
         # pydantic passes on what is not a ValueError, without the place.
         raise ValueError(str(error)) from None
     return text
-
-
-def _read_json(content: str | bytes, where: str) -> object:
-    try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{where}: byte {error.start} is not UTF-8: expected JSON in UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{where}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise SpecError(f"{where}: the JSON is nested too deeply") from error
-    except ValueError as error:
-        raise SpecError(f"{where}: not JSON: {error}") from error
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a number")

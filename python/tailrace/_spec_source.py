@@ -6,12 +6,14 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from ._errors import SpecError
 
-_HTTP_TIMEOUT = 30.0
+HTTP_TIMEOUT = 30.0
 """The longest a download may take, in seconds."""
 _HTTP_LIMIT = 64 * 2**20
 """The most bytes a downloaded specification may have."""
@@ -36,7 +38,7 @@ def stem_of(source: str) -> str:
 def read_source(source: str) -> bytes:
     """Return the bytes of the file or the URL; raises `SpecError` if they cannot be had."""
     if is_url(source):
-        return _download(source)
+        return fetch(source, _open)
     if "://" in source:
         raise SpecError(f"{source}: expected a file or an http(s) URL")
     try:
@@ -47,11 +49,12 @@ def read_source(source: str) -> bytes:
         raise SpecError(f"{source!r}: is not the name of a file: {error}") from error
 
 
-def _download(url: str) -> bytes:
-    deadline = time.monotonic() + _HTTP_TIMEOUT
+def fetch(url: str, open_url: Callable[[str], AbstractContextManager[http.client.HTTPResponse]]) -> bytes:
+    """Return what `open_url` gives for `url`; raises `SpecError` if it is too large, too late or cannot be had."""
+    deadline = time.monotonic() + HTTP_TIMEOUT
     body = bytearray()
     try:
-        with urllib.request.urlopen(url, timeout=_HTTP_TIMEOUT) as response:  # noqa: S310 (is_url allows http only)
+        with open_url(url) as response:
             # The time limit of a socket is for each read: a server that drips would never be given up.
             while part := response.read1(_READ_SIZE):
                 body += part
@@ -63,8 +66,12 @@ def _download(url: str) -> bytes:
         with error:
             raise SpecError(f"{name_of(url)}: the server answered {error.code} {error.reason}") from error
     except TimeoutError as error:
-        raise SpecError(f"{name_of(url)}: no answer within {_HTTP_TIMEOUT:g} s") from error
+        raise SpecError(f"{name_of(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
         raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)
+
+
+def _open(url: str) -> AbstractContextManager[http.client.HTTPResponse]:
+    return urllib.request.urlopen(url, timeout=HTTP_TIMEOUT)  # type: ignore[no-any-return]  # noqa: S310

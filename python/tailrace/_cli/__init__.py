@@ -16,6 +16,7 @@ from ._job_run import run
 from ._job_validate import validate
 from ._progress_replay import replay
 from ._tell import tell
+from ._worker_serve import serve
 
 BAD_INPUT = 2
 
@@ -37,6 +38,14 @@ def job() -> None:
 job.add_command(plan)
 job.add_command(run)
 job.add_command(validate)
+
+
+@cli.group()
+def worker() -> None:
+    """Run chunks for other machines."""
+
+
+worker.add_command(serve)
 
 
 @cli.group()

@@ -21,11 +21,11 @@ from tailrace import (
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
-    LocalWorkerAdapter,
     MergeFailedError,
     completed_chunk_ids,
 )
 
+from ._adapter_options import make_adapter
 from ._chunk_outcomes import ChunkOutcomes
 from ._display import Display
 from ._event_output import EventOutput
@@ -33,6 +33,7 @@ from ._final_report import failure_report, summary_table
 from ._interruption import Interruptible
 from ._job_request import JobRequest
 from ._job_tally import JobTally
+from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._rerun_command import rerun_command, single_chunk_command
@@ -69,6 +70,7 @@ class _Execution:
                 raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
         if request.stitch is not None:
             _check_stitch(request)
+        self._adapter = make_adapter(request.adapter, self._spec, request.spec)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
         self._skipped = unasked | done
@@ -85,7 +87,7 @@ class _Execution:
 
         async def run() -> None:
             try:
-                await self._display.run(lambda: JobExecutor(LocalWorkerAdapter()).execute(self._spec, options))
+                await self._display.run(lambda: JobExecutor(self._adapter).execute(self._spec, options))
             finally:
                 interrupted = interruptible.signal is not None
                 with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted), telling_reasons():
@@ -134,7 +136,7 @@ class _Execution:
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
                 idle_timeout=request.idle_timeout,
-                no_progress_timeout=request.no_progress_timeout,
+                no_progress_timeout=None if isinstance(self._adapter, LateOutput) else request.no_progress_timeout,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,
                 resource_delay=request.resource_delay,

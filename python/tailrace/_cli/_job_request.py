@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ._adapter_options import AdapterRequest
+
 
 class JobRequest(NamedTuple):
     """The argument and the options of `tailrace job run`."""
@@ -33,3 +35,4 @@ class JobRequest(NamedTuple):
     watch: int | None
     events: str | None
     no_color: bool
+    adapter: AdapterRequest

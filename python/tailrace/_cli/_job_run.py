@@ -9,6 +9,7 @@ import click
 
 from tailrace.progress import renderer_names
 
+from ._adapter_options import adapter_options
 from ._completion import complete_chunk_id, complete_file, complete_variable
 from ._execution import execute
 from ._file_size import parse_file_size
@@ -108,8 +109,8 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="Write all that happens, output too, to standard output, one JSON object a line.",
 )
 @click.option("--no-color", is_flag=True, help="Use no colours; so does the variable NO_COLOR.")
-@click.option("--adapter", type=click.Choice(["local"]), default="local", help="Where the chunks run; default local.")
-def run(adapter: str, **options: object) -> None:
+@adapter_options
+def run(**options: object) -> None:
     """Run the job that SPEC describes, a file or an http(s) URL.
 
     The chunks' output goes to standard output and standard error while they run, prefixed by chunk when several run
@@ -119,5 +120,4 @@ def run(adapter: str, **options: object) -> None:
     Exit status: 0 done; 1 a chunk or the merge failed; 2 bad usage or a bad specification; 130, 143 or 129 after
     Ctrl-C, SIGTERM or SIGHUP; 141 when nobody reads the output any more.
     """
-    del adapter  # There is only one yet, and click has checked the name.
     sys.exit(execute(JobRequest(**options)))  # type: ignore[arg-type]

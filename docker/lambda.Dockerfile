@@ -1,0 +1,24 @@
+# A worker for AWS Lambda. Built at the top of the repository:
+#   docker build --file docker/lambda.Dockerfile --tag tailrace-lambda .
+# The settings are environment variables: TAILRACE_ALLOW_SPEC above all. docs/worker.md explains them.
+
+FROM rust:1-slim AS rust
+
+FROM python:3.12-slim AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup PATH=/usr/local/cargo/bin:$PATH
+WORKDIR /source
+COPY pyproject.toml Cargo.toml Cargo.lock README.md LICENSE-MIT LICENSE-APACHE ./
+COPY rust ./rust
+COPY python ./python
+RUN pip wheel --wheel-dir /wheels . awslambdaric
+
+FROM python:3.12-slim
+# What the commands of the jobs need goes here.
+RUN apt-get update && apt-get install --yes --no-install-recommends ffmpeg && rm -rf /var/lib/apt/lists/*
+COPY --from=build /wheels /wheels
+RUN pip install --no-cache-dir /wheels/*.whl && rm -rf /wheels
+ENTRYPOINT ["python", "-m", "awslambdaric"]
+CMD ["tailrace.worker.lambda_handler"]

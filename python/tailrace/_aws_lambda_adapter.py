@@ -1,0 +1,102 @@
+"""Chunks on AWS Lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ._check_times import check_times
+from ._extra import missing_extra
+from ._lambda_answer import LambdaStream, receive_payload
+from ._remote_answer import RemoteAnswer
+from ._remote_request import remote_request
+from ._worker_job import WorkerJob
+from ._worker_result import WorkerResult
+
+_LONGEST_FUNCTION = 900.0
+"""What Lambda lets a function run, in seconds (AWS Lambda quotas)."""
+
+
+class AwsLambdaAdapter:
+    """Has an AWS Lambda function run the chunks of a job: `tailrace.worker.lambda_handler`, or another that takes them.
+
+    Each `execute` is one invocation, which is never repeated: `JobExecutor` alone does that. Credentials come from
+    where every AWS tool looks for them. With `streaming=True` (`InvokeWithResponseStream`) the callbacks are called
+    while the command runs, if the function streams frames, which the managed Python runtime cannot; otherwise they are
+    not called, and the result has the output, 6 MB at most.
+
+    Nothing stops a function once it has been invoked: after a cancellation it runs on, up to the job's `timeout`,
+    which it is told, or its own.
+
+    `streams` is True where streaming was asked for; `remote` is True.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        function_name: str,
+        *,
+        job_def_url: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        streaming: bool = False,
+        connect_timeout: float = 10.0,
+        response_timeout: float = _LONGEST_FUNCTION + 30,
+        silence_timeout: float = 60.0,
+    ) -> None:
+        """Take the function's name or ARN and how to reach it; times are seconds.
+
+        `job_def_url` is where the function finds the job specification, unless the `meta` of a job says it
+        (`job_def_url`). `endpoint_url` is that of an emulator or a VPC endpoint. `response_timeout` is how long the
+        answer may take; less than the function may run would abandon functions that are still at work.
+        `silence_timeout` is how long a streamed answer may pause; a third of it is asked for as the interval of
+        heartbeats.
+
+        Raises `ImportError` if boto3 is missing, `ValueError` for values that cannot be used. Reads the settings of
+        AWS, which takes a moment.
+        """
+        try:
+            from ._lambda_client import LambdaCall, LambdaClient
+        except ImportError as error:
+            raise missing_extra(type(self).__name__, "aws", error) from error
+        check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
+        if not function_name:
+            raise ValueError("function_name must be the name or the ARN of a function")
+        self.streams = streaming
+        self._function_name = function_name
+        self._job_def_url = job_def_url
+        self._silence = silence_timeout
+        self._new_call = LambdaCall
+        self._client = LambdaClient(
+            region=region, endpoint_url=endpoint_url, connect_timeout=connect_timeout, read_timeout=response_timeout
+        )
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        """Have the function run the chunk `job.meta["chunk_id"]`; its command is the specification's.
+
+        Raises what `HttpWorkerAdapter.execute` does; an error of the function has the end of its log.
+        """
+        heartbeat = self._silence / 3 if self.streams else None
+        request = {
+            "FunctionName": self._function_name,
+            "LogType": "Tail",
+            "Payload": remote_request(job, self._job_def_url, heartbeat=heartbeat),
+        }
+        answer = RemoteAnswer(job, f"Lambda function {self._function_name}")
+        call = self._new_call()
+        try:
+            if self.streams:
+                stream = LambdaStream(call, partial(self._client.invoke_with_response_stream, **request))
+                return await stream.receive(answer, silence=self._silence)
+            response = await answer.within_limit(lambda: call.run(partial(_invoke, self._client.invoke, request)))
+            return receive_payload(answer, response)
+        except BaseException:
+            call.end()
+            raise
+
+
+def _invoke(invoke: Callable[..., dict[str, Any]], request: Mapping[str, Any]) -> dict[str, Any]:
+    response = invoke(**request)
+    return {**response, "Payload": response["Payload"].read()}

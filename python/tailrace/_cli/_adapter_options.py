@@ -1,0 +1,162 @@
+"""The options that say where the chunks of a job run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec, LocalWorkerAdapter, WorkerAdapter
+from tailrace._spec_source import is_url
+
+from ._late_output import LateOutput
+
+_USERS = {
+    "url": ("gcp", "http"),
+    "token_env": ("http",),
+    "function": ("aws",),
+    "region": ("aws",),
+    "endpoint_url": ("aws",),
+    "job_def_url": ("aws", "gcp", "http"),
+    "streaming": ("aws", "gcp", "http"),
+    # A worker gives slots of its own.
+    "slot_env": ("local",),
+}
+"""Which adapters take which option."""
+
+_DEFAULT_TOKEN = "TAILRACE_TOKEN"  # noqa: S105 (the name of a variable)
+
+
+class AdapterRequest(NamedTuple):
+    """What the options say."""
+
+    adapter: str
+    url: str | None
+    token_env: str | None
+    function: str | None
+    region: str | None
+    endpoint_url: str | None
+    job_def_url: str | None
+    streaming: bool
+
+
+_OPTIONS = (
+    click.option(
+        "--adapter",
+        type=click.Choice(["local", "aws", "gcp", "http"]),
+        default="local",
+        envvar="TAILRACE_ADAPTER",
+        help="Where the chunks run: here, on AWS Lambda, on Google Cloud Run, or on an HTTP worker. Default local.",
+    ),
+    click.option("--url", metavar="U", envvar="TAILRACE_URL", help="The worker's URL (gcp, http)."),
+    click.option(
+        "--token-env",
+        metavar="NAME",
+        help=f"The environment variable with the token that the worker wants (http); default {_DEFAULT_TOKEN}.",
+    ),
+    click.option("--function", metavar="F", envvar="TAILRACE_FUNCTION", help="The function's name or ARN (aws)."),
+    click.option(
+        "--region", metavar="R", envvar="TAILRACE_REGION", help="Its region (aws); default as for all AWS tools."
+    ),
+    click.option(
+        "--endpoint-url",
+        metavar="U",
+        envvar="TAILRACE_ENDPOINT_URL",
+        help="Where Lambda is, if not at AWS's own address (aws).",
+    ),
+    click.option(
+        "--job-def-url",
+        metavar="U",
+        envvar="TAILRACE_JOB_DEF_URL",
+        help="Where the worker reads SPEC, a URL or a path on its machine; default SPEC itself.",
+    ),
+    click.option(
+        "--streaming",
+        is_flag=True,
+        envvar="TAILRACE_STREAMING",
+        help="Receive output while chunks run, from a worker that can send it; otherwise it comes at the end.",
+    ),
+)
+
+
+def adapter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options; it receives them as `adapter`, an `AdapterRequest`.
+
+    Raises `click.UsageError` for options that do not go together.
+    """
+
+    @wraps(function)
+    def collect(**options: Any) -> Any:
+        request = AdapterRequest(**{name: options.pop(name) for name in AdapterRequest._fields})
+        _check(request)
+        return function(adapter=request, **options)
+
+    for option in reversed(_OPTIONS):
+        collect = option(collect)
+    return collect
+
+
+def make_adapter(request: AdapterRequest, spec: JobSpec, source: str) -> WorkerAdapter:
+    """Return the adapter that `request` asks for, for the job `spec` that was loaded from `source`.
+
+    Raises `click.UsageError` for what cannot be used, and where a package is missing.
+    """
+    if request.adapter == "local":
+        return LocalWorkerAdapter()
+    try:
+        adapter = _make_remote(request, request.job_def_url or _address_of(spec, source))
+    except (ImportError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    return adapter if adapter.streams else LateOutput(adapter)
+
+
+def _make_remote(request: AdapterRequest, job_def_url: str) -> WorkerAdapter:
+    url, streaming = request.url or "", request.streaming
+    if request.adapter == "gcp":
+        return CloudRunAdapter(url, job_def_url=job_def_url, streaming=streaming)
+    if request.adapter == "http":
+        return HttpWorkerAdapter(url, job_def_url=job_def_url, auth=_token(request.token_env), streaming=streaming)
+    return AwsLambdaAdapter(
+        request.function or "",
+        job_def_url=job_def_url,
+        region=request.region,
+        endpoint_url=request.endpoint_url,
+        streaming=streaming,
+    )
+
+
+def _check(request: AdapterRequest) -> None:
+    context = click.get_current_context()
+    for name, adapters in _USERS.items():
+        # What the environment says may be meant for other commands.
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and request.adapter not in adapters:
+            raise click.UsageError(
+                f"{_option(name)} goes with --adapter {' or '.join(adapters)}, not {request.adapter}"
+            )
+    needed = {"aws": "function", "gcp": "url", "http": "url"}.get(request.adapter)
+    if needed is not None and not getattr(request, needed):
+        raise click.UsageError(f"--adapter {request.adapter} needs {_option(needed)} (or TAILRACE_{needed.upper()})")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _address_of(spec: JobSpec, source: str) -> str:
+    if is_url(source):
+        return source
+    if spec.path is None:
+        raise click.UsageError(f"{source} is no file that a worker could read: give --job-def-url")
+    return str(spec.path)
+
+
+def _token(name: str | None) -> str | None:
+    token = os.environ.get(name or _DEFAULT_TOKEN)
+    if name is not None and not token:
+        raise click.UsageError(f"--token-env: there is no variable {name}, or it is empty")
+    return token or None

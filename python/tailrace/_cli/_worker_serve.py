@@ -1,0 +1,167 @@
+"""`tailrace worker serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+
+import click
+
+from tailrace.worker import WorkerApp, WorkerSettings, create_app
+
+from ._tell import tell
+
+_DEFAULTS = WorkerSettings(())
+_BACKLOG = 1024
+_SHUTDOWN_PATIENCE = 5
+"""How long clients may take to receive what is left when the worker ends, in seconds; Cloud Run gives 10 for all."""
+_SILENCE = {
+    # What finds out in a minute or two that a client's machine is gone, without a word from it.
+    "SO_KEEPALIVE": (socket.SOL_SOCKET, 1),
+    "TCP_KEEPIDLE": (socket.IPPROTO_TCP, 30),
+    "TCP_KEEPINTVL": (socket.IPPROTO_TCP, 10),
+    "TCP_KEEPCNT": (socket.IPPROTO_TCP, 3),
+    "TCP_USER_TIMEOUT": (socket.IPPROTO_TCP, 60_000),
+}
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", help="The address to listen on; default 127.0.0.1.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, envvar="PORT", help="The port; 0: any. Default 8080."
+)
+@click.option(
+    "--allow-spec",
+    "allow_specs",
+    metavar="PLACE",
+    multiple=True,
+    envvar="TAILRACE_ALLOW_SPEC",
+    help="A folder, or the beginning of a URL, that job specifications may come from. May be given again.",
+)
+@click.option(
+    "--allow-command",
+    "allow_commands",
+    metavar="NAME",
+    multiple=True,
+    envvar="TAILRACE_ALLOW_COMMAND",
+    help="A command that chunks may run; default any that a specification names. May be given again.",
+)
+@click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False),
+    envvar="TAILRACE_WORK_DIR",
+    help="A folder shared with whoever submits jobs: chunks read it, and their output appears in it.",
+)
+@click.option("--token-env", metavar="NAME", help="The environment variable with the token that clients have to send.")
+@click.option("--no-token", is_flag=True, help="Listen to other machines without a token: something else checks them.")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.concurrency,
+    help="Chunks at a time; default: one for each processor.",
+)
+@click.option(
+    "--max-body",
+    metavar="BYTES",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_body,
+    help="The largest request; default 1 MiB.",
+)
+def serve(
+    *,
+    host: str,
+    port: int,
+    allow_specs: tuple[str, ...],
+    allow_commands: tuple[str, ...],
+    work_dir: str | None,
+    token_env: str | None,
+    no_token: bool,
+    concurrency: int,
+    max_body: int,
+) -> None:
+    """Run chunks for the http and gcp adapters of other machines.
+
+    Everything that may be run is named by job specifications, so whoever may write to the places that --allow-spec
+    lists may run commands here.
+    """
+    if not allow_specs:
+        raise click.UsageError("--allow-spec is missing: say where job specifications may come from")
+    try:
+        settings = WorkerSettings(
+            allow_specs,
+            allow_commands=allow_commands or None,
+            work_dir=work_dir,
+            token=_take_token(token_env),
+            concurrency=concurrency,
+            max_body=max_body,
+        )
+        app = create_app(settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    listener = _listen(host, port)
+    with listener:
+        address, number = listener.getsockname()[:2]
+        if settings.token is None and not no_token and not ipaddress.ip_address(address).is_loopback:
+            raise click.UsageError(
+                f"{address} can be reached from other machines: give --token-env, or --no-token if something before"
+                " this worker checks who asks"
+            )
+        _run(app, listener, f"http://{f'[{address}]' if ':' in address else address}:{number}")
+
+
+def _take_token(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    # The commands that are run have no business with it.
+    token = os.environ.pop(variable, None)
+    if token is None:
+        raise click.UsageError(f"--token-env: there is no environment variable {variable}")
+    return token
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise click.UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    for name, (level, value) in _SILENCE.items():
+        # Connections inherit them; not every system has them all.
+        if (option := getattr(socket, name, None)) is not None:
+            listener.setsockopt(level, option, value)
+    return listener
+
+
+def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise click.ClickException("tailrace worker serve needs uvicorn: pip install 'tailrace[worker]'") from error
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
+    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            tell(f"the worker listens on {address}", patience=0)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.end_renders()
+            await super().shutdown(sockets)
+
+    try:
+        Server(config).run([listener])
+    except KeyboardInterrupt:
+        sys.exit(130)

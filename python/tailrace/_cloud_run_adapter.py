@@ -1,0 +1,67 @@
+"""Chunks on Google Cloud Run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from ._extra import missing_extra
+from ._worker_job import WorkerJob
+from ._worker_result import WorkerResult
+
+
+class CloudRunAdapter:
+    """Has a Cloud Run service run the chunks of a job: `tailrace worker serve` in a container, or another worker.
+
+    All is as with `HttpWorkerAdapter`, but that requests are authorised by identity tokens: those of the service
+    account in GOOGLE_APPLICATION_CREDENTIALS, or of the machine that this runs on. They are kept until shortly before
+    they expire, and fetched anew once if the service answers 401.
+
+    `streams` is True where streaming was asked for; `remote` is True.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        service_url: str,
+        *,
+        job_def_url: str | None = None,
+        streaming: bool = False,
+        audience: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 10.0,
+        response_timeout: float = 3630.0,
+        silence_timeout: float = 60.0,
+    ) -> None:
+        """Take the service's URL and how to talk to it; see `HttpWorkerAdapter` for what both have.
+
+        `audience` is who the tokens are for: the service's URL without a path, unless the service has another one
+        configured.
+
+        Raises `ImportError` if httpx or google-auth is missing, `ValueError` for values that cannot be used.
+        """
+        try:
+            from ._http_transport import HttpTransport
+            from ._identity_tokens import IdentityTokens
+        except ImportError as error:
+            raise missing_extra(type(self).__name__, "gcp", error) from error
+        self.streams = streaming
+        parts = urlsplit(service_url)
+        self._transport = HttpTransport(
+            service_url,
+            job_def_url=job_def_url,
+            headers=headers or {},
+            authorise=IdentityTokens(audience or f"{parts.scheme}://{parts.netloc}").authorise,
+            streaming=streaming,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
+            silence_timeout=silence_timeout,
+        )
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        """Have the service run the chunk `job.meta["chunk_id"]`; its command is the specification's.
+
+        Raises what `HttpWorkerAdapter.execute` does, and `WorkerRemoteError` if there is no identity token.
+        """
+        return await self._transport.execute(job)

@@ -1,0 +1,183 @@
+"""One request to an HTTP worker, and its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+
+from ._check_times import check_times
+from ._describe_failure import describe_error
+from ._keep_alive import keep_alive_options
+from ._output_frames import MEDIA_TYPE
+from ._remote_answer import RemoteAnswer, RemoteFault
+from ._remote_request import remote_request
+from ._spec_source import is_url, name_of
+from ._worker_job import WorkerJob
+from ._worker_result import WorkerResult
+
+Authorise = Callable[[bool], Awaitable[Mapping[str, str]]]
+"""Returns the headers that authorise a request; True asks for new ones, because the last were refused."""
+
+_LARGEST_ANSWER = 512 * 2**20
+"""The most bytes that a buffered answer may have: its text has to be in memory, several times."""
+_LARGEST_REFUSAL = 64 * 1024
+"""How much of the answer that comes with an HTTP error is read, in bytes."""
+_UNAUTHORISED = 401
+
+
+class HttpTransport:
+    """Sends requests to the worker at `url`: each once, over a connection of its own.
+
+    An idle connection that is closed at the moment it is used again looks like a worker that failed, and nobody could
+    tell whether it had begun.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        job_def_url: str | None,
+        headers: Mapping[str, str],
+        authorise: Authorise | None,
+        streaming: bool,
+        connect_timeout: float,
+        response_timeout: float,
+        silence_timeout: float,
+    ) -> None:
+        """Raises `ValueError` for what is no http(s) URL, for times that are not positive, and for such proxies."""
+        try:
+            is_usable = is_url(url) and urlsplit(url).hostname is not None
+            self._url = httpx.URL(url)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ValueError(f"{url!r} is not a URL: {error}") from error
+        if not is_usable:
+            raise ValueError(f"expected the http(s) URL of a worker, not {url!r}")
+        check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
+        self._job_def_url = job_def_url
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": MEDIA_TYPE if streaming else "application/json",
+            "User-Agent": "tailrace",
+            # What compresses also collects: the output would come late.
+            **({"Accept-Encoding": "identity"} if streaming else {}),
+            **headers,
+        }
+        self._authorise = authorise
+        self._heartbeat = silence_timeout / 3 if streaming else None
+        self._timeout = httpx.Timeout(response_timeout, connect=connect_timeout)
+        self._silence = silence_timeout
+        # Made once: reading the certificates takes longer than a request.
+        self._tls = httpx.create_ssl_context()
+        # For what it says of proxies that cannot be used, and what httpx imports the first time.
+        self._new_transport()
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        """Have the worker run the chunk that `job.meta` names, once."""
+        content = remote_request(job, self._job_def_url, heartbeat=self._heartbeat)
+        answer = RemoteAnswer(job, name_of(str(self._url)))
+        async with httpx.AsyncClient(transport=self._new_transport(), timeout=self._timeout, trust_env=False) as client:
+            response = _Response(await answer.within_limit(lambda: self._send(client, content)))
+            try:
+                if not response.is_success:
+                    body = await answer.within_limit(lambda: response.read_start(_LARGEST_REFUSAL))
+                    raise answer.refusal(
+                        response.status, response.reason, body, is_text=response.media_type == "text/plain"
+                    )
+                if response.media_type == MEDIA_TYPE:
+                    return await answer.receive_frames(response.read, silence=self._silence)
+                return answer.receive_json(await answer.within_limit(response.read_whole))
+            finally:
+                await response.close()
+
+    async def _send(self, client: httpx.AsyncClient, content: bytes) -> httpx.Response:
+        """Send the request; once more with new credentials if it was not authorised, for then nothing has begun."""
+        response = await self._post(client, content, renew=False)
+        if response.status_code == _UNAUTHORISED and self._authorise is not None:
+            await response.aclose()
+            response = await self._post(client, content, renew=True)
+        return response
+
+    async def _post(self, client: httpx.AsyncClient, content: bytes, *, renew: bool) -> httpx.Response:
+        authorisation = {} if self._authorise is None else await self._authorise(renew)
+        headers = {**self._headers, **authorisation}
+        try:
+            request = client.build_request("POST", self._url, headers=headers, content=content)
+            return await client.send(request, stream=True)
+        except httpx.ConnectTimeout as error:
+            raise RemoteFault(f"no connection within {self._timeout.connect:g} s") from error
+        except httpx.ReadTimeout as error:
+            raise RemoteFault(f"no answer within {self._timeout.read:g} s") from error
+        except httpx.HTTPError as error:
+            raise RemoteFault(f"no answer: {_reason(error)}") from error
+
+    def _new_transport(self) -> httpx.AsyncHTTPTransport:
+        # httpx itself looks for proxies in the environment only where it chooses the options of the socket too.
+        proxies = urllib.request.getproxies()
+        is_direct = urllib.request.proxy_bypass(self._url.netloc.decode())
+        return httpx.AsyncHTTPTransport(
+            verify=self._tls,
+            proxy=None if is_direct else proxies.get(self._url.scheme) or proxies.get("all"),
+            socket_options=keep_alive_options(),
+        )
+
+
+class _Response:
+    """An answer whose body has not been read."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._body = response.aiter_bytes()
+        self.is_success = response.is_success
+        self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        place = f" to {name_of(response.headers['Location'])}" if response.has_redirect_location else ""
+        self.status = response.status_code
+        self.reason = f"{response.reason_phrase}{place}"
+
+    async def read(self) -> bytes:
+        """Return what has come of the body, nothing at its end; raises `RemoteFault`."""
+        try:
+            return await anext(self._body, b"")
+        except httpx.HTTPError as error:
+            raise RemoteFault(f"the connection was lost before the answer was complete: {_reason(error)}") from error
+
+    async def read_whole(self) -> bytes:
+        """Return the body; raises `RemoteFault` if it is too long."""
+        body = bytearray()
+        while part := await self.read():
+            body += part
+            if len(body) > _LARGEST_ANSWER:
+                raise RemoteFault(f"its answer has more than {_LARGEST_ANSWER >> 20} MiB: streaming has no such limit")
+        return bytes(body)
+
+    async def read_start(self, length: int) -> bytes:
+        """Return the beginning of the body, as far as it can be had."""
+        body = bytearray()
+        with contextlib.suppress(RemoteFault):
+            while len(body) < length and (part := await self.read()):
+                body += part
+        return bytes(body[:length])
+
+    async def close(self) -> None:
+        """Read no more: the connection is closed, and the worker hears of it, unless the body was at its end."""
+        # The generators inside httpx that stand between two pieces would be left to the garbage collector, of which
+        # trio warns. They end as soon as they wait for more.
+        with anyio.CancelScope(shield=True) as scope, contextlib.suppress(httpx.HTTPError):
+            scope.cancel()
+            async for _ in self._body:
+                pass
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, if it is behind the error, else the error's own words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
+    return describe_error(error)

@@ -1,0 +1,99 @@
+"""Chunks on an HTTP worker."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from ._extra import missing_extra
+from ._worker_job import WorkerJob
+from ._worker_result import WorkerResult
+
+Credentials: TypeAlias = str | Mapping[str, str]
+"""A bearer token, or the headers that authorise a request."""
+
+
+class HttpWorkerAdapter:
+    """Has a worker at an http(s) URL run the chunks of a job: `tailrace worker serve`, or whatever takes the same POST.
+
+    Each `execute` is one request, which is never repeated: `JobExecutor` alone does that. With `streaming=True` the
+    callbacks are called while the command runs, as `LocalWorkerAdapter` does; without it, and with a worker that does
+    not stream, they are not called, and the result has the output. However `execute` ends before the answer is there,
+    the connection is closed, which ends the command on a worker that notices: docs/remote-workers.md says which.
+
+    `streams` is True where streaming was asked for; `remote` is True.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        job_def_url: str | None = None,
+        auth: Credentials | Callable[[], Credentials | Awaitable[Credentials]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        streaming: bool = False,
+        connect_timeout: float = 10.0,
+        response_timeout: float = 3630.0,
+        silence_timeout: float = 60.0,
+    ) -> None:
+        """Take the worker's URL and how to talk to it; times are seconds.
+
+        `job_def_url` is where the worker finds the job specification, unless the `meta` of a job says it
+        (`job_def_url`). `auth` is a bearer token, or headers, or a plain or async function that returns one of them;
+        it is called for each request, and once more if the worker answers 401. `response_timeout` is how long the
+        answer may take to begin (the default is just more than Cloud Run's hour), and to go on where it is not
+        streamed. `silence_timeout` is how long a streamed one may pause; a third of it is asked for as the interval
+        of heartbeats.
+
+        Raises `ImportError` if httpx is missing, `ValueError` for values that cannot be used.
+        """
+        try:
+            from ._http_transport import HttpTransport
+        except ImportError as error:
+            raise missing_extra(type(self).__name__, "http", error) from error
+        self.streams = streaming
+        fixed, authorise = ({}, _caller(auth)) if callable(auth) else (_to_headers(auth), None)
+        self._transport = HttpTransport(
+            url,
+            job_def_url=job_def_url,
+            headers={**(headers or {}), **fixed},
+            authorise=authorise,
+            streaming=streaming,
+            connect_timeout=connect_timeout,
+            response_timeout=response_timeout,
+            silence_timeout=silence_timeout,
+        )
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        """Have the worker run the chunk `job.meta["chunk_id"]`; its command is the specification's.
+
+        Raises `ValueError` before anything is sent if `job.meta` lacks `chunk_id`, or nothing says where the
+        specification is. Raises `WorkerTimeoutError` if a limit ended the command, `WorkerSpawnError` or `WorkerError`
+        if the worker could not or would not run it, and `WorkerRemoteError` if it could not be reached or did not
+        answer as agreed; all with the output so far. What a callback raises comes out unchanged.
+        """
+        return await self._transport.execute(job)
+
+
+def _caller(
+    function: Callable[[], Credentials | Awaitable[Credentials]],
+) -> Callable[[bool], Awaitable[Mapping[str, str]]]:
+    async def authorise(_: bool) -> Mapping[str, str]:
+        returned = function()
+        return _to_headers(await returned if inspect.isawaitable(returned) else returned)
+
+    return authorise
+
+
+def _to_headers(credentials: Credentials | None) -> Mapping[str, str]:
+    if credentials is None:
+        return {}
+    if not isinstance(credentials, str):
+        return credentials
+    if not credentials.isascii() or not credentials.isprintable() or " " in credentials:
+        # Not shown: it is a secret even with a mistake in it.
+        raise ValueError("a bearer token has no spaces, line ends or other characters than ASCII in it")
+    return {"Authorization": f"Bearer {credentials}"}

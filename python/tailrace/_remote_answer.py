@@ -1,0 +1,284 @@
+"""What a remote worker answers, on its way to the callbacks and into a result or an error.
+
+docs/worker-protocol.md describes the answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import inspect
+import json
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, NoReturn, TypeVar
+
+import anyio
+
+from ._conclude import NO_STATUS, incomplete_error, limit_error
+from ._errors import WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from ._output_frames import FrameError, FrameKind, FrameReader
+from ._output_splitter import OutputSplitter
+from ._python_capture import PythonCapture, describe_write_error
+from ._worker_job import Callback, WorkerJob
+from ._worker_result import ResourceUsage, WorkerResult
+
+_T = TypeVar("_T")
+
+_PATIENCE = 2.0
+"""How long after the job's own limit the worker may still tell what it ended, in seconds."""
+_LONGEST_EXCERPT = 300
+"""How much of what a worker says gets into a message, in characters."""
+
+_FINAL = frozenset({400, 403, 404, 405, 413, 422})
+"""What our worker answers when it will never do what was asked."""
+
+
+class RemoteFault(Exception):  # noqa: N818 (it never leaves the package)
+    """The worker could not be reached, or did not answer as agreed."""
+
+
+class RemoteAnswer:
+    """The answer to one request, which is sent when this is made; `where` names the worker in messages."""
+
+    def __init__(self, job: WorkerJob, where: str) -> None:
+        self._job = job
+        self._where = where
+        self._started = anyio.current_time()
+        self._limit = math.inf if job.timeout is None else self._started + job.timeout
+        self._deadline = self._limit + _PATIENCE
+        self._callbacks_until = self._limit + job.kill_grace
+        self._stdout = _Stream(job, job.on_stdout)
+        self._stderr = _Stream(job, job.on_stderr)
+        self._is_stopped = False
+
+    async def within_limit(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `action` returns, which sends the request or takes the answer in.
+
+        Raises `WorkerTimeoutError` when the job may take no longer, and `WorkerRemoteError` for a `RemoteFault`.
+        """
+        try:
+            with anyio.CancelScope(deadline=self._deadline):
+                return await action()
+        except RemoteFault as fault:
+            raise self.failure(str(fault)) from fault.__cause__
+        raise limit_error(self._job, self._result(None, {}), "total")
+
+    async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
+        """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
+
+        `read` returns no bytes at the end, and may raise `RemoteFault`. `silence` is the longest that it may take,
+        in seconds. Raises what `receive_json` does, and what a callback raised, unchanged.
+        """
+        try:
+            report = await self._read_frames(read, silence)
+        except RemoteFault as fault:
+            await self._finish()
+            raise self.failure(str(fault)) from fault.__cause__
+        if isinstance(report, str):
+            await self._finish()
+            raise limit_error(self._job, self._result(None, {}), report)
+        self._callbacks_until = math.inf
+        await self._finish()
+        return self._conclude(report)
+
+    def receive_json(self, body: bytes | str) -> WorkerResult:
+        """Return the result that a buffered answer holds; the callbacks are not called.
+
+        Raises `WorkerTimeoutError` or `WorkerError` for what the worker says went wrong, and `WorkerRemoteError` if
+        it did not answer as agreed.
+        """
+        try:
+            report = parse_object(body, "the answer")
+            self._take_output(report)
+        except RemoteFault as fault:
+            raise self.failure(str(fault)) from fault.__cause__
+        return self._conclude(report)
+
+    def refusal(self, status: object, reason: str, body: bytes | str, *, is_text: bool) -> WorkerError:
+        """Return the error for an answer whose HTTP status says that it is none; what `body` tells is in it.
+
+        `is_text` says whether `body` is for people to read if it is not JSON.
+        """
+        try:
+            report = parse_object(body, "the answer")
+            self._take_output(report)
+        except RemoteFault:
+            report = {"message": _to_text(body)} if is_text else {}
+        error = report.get("error")
+        told = error if isinstance(error, dict) else {"message": report.get("message") or error}
+        failure = self.failure(f"it answered {f'{status} {reason}'.strip()}{_after_colon(told.get('message'))}")
+        if told.get("kind") == "refused" and status in _FINAL:
+            return WorkerError(str(failure), failure.result)
+        return failure
+
+    def failure(self, message: str) -> WorkerRemoteError:
+        """Return the error that says `message`, with the output so far."""
+        return WorkerRemoteError(f"{self._where}: {message}", self._result(None, {}))
+
+    async def _read_frames(
+        self, read: Callable[[], Awaitable[bytes]], silence: float
+    ) -> Mapping[str, Any] | Literal["total", "idle"]:
+        """Return the result, or the limit that was reached before it came."""
+        reader = FrameReader()
+        idle_timeout = math.inf if self._job.idle_timeout is None else self._job.idle_timeout
+        last_output = anyio.current_time()
+        while True:
+            idle_deadline = last_output + idle_timeout
+            deadline = min(self._deadline, idle_deadline, anyio.current_time() + silence)
+            data = None
+            with anyio.CancelScope(deadline=deadline):
+                data = await read()
+            if data is None:
+                if deadline < min(self._deadline, idle_deadline):
+                    raise RemoteFault(f"nothing came for {silence:g} s, not even a heartbeat")
+                return "total" if deadline == self._deadline else "idle"
+            try:
+                if not data:
+                    reader.finish()
+                for kind, payload in reader.feed(data):
+                    if kind is FrameKind.RESULT:
+                        return parse_object(payload, "the result")
+                    if kind is not FrameKind.HEARTBEAT:
+                        await self._take(self._stdout if kind is FrameKind.STDOUT else self._stderr, payload)
+                        last_output = anyio.current_time()
+                    if self._is_stopped:
+                        return "total"
+            except FrameError as error:
+                raise RemoteFault(str(error)) from error
+            if last_output > self._limit:
+                # A callback may have held us up: what has come meanwhile may say that the command ended in time.
+                self._limit = math.inf
+                self._deadline = last_output + _PATIENCE
+
+    async def _take(self, stream: _Stream, data: bytes) -> None:
+        self._keep(stream, data)
+        await self._deliver(stream, stream.splitter.feed(data))
+
+    def _keep(self, stream: _Stream, data: bytes) -> None:
+        try:
+            stream.capture.push(data)
+        except OSError as error:
+            raise incomplete_error(self._job, self._result(None, {}), describe_write_error(error)) from None
+
+    async def _finish(self) -> None:
+        for stream in (self._stdout, self._stderr):
+            await self._deliver(stream, stream.splitter.finish())
+
+    async def _deliver(self, stream: _Stream, pieces: Iterable[Any]) -> None:
+        if stream.callback is None:
+            return
+        for piece in pieces:
+            if self._is_stopped:
+                return
+            returned = stream.callback(piece)
+            if inspect.isawaitable(returned):
+                with anyio.CancelScope(deadline=self._callbacks_until) as scope:
+                    await returned
+                self._is_stopped = scope.cancelled_caught
+
+    def _take_output(self, report: Mapping[str, Any]) -> None:
+        for stream, keys, encoded in (
+            (self._stdout, ("stdout", "output"), "stdoutBase64"),
+            (self._stderr, ("stderr", "message"), "stderrBase64"),
+        ):
+            data = _output_in(report, keys, encoded)
+            if data:
+                self._keep(stream, data)
+
+    def _conclude(self, report: Mapping[str, Any]) -> WorkerResult:
+        error = report.get("error")
+        if error is not None:
+            self._raise(error if isinstance(error, dict) else {"message": error}, report)
+        exit_code = report.get("exitCode")
+        if not isinstance(exit_code, int) or isinstance(exit_code, bool):
+            found = "without an exitCode" if exit_code is None else f"with exitCode {_excerpt(repr(exit_code))}"
+            raise self.failure(f"it answered {found}{_after_colon(report.get('message'))}")
+        return self._result(exit_code, report)
+
+    def _raise(self, error: Mapping[str, Any], report: Mapping[str, Any]) -> NoReturn:
+        kind = error.get("kind")
+        message = f"{self._where}: {_excerpt(str(error.get('message') or kind))}"
+        result = self._result(None, report)
+        if kind in ("timeout-total", "timeout-idle"):
+            raise WorkerTimeoutError(message, result, "total" if kind == "timeout-total" else "idle")
+        if kind == "spawn":
+            number = getattr(errno, str(error.get("errno")), None)
+            raise WorkerError(message, result) if number is None else WorkerSpawnError(number, message)
+        raise WorkerError(message, result) if kind == "refused" else WorkerRemoteError(message, result)
+
+    def _result(self, exit_code: int | None, report: Mapping[str, Any]) -> WorkerResult:
+        duration = _number(report.get("duration"))
+        stdout, stderr = self._stdout.capture, self._stderr.capture
+        return WorkerResult(
+            NO_STATUS if exit_code is None else exit_code,
+            stdout,
+            stderr,
+            duration=anyio.current_time() - self._started if duration is None else duration,
+            usage=_parse_usage(report.get("usage")),
+            truncated=report.get("truncated") is True or stdout.truncated or stderr.truncated,
+        )
+
+
+class _Stream:
+    """Where one stream's output goes."""
+
+    def __init__(self, job: WorkerJob, callback: Callback | None) -> None:
+        self.splitter = OutputSplitter(job.stream)
+        self.capture = PythonCapture(job.capture)
+        self.callback = callback
+
+
+def parse_object(text: bytes | str, what: str) -> Mapping[str, Any]:
+    """Return the JSON object that `text` is; raises `RemoteFault` if it is none."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RemoteFault(f"{what} is not JSON but {_excerpt(repr(_to_text(text[:_LONGEST_EXCERPT])))}") from error
+    if not isinstance(parsed, dict):
+        raise RemoteFault(f"{what} is not a JSON object but {_excerpt(repr(parsed))}")
+    return parsed
+
+
+def _output_in(report: Mapping[str, Any], keys: Iterable[str], encoded: str) -> bytes:
+    exact = report.get(encoded)
+    if exact is not None:
+        try:
+            return base64.b64decode(exact, validate=True)
+        except (TypeError, ValueError) as error:
+            raise RemoteFault(f"{encoded} in the answer is not Base64") from error
+    for key in keys:
+        text = report.get(key)
+        if isinstance(text, str):
+            return text.encode(errors="replace")
+        if text is not None:
+            raise RemoteFault(f"{key} in the answer is not a text but {_excerpt(repr(text))}")
+    return b""
+
+
+def _parse_usage(usage: object) -> ResourceUsage | None:
+    if not isinstance(usage, dict):
+        return None
+    user, system, peak = (_number(usage.get(key)) for key in ("cpuUser", "cpuSystem", "maxRss"))
+    if user is None or system is None:
+        return None
+    return ResourceUsage(user, system, None if peak is None else int(peak))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _after_colon(text: object) -> str:
+    return f": {_excerpt(str(text))}" if text else ""
+
+
+def _excerpt(text: str) -> str:
+    line = " ".join(text[: 4 * _LONGEST_EXCERPT].split())
+    return line if len(line) <= _LONGEST_EXCERPT else f"{line[:_LONGEST_EXCERPT]}..."
+
+
+def _to_text(body: bytes | str) -> str:
+    return body if isinstance(body, str) else body.decode(errors="replace")

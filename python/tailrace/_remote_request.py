@@ -1,0 +1,33 @@
+"""What is sent to a remote worker; docs/worker-protocol.md describes it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+from ._worker_job import WorkerJob
+
+
+def remote_request(job: WorkerJob, job_def_url: str | None, *, heartbeat: float | None = None) -> bytes:
+    """Return the JSON that asks for the chunk in `job.meta`; `heartbeat` seconds ask for a stream.
+
+    What `job.meta` has for `job_def_url` counts before the argument. Raises `ValueError` if the chunk or the
+    address of the specification is missing.
+    """
+    chunk_id = job.meta.get("chunk_id")
+    if not isinstance(chunk_id, int) or isinstance(chunk_id, bool):
+        raise ValueError(
+            f"a remote worker is told a chunk, not a command: meta['chunk_id'] is {chunk_id!r}, not an int"
+        )
+    address = job.meta.get("job_def_url") or job_def_url
+    if not isinstance(address, str) or not address:
+        raise ValueError(
+            f"chunk {chunk_id}: a remote worker reads the job specification itself: give the adapter a job_def_url,"
+            f" or the job a meta['job_def_url'], not {address!r}"
+        )
+    request: dict[str, object] = {"jobPath": address, "chunkIndex": chunk_id, "attemptId": uuid.uuid4().hex}
+    if job.timeout is not None:
+        request["timeout"] = job.timeout
+    if heartbeat is not None:
+        request["heartbeat"] = heartbeat
+    return json.dumps(request).encode()

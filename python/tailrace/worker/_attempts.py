@@ -1,0 +1,75 @@
+"""The attempts that a worker runs, and those that it remembers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ._attempt import Attempt
+from ._chunk_request import ChunkRequest
+from ._refused_error import RefusedError
+from ._settings import WorkerSettings
+from ._task import TaskFinder
+
+_REMEMBERED = 1_000
+"""How many ids of attempts that have ended are known."""
+_REPLAYED = 32
+"""How many of them, the last ones, can be replayed with their output."""
+
+
+class Attempts:
+    """Starts attempts, at most so many at a time, and none a second time."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._finder = TaskFinder(settings)
+        self._free_slots = list(range(settings.concurrency))
+        self._running: set[Attempt] = set()
+        self._known: OrderedDict[str, Attempt] = OrderedDict()
+        self._closing_reason: str | None = None
+
+    def admit(self, request: ChunkRequest, *, needs_all: bool) -> tuple[Attempt, bool]:
+        """Return the attempt that a request is about, and whether it is a new one, which the caller has to `run`.
+
+        With `needs_all` its output has to be kept to the end. Raises `RefusedError` when there is no free place.
+        """
+        if request.attempt_id is not None and (known := self._known.get(request.attempt_id)) is not None:
+            if known.request[:2] != request[:2]:
+                raise RefusedError(409, "attemptId is that of an attempt at something else")
+            return known, False
+        if self._closing_reason is not None:
+            raise RefusedError(503, self._closing_reason, headers={"Retry-After": "5"})
+        if not self._free_slots:
+            raise RefusedError(
+                429, f"all {self._settings.concurrency} places of this worker are taken", headers={"Retry-After": "1"}
+            )
+        slot = min(self._free_slots)
+        self._free_slots.remove(slot)
+        keeps = needs_all or request.attempt_id is not None
+        attempt = Attempt(request, slot, kept_output=self._settings.kept_output if keeps else 0)
+        self._running.add(attempt)
+        if request.attempt_id is not None:
+            self._known[request.attempt_id] = attempt
+        return attempt, True
+
+    async def run(self, attempt: Attempt) -> None:
+        """Run a new attempt to its end."""
+        try:
+            await attempt.run(self._finder)
+        finally:
+            self._running.remove(attempt)
+            self._free_slots.append(attempt.slot)
+            self._forget()
+
+    def close(self, reason: str) -> None:
+        """End what runs and start nothing more."""
+        self._closing_reason = reason
+        for attempt in self._running:
+            attempt.end(reason)
+
+    def _forget(self) -> None:
+        ended = [(key, attempt) for key, attempt in self._known.items() if attempt not in self._running]
+        for key, _ in ended[:-_REMEMBERED]:
+            del self._known[key]
+        for _, attempt in ended[:-_REPLAYED]:
+            if not attempt.clients:
+                attempt.log.close()

@@ -1,0 +1,71 @@
+"""What a client asks for: one chunk of a job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .._errors import SpecError
+from .._read_json import read_json
+from ._refused_error import RefusedError
+
+_HEARTBEAT = 15.0
+"""The seconds between heartbeats when none are given: well below the minute after which most proxies give up."""
+_SHORTEST_HEARTBEAT = 0.1
+_LONGEST_HEARTBEAT = 60.0
+_LONGEST_ID = 128
+
+
+class ChunkRequest(NamedTuple):
+    """One chunk; `timeout` and `heartbeat` are seconds."""
+
+    job_path: str
+    chunk_index: int
+    attempt_id: str | None
+    timeout: float | None
+    heartbeat: float
+    asks_for_heartbeats: bool
+
+
+def read_request(body: bytes) -> ChunkRequest:
+    """Return what a request's body asks for; other keys are ignored. Raises `RefusedError` for what is no request."""
+    try:
+        fields = read_json(body, "the request")
+    except SpecError as error:
+        raise RefusedError(400, str(error)) from None
+    return to_request(fields)
+
+
+def to_request(fields: object) -> ChunkRequest:
+    """Do the same with JSON that has been read."""
+    if not isinstance(fields, Mapping):
+        raise RefusedError(400, "the request should be a JSON object")
+    job_path = fields.get("jobPath")
+    if not isinstance(job_path, str) or not job_path:
+        raise RefusedError(400, "jobPath should be the address of a job specification, a text")
+    chunk_index = fields.get("chunkIndex")
+    if not isinstance(chunk_index, int) or isinstance(chunk_index, bool):
+        raise RefusedError(400, "chunkIndex should be the id of a chunk, a whole number")
+    attempt_id = fields.get("attemptId")
+    if attempt_id is not None and not (isinstance(attempt_id, str) and 0 < len(attempt_id) <= _LONGEST_ID):
+        raise RefusedError(400, f"attemptId should be a text of 1 to {_LONGEST_ID} characters")
+    heartbeat = _seconds(fields, "heartbeat") or _HEARTBEAT
+    return ChunkRequest(
+        job_path,
+        chunk_index,
+        attempt_id,
+        _seconds(fields, "timeout"),
+        min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT),
+        asks_for_heartbeats=fields.get("heartbeat") is not None,
+    )
+
+
+def _seconds(fields: Mapping[str, object], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    # A whole number may be too large to become a float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9 or not math.isfinite(value):
+        raise RefusedError(400, f"{name} should be a positive number of seconds, less than a billion")
+    return float(value)

@@ -1,0 +1,147 @@
+"""The worker as an AWS Lambda function, for the managed Python runtime: all output comes at the end."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Protocol
+
+from .._capture import Capture
+from .._errors import WorkerError
+from .._run import run
+from ._chunk_request import ChunkRequest, read_request, to_request
+from ._outcome import Outcome
+from ._refused_error import RefusedError
+from ._settings import WorkerSettings
+from ._task import TaskFinder
+from ._token import check_token
+
+_LARGEST_ANSWER = 6 * 2**20 - 2**16
+"""In bytes. Lambda takes 6 MiB, and calls the function failed for a byte more."""
+_KEPT = Capture.head_tail(3 * 2**20, 3 * 2**20)
+_MARGIN = 3.0
+"""How long before Lambda would end the function its command is, in seconds: an answer still has to be made."""
+
+_logger = logging.getLogger("tailrace.worker")
+
+
+class LambdaContext(Protocol):
+    """What tailrace needs of the context that Lambda passes."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the function may go on."""
+        ...
+
+
+def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Run the chunk that `event` asks for, and return `{"statusCode": ..., "body": <JSON>}`.
+
+    The event is the request itself, or that of a function URL or an API gateway with the request as its body.
+    Settings come from the environment: `TAILRACE_ALLOW_SPEC`, `TAILRACE_ALLOW_COMMAND` (both separated by spaces),
+    `TAILRACE_WORK_DIR`, and `TAILRACE_TOKEN` for requests over HTTP.
+    """
+    try:
+        settings, finder = _worker()
+        request = _read_event(event, settings)
+        remaining = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+        return _answer(200, _run(request, finder, remaining))
+    except RefusedError as refusal:
+        # Older clients look for the message beside the error.
+        return _answer(refusal.status, {**refusal.to_json(), "message": refusal.message})
+    except Exception:
+        _logger.exception("an attempt failed")
+        failure = RefusedError(500, "the worker failed; its log says why")
+        return _answer(failure.status, {**failure.to_json(), "message": failure.message})
+
+
+@cache
+def _worker() -> tuple[WorkerSettings, TaskFinder]:
+    settings = WorkerSettings(
+        os.environ.get("TAILRACE_ALLOW_SPEC", "").split(),
+        allow_commands=os.environ.get("TAILRACE_ALLOW_COMMAND", "").split() or None,
+        work_dir=os.environ.get("TAILRACE_WORK_DIR") or None,
+        # The commands that are run have no business with it.
+        token=os.environ.pop("TAILRACE_TOKEN", None),
+    )
+    return settings, TaskFinder(settings)
+
+
+def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequest:
+    if "requestContext" not in event:
+        return to_request(event)
+    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    check_token(settings.token, headers.get("authorization", ""))
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return read_request(body.encode())
+    try:
+        return read_request(base64.b64decode(body, validate=True))
+    except binascii.Error:
+        raise RefusedError(400, "the body should be Base64") from None
+
+
+def _run(request: ChunkRequest, finder: TaskFinder, remaining: float) -> dict[str, object]:
+    if remaining <= 0:
+        raise RefusedError(503, "too little is left of the time that the function may take")
+    task = finder.find(request)
+    folder = task.make_folder()
+    try:
+        timeout = min(remaining, request.timeout or remaining)
+        job = task.to_job(folder, timeout=timeout, slot=0, capture=_KEPT)
+        try:
+            result = run(job)
+        except WorkerError as error:
+            ended = error.result
+            outcome = Outcome.of_error(error, truncated=ended is not None and ended.truncated)
+            if ended is None:
+                return _describe(outcome, b"", b"")
+            return _describe(outcome, ended.stdout_bytes, ended.stderr_bytes)
+        outcome = folder.publish(Outcome.of_result(result, truncated=result.truncated))
+        return _describe(outcome, result.stdout_bytes, result.stderr_bytes)
+    finally:
+        folder.remove()
+
+
+def _describe(outcome: Outcome, stdout: bytes, stderr: bytes) -> dict[str, object]:
+    """Return the body of the answer, with as much of the output as it may have."""
+    body = outcome.to_json() | _describe_output(stdout, stderr)
+    size = _size(body)
+    while size > _LARGEST_ANSWER:
+        share = 0.95 * _LARGEST_ANSWER / size
+        stdout, stderr = _shorten(stdout, share), _shorten(stderr, share)
+        # What is not all there need not be exact.
+        body |= {"output": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
+        body = {key: value for key, value in body.items() if not key.endswith("Base64")} | {"truncated": True}
+        size = _size(body)
+    return body
+
+
+def _describe_output(stdout: bytes, stderr: bytes) -> dict[str, object]:
+    described: dict[str, object] = {}
+    for key, stream, data in (("output", "stdout", stdout), ("stderr", "stderr", stderr)):
+        described[key] = text = data.decode(errors="replace")
+        if text.encode() != data:
+            described[f"{stream}Base64"] = base64.b64encode(data).decode()
+    return described
+
+
+def _shorten(data: bytes, share: float) -> bytes:
+    half = int(len(data) * share / 2)
+    return data[:half] + data[len(data) - half :]
+
+
+def _size(body: dict[str, object]) -> int:
+    return len(json.dumps(_answer(200, body)))
+
+
+def _answer(status: int, body: dict[str, object]) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json"},
+        "body": json.dumps(body, ensure_ascii=False),
+    }

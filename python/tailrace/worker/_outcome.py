@@ -1,0 +1,72 @@
+"""How an attempt ended, as clients are told."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .._describe_failure import describe_error
+from .._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
+from .._worker_result import ResourceUsage, WorkerResult
+
+ErrorKind: TypeAlias = Literal["timeout-total", "timeout-idle", "spawn", "refused", "internal"]
+
+_NO_STATUS = 255
+"""Stands for an exit code that nobody knows, and for 0 beside an error: who looks at it alone must not see success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An exit code, or an error with the exit code that goes with it."""
+
+    exit_code: int
+    duration: float = 0.0
+    usage: ResourceUsage | None = None
+    truncated: bool = False
+    error_kind: ErrorKind | None = None
+    message: str = ""
+    errno_name: str | None = None
+
+    @classmethod
+    def of_result(cls, result: WorkerResult, *, truncated: bool) -> Outcome:
+        """Return the outcome of a command that ended by itself."""
+        return cls(result.exit_code, result.duration, result.usage, truncated)
+
+    @classmethod
+    def of_error(cls, error: WorkerError, *, truncated: bool = False) -> Outcome:
+        """Return the outcome of a command that could not be carried through."""
+        kind: ErrorKind = "internal"
+        if isinstance(error, WorkerTimeoutError):
+            kind = "timeout-total" if error.kind == "total" else "timeout-idle"
+        elif isinstance(error, WorkerSpawnError):
+            kind = "spawn"
+        message = describe_error(error)
+        result = error.result
+        if result is None:
+            name = errno.errorcode.get(error.errno or 0) if isinstance(error, WorkerSpawnError) else None
+            return cls(_NO_STATUS, error_kind=kind, message=message, errno_name=name)
+        return cls(result.exit_code or _NO_STATUS, result.duration, result.usage, truncated, kind, message)
+
+    @classmethod
+    def internal(cls, message: str, ended: Outcome | None = None) -> Outcome:
+        """Return that something but the command failed, perhaps after it had `ended`."""
+        if ended is None:
+            return cls(_NO_STATUS, error_kind="internal", message=message)
+        return cls(_NO_STATUS, ended.duration, ended.usage, ended.truncated, "internal", message)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON that ends every kind of answer."""
+        usage = self.usage
+        error = {"kind": self.error_kind, "message": self.message}
+        if self.errno_name is not None:
+            error["errno"] = self.errno_name
+        return {
+            "exitCode": self.exit_code,
+            "duration": self.duration,
+            "usage": None
+            if usage is None
+            else {"cpuUser": usage.cpu_user, "cpuSystem": usage.cpu_system, "maxRss": usage.max_rss},
+            "truncated": self.truncated,
+            "error": None if self.error_kind is None else error,
+        }

@@ -1,0 +1,88 @@
+"""What a request asks for, found and checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from .._capture import Capture
+from .._parse_command import parse_command
+from .._spec import Chunk, JobSpec
+from .._worker_job import Callback, WorkerJob
+from ._allowed_specs import AllowedSpecs
+from ._chunk_request import ChunkRequest
+from ._refused_error import RefusedError
+from ._settings import WorkerSettings
+from ._working_folder import WorkingFolder, check_output
+
+_KILL_GRACE = 1.0
+"""What a command that has to end gets for its last words, in seconds: a client that went away ends it in two."""
+_MERGE_WINDOW = 0.005
+"""How long output may be gathered into one piece, in seconds."""
+_SLOT_VARIABLE = "TAILRACE_SLOT"
+
+
+class Task(NamedTuple):
+    """A chunk that may be run, with what is needed to run it. The folders' names have no links in them."""
+
+    spec: JobSpec
+    chunk: Chunk
+    root: Path | None
+    job_dir: Path | None
+    is_shared: bool
+
+    def make_folder(self) -> WorkingFolder:
+        """Return a folder for one attempt; raises `RefusedError` or `OSError`."""
+        return WorkingFolder(self.spec, self.chunk, root=self.root, job_dir=self.job_dir, is_shared=self.is_shared)
+
+    def to_job(
+        self,
+        folder: WorkingFolder,
+        *,
+        timeout: float | None,
+        slot: int,
+        capture: Capture,
+        on_stdout: Callback | None = None,
+        on_stderr: Callback | None = None,
+    ) -> WorkerJob:
+        """Return what an adapter is to execute in `folder`."""
+        command, args = parse_command(self.chunk.command)
+        return WorkerJob(
+            command,
+            args,
+            env={_SLOT_VARIABLE: str(slot)},
+            cwd=folder.path,
+            timeout=timeout,
+            kill_grace=_KILL_GRACE,
+            stream="bytes",
+            merge_window=_MERGE_WINDOW,
+            capture=capture,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+        )
+
+
+class TaskFinder:
+    """Finds what requests ask for, as far as the settings allow it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._specs = AllowedSpecs(settings.allow_specs)
+        self._commands = None if settings.allow_commands is None else frozenset(settings.allow_commands)
+        self._work_dir = None if settings.work_dir is None else Path(os.path.realpath(settings.work_dir))
+
+    def find(self, request: ChunkRequest) -> Task:
+        """Return the chunk that `request` asks for. Blocks. Raises `RefusedError` if it may not be run."""
+        work_dir = self._work_dir
+        spec, folder = self._specs.load(request.job_path, work_dir)
+        chunk = next((chunk for chunk in spec.chunks if chunk.id == request.chunk_index), None)
+        if chunk is None:
+            raise RefusedError(404, f"the job has no chunk {request.chunk_index}")
+        command, _ = parse_command(chunk.command)
+        if self._commands is not None and command not in self._commands:
+            raise RefusedError(403, f"the command of chunk {chunk.id} is none that this worker runs: {command!r}")
+        check_output(chunk)
+        if work_dir is None:
+            return Task(spec, chunk, folder, folder, is_shared=False)
+        job_dir = folder if folder is not None and folder.is_relative_to(work_dir) else work_dir
+        return Task(spec, chunk, work_dir, job_dir, is_shared=True)

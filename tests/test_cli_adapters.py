@@ -1,0 +1,107 @@
+"""The options that say where chunks run: one line for each mistake, and the environment instead of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jobs import job
+from raw_server import Request, answer, serving
+from tailrace._cli import cli
+
+URL = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    """Return the file of a job of one chunk."""
+    path = tmp_path / "job.json"
+    path.write_text(job("exit 4").model_dump_json(by_alias=True))
+    return path
+
+
+def run(spec: Path | str, *options: str, **environment: str) -> Result:
+    """Run a job by the command line."""
+    return CliRunner().invoke(cli, ["job", "run", str(spec), *options], env=environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--adapter", "http"], "--adapter http needs --url (or TAILRACE_URL)"),
+        (["--adapter", "gcp"], "--adapter gcp needs --url (or TAILRACE_URL)"),
+        (["--adapter", "aws"], "--adapter aws needs --function (or TAILRACE_FUNCTION)"),
+        (["--url", URL], "--url goes with --adapter gcp or http, not local"),
+        (["--streaming"], "--streaming goes with --adapter aws or gcp or http, not local"),
+        (["--adapter", "http", "--url", URL, "--function", "f"], "--function goes with --adapter aws, not http"),
+        (["--adapter", "aws", "--function", "f", "--url", URL], "--url goes with --adapter gcp or http, not aws"),
+        (["--adapter", "gcp", "--url", URL, "--token-env", "T"], "--token-env goes with --adapter http, not gcp"),
+        (["--adapter", "http", "--url", URL, "--slot-env", "A=1"], "--slot-env goes with --adapter local, not http"),
+        (["--adapter", "http", "--url", URL, "--token-env", "NONE"], "there is no variable NONE, or it is empty"),
+        (["--adapter", "http", "--url", "worker:8080"], "expected the http(s) URL of a worker, not 'worker:8080'"),
+    ],
+)
+def test_what_does_not_go_together_is_told(options: list[str], message: str, spec: Path) -> None:
+    result = run(spec, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_an_adapter_without_its_extra_names_the_command(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tailrace._http_transport", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    result = run(spec, "--adapter", "http", "--url", URL)
+    assert result.exit_code == 2
+    assert "pip install 'tailrace[http]'" in result.stderr
+
+
+@pytest.mark.parametrize("is_given", [False, True], ids=["default", "given"])
+def test_the_environment_says_what_the_command_line_does_not(is_given: bool, spec: Path) -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        answer(connection, {"exitCode": 0})
+
+    with serving(respond) as server:
+        result = run(
+            spec,
+            TAILRACE_ADAPTER="http",
+            TAILRACE_URL=server.url,
+            TAILRACE_TOKEN="secret",
+            TAILRACE_STREAMING="1",
+            # Meant for another adapter.
+            TAILRACE_REGION="eu-north-1",
+            **({"TAILRACE_JOB_DEF_URL": "jobs/shot.json"} if is_given else {}),
+        )
+    assert result.exit_code == 0, result.output
+    [request] = server.requests
+    assert request.headers["authorization"] == "Bearer secret"
+    assert request.headers["accept"] == "application/vnd.tailrace.frames"
+    assert request.json()["jobPath"] == ("jobs/shot.json" if is_given else str(spec))
+
+
+def test_a_spec_from_the_web_is_read_there_by_the_worker_too(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def respond(connection: socket.socket, request: Request) -> None:
+        answer(connection, json.loads(spec.read_text()) if request.method == "GET" else {"exitCode": 0})
+
+    # Its record is kept in the current folder.
+    monkeypatch.chdir(spec.parent)
+    with serving(respond) as server:
+        source = f"http://127.0.0.1:{server.port}/job.json?signature=x"
+        result = run(source, "--adapter", "http", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert server.requests[-1].json()["jobPath"] == source
+
+
+def test_a_spec_that_is_no_file_needs_an_address(spec: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, spec.read_bytes())
+    os.close(writer)
+    result = run(f"/dev/fd/{reader}", "--adapter", "http", "--url", URL)
+    os.close(reader)
+    assert result.exit_code == 2
+    assert "is no file that a worker could read: give --job-def-url" in result.stderr

@@ -1,0 +1,41 @@
+"""What only some users install is not needed by the others, and who lacks it is told what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
+
+
+def test_importing_tailrace_imports_none_of_the_extras() -> None:
+    extras = {"boto3", "botocore", "google.auth", "httpx", "requests", "uvicorn"}
+    program = f"import sys, tailrace, tailrace._cli; print({extras} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "package", "extra"),
+    [
+        (lambda: AwsLambdaAdapter("shots", region="eu-north-1"), "boto3", "aws"),
+        (lambda: CloudRunAdapter("http://127.0.0.1/"), "httpx", "gcp"),
+        (lambda: CloudRunAdapter("http://127.0.0.1/"), "google.auth.transport.requests", "gcp"),
+        (lambda: HttpWorkerAdapter("http://127.0.0.1/"), "httpx", "http"),
+    ],
+    ids=["aws", "gcp-httpx", "gcp-google-auth", "http"],
+)
+def test_an_adapter_without_its_extra_names_the_command_that_installs_it(
+    make: Callable[[], object], package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(package)]:
+        monkeypatch.delitem(sys.modules, name)
+    for module in ("_http_transport", "_identity_tokens", "_lambda_client"):
+        monkeypatch.delitem(sys.modules, f"tailrace.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"Adapter needs {package}.*: pip install 'tailrace\[{extra}\]'"):
+        make()

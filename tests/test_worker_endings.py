@@ -1,0 +1,126 @@
+"""Whatever ends the wait for a chunk ends the chunk, with all that it started."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from http.client import IncompleteRead
+from pathlib import Path
+
+import pytest
+
+from jobs import job, names_in
+from processes import DAEMON, PYTHON, descendants_marked, wait_until_marked, wait_until_none_is_marked
+from tailrace.worker import _client
+from workers import FRAMES, Worker, WorkerThread, read_frames, result_of, running_worker, wait_until
+
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    word = f"mark-{uuid.uuid4()}"
+    yield word
+    assert descendants_marked(word) == []
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[WorkerThread]:
+    with running_worker(tmp_path, concurrency=2, work_dir=tmp_path) as running:
+        yield running
+
+
+def write_python_job(folder: Path, source: str, mark: str) -> str:
+    (folder / "program.py").write_text(source)
+    spec = job("true")
+    chunk = spec.chunks[0].model_copy(update={"command": shlex.join([*PYTHON, "program.py", mark])})
+    path = folder / "job.json"
+    path.write_text(spec.model_copy(update={"chunks": (chunk,)}).model_dump_json(by_alias=True))
+    return str(path)
+
+
+@pytest.mark.parametrize("headers", [FRAMES, {}], ids=["frames", "buffered"])
+@pytest.mark.parametrize("source", [DAEMON, STUBBORN], ids=["daemon", "ignores-terminate"])
+def test_a_client_that_goes_away_ends_the_whole_tree_within_two_seconds(
+    source: str, headers: dict[str, str], worker: Worker, mark: str
+) -> None:
+    address = write_python_job(worker.specs, source, mark)
+    with worker.requesting(f'{{"jobPath": "{address}", "chunkIndex": 0}}', headers):
+        wait_until_marked(mark, 2 if source == DAEMON else 1)
+        # Time for the first signal to be ignored.
+        time.sleep(0.5)
+        assert descendants_marked(mark)
+        left = time.monotonic()
+    wait_until_none_is_marked(mark)
+    # What ignores the request to terminate has half of the two seconds for it, which leaves a busy machine little.
+    assert time.monotonic() - left < (10 if source == STUBBORN else 2)
+    # Its folder is gone as well.
+    wait_until(lambda: names_in(worker.specs / ".tailrace" / ".attempts") == set())
+
+
+def test_a_client_that_goes_away_while_it_is_sent_a_flood_ends_it(worker: Worker, mark: str) -> None:
+    address = worker.write_job(f"sh -c 'yes; : {mark}'")
+    with worker.asking(address, headers=FRAMES) as response:
+        next(read_frames(response))
+        wait_until_marked(mark)
+    wait_until_none_is_marked(mark)
+
+
+def test_a_timeout_ends_the_render_of_a_client_that_reads_nothing_and_frees_its_place(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "_FAREWELL", 0.5)
+    with running_worker(tmp_path, concurrency=1) as worker:
+        address = worker.write_job(f"sh -c 'yes; : {mark}'", "true")
+        with worker.asking(address, headers=FRAMES, timeout=1) as response:
+            wait_until_marked(mark)
+            wait_until_none_is_marked(mark)
+            wait_until(lambda: worker.ask(address, 1).status == 200)
+            # It has had its time: the rest is not sent any more.
+            wait_until(lambda: not worker.request_count)
+            with pytest.raises(IncompleteRead):
+                list(read_frames(response))
+
+
+def test_ending_the_worker_ends_its_renders_and_tells_their_clients(worker: WorkerThread, mark: str) -> None:
+    address = worker.write_job(f"echo begun; sh -c 'sleep 60; : {mark}'")
+    with worker.asking(address, headers=FRAMES) as response:
+        next(frames := read_frames(response))
+        wait_until_marked(mark)
+        worker.end_renders()
+        result = result_of(list(frames))
+        assert result["error"] == {"kind": "internal", "message": "the worker is shutting down"}
+        answer = worker.ask(address)
+        assert (answer.status, answer.message) == (503, "the worker is shutting down")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_worker_and_its_renders_in_time(number: signal.Signals, tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(job(f"echo begun; trap '' TERM; sh -c 'sleep 60; : {mark}'").model_dump_json(by_alias=True))
+    command = [sys.executable, "-m", "tailrace", "worker", "serve", "--port", "0", "--allow-spec", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[-1]
+        worker = Worker(int(address.rpartition(":")[2]), tmp_path)
+        with worker.asking(str(path), headers=FRAMES) as response:
+            next(frames := read_frames(response))
+            wait_until_marked(mark)
+            os.kill(process.pid, number)
+            signalled = time.monotonic()
+            assert result_of(list(frames))["error"]["message"] == "the worker is shutting down"
+            assert process.wait(20) == (-signal.SIGTERM if number == signal.SIGTERM else 130)
+            assert time.monotonic() - signalled < 8
+        assert descendants_marked(mark) == []
+        assert process.stderr.read() == ""

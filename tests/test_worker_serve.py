@@ -1,0 +1,128 @@
+"""`tailrace worker serve`, as its users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from workers import Worker
+
+SERVE = (sys.executable, "-m", "tailrace", "worker", "serve")
+
+
+@contextmanager
+def serving(specs: Path, *options: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Worker]:
+    """Run a worker that takes the specifications in `specs` on a port of its choice."""
+    command = [*SERVE, "--port", "0", "--allow-spec", str(specs), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
+        assert process.stderr is not None
+        try:
+            told = process.stderr.readline()
+            assert told.startswith("tailrace: the worker listens on http://127.0.0.1:"), told
+            yield Worker(int(told.rpartition(":")[2]), specs)
+        finally:
+            process.terminate()
+
+
+def refused(*options: str) -> str:
+    """Run a worker that cannot start, and return why."""
+    finished = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 2, finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+    return finished.stderr
+
+
+def test_a_worker_tells_where_it_listens_and_runs_chunks(tmp_path: Path) -> None:
+    with serving(tmp_path) as worker:
+        answer = worker.ask(worker.write_job("echo rendered > chunk_0; cat chunk_0"))
+    assert answer.json()["stdout"] == "rendered\n"
+    assert not (tmp_path / "chunk_0").exists()
+
+
+def test_the_options_do_what_they_say(tmp_path: Path) -> None:
+    options = ("--work-dir", str(tmp_path), "--allow-command", "sh", "--max-body", "500", "--concurrency", "1")
+    with serving(tmp_path, *options, "--token-env", "RENDER_TOKEN", environment={"RENDER_TOKEN": "s3cret"}) as worker:
+        authorized = {"Authorization": "Bearer s3cret"}
+        address = worker.write_job("echo rendered > chunk_0; env")
+        assert worker.ask(address).status == 401
+        answer = worker.ask("job.json", headers=authorized)
+        assert answer.json()["exitCode"] == 0
+        # Nor is it told to what is run.
+        assert "s3cret" not in answer.json()["stdout"]
+        assert worker.send(" " * 501, authorized).status == 413
+        (tmp_path / "job.json").write_text((tmp_path / "job.json").read_text().replace('"sh ', '"env sh '))
+        assert worker.ask(address, headers=authorized).status == 403
+    assert (tmp_path / "chunk_0").read_text() == "rendered\n"
+
+
+def test_places_and_commands_may_come_from_the_environment(tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    environment = {"TAILRACE_ALLOW_SPEC": f"{tmp_path} {more}", "TAILRACE_ALLOW_COMMAND": "sh ffmpeg", "PORT": "0"}
+    with subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
+        assert process.stderr is not None
+        worker = Worker(int(process.stderr.readline().rpartition(":")[2]), more)
+        assert worker.ask(worker.write_job("echo rendered")).json()["stdout"] == "rendered\n"
+        process.terminate()
+
+
+def test_other_machines_are_only_let_in_with_a_token_or_knowingly(tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--port", "0", "--allow-spec", str(tmp_path))
+    assert "0.0.0.0 can be reached from other machines: give --token-env, or --no-token if" in refused(*options)
+    for let_in in (["--no-token"], ["--token-env", "RENDER_TOKEN"]):
+        environment = {**os.environ, "RENDER_TOKEN": "s3cret"}
+        with subprocess.Popen(
+            [*SERVE, *options, *let_in], stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("tailrace: the worker listens on http://0.0.0.0:")
+            process.terminate()
+
+
+def test_what_a_worker_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> None:
+    with serving(tmp_path) as worker:
+        taken = refused("--port", str(worker.port), "--allow-spec", str(tmp_path))
+    assert f"cannot listen on 127.0.0.1, port {worker.port}: Address already in use" in taken
+    assert "--allow-spec is missing: say where job specifications may come from" in refused()
+    assert "should be a folder or an http(s) URL: 'missing'" in refused("--allow-spec", "missing")
+    assert "there is no environment variable RENDER_TOKEN" in refused(
+        "--allow-spec", str(tmp_path), "--token-env", "RENDER_TOKEN"
+    )
+    assert "--work-dir" in refused("--allow-spec", str(tmp_path), "--work-dir", "missing")
+    assert "cannot listen on no.such.host.invalid" in refused(
+        "--allow-spec", str(tmp_path), "--host", "no.such.host.invalid"
+    )
+
+
+def test_without_uvicorn_the_remedy_is_told(tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('not installed')")
+    finished = subprocess.run(
+        [*SERVE, "--port", "0", "--allow-spec", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )
+    assert finished.returncode == 1
+    assert finished.stderr == "tailrace: tailrace worker serve needs uvicorn: pip install 'tailrace[worker]'\n"
+
+
+def test_the_package_itself_needs_nothing_more() -> None:
+    program = "import sys, tailrace.worker; sys.exit('uvicorn' in sys.modules or 'http.server' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["http.Dockerfile", "lambda.Dockerfile"])
+def test_what_the_dockerfiles_copy_exists(name: str) -> None:
+    root = Path(__file__).parent.parent
+    lines = (root / "docker" / name).read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    assert copied
+    assert [path for paths in copied for path in paths if not (root / path).exists()] == []
