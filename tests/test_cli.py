@@ -540,9 +540,9 @@ def test_a_failure_names_its_class_its_last_lines_its_logs_and_the_command_to_ru
 
 
 def test_log_sizes_have_units(tmp_path: Path) -> None:
-    spec = write_job(tmp_path, "seq 10000")
-    assert tailrace("job", "run", spec, "--log-dir", "logs", "--log-limit", "8K", cwd=tmp_path).returncode == 0
-    assert 6000 < (tmp_path / "logs" / "chunk-0-attempt-1-stdout.log").stat().st_size < 8300
+    spec = write_job(tmp_path, "seq 100000")
+    assert tailrace("job", "run", spec, "--log-dir", "logs", "--log-limit", "64K", cwd=tmp_path).returncode == 0
+    assert 48 << 10 < (tmp_path / "logs" / "chunk-0-attempt-1-stdout.log").stat().st_size < (64 << 10) + 100
     bad = tailrace("job", "run", spec, "--log-dir", "logs", "--log-limit", "8X", cwd=tmp_path)
     assert bad.returncode == 2
     assert b"'8X' is not a size: give a number of bytes, or one such as 64M" in bad.stderr
