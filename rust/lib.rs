@@ -26,6 +26,7 @@ mod new_process;
 #[cfg(not(loom))]
 mod open_files_limit;
 mod output_queue;
+#[cfg(not(loom))]
 mod output_rate;
 #[cfg(not(loom))]
 mod pipe_memory;
