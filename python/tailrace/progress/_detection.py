@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import PurePath
 
 from ._registry import renderers
@@ -16,9 +17,7 @@ _WRAPPERS = frozenset(
         "bash",
         "dash",
         "dbus-run-session",
-        "do",
         "docker",
-        "else",
         "env",
         "exec",
         "ionice",
@@ -39,7 +38,6 @@ _WRAPPERS = frozenset(
         "sudo",
         "systemd-run",
         "taskset",
-        "then",
         "time",
         "timeout",
         "unshare",
@@ -48,66 +46,108 @@ _WRAPPERS = frozenset(
         "zsh",
     ]
 )
+_KEYWORDS = frozenset(["!", "do", "elif", "else", "if", "then", "until", "while"])
+# Programs that other renderers run in, whose output holds theirs.
+_HOSTS = frozenset(["blender", "cinema4d", "karma", "maya"])
+_GUESTS = frozenset(["arnold", "redshift", "renderman", "vray"])
 _VERSION = re.compile(r"[-_]?v?\d[\w.]*$")
 _ASSIGNMENT = re.compile(r"\w+=")
-_OPERATOR = re.compile(r"[;&|()<>]+")
+_OPERATOR = re.compile(r"[;&|()<>\n]+|[{}]")
 _SCRIPT = re.compile(r"\.(?:py|sh|bash)$")
+_TAKES_SCRIPT = re.compile(r"-\w*c$")
 
 
-def renderer_of_command(command: str | Sequence[str]) -> Renderer | None:
-    """Return the renderer whose program `command` runs, itself or through a shell, `env`, `nice` and the like."""
-    by_program = {program: renderer for renderer in reversed(renderers()) for program in renderer.programs}
-    return _find(_words(command), by_program) if command else None
+def renderer_of_command(command: str | Sequence[str]) -> tuple[Renderer, bool] | None:
+    """Return the renderer whose program `command` runs, itself or through a shell, `env`, `nice` and the like.
+
+    With it comes whether that is certain: what a program in between runs is a guess.
+    """
+    words = _words(command)
+    found = _find(words)
+    if found is None:
+        return None
+    return found, _known(words[0]) is found and not any(map(_OPERATOR.fullmatch, words))
 
 
-def all_signatures() -> list[tuple[bytes, Renderer]]:
-    """Return what a line may hold, and the renderer that it tells then."""
-    return [(text.encode(), renderer) for renderer in renderers() for text in renderer.signatures]
+def signatures_beside(renderer: Renderer) -> list[tuple[bytes, Renderer]]:
+    """Return what a line may hold, and the renderer that it tells then, where it was taken for `renderer` so far."""
+    return [
+        (text.encode(), other)
+        for other in renderers()
+        if other.name != renderer.name and not (renderer.name in _HOSTS and other.name in _GUESTS)
+        for text in other.signatures
+    ]
 
 
-def _find(words: list[str], by_program: dict[str, Renderer]) -> Renderer | None:
+def _find(words: list[str]) -> Renderer | None:
     """Return what the first of the commands in `words` runs that runs a renderer."""
     start = 0
     for at, word in enumerate([*words, ";"]):
         if _OPERATOR.fullmatch(word):
-            found = _find_in_one(words[start:at], by_program)
+            found = _find_in_one(words[start:at])
             if found is not None:
                 return found
             start = at + 1
     return None
 
 
-def _find_in_one(words: list[str], by_program: dict[str, Renderer]) -> Renderer | None:
-    """Look at the first word, and behind a wrapper, whose own options are not known here, at those that follow."""
-    wrapped = False
-    for word in words:
-        name = PurePath(word).name.removesuffix(".exe").removesuffix(".bin")
-        plain = _VERSION.sub("", name)
-        known = by_program.get(name) or by_program.get(plain)
-        if known is not None:
+def _find_in_one(words: list[str]) -> Renderer | None:
+    """Look at the first word that is no assignment, and behind a wrapper at those that follow."""
+    for at, word in enumerate(words):
+        if word not in _KEYWORDS and not _ASSIGNMENT.match(word):
+            known = _known(word)
+            if known is None and _names(word) & _WRAPPERS:
+                return _find_behind(words[at + 1 :])
             return known
-        if wrapped:
-            if _SCRIPT.search(name):
-                return next((by_program[part] for part in re.split(r"[-_.]", name) if part in by_program), None)
-            if any(character.isspace() for character in word):
-                known = _find(_words(word), by_program)
-                if known is not None:
-                    return known
-        elif name in _WRAPPERS or plain in _WRAPPERS:
-            wrapped = True
-        elif not _ASSIGNMENT.match(word):
-            return None
     return None
+
+
+def _find_behind(words: list[str]) -> Renderer | None:
+    """Look for the command behind a wrapper, whose own options are not known here."""
+    if "--" in words:
+        found = _find_in_one(words[words.index("--") + 1 :])
+        if found is not None:
+            return found
+    # What follows an option may be its value.
+    perhaps = None
+    for before, word in pairwise(["", *words]):
+        if any(map(str.isspace, word)) and (_TAKES_SCRIPT.match(before) or not _ASSIGNMENT.match(word)):
+            found = _find(_words(word))
+            if found is not None:
+                return found
+        # A variable, or two folders of a container.
+        if "=" in word or ":" in word:
+            continue
+        name = PurePath(word).name
+        if _SCRIPT.search(name):
+            return perhaps or next(filter(None, map(_known, re.split(r"[-_.]", name))), None)
+        known = _known(word)
+        if known is not None and not before.startswith("-"):
+            return known
+        perhaps = perhaps or known
+    return perhaps
+
+
+def _known(word: str) -> Renderer | None:
+    names = _names(word)
+    return next((renderer for renderer in renderers() if names.intersection(renderer.programs)), None)
+
+
+def _names(word: str) -> set[str]:
+    """Return what the program may be called: with and without a version."""
+    name = PurePath(word).name.removesuffix(".exe").removesuffix(".bin")
+    return {name, _VERSION.sub("", name)}
 
 
 def _words(command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
         return list(command)
-    # A shell's operators need no spaces around them.
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    # A shell's operators need no spaces around them, and the end of a line is one.
+    lexer = shlex.shlex(command.replace("\\\n", " "), posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace = " \t\r"
     lexer.whitespace_split = True
     lexer.commenters = ""
     try:
         return list(lexer)
     except ValueError:
-        return re.findall(r"[;&|]+|[^\s;&|]+", command)
+        return re.findall(r"[;&|\n]+|[^\s;&|]+", command)

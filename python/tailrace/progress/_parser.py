@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ._detection import all_signatures, renderer_of_command
-from ._plan import Meaning, plan_of
+from ._detection import renderer_of_command, signatures_beside
+from ._plan import Meaning, plan_of, rarest_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
@@ -17,8 +17,9 @@ _LONGEST_LINE = 4 * 1024
 _END = _LONGEST_LINE // 2
 # A line without an end is shortened from here on, not at every piece of it.
 _LONGEST_PARTIAL = 64 * 1024
-_DETECTED_WITHIN = 64 * 1024
 _LONGEST_MESSAGE = 300
+# A script may run several renderers in turn, but each change costs a new search of what was just printed.
+_MOST_CHANGES = 250
 # From here on it pays to look for a trigger's rarest character first, at the speed of memchr.
 _LARGE = 512
 
@@ -27,8 +28,10 @@ class ProgressParser:
     """Reads what a renderer prints, and says how far it is, which files it saved and what went wrong.
 
     `renderer` is a name that `renderer_names` lists, a `Renderer`, or "auto": the one whose program `command` runs,
-    else the one known by a line in the first 64 KiB of output, until then and otherwise "generic". `frames` are the
-    frames that the command renders: most renderers print only their numbers, which alone do not say how much is left.
+    else the one known by a line of the output, until then and otherwise "generic". A renderer that is known by its
+    output, or seems to be run by another program such as a shell, gives way to the next that is known by its output.
+    `frames` are the frames that the command renders: most renderers print only their numbers, which alone do not say
+    how much is left.
 
     Raises `ValueError` for an unknown name.
     """
@@ -45,15 +48,10 @@ class ProgressParser:
     ) -> None:
         self._frames = frames
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}
-        self._undetected = 0
-        self._signatures: list[tuple[bytes, Renderer]] = []
+        self._certain = True
+        self._changes = 0
         if renderer == "auto":
-            found = renderer_of_command(command)
-            if found is None:
-                self._undetected = _DETECTED_WITHIN
-                self._signatures = all_signatures()
-                found = renderer_named("generic")
-            renderer = found
+            renderer, self._certain = renderer_of_command(command) or (renderer_named("generic"), False)
         elif isinstance(renderer, str):
             renderer = renderer_named(renderer)
         self.progress = Progress()
@@ -109,6 +107,8 @@ class ProgressParser:
     def _use(self, renderer: Renderer) -> None:
         self._plan = plan_of(renderer)
         self._state = State(self._frames)
+        beside = [] if self._certain else signatures_beside(renderer)
+        self._signatures = [(text, rarest_of(text), other) for text, other in beside]
         self._changed = True
 
     def _report(self, reports: list[Report]) -> list[Report]:
@@ -121,29 +121,37 @@ class ProgressParser:
         return reports
 
     def _read(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
-        if self._undetected > 0:
-            known = self._detect(data, start, end)
-            if known is not None:
-                at, renderer = known
-                if at > start:
-                    self._read_lines(data, start, at - 1, reports)
-                self._use(renderer)
-                start = at
+        looked = start
+        while self._signatures and looked < end:
+            known = self._detect(data, looked, end)
+            if known is None:
+                break
+            at, looked, renderer = known
+            if at > start:
+                self._read_lines(data, start, at - 1, reports)
+            self._changes += 1
+            self._certain = self._changes == _MOST_CHANGES
+            self._use(renderer)
+            start = at
         self._read_lines(data, start, end, reports)
 
-    def _detect(self, data: bytes, start: int, end: int) -> tuple[int, Renderer] | None:
-        """Return where the line starts by which the renderer is known, if one of these is."""
-        while self._undetected > 0 and start <= end:
-            stop = data.find(b"\n", start, end)
-            stop = end if stop < 0 else stop
-            pieces = _pieces(data, start, stop)
-            for text, renderer in self._signatures:
-                if any(text in piece for piece in pieces):
-                    self._undetected = 0
-                    return start, renderer
-            self._undetected -= min(stop - start, _LONGEST_LINE) + 1
-            start = stop + 1
-        return None
+    def _detect(self, data: bytes, start: int, end: int) -> tuple[int, int, Renderer] | None:
+        """Return the first line by which another renderer is known, as its start and its end."""
+        first = None
+        large = end - start >= _LARGE
+        for text, rarest, renderer in self._signatures:
+            if large and data.find(rarest, start, end) < 0:
+                continue
+            at = data.find(text, start, end)
+            while at >= 0:
+                line_start, line_end = _line_around(data, at, start, end)
+                if any(text in piece for piece in _pieces(data, line_start, line_end)):
+                    first = line_start, line_end, renderer
+                    # Of the others, only those count that come before.
+                    end = line_start
+                    break
+                at = data.find(text, line_end, end)
+        return first
 
     def _read_lines(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
         """Read the lines of data[start:end], of which only few mean something."""

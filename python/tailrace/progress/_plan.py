@@ -37,7 +37,7 @@ class Plan:
         rules = _with_common_rules(renderer.rules)
         whole = _shortest({rule.trigger for rule in rules if rule.whole})
         every = _shortest({rule.trigger for rule in rules if not rule.whole})
-        self.triggers = [(trigger.encode(), _rarest(trigger)) for trigger in sorted(every)]
+        self.triggers = [(trigger.encode(), rarest_of(trigger.encode())) for trigger in sorted(every)]
         """In every line that holds one of these something may happen; each comes with its rarest character."""
         self.whole_triggers = [
             trigger.encode() for trigger in sorted(whole) if not any(other in trigger for other in every)
@@ -74,6 +74,12 @@ class Plan:
         return frames, tuple(name for name in _MEASURES if name in groups) if rule.whole else ()
 
 
+@functools.lru_cache(maxsize=1024)
+def rarest_of(text: bytes) -> bytes:
+    """Return the character of `text` that is the least likely in ordinary output."""
+    return max(text, key=_rarity).to_bytes()
+
+
 def _with_common_rules(own: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """Add the rules that count whatever the renderer is, at the places where they say more than those behind them."""
     place = 0
@@ -89,11 +95,6 @@ def _with_common_rules(own: tuple[Rule, ...]) -> tuple[Rule, ...]:
 def _shortest(triggers: set[str]) -> set[str]:
     """Leave out those that contain another: the lines that hold them are found by the shorter one."""
     return {trigger for trigger in triggers if not any(other in trigger for other in triggers - {trigger})}
-
-
-def _rarest(trigger: str) -> bytes:
-    """Return the character of `trigger` that is the least likely in ordinary output."""
-    return max(trigger.encode(), key=_rarity).to_bytes()
 
 
 def _rarity(character: int) -> int:
