@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import count_lines, job
+from jobs import count_lines, job, names_in
 from processes import descendants_marked, fork_beside_threads, wait_until_marked
 from tailrace import JobSpec
 from tailrace._cli._line_prefixer import LinePrefixer
+from tunnel import search_path
 
 TAILRACE = (sys.executable, "-m", "tailrace")
 
@@ -537,6 +538,33 @@ def test_a_failure_names_its_class_its_last_lines_its_logs_and_the_command_to_ru
         assert line in told
     # Written by the chunk, in the reason, and among the last lines.
     assert sum("License error" in line for line in told) == 3
+
+
+@pytest.mark.parametrize(
+    ("output_file", "target", "message"),
+    [
+        ("c.mp4", "out.film", "its ending stands for no format"),
+        ("c.mp4", "out", "its ending stands for no format"),
+        ("c.mp4", "out.png", "its ending stands for no format"),
+        ("c.mp4", "x/../c.mp4", "is what chunk 0 writes: choose another name"),
+        ("c.mp4", "here", "is there and not a file"),
+        ("c.mp4", "job.json/out.mp4", "job.json is not a folder"),
+        ("c_####.png", "out.mp4", "chunk 0 renders pictures (c_####.png)"),
+        ("c.exr", "out.mp4", "chunk 0 renders pictures (c.exr)"),
+    ],
+)
+def test_what_cannot_be_stitched_is_told_before_anything_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_file: str, target: str, message: str
+) -> None:
+    monkeypatch.setenv("PATH", search_path())
+    spec = Path(write_job(tmp_path, "touch rendered"))
+    spec.write_text(spec.read_text().replace("chunk_0", output_file))
+    (tmp_path / "here").mkdir()
+    result = tailrace("job", "run", "job.json", "--stitch", target, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr.decode()
+    assert result.stderr.count(b"\n") == 1
+    assert names_in(tmp_path) == {"job.json", "here"}
 
 
 def test_log_sizes_have_units(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -37,6 +36,7 @@ from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._rerun_command import rerun_command, single_chunk_command
+from ._stitch_check import check_stitch
 from ._tell import tell, tell_sections
 from ._terminal_output import TerminalOutput, is_one_terminal
 from ._terminal_style import is_drawable, style_of
@@ -63,13 +63,15 @@ class _Execution:
         self._request = request
         self._spec = JobSpec.load(request.spec)
         # A specification that is not a file has no folder of its own; without one nothing would be recorded.
-        self._job_dir = None if self._spec.path is not None else Path.cwd()
+        self._job_dir = Path.cwd() if self._spec.path is None else self._spec.path.parent
         ids = frozenset(chunk.id for chunk in self._spec.chunks)
         for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
             if named not in ids:
                 raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
         if request.stitch is not None:
-            _check_stitch(request)
+            if request.no_merge or request.chunk:
+                raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
+            check_stitch(self._spec, self._job_dir, request.stitch)
         self._adapter = make_adapter(request.adapter, self._spec, request.spec)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
@@ -186,14 +188,6 @@ class _Execution:
         command_for = partial(single_chunk_command, sys.argv[1:]) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
-
-
-def _check_stitch(request: JobRequest) -> None:
-    if request.no_merge or request.chunk:
-        raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
-    # Said before the chunks are rendered, not after.
-    if shutil.which("ffmpeg") is None:
-        raise click.UsageError("--stitch needs ffmpeg in the PATH: install it, for example with `apt install ffmpeg`")
 
 
 def _enumerate(ids: frozenset[int]) -> str:
