@@ -261,8 +261,14 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
         ("ffmpeg", "1", {"source": "a"}, "fps: ffmpeg finds a frame by its time: give the frames a second"),
         (
             "ffmpeg",
-            "1-9x2",
+            "1",
             {"source": "a", "fps": 24},
+            "output: 'f_####.png' is a single picture, and ffmpeg writes the frames of a chunk into one file: name",
+        ),
+        (
+            "ffmpeg",
+            "1-9x2",
+            {"source": "a", "fps": 24, "output": "f_####.mp4"},
             "'ffmpeg' renders every frame of a chunk, so a range with a st",
         ),
         ("povray", "1-9x2", {"source": "a"}, "'povray' renders every frame of a chunk, so a range with a step takes a"),
@@ -363,6 +369,12 @@ def test_a_part_of_a_video_is_exactly_the_frames_named(tmp_path: Path) -> None:
     _run(spec, tmp_path)
     every = frame_hashes(tmp_path / "in.mp4", path=search_path())
     assert frame_hashes(tmp_path / "out.mp4", path=search_path()) == [*every[10:14], *every[50:59]]
+
+
+def test_single_frames_of_a_video_become_pictures(tmp_path: Path) -> None:
+    _ffmpeg(tmp_path, "-f", "lavfi", "-i", _distinct_frames("24"), "-frames:v", "9", "-c:v", "ffv1", "in.mkv")
+    _run(plan_job("ffmpeg", "3-5", chunk_size=1, output="f_##.png", source="in.mkv", fps=24), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["f_03.png", "f_04.png", "f_05.png"]
 
 
 def test_pictures_become_a_video_of_those_frames_alone(tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ def _ffmpeg(outline: Outline) -> Template:
         raise SpecError("fps: ffmpeg finds a frame by its time: give the frames a second of the source")
     fps = outline.fps
     pattern = _Pattern.find(outline.output)
+    if outline.chunk_size > 1 and PurePosixPath(outline.output).suffix.lower() in PICTURE_SUFFIXES:
+        raise SpecError(
+            f"output: {outline.output!r} is a single picture, and ffmpeg writes the frames of a chunk into one file:"
+            " name a video such as part_####.mp4, or use a chunk size of 1"
+        )
     size = [] if outline.size is None else ["-s", f"{outline.size[0]}x{outline.size[1]}"]
 
     def work(frames: range) -> Work:
