@@ -247,6 +247,18 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
             {"output": "{start}.png", "video": "a.mp4"},
             "video: needs pictures whose output is named wi",
         ),
+        (
+            "r {start}",
+            "1-4",
+            {"output": "two\nlines_{start}.mp4", "video": "a.mp4"},
+            "video: ffmpeg cannot join 'two\\nlines_1.mp4': its list of files has one on each line",
+        ),
+        (
+            "r {start}",
+            "1-4",
+            {"output": "a\r_{start}.mp4", "video": "a.mp4"},
+            "ffmpeg cannot join 'a\\r_1.mp4': its list",
+        ),
         ("blender", "1", {}, "source: is missing: name a .blend file, or a Python script that makes the scene"),
         ("blender", "1", {"source": "a", "output": "f.png"}, "output: 'f.png' needs #### for the number of the frame"),
         (

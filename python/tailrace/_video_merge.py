@@ -19,7 +19,8 @@ _LONGEST_ARGUMENT = 128 * 1024 - 1
 def video_merge(chunks: Sequence[Chunk], video: str, fps: Fraction) -> str:
     """Return the command that joins the chunks' videos without encoding them again, or encodes their pictures.
 
-    Raises `SpecError` if frames are missing between the pictures, or there are too many chunks for one command.
+    Raises `SpecError` if frames are missing between the pictures, if there are too many chunks for one command, or for
+    a name that ffmpeg cannot join.
     """
     name = chunks[0].output_file
     if PurePosixPath(name).suffix in PICTURE_SUFFIXES and not FRAME_NUMBER.search(name):
@@ -49,7 +50,7 @@ def _encode(chunks: Sequence[Chunk], video: str, fps: Fraction) -> list[str]:
 
 def _join(chunks: Sequence[Chunk], video: str) -> list[str]:
     # The list has no file of its own, which would have to be kept beside the job file.
-    names = "".join(f"file {_quote(f'file:{chunk.output_file}')}\n" for chunk in chunks)
+    names = "".join(f"file {_quote(chunk.output_file)}\n" for chunk in chunks)
     if len(names.encode()) > _LONGEST_ARGUMENT:
         raise SpecError(
             f"video: {len(chunks)} chunks are too many to be joined by one command: use a larger chunk size"
@@ -62,5 +63,7 @@ def _join(chunks: Sequence[Chunk], video: str) -> list[str]:
 
 
 def _quote(name: str) -> str:
+    if "\n" in name or "\r" in name:
+        raise SpecError(f"video: ffmpeg cannot join {name!r}: its list of files has one on each line")
     # ffmpeg's own quoting, with no escapes between the quotation marks (https://ffmpeg.org/ffmpeg-utils.html).
-    return "'" + name.replace("'", "'\\''") + "'"
+    return "'file:" + name.replace("'", "'\\''") + "'"
