@@ -383,6 +383,40 @@ def test_a_part_of_a_video_is_exactly_the_frames_named(tmp_path: Path) -> None:
     assert frame_hashes(tmp_path / "out.mp4", path=search_path()) == [*every[10:14], *every[50:59]]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
+def test_a_chunk_that_is_missing_or_broken_fails_the_join(suffix: str, tmp_path: Path) -> None:
+    spec = plan_job("r {start} {output}", "0-2", chunk_size=1, output=f"it's {{start}}.{suffix}", video=f"all.{suffix}")
+    parts = [tmp_path / chunk.output_file for chunk in spec.chunks]
+    for part in parts:
+        # The sound of one goes on after the next begins.
+        _ffmpeg(
+            tmp_path,
+            *("-f", "lavfi", "-i", f"{_distinct_frames('25')}", "-f", "lavfi", "-i", "sine=duration=1.03"),
+            *("-frames:v", "25", "-c:v", "mpeg4", "-bf", "2", "-c:a", "aac", f"{part}"),
+        )
+
+    def merged() -> bool:
+        assert spec.merge_command is not None
+        env = os.environ | {"PATH": search_path()}
+        words = shlex.split(spec.merge_command)
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False)
+        return done.returncode == 0
+
+    assert merged()
+    video = tmp_path / f"all.{suffix}"
+    _ffmpeg(tmp_path, "-i", f"{video}", "-an", "-fps_mode", "passthrough", "-c:v", "ffv1", "pictures.mkv")
+    assert len(frame_hashes(tmp_path / "pictures.mkv", path=search_path())) == 75
+    video.unlink()
+    for part in parts:
+        content = part.read_bytes()
+        part.unlink()
+        assert not merged()
+        part.write_bytes(b"")
+        assert not merged()
+        part.write_bytes(content)
+    assert not video.exists()
+
+
 def test_single_frames_of_a_video_become_pictures(tmp_path: Path) -> None:
     _ffmpeg(tmp_path, "-f", "lavfi", "-i", _distinct_frames("24"), "-frames:v", "9", "-c:v", "ffv1", "in.mkv")
     _run(plan_job("ffmpeg", "3-5", chunk_size=1, output="f_##.png", source="in.mkv", fps=24), tmp_path)

@@ -55,10 +55,10 @@ def _join(chunks: Sequence[Chunk], video: str) -> list[str]:
         raise SpecError(
             f"video: {len(chunks)} chunks are too many to be joined by one command: use a larger chunk size"
         )
-    script = (
-        'printf %s "$1" | ffmpeg -v warning -stats -f concat -safe 0 -protocol_whitelist file,pipe,fd -i pipe:0'
-        ' -c copy -y "$2"'
-    )
+    # By itself ffmpeg leaves out what it cannot read, and succeeds. -xerror fails then, but refuses sound as well that
+    # goes on a moment after its picture, unless it is written nowhere.
+    read = 'printf %s "$1" | ffmpeg -v {} -f concat -safe 0 -protocol_whitelist file,pipe,fd -i pipe:0 -c copy'
+    script = f'{read.format("error -xerror")} -f null - && {read.format("warning -stats")} -y "$2"'
     return ["sh", "-c", script, "sh", names, ffmpeg_file(video)]
 
 
