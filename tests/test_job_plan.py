@@ -438,6 +438,25 @@ def test_pictures_become_a_video_of_those_frames_alone(tmp_path: Path) -> None:
     assert len(frame_hashes(tmp_path / "-o.mp4", path=search_path())) == 8
 
 
+def test_a_picture_that_is_missing_fails_the_video(tmp_path: Path) -> None:
+    spec = plan_job("r {frame} {output}", "1-5", chunk_size=1, output="-50% \\n$x_##.png", video="all.mp4")
+    assert spec.merge_command is not None
+    env = os.environ | {"PATH": search_path()}
+    words = shlex.split(spec.merge_command)
+    pattern = "./-50%% \\n$x_%02d.png"
+    _ffmpeg(tmp_path, "-f", "lavfi", "-i", _distinct_frames("25"), "-frames:v", "5", pattern)
+    for frame in range(1, 6):
+        picture = tmp_path / (pattern % frame)
+        content = picture.read_bytes()
+        picture.unlink()
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        assert done.stderr == f"./{picture.name} is missing\n"
+        picture.write_bytes(content)
+    subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=True)
+    assert len(frame_hashes(tmp_path / "all.mp4", path=search_path())) == 5
+
+
 # Real renderers
 
 

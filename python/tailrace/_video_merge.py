@@ -40,9 +40,16 @@ def _encode(chunks: Sequence[Chunk], video: str, fps: Fraction) -> list[str]:
     before, after = FRAME_NUMBER.split(chunks[0].output_file)
     width = len(chunks[0].output_file) - len(before) - len(after)
     pictures = f"{before.replace('%', '%%')}%0{width}d{after.replace('%', '%%')}"
+    # By itself ffmpeg ends the video before the first picture that is missing, and succeeds.
+    script = (
+        'frame=$1; while [ "$frame" -le "$2" ]; do picture=$(printf "$3" "$frame");'
+        ' [ -s "$picture" ] || { printf "%s is missing\\n" "$picture" >&2; exit 1; }; frame=$((frame + 1)); done;'
+        ' shift 3; exec ffmpeg "$@"'
+    )
     # Of an earlier, longer job there may be more pictures. H.264 wants even numbers of pixels for its 4:2:0 colours.
     return [
-        *("ffmpeg", "-v", "warning", "-stats", "-f", "image2", "-pattern_type", "sequence", "-framerate", f"{fps}"),
+        *("sh", "-c", script, "sh", f"{first}", f"{last}", ffmpeg_file(pictures).replace("\\", "\\\\")),
+        *("-v", "warning", "-stats", "-f", "image2", "-pattern_type", "sequence", "-framerate", f"{fps}"),
         *("-start_number", f"{first}", "-i", ffmpeg_file(pictures), "-frames:v", f"{count}"),
         *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-y", ffmpeg_file(video)),
     ]
