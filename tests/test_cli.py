@@ -225,11 +225,50 @@ def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
     path.write_text(json.dumps(fields))
     result = tailrace("job", "validate", str(path))
     assert result.returncode == 0
-    assert result.stdout.decode().splitlines()[2:] == [
+    assert result.stdout.decode().splitlines()[2:-1] == [
         "note: not a key that tailrace knows: mergecommand",
         "note: chunk 0 and chunk 1 have frames in common",
         "note: no chunk has the frames between chunk 1 and chunk 2",
         "note: chunk 2 is not run by a shell: pipes and redirections take sh -c '...'",
+    ]
+
+
+def test_what_is_seldom_meant_is_noted_by_validate_and_at_the_start_of_a_run(tmp_path: Path) -> None:
+    fields = job("true", "true", "true", merge="cat").model_dump(by_alias=True)
+    fields["metadata"]["totalFrames"] = 50
+    fields["chunks"][2].update(outputFile="./chunk_0", command="no-such-renderer 1")
+    fields["chunks"][1]["command"] = "bin/render 1"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "render").touch(mode=0o755)
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(fields))
+    notes = [
+        b"note: no chunk has 20 of the 50 frames in metadata.totalFrames",
+        b"note: chunks 0, 2 have the same outputFile as another: one overwrites the other",
+        b"note: there is no program no-such-renderer in the PATH, which chunk 2 would run",
+    ]
+    assert tailrace("job", "validate", str(path)).stdout.splitlines()[2:] == notes
+    told = tailrace("job", "run", str(path), "--chunk", "0").stderr.splitlines()
+    assert told[:3] == [b"tailrace: " + note for note in notes]
+    for option in (["--quiet"], ["--events", "ndjson"]):
+        assert b"note" not in tailrace("job", "run", str(path), "--chunk", "0", *option).stderr
+    (tmp_path / "bin" / "render").chmod(0o644)
+    assert b"no program bin/render, which chunk 1" in tailrace("job", "validate", str(path)).stdout
+
+
+def test_validate_tells_all_errors_at_once(tmp_path: Path) -> None:
+    fields = job("true", "true").model_dump(by_alias=True)
+    fields["metadata"]["fps"] = 0
+    del fields["chunks"][0]["command"]
+    fields["chunks"][1]["startFrame"] = "7"
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(fields))
+    result = tailrace("job", "validate", str(path))
+    assert result.returncode == 2
+    assert result.stderr.decode().splitlines() == [
+        f"tailrace: {path}: metadata.fps: 0 should be greater than 0",
+        f"tailrace: {path}: chunks[0].command: is missing",
+        f'tailrace: {path}: chunks[1].startFrame: "7" should be a whole number',
     ]
 
 
@@ -252,7 +291,7 @@ def test_validate_takes_no_frame_between_those_of_a_step_for_missing(tmp_path: P
 @pytest.mark.parametrize("command", ["run", "validate"])
 def test_a_bad_specification_is_status_2_and_one_line_that_names_the_file(tmp_path: Path, command: str) -> None:
     bad = tmp_path / "bad.json"
-    bad.write_text('{"metadata": 3, "chunks": []}')
+    bad.write_text('{"metadata": 3, "chunks": [{}]}' if command == "run" else '{"metadata": 3')
     for path in (bad, tmp_path / "missing.json"):
         result = tailrace("job", command, str(path))
         assert result.returncode == 2

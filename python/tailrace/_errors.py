@@ -46,8 +46,15 @@ class TailraceError(Exception):
 class SpecError(TailraceError):
     """A job specification, or a command in it, cannot be used.
 
-    The message is one line: the file, the place in it, what was found and what was expected.
+    The message is one line: the file, the place in it, what was found and what was expected. `problems` are all such
+    lines where a specification was read whole, else empty.
     """
+
+    problems: Sequence[str]
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class WorkerError(TailraceError):

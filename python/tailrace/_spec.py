@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 from ._errors import SpecError
 from ._parse_command import parse_command
 from ._read_json import read_json
-from ._spec_message import describe
+from ._spec_message import to_spec_error
 from ._spec_source import is_url, name_of, read_source, stem_of
 
 _DEFAULT_ID = "job"
@@ -51,7 +51,7 @@ else:
             try:
                 return super().__call__(**by_place, **kwargs)
             except ValidationError as error:
-                raise SpecError(f"{self.__name__}: {describe(error)}") from None
+                raise to_spec_error(self.__name__, error) from None
 
 
 class _Part(BaseModel, metaclass=_RaisesSpecError):
@@ -162,7 +162,7 @@ class JobSpec(_Part):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise SpecError(f"{where}: {describe(error)}") from None
+            raise to_spec_error(where, error) from None
 
     @field_validator("merge_command")
     @classmethod

@@ -1,4 +1,4 @@
-"""One line that says what is wrong with a job specification."""
+"""Lines that say what is wrong with a job specification."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ._errors import SpecError
 
 _EXPECTED = {
     "model_type": "an object",
@@ -21,10 +24,14 @@ _EXPECTED = {
 _LONGEST_VALUE = 60
 
 
-def describe(error: ValidationError) -> str:
-    """Return the first of the problems as "place: what was found should be what was expected"."""
-    problems = error.errors(include_url=False)
-    problem = problems[0]
+def to_spec_error(where: str, error: ValidationError) -> SpecError:
+    """Return the error to raise: each problem as "where: place: what was found should be what was expected"."""
+    problems = [f"{where}: {_describe(problem)}" for problem in error.errors(include_url=False)]
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return SpecError(problems[0] + others, problems)
+
+
+def _describe(problem: ErrorDetails) -> str:
     kind, found = problem["type"], _quote(problem["input"])
     if kind == "value_error":
         text = str(problem["ctx"]["error"])
@@ -33,8 +40,7 @@ def describe(error: ValidationError) -> str:
     else:
         text = f"{found} should be {_EXPECTED.get(kind) or problem['msg'].removeprefix('Input should be ')}"
     place = _place(problem["loc"])
-    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place}: {text}{others}" if place else text + others
+    return f"{place}: {text}" if place else text
 
 
 def _place(steps: Sequence[int | str]) -> str:

@@ -36,6 +36,7 @@ from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._rerun_command import rerun_command, single_chunk_command
+from ._spec_notes import enumerated, notes_on
 from ._stitch_check import check_stitch
 from ._tell import tell, tell_sections
 from ._terminal_output import TerminalOutput, is_one_terminal
@@ -67,7 +68,7 @@ class _Execution:
         ids = frozenset(chunk.id for chunk in self._spec.chunks)
         for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
             if named not in ids:
-                raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {_enumerate(ids)}")
+                raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {enumerated(ids)}")
         if request.stitch is not None:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
@@ -84,6 +85,9 @@ class _Execution:
 
     def run(self) -> int:
         options = self._options()
+        if not self._request.quiet and self._request.events is None:
+            for note in notes_on(self._spec, self._job_dir):
+                tell(f"note: {note}")
         started = time.monotonic()
         interruptible = Interruptible(self._display.announce)
 
@@ -188,14 +192,3 @@ class _Execution:
         command_for = partial(single_chunk_command, sys.argv[1:]) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
-
-
-def _enumerate(ids: frozenset[int]) -> str:
-    """Return the numbers, runs of them in short."""
-    runs: list[list[int]] = []
-    for number in sorted(ids):
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

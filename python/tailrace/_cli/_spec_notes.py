@@ -1,0 +1,71 @@
+"""What is allowed in a job specification and yet seldom meant."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import pairwise, takewhile
+from pathlib import Path
+
+from tailrace import JobSpec, parse_command
+from tailrace._output_files import chunks_sharing_outputs
+
+from ._quantities import counted
+
+_SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
+
+
+def notes_on(job: JobSpec, job_dir: Path) -> Iterator[str]:
+    """Yield a line for each such thing; `job_dir` is where the job will run."""
+    parts = {"": job, "metadata.": job.metadata, **{f"chunks[{n}].": chunk for n, chunk in enumerate(job.chunks)}}
+    unknown = [prefix + key for prefix, part in parts.items() for key in part.extra]
+    if unknown:
+        yield f"not a key that tailrace knows: {', '.join(unknown)}"
+    yield from _notes_on_frames(job)
+    sharing = chunks_sharing_outputs(job.chunks)
+    if sharing:
+        yield f"chunks {enumerated(sharing)} have the same outputFile as another: one overwrites the other"
+    programs: dict[str, list[int]] = {}
+    for chunk in job.chunks:
+        program, args = parse_command(chunk.command)
+        programs.setdefault(program, []).append(chunk.id)
+        if _SHELL_SYNTAX.intersection(args):
+            yield f"chunk {chunk.id} is not run by a shell: pipes and redirections take sh -c '...'"
+    for program, ids in programs.items():
+        if not _exists(program, job_dir):
+            chunks = f"chunk{'s' * (len(ids) > 1)} {enumerated(ids)}"
+            yield f"there is no program {program}{' in the PATH' * ('/' not in program)}, which {chunks} would run"
+    if job.merge_command is not None and not _exists(program := parse_command(job.merge_command)[0], job_dir):
+        yield f"there is no program {program}{' in the PATH' * ('/' not in program)}, which the merge would run"
+
+
+def enumerated(ids: Iterable[int]) -> str:
+    """Return the numbers, runs of them in short."""
+    runs: list[list[int]] = []
+    for number in sorted(ids):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _notes_on_frames(job: JobSpec) -> Iterator[str]:
+    in_order = sorted(job.chunks, key=lambda chunk: chunk.start_frame)
+    furthest = in_order[0]
+    for first, second in pairwise(in_order):
+        # Where a chunk has a step, the frames between its own are left out on purpose, or belong to another chunk.
+        furthest = max(furthest, first, key=lambda chunk: chunk.frames.stop)
+        if second.start_frame > furthest.frames.stop:
+            yield f"no chunk has the frames between chunk {furthest.id} and chunk {second.id}"
+        elif any(frame in first.frames for frame in takewhile(first.frames[-1].__ge__, second.frames)):
+            yield f"chunk {first.id} and chunk {second.id} have frames in common"
+    planned, total = sum(chunk.frame_count for chunk in job.chunks), job.metadata.total_frames
+    if planned < total:
+        yield f"no chunk has {total - planned} of the {counted(total, 'frame')} in metadata.totalFrames"
+    elif planned > total:
+        yield f"the chunks have {counted(planned, 'frame')}, metadata.totalFrames is {total}"
+
+
+def _exists(program: str, job_dir: Path) -> bool:
+    return shutil.which(job_dir / program if "/" in program else program) is not None
