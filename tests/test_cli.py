@@ -16,12 +16,14 @@ import threading
 import time
 from pathlib import Path
 
+import click
 import pytest
 
 from jobs import count_lines, job, names_in
 from processes import descendants_marked, fork_beside_threads, wait_until_marked
 from tailrace import JobSpec
 from tailrace._cli._line_prefixer import LinePrefixer
+from tailrace._cli._seconds import parse_limit
 from tunnel import search_path
 
 TAILRACE = (sys.executable, "-m", "tailrace")
@@ -175,7 +177,15 @@ def test_each_slot_has_its_own_value_of_a_variable(tmp_path: Path) -> None:
         (["--watch", "0", "--watch", "1"], b"'--watch': can be given once"),
         (["--progress", "blendr"], b"'blendr' is not one of 'auto', 'aftereffects', 'arnold', 'blender'"),
         (["--slot-env", "GPU"], b"'GPU' is not of the form NAME=A,B"),
-        (["--slot-env", "GPU=a", "--concurrency", "2"], b"slot_env['GPU'] has 1 value for 2 slots"),
+        (["--slot-env", "GPU=a", "--concurrency", "2"], b"--slot-env GPU has 1 value for 2 slots"),
+        (["--log-dir", "logs", "--log-limit", "10"], b"--log-limit must be at least"),
+        (["--log-limit", "64M"], b"--log-limit and --log-compress are for the logs in --log-dir"),
+        (["--log-compress"], b"--log-limit and --log-compress are for the logs in --log-dir"),
+        (["-q", "--watch", "1"], b"use one of them"),
+        (["--timeout", "5x"], b"'5x' is not a time: give seconds, such as 300, or 5m or 1h30m"),
+        (["--timeout", ""], b"'' is not a time"),
+        (["--timeout", "0m"], b"'0m' should be more than 0"),
+        (["--retry-delay", "-1"], b"'-1' is not a time"),
         (["--adapter", "moon"], b"'moon' is not"),
         (["--no-such-option"], b"No such option"),
     ],
@@ -454,6 +464,15 @@ def test_help_names_every_option_and_the_version_is_that_of_the_package() -> Non
     ]:
         assert f"--{option}".encode() in shown
     assert re.fullmatch(rb"tailrace \d+\.\d+\.\d+\n", tailrace("--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("300", 300), ("2.5", 2.5), (".5", 0.5), ("0.3s", 0.3), ("5m", 300), ("1h30m", 5400), ("1H1m1.5", 3661.5)],
+)
+def test_times_are_seconds_or_have_units(text: str, seconds: float) -> None:
+    parameter = click.Option(["--timeout"])
+    assert parse_limit(click.Context(click.Command("run")), parameter, text) == seconds
 
 
 def test_lines_get_their_prefix_wherever_they_are_cut() -> None:

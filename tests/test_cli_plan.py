@@ -62,6 +62,11 @@ def test_without_a_file_the_job_goes_to_standard_output(tmp_path: Path) -> None:
     # A line for each chunk.
     assert sum('"command"' in line for line in planned.stdout.splitlines()) == 2
     assert "null" not in planned.stdout
+    assert names_in(tmp_path) == set()
+
+
+def test_one_frame_in_one_chunk_is_said_so(tmp_path: Path) -> None:
+    assert "planned 1 frame in 1 chunk;" in _plan(COMMAND, *ARGS, "--frames", "7", cwd=tmp_path).stderr
 
 
 def test_every_option_finds_its_way_into_the_job(tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_every_option_finds_its_way_into_the_job(tmp_path: Path) -> None:
 
 def test_names_are_seen_from_the_folder_of_the_job_file(tmp_path: Path) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "else where"
-    for folder in (here / "scenes", elsewhere / "deep" / "er"):
+    for folder in (here / "scenes", here / "new" / "folder", elsewhere / "deep" / "er"):
         folder.mkdir(parents=True)
     (here / "jobs").symlink_to(elsewhere / "deep" / "er")
     lossless = ["-c:v", "libx264", "-qp", "0"]
@@ -125,16 +130,17 @@ def test_a_job_file_is_not_overwritten_unless_that_is_asked_for(tmp_path: Path) 
     ("args", "message"),
     [
         (("blender", "missing.blend", *ARGS), "File 'missing.blend' does not exist"),
-        (("blender", *ARGS), "source: is missing: name a .blend file, or a Python script"),
-        (("blendr", *ARGS), "template: 'blendr' should be blender, ffmpeg, povray, or a command with placeholders"),
-        ((COMMAND, *ARGS, "--frames", "9-1"), "frames: '9-1' ends before it starts"),
+        (("blender", *ARGS), "SOURCE: is missing: name a .blend file, or a Python script"),
+        (("blendr", "x.blend", *ARGS), "'blendr' should be blender, ffmpeg, povray, or a command with placeholders"),
+        ((COMMAND, *ARGS, "--frames", "9-1"), "--frames: '9-1' ends before it starts"),
         ((COMMAND, *ARGS, "--frames", "-5-10"), "there are no frames below 0"),
         ((COMMAND, *ARGS, "--size", "640"), "'640' is not of the form 1920x1080"),
         ((COMMAND, *ARGS, "--fps", "1/0"), "'1/0' is not a number such as 25, 29.97 or 30000/1001"),
-        ((COMMAND, *ARGS, "--fps", "-1"), "fps: -1 should be more than 0"),
+        ((COMMAND, *ARGS, "--fps", "-1"), "--fps: -1 should be more than 0"),
         ((COMMAND, *ARGS, "--chunk-size", "0"), "0 is not in the range x>=1"),
-        ((COMMAND, *ARGS, "--output", "plain/part/p"), "output: 'plain/part/p' is the same file for several chunks"),
+        ((COMMAND, *ARGS, "--output", "plain/part/p"), "--output: 'plain/part/p' is the same file for several chunks"),
         ((COMMAND, *ARGS[2:]), "Missing option '--frames'"),
+        ((COMMAND, *ARGS, "--to", "none/job.json"), "--to none/job.json: there is no folder "),
         ((COMMAND, *ARGS, "--to", "/dev/null", "--force"), "--to /dev/null: is not a file"),
         ((COMMAND, *ARGS, "--output", "plain/p_{start}"), "plain cannot be created: File exists"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,19 @@ def test_standard_input_is_read_and_carriage_returns_count_no_lines() -> None:
         "      3  error     fatal scene: Parse Error: no",
         "povray: no frames, 0 files saved, 1 error (1 fatal), 50.0 % done",
     ]
+
+
+def test_a_packed_log_is_read_as_it_was_before(tmp_path: Path) -> None:
+    log = LOGS / "blender_animation.stdout"
+    middle = len(log.read_bytes()) // 2
+    packed = tmp_path / "x.log.gz"
+    packed.write_bytes(gzip.compress(log.read_bytes()[:middle]) + gzip.compress(log.read_bytes()[middle:]))
+    assert _replay(str(packed)).stdout == _replay(str(log)).stdout
+    assert _replay("-", stdin=packed.read_bytes()).stdout == _replay(str(log)).stdout
+    packed.write_bytes(packed.read_bytes()[:10] + b"\xff" * 20)
+    spoilt = _replay(str(packed))
+    assert spoilt.returncode == 1
+    assert spoilt.stderr.startswith("tailrace: the log cannot be unpacked: ")
 
 
 def test_what_is_wrong_with_the_command_line_is_one_clear_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from tailrace import JobSpec, TailraceError
+from tailrace._job_templates import TEMPLATE_NAMES
 
 
 @click.command()
@@ -36,7 +37,7 @@ def complete_file(context: click.Context, parameter: click.Parameter, incomplete
 def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a renderer."""
     del context, parameter
-    return [CompletionItem(name) for name in ("blender", "ffmpeg", "povray") if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in TEMPLATE_NAMES if name.startswith(incomplete)]
 
 
 def complete_variable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

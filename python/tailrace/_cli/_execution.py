@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -69,6 +70,10 @@ class _Execution:
         for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
             if named not in ids:
                 raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {enumerated(ids)}")
+        if request.log_dir is None and (request.log_limit is not None or request.log_compress):
+            raise click.UsageError("--log-limit and --log-compress are for the logs in --log-dir: name that too")
+        if request.quiet and request.watch is not None:
+            raise click.UsageError("--watch shows output, --quiet shows none: use one of them")
         if request.stitch is not None:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
@@ -162,7 +167,7 @@ class _Execution:
                 slot_env=request.slot_env,
             )
         except ValueError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(_in_option_names(str(error))) from error
 
     def _choose_display(self) -> Display:
         request = self._request
@@ -192,3 +197,12 @@ class _Execution:
         command_for = partial(single_chunk_command, sys.argv[1:]) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
+
+
+def _in_option_names(text: str) -> str:
+    """Return what is said of an option in the words of the command line: --slot-env GPU for slot_env['GPU']."""
+    names = "|".join(name for name in JobRequest._fields if "_" in name)
+    text = re.sub(rf"\b({names})(?:\['(.*?)'\])?", lambda match: " ".join(filter(None, match.groups())), text)
+    return re.sub(rf"\b({names})\b", lambda match: f"--{match[1].replace('_', '-')}", text).replace(
+        "(concurrency)", "(--concurrency)"
+    )

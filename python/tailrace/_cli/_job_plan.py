@@ -12,9 +12,11 @@ from pathlib import Path
 
 import click
 
-from tailrace import JobSpec, plan_job
+from tailrace import JobSpec, SpecError, plan_job
+from tailrace._job_templates import TEMPLATE_NAMES
 
 from ._completion import complete_file, complete_template
+from ._quantities import counted
 from ._tell import tell
 
 
@@ -34,8 +36,18 @@ def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fra
         raise click.BadParameter(f"{value!r} is not a number such as 25, 29.97 or 30000/1001") from error
 
 
+def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
+    # Before a source that is not there is complained of.
+    if value not in TEMPLATE_NAMES and "{" not in value:
+        raise click.BadParameter(
+            f"{value!r} should be {', '.join(TEMPLATE_NAMES)}, or a command with placeholders such as"
+            " 'render {start} {end} {output}'"
+        )
+    return value
+
+
 @click.command()
-@click.argument("template", shell_complete=complete_template)
+@click.argument("template", is_eager=True, callback=_check_template, shell_complete=complete_template)
 @click.argument("source", required=False, type=click.Path(exists=True, dir_okay=False), shell_complete=complete_file)
 @click.argument("args", nargs=-1)
 @click.option("--frames", metavar="RANGE", required=True, help="What to render, such as 1-250, 1-250x2,300 or 7.")
@@ -91,37 +103,51 @@ def plan(
         --output 'out/part_{start:04}.mp4' --to job.json
 
     File names are relative to the current folder, where a job written to standard output has to be run; a command
-    with placeholders is run in the job file's folder. The folders of the output are created.
+    with placeholders is run in the job file's folder. With --to, the folders of the output are created.
     """  # noqa: D301 - click wants the character itself.
     target = None if to is None else _check_target(to, force=force)
     folder = Path(to or "job.json").absolute().parent
     video = None if video is None else _seen_from(folder, video)
-    spec = plan_job(
-        template,
-        frames,
-        chunk_size=chunk_size,
-        output=_seen_from(folder, output, is_filled_in="{" in template),
-        source=None if source is None else _seen_from(folder, source),
-        args=args,
-        fps=fps,
-        size=size,
-        video=video,
-        merge_command=merge,
-    )
-    for name in {chunk.output_file for chunk in spec.chunks}.union(name for name in (video, target) if name):
-        _make_folder((folder / name).parent)
-    held = f"{spec.metadata.total_frames} frames in {len(spec.chunks)} chunks"
+    try:
+        spec = plan_job(
+            template,
+            frames,
+            chunk_size=chunk_size,
+            output=_seen_from(folder, output, is_filled_in="{" in template),
+            source=None if source is None else _seen_from(folder, source),
+            args=args,
+            fps=fps,
+            size=size,
+            video=video,
+            merge_command=merge,
+        )
+    except SpecError as error:
+        raise click.UsageError(_in_option_names(str(error))) from error
+    held = f"{counted(spec.metadata.total_frames, 'frame')} in {counted(len(spec.chunks), 'chunk')}"
     if to is None or target is None:
         click.echo(_to_json(spec), nl=False)
         tell(f"planned {held}; from a file, they are rendered by: tailrace job run FILE")
     else:
+        for name in {chunk.output_file for chunk in spec.chunks}.union(() if video is None else (video,)):
+            _make_folder((folder / name).parent)
         _write(target, _to_json(spec), to)
         tell(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
+
+
+def _in_option_names(text: str) -> str:
+    """Return a message that begins with the name of a parameter of `plan_job` with that of the option in its place."""
+    name, colon, rest = text.partition(": ")
+    if name in ("source", "template"):
+        return name.upper() + colon + rest
+    is_option = name in ("chunk size", "fps", "frames", "output", "video")
+    return f"--{name.replace(' ', '-')}: {rest}" if is_option else text
 
 
 def _check_target(name: str, *, force: bool) -> Path:
     """Return the path of the job file, or of what it is a link to; complain if that must not be written."""
     target = Path(name).resolve()
+    if not target.parent.is_dir():
+        raise click.UsageError(f"--to {name}: there is no folder {target.parent}")
     if target.exists():
         if not target.is_file():
             raise click.UsageError(f"--to {name}: is not a file")

@@ -14,8 +14,8 @@ from ._completion import complete_chunk_id, complete_file, complete_variable
 from ._execution import execute
 from ._file_size import parse_file_size
 from ._job_request import JobRequest
+from ._seconds import parse_delay, parse_limit
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
 _chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)
 
 
@@ -50,13 +50,17 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--retry-delay",
     metavar="S",
-    type=click.FloatRange(min=0),
-    default=1.0,
+    callback=parse_delay,
+    default="1",
     help="Seconds before the first of them; at least doubled each time. Default 1.",
 )
-@click.option("--timeout", metavar="S", type=_SECONDS, help="The longest an attempt may take, in seconds.")
-@click.option("--idle-timeout", metavar="S", type=_SECONDS, help="The longest it may go without writing a byte.")
-@click.option("--no-progress-timeout", metavar="S", type=_SECONDS, help="The longest it may go without any progress.")
+@click.option(
+    "--timeout", metavar="S", callback=parse_limit, help="The longest an attempt may take, in seconds, or 1h30m."
+)
+@click.option("--idle-timeout", metavar="S", callback=parse_limit, help="The longest it may go without writing a byte.")
+@click.option(
+    "--no-progress-timeout", metavar="S", callback=parse_limit, help="The longest it may go without any progress."
+)
 @click.option(
     "--progress",
     metavar="NAME",
@@ -70,8 +74,8 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--resource-delay",
     metavar="S",
-    type=click.FloatRange(min=0),
-    default=30.0,
+    callback=parse_delay,
+    default="30",
     help="The least wait before a further attempt when there was no licence or too little memory. Default 30.",
 )
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
@@ -86,7 +90,10 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @click.option("--log-dir", metavar="DIR", type=click.Path(file_okay=False), help="Write log files to this folder.")
 @click.option(
-    "--log-limit", metavar="SIZE", callback=parse_file_size, help="Keep the beginning and the end of larger logs: 64M."
+    "--log-limit",
+    metavar="SIZE",
+    callback=parse_file_size,
+    help="Keep the beginning and the end of larger logs: 64M, at least 64K.",
 )
 @click.option("--log-compress", is_flag=True, help="Compress the logs (gzip) when their command has ended.")
 @click.option(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 import click
@@ -15,6 +17,7 @@ from ._completion import complete_file
 from ._quantities import counted, size
 
 _PIECE = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
 _AFTER_LINE = re.compile(rb"(?<=[\r\n])")
 
 
@@ -46,7 +49,7 @@ def _to_frames(context: click.Context, parameter: click.Parameter, value: str | 
 def replay(log: BinaryIO, renderer: str, frames: range | None) -> None:
     """Show what is understood of LOG, the output of a renderer, or of standard input for "-".
 
-    Each line begins with the number of LOG's line that tells it.
+    It may be packed with gzip. Each line begins with the number of LOG's line that tells it.
     """
     parser = ProgressParser(renderer, frames=frames)
     seen: set[int] = set()
@@ -75,14 +78,39 @@ def replay(log: BinaryIO, renderer: str, frames: range | None) -> None:
 def _numbered_reports(log: BinaryIO, parser: ProgressParser) -> Iterator[tuple[int, Report]]:
     """Yield what each line adds, with its number as editors count: a carriage return alone begins no new one."""
     number = 1
-    # Not all of a piece is waited for, so that one can look at what is still being written.
-    while piece := os.read(log.fileno(), _PIECE):
+    for piece in _unpacked(_pieces(log)):
         for line in _AFTER_LINE.split(piece):
             for report in parser.feed(line):
                 yield number, report
             number += line.count(b"\n")
     for report in parser.finish():
         yield number, report
+
+
+def _pieces(log: BinaryIO) -> Iterator[bytes]:
+    # Not all of a piece is waited for, so that one can look at what is still being written.
+    while piece := os.read(log.fileno(), _PIECE):
+        yield piece
+
+
+def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the pieces, unpacked if they are gzip's (RFC 1952), which may be several files in a row."""
+    first = next(pieces, b"")
+    if not first.startswith(b"\x1f\x8b"):
+        yield first
+        yield from pieces
+        return
+    unpacker = zlib.decompressobj(_GZIP)
+    for piece in chain([first], pieces):
+        rest = piece
+        while rest:
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(_GZIP)
+            try:
+                yield unpacker.decompress(rest)
+            except zlib.error as error:
+                raise click.ClickException(f"the log cannot be unpacked: {error}") from error
+            rest = unpacker.unused_data
 
 
 def _described(report: Report) -> str:
