@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from inspect import signature
 from pathlib import Path
 
 import click
+import pytest
 
-from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
 from tailrace._cli._adapter_options import AdapterRequest
 from tailrace._cli._job_run import run
 from tailrace._cli._worker_serve import serve
@@ -67,3 +69,27 @@ def test_every_option_of_the_remote_adapters_is_explained() -> None:
 def _variables(option: click.Parameter) -> list[str]:
     assert not isinstance(option.envvar, list)
     return [] if option.envvar is None else [str(option.envvar)]
+
+
+def test_every_option_of_a_run_is_explained_and_every_option_of_the_command_line_is_named() -> None:
+    text = (ROOT / "docs" / "options.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE) == [
+        field.name for field in dataclasses.fields(JobExecutionOptions)
+    ]
+    options = {
+        name
+        for parameter in run.params
+        # Those have a page of their own.
+        if parameter.name not in AdapterRequest._fields
+        for name in parameter.opts
+        if name.startswith("--")
+    }
+    assert options == set(re.findall(r"`(--[\w-]+)", text)) - {"--adapter"}
+
+
+def test_the_example_of_planning_writes_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "job-plan.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert len(JobSpec.load("shot.json").chunks) == 5

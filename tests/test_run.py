@@ -355,3 +355,8 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+def test_a_command_line_is_no_job() -> None:
+    with pytest.raises(TypeError, match=r"run\(\) takes a WorkerJob, .* not 'ffmpeg -version'"):
+        run("ffmpeg -version")  # type: ignore[arg-type]

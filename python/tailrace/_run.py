@@ -20,8 +20,11 @@ def run(job: WorkerJob) -> WorkerResult:
     """Run `job` on this machine and block until it has ended; callbacks are called on this thread.
 
     Returns and raises what `LocalWorkerAdapter.execute` does. Ctrl-C ends the command and everything it started
-    before `KeyboardInterrupt` comes out. Raises `TypeError` for an async callback: there is no event loop to run it.
+    before `KeyboardInterrupt` comes out. Raises `TypeError` for what is no `WorkerJob`, and for an async callback:
+    there is no event loop to run it.
     """
+    if not isinstance(job, WorkerJob):
+        raise TypeError(f'run() takes a WorkerJob, such as WorkerJob("ffmpeg", ["-version"]), not {job!r}')
     for callback in (job.on_stdout, job.on_stderr):
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
             raise _async_callback()

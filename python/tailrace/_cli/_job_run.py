@@ -16,6 +16,7 @@ from ._file_size import parse_file_size
 from ._job_request import JobRequest
 from ._seconds import parse_delay, parse_limit
 
+_limit_option = partial(click.option, metavar="S", callback=parse_limit)
 _chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)
 
 
@@ -54,13 +55,9 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     default="1",
     help="Seconds before the first of them; at least doubled each time. Default 1.",
 )
-@click.option(
-    "--timeout", metavar="S", callback=parse_limit, help="The longest an attempt may take, in seconds, or 1h30m."
-)
-@click.option("--idle-timeout", metavar="S", callback=parse_limit, help="The longest it may go without writing a byte.")
-@click.option(
-    "--no-progress-timeout", metavar="S", callback=parse_limit, help="The longest it may go without any progress."
-)
+@_limit_option("--timeout", help="The longest an attempt may take, in seconds, or 1h30m.")
+@_limit_option("--idle-timeout", help="The longest it may go without writing a byte.")
+@_limit_option("--no-progress-timeout", help="The longest it may go without any progress.")
 @click.option(
     "--progress",
     metavar="NAME",
