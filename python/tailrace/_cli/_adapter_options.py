@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec, LocalWorkerAdapter, WorkerAdapter
-from tailrace._spec_source import is_url
 
 from ._late_output import LateOutput
 
@@ -148,7 +147,7 @@ def _option(name: str) -> str:
 
 
 def _address_of(spec: JobSpec, source: str) -> str:
-    if is_url(source):
+    if "://" in source:
         return source
     if spec.path is None:
         raise click.UsageError(f"{source} is no file that a worker could read: give --job-def-url")

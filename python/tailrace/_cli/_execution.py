@@ -91,7 +91,8 @@ class _Execution:
     def run(self) -> int:
         options = self._options()
         if not self._request.quiet and self._request.events is None:
-            for note in notes_on(self._spec, self._job_dir):
+            runs_here = not getattr(self._adapter, "remote", False)
+            for note in notes_on(self._spec, self._job_dir, runs_here=runs_here):
                 tell(f"note: {note}")
         started = time.monotonic()
         interruptible = Interruptible(self._display.announce)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from tailrace import JobSpec, SpecError
-from tailrace._job_folder import resolve_job_dir
 
 from ._completion import complete_file
 from ._quantities import counted
@@ -38,5 +38,5 @@ def validate(spec: str) -> None:
     held = f"{counted(len(job.chunks), 'chunk')}, {frames} of {counted(job.metadata.total_frames, 'frame')}, {size}"
     click.echo(f"{spec}: job {job.id}: {held}")
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
-    for note in notes_on(job, resolve_job_dir(job, None)):
+    for note in notes_on(job, Path.cwd() if job.path is None else job.path.parent):
         click.echo(f"note: {note}")

@@ -15,8 +15,8 @@ from ._quantities import counted
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
 
-def notes_on(job: JobSpec, job_dir: Path) -> Iterator[str]:
-    """Yield a line for each such thing; `job_dir` is where the job will run."""
+def notes_on(job: JobSpec, job_dir: Path, *, runs_here: bool = True) -> Iterator[str]:
+    """Yield a line for each such thing; `job_dir` is where the job will run, the chunks too if `runs_here`."""
     parts = {"": job, "metadata.": job.metadata, **{f"chunks[{n}].": chunk for n, chunk in enumerate(job.chunks)}}
     unknown = [prefix + key for prefix, part in parts.items() for key in part.extra]
     if unknown:
@@ -32,7 +32,7 @@ def notes_on(job: JobSpec, job_dir: Path) -> Iterator[str]:
         if _SHELL_SYNTAX.intersection(args):
             yield f"chunk {chunk.id} is not run by a shell: pipes and redirections take sh -c '...'"
     for program, ids in programs.items():
-        if not _exists(program, job_dir):
+        if runs_here and not _exists(program, job_dir):
             chunks = f"chunk{'s' * (len(ids) > 1)} {enumerated(ids)}"
             yield f"there is no program {program}{' in the PATH' * ('/' not in program)}, which {chunks} would run"
     if job.merge_command is not None and not _exists(program := parse_command(job.merge_command)[0], job_dir):
