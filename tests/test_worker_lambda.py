@@ -181,3 +181,19 @@ def test_requests_over_http_carry_a_body_and_the_token(
         assert lambda_handler({**event, "headers": headers}, Context(60))["statusCode"] == 401
     assert lambda_handler({**encoded, "body": "%"}, Context(60))["statusCode"] == 400
     assert lambda_handler({**event, "body": None}, Context(60))["statusCode"] == 400
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"TAILRACE_TOKEN": "a\nb"}, {"TAILRACE_ALLOW_SPEC": "/no/such/folder"}], ids=["settings", "places"]
+)
+def test_settings_that_cannot_be_used_never_open_the_function(
+    wrong: dict[str, str], handle: Handle, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in ({"TAILRACE_TOKEN": "secret"} | wrong).items():
+        environment.setenv(name, value)
+    handle(f"touch '{tmp_path}/started'")
+    body = json.dumps({"jobPath": f"{tmp_path}/job.json", "chunkIndex": 0})
+    for _ in range(2):
+        answer = lambda_handler({"requestContext": {}, "headers": {}, "body": body}, Context(60))
+        assert answer["statusCode"] == 500
+    assert not (tmp_path / "started").exists()

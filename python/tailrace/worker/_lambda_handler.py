@@ -65,10 +65,13 @@ def _worker() -> tuple[WorkerSettings, TaskFinder]:
         os.environ.get("TAILRACE_ALLOW_SPEC", "").split(),
         allow_commands=os.environ.get("TAILRACE_ALLOW_COMMAND", "").split() or None,
         work_dir=os.environ.get("TAILRACE_WORK_DIR") or None,
-        # The commands that are run have no business with it.
-        token=os.environ.pop("TAILRACE_TOKEN", None),
+        token=os.environ.get("TAILRACE_TOKEN"),
     )
-    return settings, TaskFinder(settings)
+    finder = TaskFinder(settings)
+    # The commands that are run have no business with it. Not before: after a failure, the next call comes here again
+    # and would let everybody in.
+    os.environ.pop("TAILRACE_TOKEN", None)
+    return settings, finder
 
 
 def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequest:
