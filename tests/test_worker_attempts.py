@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+import web_servers
 from jobs import count_lines
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace._output_frames import FrameKind
@@ -155,3 +159,23 @@ def test_a_join_takes_no_place(tmp_path: Path, starts: Path) -> None:
             assert worker.ask(job, attemptId="two").status == 429
             go_on.touch()
             assert output_of(list(read_frames(second)), FrameKind.STDOUT) == EXPECTED
+
+
+def test_a_download_that_its_client_left_keeps_its_place(tmp_path: Path) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        go_on.wait()
+        web_servers.send(handler, b"{}")
+
+    with web_servers.serving(respond) as url, running_worker(tmp_path, concurrency=1, allow_specs=[url]) as worker:
+        try:
+            with worker.requesting(json.dumps({"jobPath": f"{url}/job.json", "chunkIndex": 0})):
+                assert asked.wait(20)
+            wait_until(lambda: worker.request_count == 0)
+            job = worker.write_job("true")
+            assert worker.ask(job).status == 429
+        finally:
+            go_on.set()
+        wait_until(lambda: worker.ask(job).status == 200)

@@ -7,11 +7,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import web_servers
 from jobs import job, names_in
 from processes import descendants_marked, wait_until_none_is_marked
 from tailrace.worker import _lambda_handler, lambda_handler
@@ -197,3 +200,21 @@ def test_settings_that_cannot_be_used_never_open_the_function(
         answer = lambda_handler({"requestContext": {}, "headers": {}, "body": body}, Context(60))
         assert answer["statusCode"] == 500
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(5.5, 200), (3.3, 504)], ids=["late", "too late"])
+def test_a_slow_download_counts_towards_the_functions_time(
+    seconds: float, status: int, environment: pytest.MonkeyPatch
+) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(1)
+        with suppress(OSError):
+            web_servers.send(handler, job("sleep 60").model_dump_json(by_alias=True).encode())
+
+    with web_servers.serving(respond) as url:
+        environment.setenv("TAILRACE_ALLOW_SPEC", url)
+        context = Context(seconds)
+        answer = lambda_handler({"jobPath": f"{url}/job.json", "chunkIndex": 0}, context)
+        # What is left is for the answer, and for the command's last words.
+        assert context.get_remaining_time_in_millis() > 1000
+    assert answer["statusCode"] == status

@@ -19,6 +19,7 @@ from ._chunk_request import ChunkRequest
 from ._outcome import Outcome
 from ._output_log import OutputLog
 from ._refused_error import RefusedError
+from ._search import Search
 from ._task import Task, TaskFinder
 from ._working_folder import WorkingFolder
 
@@ -43,9 +44,15 @@ class Attempt:
         self.refusal: RefusedError | None = None
         self.is_over = anyio.Event()
         """Set when there is a refusal, or the command has ended."""
+        self._search: Search | None = None
         self._outcome: Outcome | None = None
         self._scope = anyio.CancelScope()
         self._end_reason = "the attempt was ended"
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether something of it still goes on. A download that nobody waits for any more does for a while."""
+        return not self.is_over.is_set() or (self._search is not None and self._search.is_running)
 
     @contextmanager
     def attended(self) -> Iterator[None]:
@@ -88,10 +95,8 @@ class Attempt:
             self.is_over.set()
 
     async def _run(self, finder: TaskFinder) -> Outcome:
-        with anyio.move_on_after(_FIND_TIMEOUT) as limit:
-            task = await anyio.to_thread.run_sync(finder.find, self.request, abandon_on_cancel=True)
-        if limit.cancelled_caught:
-            raise RefusedError(504, "the job specification could not be had in time")
+        self._search = Search(finder, self.request)
+        task = await self._search.run(within=_FIND_TIMEOUT)
         folder = await anyio.to_thread.run_sync(task.make_folder)
         try:
             self.is_decided.set()

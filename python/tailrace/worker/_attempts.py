@@ -22,7 +22,7 @@ class Attempts:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._finder = TaskFinder(settings)
-        self._free_slots = list(range(settings.concurrency))
+        self._slot_holders: list[Attempt] = []
         self._running: set[Attempt] = set()
         self._known: OrderedDict[str, Attempt] = OrderedDict()
         self._closing_reason: str | None = None
@@ -38,14 +38,16 @@ class Attempts:
             return known, False
         if self._closing_reason is not None:
             raise RefusedError(503, self._closing_reason, headers={"Retry-After": "5"})
-        if not self._free_slots:
+        self._slot_holders = [attempt for attempt in self._slot_holders if attempt.holds_slot]
+        taken = {attempt.slot for attempt in self._slot_holders}
+        slot = next((slot for slot in range(self._settings.concurrency) if slot not in taken), None)
+        if slot is None:
             raise RefusedError(
                 429, f"all {self._settings.concurrency} places of this worker are taken", headers={"Retry-After": "1"}
             )
-        slot = min(self._free_slots)
-        self._free_slots.remove(slot)
         keeps = needs_all or request.attempt_id is not None
         attempt = Attempt(request, slot, kept_output=self._settings.kept_output if keeps else 0)
+        self._slot_holders.append(attempt)
         self._running.add(attempt)
         if request.attempt_id is not None:
             self._known[request.attempt_id] = attempt
@@ -57,7 +59,6 @@ class Attempts:
             await attempt.run(self._finder)
         finally:
             self._running.remove(attempt)
-            self._free_slots.append(attempt.slot)
             self._forget()
 
     def close(self, reason: str) -> None:

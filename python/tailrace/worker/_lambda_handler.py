@@ -8,8 +8,10 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
+
+import anyio
 
 from .._capture import Capture
 from .._errors import WorkerError
@@ -17,6 +19,7 @@ from .._run import run
 from ._chunk_request import ChunkRequest, read_request, to_request
 from ._outcome import Outcome
 from ._refused_error import RefusedError
+from ._search import Search
 from ._settings import WorkerSettings
 from ._task import TaskFinder
 from ._token import check_token
@@ -48,8 +51,7 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
     try:
         settings, finder = _worker()
         request = _read_event(event, settings)
-        remaining = context.get_remaining_time_in_millis() / 1000 - _MARGIN
-        return _answer(200, _run(request, finder, remaining))
+        return _answer(200, _run(request, finder, context))
     except RefusedError as refusal:
         # Older clients look for the message beside the error.
         return _answer(refusal.status, {**refusal.to_json(), "message": refusal.message})
@@ -88,12 +90,11 @@ def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequ
         raise RefusedError(400, "the body should be Base64") from None
 
 
-def _run(request: ChunkRequest, finder: TaskFinder, remaining: float) -> dict[str, object]:
-    if remaining <= 0:
-        raise RefusedError(503, "too little is left of the time that the function may take")
-    task = finder.find(request)
+def _run(request: ChunkRequest, finder: TaskFinder, context: LambdaContext) -> dict[str, object]:
+    task = anyio.run(partial(Search(finder, request).run, within=_remaining(context)))
     folder = task.make_folder()
     try:
+        remaining = _remaining(context)
         timeout = min(remaining, request.timeout or remaining)
         job = task.to_job(folder, timeout=timeout, slot=0, capture=_KEPT)
         try:
@@ -108,6 +109,13 @@ def _run(request: ChunkRequest, finder: TaskFinder, remaining: float) -> dict[st
         return _describe(outcome, result.stdout_bytes, result.stderr_bytes)
     finally:
         folder.remove()
+
+
+def _remaining(context: LambdaContext) -> float:
+    remaining = context.get_remaining_time_in_millis() / 1000 - _MARGIN
+    if remaining <= 0:
+        raise RefusedError(503, "too little is left of the time that the function may take")
+    return remaining
 
 
 def _describe(outcome: Outcome, stdout: bytes, stderr: bytes) -> dict[str, object]:
