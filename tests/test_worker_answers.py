@@ -210,6 +210,8 @@ def test_beyond_the_limit_requests_are_told_to_come_again(worker: Worker, tmp_pa
         ("[]", "the request should be a JSON object"),
         ("{}", "jobPath should be the address of a job specification, a text"),
         ({"jobPath": 1}, "jobPath should be"),
+        ({"jobPath": "a" * 4097}, "jobPath should have at most 4096 characters"),
+        ({"jobPath": "\ud800"}, "jobPath should be Unicode: it has half of a surrogate pair"),
         ({"chunkIndex": "0"}, "chunkIndex should be the id of a chunk, a whole number"),
         ({"chunkIndex": True}, "chunkIndex should be"),
         ({"chunkIndex": 7}, "the job has no chunk 7"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 import web_servers
 from jobs import count_lines
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
+from tailrace import JobSpec
 from tailrace._output_frames import FrameKind
 from tailrace.worker import _attempts
 from workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
@@ -141,7 +143,7 @@ def test_output_is_forgotten_before_the_attempt_is(
         worker.ask(job, attemptId=str(attempt))
     forgotten = worker.ask(job, attemptId="0").json()
     assert (forgotten["exitCode"], forgotten["truncated"]) == (0, True)
-    assert len(forgotten["stdout"]) < len(whole)
+    assert forgotten["stdout"] == ""
     assert worker.ask(job, attemptId="3").json()["stdout"] == whole
     assert count_lines(starts) == 4
     worker.ask(job, attemptId="4")
@@ -179,3 +181,12 @@ def test_a_download_that_its_client_left_keeps_its_place(tmp_path: Path) -> None
         finally:
             go_on.set()
         wait_until(lambda: worker.ask(job).status == 200)
+
+
+def test_a_refusal_that_is_remembered_holds_no_job(worker: Worker) -> None:
+    job = worker.write_job("true", "remembered")
+    for _ in range(3):
+        assert worker.ask(job, 7, attemptId="a").message == "the job has no chunk 7"
+    gc.collect()
+    held = [held for held in gc.get_objects() if isinstance(held, JobSpec)]
+    assert not [spec for spec in held if any("remembered" in chunk.command for chunk in spec.chunks)]

@@ -61,7 +61,7 @@ class WorkerApp:
         client = Client(attempt, receive, send)
         async with anyio.create_task_group() as tasks:
             if is_new:
-                tasks.start_soon(self._attempts.run, attempt)
+                tasks.start_soon(self._attempts.run, attempt, request)
             with attempt.attended():
                 await client.serve(stream, request.heartbeat)
         if client.refusal is not None:

@@ -34,8 +34,7 @@ _logger = logging.getLogger("tailrace.worker")
 class Attempt:
     """Runs one chunk for as long as somebody waits for it."""
 
-    def __init__(self, request: ChunkRequest, slot: int, *, kept_output: int) -> None:
-        self.request = request
+    def __init__(self, slot: int, *, kept_output: int) -> None:
         self.slot = slot
         self.log = OutputLog(kept_output)
         self.clients = 0
@@ -75,17 +74,17 @@ class Attempt:
         assert self._outcome is not None  # noqa: S101
         return self._outcome.to_json()
 
-    async def run(self, finder: TaskFinder) -> None:
+    async def run(self, finder: TaskFinder, request: ChunkRequest) -> None:
         """Run the attempt to its end; what goes wrong is in `refusal` or the summary."""
         outcome: Outcome | None = None
         try:
             with self._scope:
-                outcome = await self._run(finder)
+                outcome = await self._run(finder, request)
         except RefusedError as refusal:
-            self.refusal = refusal
+            self.refusal = refusal.anew()
         except Exception:
             # The message could tell of this machine.
-            _logger.exception("an attempt at chunk %d failed", self.request.chunk_index)
+            _logger.exception("an attempt at chunk %d failed", request.chunk_index)
             outcome = Outcome.internal("the worker failed; its log says why")
         finally:
             if self.refusal is None:
@@ -94,21 +93,21 @@ class Attempt:
             self.is_decided.set()
             self.is_over.set()
 
-    async def _run(self, finder: TaskFinder) -> Outcome:
-        self._search = Search(finder, self.request)
-        task = await self._search.run(within=_FIND_TIMEOUT)
+    async def _run(self, finder: TaskFinder, request: ChunkRequest) -> Outcome:
+        self._search = Search(finder)
+        task = await self._search.run(request, within=_FIND_TIMEOUT)
         folder = await anyio.to_thread.run_sync(task.make_folder)
         try:
             self.is_decided.set()
-            return await self._execute(task, folder)
+            return await self._execute(task, folder, request.timeout)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(folder.remove)
 
-    async def _execute(self, task: Task, folder: WorkingFolder) -> Outcome:
+    async def _execute(self, task: Task, folder: WorkingFolder, timeout: float | None) -> Outcome:
         job = task.to_job(
             folder,
-            timeout=self.request.timeout,
+            timeout=timeout,
             slot=self.slot,
             # The log has the output. What is kept here tells an abandoned pipe from output that was dropped.
             capture=Capture.head_tail(_JUDGED, 0),

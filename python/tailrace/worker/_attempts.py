@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
 from ._attempt import Attempt
@@ -24,7 +25,7 @@ class Attempts:
         self._finder = TaskFinder(settings)
         self._slot_holders: list[Attempt] = []
         self._running: set[Attempt] = set()
-        self._known: OrderedDict[str, Attempt] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Attempt, bytes]] = OrderedDict()
         self._closing_reason: str | None = None
 
     def admit(self, request: ChunkRequest, *, needs_all: bool) -> tuple[Attempt, bool]:
@@ -33,9 +34,10 @@ class Attempts:
         With `needs_all` its output has to be kept to the end. Raises `RefusedError` when there is no free place.
         """
         if request.attempt_id is not None and (known := self._known.get(request.attempt_id)) is not None:
-            if known.request[:2] != request[:2]:
+            attempt, subject = known
+            if subject != _subject(request):
                 raise RefusedError(409, "attemptId is that of an attempt at something else")
-            return known, False
+            return attempt, False
         if self._closing_reason is not None:
             raise RefusedError(503, self._closing_reason, headers={"Retry-After": "5"})
         self._slot_holders = [attempt for attempt in self._slot_holders if attempt.holds_slot]
@@ -46,17 +48,17 @@ class Attempts:
                 429, f"all {self._settings.concurrency} places of this worker are taken", headers={"Retry-After": "1"}
             )
         keeps = needs_all or request.attempt_id is not None
-        attempt = Attempt(request, slot, kept_output=self._settings.kept_output if keeps else 0)
+        attempt = Attempt(slot, kept_output=self._settings.kept_output if keeps else 0)
         self._slot_holders.append(attempt)
         self._running.add(attempt)
         if request.attempt_id is not None:
-            self._known[request.attempt_id] = attempt
+            self._known[request.attempt_id] = attempt, _subject(request)
         return attempt, True
 
-    async def run(self, attempt: Attempt) -> None:
+    async def run(self, attempt: Attempt, request: ChunkRequest) -> None:
         """Run a new attempt to its end."""
         try:
-            await attempt.run(self._finder)
+            await attempt.run(self._finder, request)
         finally:
             self._running.remove(attempt)
             self._forget()
@@ -68,9 +70,14 @@ class Attempts:
             attempt.end(reason)
 
     def _forget(self) -> None:
-        ended = [(key, attempt) for key, attempt in self._known.items() if attempt not in self._running]
+        ended = [(key, attempt) for key, (attempt, _) in self._known.items() if attempt not in self._running]
         for key, _ in ended[:-_REMEMBERED]:
             del self._known[key]
         for _, attempt in ended[:-_REPLAYED]:
             if not attempt.clients:
                 attempt.log.close()
+
+
+def _subject(request: ChunkRequest) -> bytes:
+    """Return what tells requests for different things apart, however long the addresses are."""
+    return hashlib.sha256(f"{request.chunk_index} {request.job_path}".encode()).digest()

@@ -15,6 +15,7 @@ _HEARTBEAT = 15.0
 _SHORTEST_HEARTBEAT = 0.1
 _LONGEST_HEARTBEAT = 60.0
 _LONGEST_ID = 128
+_LONGEST_PATH = 4096
 
 
 class ChunkRequest(NamedTuple):
@@ -44,6 +45,10 @@ def to_request(fields: object) -> ChunkRequest:
     job_path = fields.get("jobPath")
     if not isinstance(job_path, str) or not job_path:
         raise RefusedError(400, "jobPath should be the address of a job specification, a text")
+    if len(job_path) > _LONGEST_PATH:
+        raise RefusedError(400, f"jobPath should have at most {_LONGEST_PATH} characters")
+    if not _is_unicode(job_path):
+        raise RefusedError(400, "jobPath should be Unicode: it has half of a surrogate pair")
     chunk_index = fields.get("chunkIndex")
     if not isinstance(chunk_index, int) or isinstance(chunk_index, bool):
         raise RefusedError(400, "chunkIndex should be the id of a chunk, a whole number")
@@ -59,6 +64,14 @@ def to_request(fields: object) -> ChunkRequest:
         min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT),
         asks_for_heartbeats=fields.get("heartbeat") is not None,
     )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _seconds(fields: Mapping[str, object], name: str) -> float | None:

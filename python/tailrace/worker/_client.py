@@ -41,7 +41,7 @@ class Client:
         attempt = self._attempt
         await attempt.is_decided.wait()
         if attempt.refusal is not None:
-            self.refusal = attempt.refusal
+            self.refusal = attempt.refusal.anew()
         elif stream is not None:
             await send_start(self._send, 200, stream.media_type, {"X-Accel-Buffering": "no"})
             await self._stream(stream, heartbeat)

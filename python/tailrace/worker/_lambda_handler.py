@@ -91,7 +91,7 @@ def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequ
 
 
 def _run(request: ChunkRequest, finder: TaskFinder, context: LambdaContext) -> dict[str, object]:
-    task = anyio.run(partial(Search(finder, request).run, within=_remaining(context)))
+    task = anyio.run(partial(Search(finder).run, request, within=_remaining(context)))
     folder = task.make_folder()
     try:
         remaining = _remaining(context)

@@ -74,11 +74,13 @@ class OutputLog:
         self._pieces = [Piece(kind, bytes(data)) for kind, data in self._pieces]
 
     def close(self) -> None:
-        """Give the file back; who reads on misses what was in it."""
+        """Give back what it holds; who reads on misses it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
         self._saved = 0
+        self._pieces = []
+        self._offsets = self._offsets[-1:]
 
     def __del__(self) -> None:
         self.close()

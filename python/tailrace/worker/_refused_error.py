@@ -14,6 +14,10 @@ class RefusedError(Exception):
         self.message = message
         self.headers = headers or {}
 
+    def anew(self) -> RefusedError:
+        """Return the same without what an exception gathers on its way: frames, with all that they hold."""
+        return RefusedError(self.status, self.message, headers=self.headers)
+
     @property
     def kind(self) -> str:
         """What the answer calls it."""
