@@ -20,6 +20,7 @@ from processes import descendants_marked, wait_until_marked
 from tailrace._output_frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, _output_log, create_app
 from tailrace.worker._buffered_answer import buffered_answer
+from tailrace.worker._kept_output import KeptOutput
 from tailrace.worker._output_log import OutputLog
 from workers import output_of, result_of
 
@@ -172,7 +173,7 @@ async def test_every_reader_of_a_log_gets_everything_or_knows_that_it_does_not(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"_AHEAD": recent, "_RECENT": recent, "_SAVED_AT_ONCE": step, "_READ_AT_ONCE": 100}.items():
             patch.setattr(_output_log, name, value)
-        log = OutputLog(limit)
+        log = OutputLog(KeptOutput(limit, lambda: False))
         read: list[list[tuple[FrameKind, bytes]]] = [[], []]
         readers = [log.reader()]
 
@@ -208,7 +209,7 @@ async def test_every_reader_of_a_log_gets_everything_or_knows_that_it_does_not(
 @given(PIECES)
 @settings(deadline=None, max_examples=60)
 async def test_a_buffered_answer_holds_every_byte_of_a_log(pieces: list[tuple[FrameKind, bytes]]) -> None:
-    log = OutputLog(2**20)
+    log = OutputLog(KeptOutput(2**20, lambda: False))
     for kind, data in pieces:
         log.append(kind, memoryview(data))
     log.finish()

@@ -20,7 +20,7 @@ from jobs import count_lines
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import JobSpec
 from tailrace._output_frames import FrameKind
-from tailrace.worker import _attempts
+from tailrace.worker import WorkerSettings, _attempts
 from workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
 
@@ -190,3 +190,19 @@ def test_a_refusal_that_is_remembered_holds_no_job(worker: Worker) -> None:
     gc.collect()
     held = [held for held in gc.get_objects() if isinstance(held, JobSpec)]
     assert not [spec for spec in held if any("remembered" in chunk.command for chunk in spec.chunks)]
+
+
+def test_all_attempts_together_keep_no_more_output_than_the_worker_may(tmp_path: Path) -> None:
+    with running_worker(tmp_path, kept_output=5 * 2**20) as worker:
+        job = worker.write_job(f"head -c {2 * 2**20} /dev/zero", f"head -c {6 * 2**20} /dev/zero")
+        for attempt in "abc":
+            assert worker.ask(job, attemptId=attempt).json()["truncated"] is False
+        assert [worker.ask(job, attemptId=attempt).json()["truncated"] for attempt in "abc"] == [True, False, False]
+        assert worker.ask(job, 1, attemptId="larger").json()["truncated"] is True
+        # What that one took is given back when another needs it.
+        assert worker.ask(job, attemptId="d").json()["truncated"] is False
+
+
+def test_settings_for_kept_output_are_checked() -> None:
+    with pytest.raises(ValueError, match="kept_output must not be negative: -1"):
+        WorkerSettings((), kept_output=-1)

@@ -34,9 +34,9 @@ _logger = logging.getLogger("tailrace.worker")
 class Attempt:
     """Runs one chunk for as long as somebody waits for it."""
 
-    def __init__(self, slot: int, *, kept_output: int) -> None:
+    def __init__(self, slot: int, log: OutputLog) -> None:
         self.slot = slot
-        self.log = OutputLog(kept_output)
+        self.log = log
         self.clients = 0
         self.is_decided = anyio.Event()
         """Set when there is a refusal, or the command is about to start."""
@@ -99,15 +99,15 @@ class Attempt:
         folder = await anyio.to_thread.run_sync(task.make_folder)
         try:
             self.is_decided.set()
-            return await self._execute(task, folder, request.timeout)
+            return await self._execute(task, folder, request)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(folder.remove)
 
-    async def _execute(self, task: Task, folder: WorkingFolder, timeout: float | None) -> Outcome:
+    async def _execute(self, task: Task, folder: WorkingFolder, request: ChunkRequest) -> Outcome:
         job = task.to_job(
             folder,
-            timeout=timeout,
+            timeout=request.timeout,
             slot=self.slot,
             # The log has the output. What is kept here tells an abandoned pipe from output that was dropped.
             capture=Capture.head_tail(_JUDGED, 0),

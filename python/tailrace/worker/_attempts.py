@@ -7,6 +7,8 @@ from collections import OrderedDict
 
 from ._attempt import Attempt
 from ._chunk_request import ChunkRequest
+from ._kept_output import KeptOutput
+from ._output_log import OutputLog
 from ._refused_error import RefusedError
 from ._settings import WorkerSettings
 from ._task import TaskFinder
@@ -26,6 +28,7 @@ class Attempts:
         self._slot_holders: list[Attempt] = []
         self._running: set[Attempt] = set()
         self._known: OrderedDict[str, tuple[Attempt, bytes]] = OrderedDict()
+        self._kept_output = KeptOutput(settings.kept_output, self._drop_oldest_output)
         self._closing_reason: str | None = None
 
     def admit(self, request: ChunkRequest, *, needs_all: bool) -> tuple[Attempt, bool]:
@@ -48,7 +51,7 @@ class Attempts:
                 429, f"all {self._settings.concurrency} places of this worker are taken", headers={"Retry-After": "1"}
             )
         keeps = needs_all or request.attempt_id is not None
-        attempt = Attempt(slot, kept_output=self._settings.kept_output if keeps else 0)
+        attempt = Attempt(slot, OutputLog(self._kept_output if keeps else None))
         self._slot_holders.append(attempt)
         self._running.add(attempt)
         if request.attempt_id is not None:
@@ -76,6 +79,13 @@ class Attempts:
         for _, attempt in ended[:-_REPLAYED]:
             if not attempt.clients:
                 attempt.log.close()
+
+    def _drop_oldest_output(self) -> bool:
+        for attempt, _ in self._known.values():
+            if attempt.is_over.is_set() and not attempt.clients and attempt.log.is_on_disk:
+                attempt.log.close()
+                return True
+        return False
 
 
 def _subject(request: ChunkRequest) -> bytes:

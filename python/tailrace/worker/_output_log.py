@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from .._output_frames import LARGEST_PAYLOAD, FrameKind
+from ._kept_output import KeptOutput
 
 _HEADER = struct.Struct(">BI")
 _AHEAD = 2**20
@@ -34,18 +35,18 @@ class Piece(NamedTuple):
 class OutputLog:
     """Takes pieces of output in their order.
 
-    The first `limit` bytes are kept: a few in memory, more in an unnamed temporary file. Beyond them only the last are
-    there, and the command waits for its readers: it goes on at the pace of the fastest.
+    As long as `kept` has room they are kept: a few in memory, more in an unnamed temporary file. Beyond it only the
+    last are there, and the command waits for its readers: it goes on at the pace of the fastest.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, kept: KeptOutput | None) -> None:
+        self._kept = kept
         self._pieces: list[Piece] = []
         # Offsets count the headers of the file too. The last one is the end.
         self._offsets: list[int] = [0]
         self._saved = 0
         self._file: int | None = None
-        self._is_saving = limit > 0
+        self._is_saving = kept is not None
         self._save_lock = anyio.Lock()
         self._readers: set[LogReader] = set()
         self._is_finished = False
@@ -78,12 +79,19 @@ class OutputLog:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        if self._kept is not None:
+            self._kept.give_back(self._saved)
         self._saved = 0
         self._pieces = []
         self._offsets = self._offsets[-1:]
 
     def __del__(self) -> None:
         self.close()
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether there is something in its file."""
+        return self._saved > 0
 
     @property
     def is_complete(self) -> bool:
@@ -120,7 +128,8 @@ class OutputLog:
             begin = bisect_right(self._offsets, self._saved) - 1
             batch = self._pieces[begin:]
             end = self._offsets[-1]
-            if end > self._limit:
+            size = end - self._saved
+            if self._kept is None or not self._kept.take(size):
                 self._is_saving = False
                 return
             try:
@@ -130,8 +139,10 @@ class OutputLog:
             except OSError:
                 # The disk is full. The command and who listens to it need not suffer.
                 self._is_saving = False
-                return
-            self._saved = end
+            else:
+                self._saved, size = end, 0
+            finally:
+                self._kept.give_back(size)
 
     def _forget(self) -> None:
         """Drop from memory what somebody has read, and is saved or need not be."""

@@ -40,7 +40,7 @@ class WorkerSettings:
     body_timeout: float = 10.0
     """The longest a request's body may take to come."""
     kept_output: int = 256 * 2**20
-    """How much output of an attempt is kept; beyond it, only its last MiB."""
+    """How much output of all attempts is kept; beyond it, only the last MiB of each. Replays are dropped first."""
 
     def __post_init__(self) -> None:
         if isinstance(self.allow_specs, str):
@@ -52,5 +52,7 @@ class WorkerSettings:
         for name in ("concurrency", "max_body", "body_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive: {getattr(self, name)!r}")
+        if not self.kept_output >= 0:
+            raise ValueError(f"kept_output must not be negative: {self.kept_output!r}")
         if self.work_dir is not None and not os.path.isdir(self.work_dir):  # noqa: PTH112
             raise ValueError(f"work_dir is not a folder: {os.fspath(self.work_dir)}")
