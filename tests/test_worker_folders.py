@@ -143,13 +143,13 @@ def test_what_else_was_written_comes_too_and_the_output_last(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[str] = []
-    move = _working_folder._move
+    move = _working_folder.WorkingFolder._move
 
-    def record(source: Path, target: Path) -> None:
-        moved.append(target.name)
-        move(source, target)
+    def record(folder: _working_folder.WorkingFolder, path: Path) -> None:
+        moved.append(path.name)
+        move(folder, path)
 
-    monkeypatch.setattr(_working_folder, "_move", record)
+    monkeypatch.setattr(_working_folder.WorkingFolder, "_move", record)
     script = (
         "echo a > zz; mkdir -p logs/deep; echo b > logs/deep/log; ln -s zz link; echo c > chunk_0; echo d > out.mp4"
     )
@@ -205,8 +205,21 @@ def test_an_output_that_a_link_leads_out_is_refused(worker: Worker, tmp_path: Pa
     assert names_in(elsewhere) == set()
 
 
-def test_an_output_that_is_a_link_is_replaced_and_what_it_leads_to_is_left(worker: Worker, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
+def test_an_output_that_is_a_link_goes_where_it_leads(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "earlier").write_text("earlier")
+    for chunk, target in enumerate(("earlier", "none yet")):
+        (tmp_path / f"chunk_{chunk}").symlink_to(f"disk/{target}")
+    address = write_job(tmp_path, ("chunk_0", "echo c > chunk_0"), ("chunk_1", "echo d > chunk_1"))
+    for chunk in range(2):
+        succeeds(worker, address, chunk)
+        assert (tmp_path / f"chunk_{chunk}").is_symlink()
+    assert (tmp_path / "disk" / "earlier").read_text() == "c\n"
+    assert (tmp_path / "disk" / "none yet").read_text() == "d\n"
+
+
+def test_an_output_that_leads_out_is_replaced_and_what_it_leads_to_is_left(worker: Worker, tmp_path: Path) -> None:
+    victim = tmp_path.parent / f"{tmp_path.name} victim"
     victim.write_text("untouched")
     address = write_job(tmp_path, ("chunk_0", "echo c > chunk_0"))
     (tmp_path / "chunk_0").symlink_to(victim)
@@ -268,3 +281,44 @@ def test_the_demo_is_rendered_by_a_worker_into_the_shared_folder(tmp_path: Path)
     for number in range(6):
         name = f"out/chunk_{number}.mp4"
         assert tunnel.frame_hashes(folder / name, path=path) == tunnel.frame_hashes(alone / name, path=path)
+
+
+def test_a_chunk_replaces_neither_what_other_chunks_write_nor_the_job(
+    worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = "for name in out/0009.png out/0010.png job.json chunk_1 log; do rm -f $name; echo new > $name; done"
+    record = "mkdir -p .tailrace/jobs; echo new > .tailrace/jobs/a"
+    address = write_job(
+        tmp_path, ("out/####.png", f"mkdir -p out; {script}; {record}"), ("out/####.png", ":"), ("chunk_1", ":")
+    )
+    job = Path(address).read_text()
+    (tmp_path / "out").mkdir()
+    for name in ("out/0009.png", "out/0010.png", "chunk_1", "log"):
+        (tmp_path / name).write_text("earlier\n")
+    succeeds(worker, address)
+    new = {
+        name for name in ("out/0009.png", "out/0010.png", "chunk_1", "log") if "new" in (tmp_path / name).read_text()
+    }
+    assert new == {"out/0009.png", "log"}
+    assert Path(address).read_text() == job
+    assert not (tmp_path / ".tailrace" / "jobs" / "a").exists()
+    assert "chunk 0 wrote what is not its own, which is left out: chunk_1" in caplog.text
+
+
+def test_chunks_that_make_the_same_folder_at_once_all_succeed(worker: Worker, tmp_path: Path) -> None:
+    chunks = [
+        (f"chunk_{number}", f"mkdir logs; echo {number} | tee logs/{number} > chunk_{number}") for number in range(4)
+    ]
+    for attempt in range(5):
+        address = write_job(tmp_path / str(attempt), *chunks)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(partial(succeeds, worker, address), range(4)))
+        assert names_in(tmp_path / str(attempt) / "logs") == {"0", "1", "2", "3"}
+
+
+def test_folders_that_a_command_made_read_only_are_deleted_too(worker: Worker, tmp_path: Path) -> None:
+    address = write_job(tmp_path, ("chunk_0", "mkdir -p a/b; touch a/b/c; chmod 500 a/b a; exit 1"))
+    (tmp_path / "kept").mkdir(mode=0o500)
+    assert worker.ask(address).json()["exitCode"] == 1
+    assert names_in(tmp_path / ".tailrace" / ".attempts") == set()
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o500

@@ -71,6 +71,16 @@ def output_pattern(chunks: Sequence[Chunk]) -> re.Pattern[str]:
     return re.compile("|".join(r"\d+".join(map(re.escape, FRAME_NUMBER.split(name))) for name in sorted(names)))
 
 
+def is_output_of(chunk: Chunk, name: str) -> bool:
+    """Return whether `name`, without needless parts, is one of the files that `chunk` is to write."""
+    parts = FRAME_NUMBER.split(os.path.normpath(chunk.output_file))
+    match = re.fullmatch(r"(\d+)".join(map(re.escape, parts)), name)
+    if match is None:
+        return False
+    frames = {int(frame) for frame in match.groups()}
+    return not frames or (len(frames) == 1 and frames.pop() in chunk.frames)
+
+
 def number(token: str, frame: int) -> str:
     """Return the number of a frame as `token`, `####` or `%04d`, has it."""
     return str(frame).zfill(len(token)) if token[0] == "#" else token % frame

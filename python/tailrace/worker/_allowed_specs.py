@@ -19,10 +19,10 @@ _LARGEST_FILE = 64 * 2**20
 
 
 class LoadedSpec(NamedTuple):
-    """A specification and the folder it lies in, with no links in its name; None for one from the web."""
+    """A specification and its file, with no links in its name; None for one from the web."""
 
     spec: JobSpec
-    folder: Path | None
+    path: Path | None
 
 
 class AllowedSpecs:
@@ -44,11 +44,11 @@ class AllowedSpecs:
         Raises `RefusedError` if it may not be read, cannot be, or is no specification.
         """
         if is_url(address):
-            content, folder = download(address, self._prefixes), None
+            content, path = download(address, self._prefixes), None
         else:
-            content, folder = self._read_file(address, base)
+            content, path = self._read_file(address, base)
         try:
-            return LoadedSpec(JobSpec.parse(content), folder)
+            return LoadedSpec(JobSpec.parse(content), path)
         except SpecError as error:
             raise RefusedError(422, f"{name_of(address)}: {error}") from None
 
@@ -61,7 +61,7 @@ class AllowedSpecs:
         if not any(path.is_relative_to(folder) for folder in self._folders):
             raise _not_allowed(name)
         try:
-            return _read_regular(path, name), path.parent
+            return _read_regular(path, name), path
         except OSError as error:
             status = 404 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 403
             raise RefusedError(status, f"{name}: cannot be read: {error.strerror}") from None

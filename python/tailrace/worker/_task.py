@@ -28,13 +28,21 @@ class Task(NamedTuple):
 
     spec: JobSpec
     chunk: Chunk
+    path: Path | None
     root: Path | None
     job_dir: Path | None
     is_shared: bool
 
     def make_folder(self) -> WorkingFolder:
         """Return a folder for one attempt; raises `RefusedError` or `OSError`."""
-        return WorkingFolder(self.spec, self.chunk, root=self.root, job_dir=self.job_dir, is_shared=self.is_shared)
+        return WorkingFolder(
+            self.spec,
+            self.chunk,
+            spec_path=self.path,
+            root=self.root,
+            job_dir=self.job_dir,
+            is_shared=self.is_shared,
+        )
 
     def to_job(
         self,
@@ -74,7 +82,8 @@ class TaskFinder:
     def find(self, request: ChunkRequest) -> Task:
         """Return the chunk that `request` asks for. Blocks. Raises `RefusedError` if it may not be run."""
         work_dir = self._work_dir
-        spec, folder = self._specs.load(request.job_path, work_dir)
+        spec, path = self._specs.load(request.job_path, work_dir)
+        folder = None if path is None else path.parent
         chunk = next((chunk for chunk in spec.chunks if chunk.id == request.chunk_index), None)
         if chunk is None:
             raise RefusedError(404, f"the job has no chunk {request.chunk_index}")
@@ -83,6 +92,6 @@ class TaskFinder:
             raise RefusedError(403, f"the command of chunk {chunk.id} is none that this worker runs: {command!r}")
         check_output(chunk)
         if work_dir is None:
-            return Task(spec, chunk, folder, folder, is_shared=False)
+            return Task(spec, chunk, path, folder, folder, is_shared=False)
         job_dir = folder if folder is not None and folder.is_relative_to(work_dir) else work_dir
-        return Task(spec, chunk, work_dir, job_dir, is_shared=True)
+        return Task(spec, chunk, path, work_dir, job_dir, is_shared=True)

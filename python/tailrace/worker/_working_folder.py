@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from .._output_files import is_numbered, output_paths, output_pattern
+from .._output_files import is_numbered, is_output_of, output_paths, output_pattern
 from .._spec import Chunk, JobSpec
 from ._outcome import Outcome
 from ._refused_error import RefusedError
@@ -18,6 +20,8 @@ _OWN = ".tailrace"
 _ATTEMPTS = ".attempts"
 """No job's record is in a folder of this name: theirs do not begin with a dot."""
 _MOST_FOLDERS = 10_000
+
+_logger = logging.getLogger("tailrace.worker")
 
 
 class WorkingFolder:
@@ -28,13 +32,21 @@ class WorkingFolder:
     """
 
     def __init__(
-        self, spec: JobSpec, chunk: Chunk, *, root: Path | None, job_dir: Path | None, is_shared: bool
+        self,
+        spec: JobSpec,
+        chunk: Chunk,
+        *,
+        spec_path: Path | None,
+        root: Path | None,
+        job_dir: Path | None,
+        is_shared: bool,
     ) -> None:
         """Make the folder.
 
-        `root` is mirrored, and the command runs where `job_dir` is in it; without them it runs in an empty folder.
-        With `is_shared`, the folder is made within the job's. Raises `RefusedError` for an output that would not lie in
-        the job's folder, `OSError` if the folder cannot be made.
+        `spec_path` is the specification's own file, if it has one. `root` is mirrored, and the command runs where
+        `job_dir` is in it; without them it runs in an empty folder. With `is_shared`, the folder is made within the
+        job's. Raises `RefusedError` for an output that would not lie in the job's folder, `OSError` if the folder
+        cannot be made.
         """
         folders = _output_folders(chunk)
         self._root = root
@@ -42,14 +54,16 @@ class WorkingFolder:
         if root is not None and job_dir is not None:
             place = job_dir.relative_to(root)
             _check_links(chunk, folders, job_dir, root)
-        self._outputs = output_pattern([chunk])
+        self._chunk = chunk
+        self._all_outputs = output_pattern(spec.chunks)
+        self._spec_path = spec_path
         self._real = {place / folder for folder in folders} | {place}
         self._real |= {above for folder in self._real for above in folder.parents}
         self._is_shared = is_shared
         self._place = place
         self._top = _make_top(job_dir if is_shared else None)
         try:
-            self._fill(output_pattern(spec.chunks).fullmatch)
+            self._fill(self._all_outputs.fullmatch)
         except BaseException:
             self.remove()
             raise
@@ -75,12 +89,34 @@ class WorkingFolder:
     def remove(self) -> None:
         """Delete the folder with what is left in it, as far as it can be deleted."""
         shutil.rmtree(self._top, ignore_errors=True)
+        if self._top.exists():
+            _make_writable(self._top)
+            shutil.rmtree(self._top, ignore_errors=True)
 
     def _move_written(self) -> None:
         assert self._root is not None  # noqa: S101
         written = [folder / name for folder in self._real for name in self._written_in(folder)]
         for path in sorted(written, key=self._is_output):
-            _move(self._top / path, self._root / path)
+            self._move(path)
+
+    def _move(self, path: Path) -> None:
+        assert self._root is not None  # noqa: S101
+        source, target = self._top / path, self._root / path
+        if source.is_dir() and not source.is_symlink():
+            # Not at once: another chunk may be making the same folder.
+            target.mkdir(parents=True, exist_ok=True)
+            for name in _names_in(source):
+                self._move(path / name)
+            return
+        real = Path(os.path.realpath(target))
+        if self._is_output(path) and real.is_relative_to(self._root):
+            # An output that leads elsewhere goes there, as it does for a command that writes to it.
+            target = real
+        if self._is_foreign(path) or real == self._spec_path:
+            _logger.warning("chunk %d wrote what is not its own, which is left out: %s", self._chunk.id, path)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
 
     def _fill(self, is_output: Callable[[str], object]) -> None:
         for folder in sorted(self._real):
@@ -102,7 +138,14 @@ class WorkingFolder:
                 yield name
 
     def _is_output(self, path: Path) -> bool:
-        return self._outputs.fullmatch(self._in_job(path)) is not None
+        return is_output_of(self._chunk, self._in_job(path))
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Return whether `path` is an output of another chunk's only, or the job's record."""
+        name = self._in_job(path)
+        if Path(name).parts[0] == _OWN:
+            return True
+        return self._all_outputs.fullmatch(name) is not None and not self._is_output(path)
 
     def _in_job(self, path: Path) -> str:
         return os.path.relpath(path, self._place)
@@ -148,10 +191,11 @@ def _names_in(folder: Path) -> list[str]:
         return []
 
 
-def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir() and not source.is_symlink() and target.is_dir():
-        for name in _names_in(source):
-            _move(source / name, target / name)
-    else:
-        source.replace(target)
+def _make_writable(top: Path) -> None:
+    for folder, names, _ in os.walk(top):
+        for name in names:
+            path = Path(folder, name)
+            # Links lead to the job's own.
+            if not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
