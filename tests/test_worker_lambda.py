@@ -187,7 +187,9 @@ def test_requests_over_http_carry_a_body_and_the_token(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"TAILRACE_TOKEN": "a\nb"}, {"TAILRACE_ALLOW_SPEC": "/no/such/folder"}], ids=["settings", "places"]
+    "wrong",
+    [{"TAILRACE_TOKEN": "a\nb"}, {"TAILRACE_ALLOW_SPEC": "/no/such/folder"}, {"TAILRACE_ALLOW_COMMAND": " "}],
+    ids=["token", "places", "commands"],
 )
 def test_settings_that_cannot_be_used_never_open_the_function(
     wrong: dict[str, str], handle: Handle, tmp_path: Path, environment: pytest.MonkeyPatch

@@ -31,9 +31,11 @@ def serving(specs: Path, *options: str, environment: Mapping[str, str] = Mapping
             process.terminate()
 
 
-def refused(*options: str) -> str:
+def refused(*options: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     """Run a worker that cannot start, and return why."""
-    finished = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=60)
+    finished = subprocess.run(
+        [*SERVE, *options], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
     assert finished.returncode == 2, finished.stderr
     assert len(finished.stderr.splitlines()) == 1
     return finished.stderr
@@ -99,6 +101,14 @@ def test_what_a_worker_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> 
     assert "cannot listen on no.such.host.invalid" in refused(
         "--allow-spec", str(tmp_path), "--host", "no.such.host.invalid"
     )
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_list_of_commands_that_is_blank_does_not_allow_them_all(blank: str, tmp_path: Path) -> None:
+    message = "allow_commands (--allow-command, TAILRACE_ALLOW_COMMAND) must name commands, or be unset"
+    options = ("--port", "0", "--allow-spec", str(tmp_path))
+    assert message in refused(*options, environment={"TAILRACE_ALLOW_COMMAND": blank})
+    assert message in refused(*options, "--allow-command", blank)
 
 
 def test_without_uvicorn_the_remedy_is_told(tmp_path: Path) -> None:

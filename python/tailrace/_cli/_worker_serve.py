@@ -15,6 +15,7 @@ from ._tell import tell
 
 _DEFAULTS = WorkerSettings(())
 _BACKLOG = 1024
+_COMMANDS_VARIABLE = "TAILRACE_ALLOW_COMMAND"
 _SHUTDOWN_PATIENCE = 5
 """How long clients may take to receive what is left when the worker ends, in seconds; Cloud Run gives 10 for all."""
 _SILENCE = {
@@ -45,7 +46,7 @@ _SILENCE = {
     "allow_commands",
     metavar="NAME",
     multiple=True,
-    envvar="TAILRACE_ALLOW_COMMAND",
+    envvar=_COMMANDS_VARIABLE,
     help="A command that chunks may run; default any that a specification names. May be given again.",
 )
 @click.option(
@@ -92,7 +93,8 @@ def serve(
     try:
         settings = WorkerSettings(
             allow_specs,
-            allow_commands=allow_commands or None,
+            # Click takes a blank variable for one that is not there; it may well have been meant to allow nothing.
+            allow_commands=allow_commands if allow_commands or _COMMANDS_VARIABLE in os.environ else None,
             work_dir=work_dir,
             token=_take_token(token_env),
             concurrency=concurrency,

@@ -63,9 +63,11 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
 
 @cache
 def _worker() -> tuple[WorkerSettings, TaskFinder]:
+    commands = os.environ.get("TAILRACE_ALLOW_COMMAND")
     settings = WorkerSettings(
         os.environ.get("TAILRACE_ALLOW_SPEC", "").split(),
-        allow_commands=os.environ.get("TAILRACE_ALLOW_COMMAND", "").split() or None,
+        # Set but blank is refused: it may well have been meant to allow nothing.
+        allow_commands=None if commands is None else commands.split(),
         work_dir=os.environ.get("TAILRACE_WORK_DIR") or None,
         token=os.environ.get("TAILRACE_TOKEN"),
     )

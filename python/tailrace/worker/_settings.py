@@ -47,6 +47,8 @@ class WorkerSettings:
             raise TypeError("allow_specs must be a sequence of folders and URLs, not one str")
         if isinstance(self.allow_commands, str):
             raise TypeError("allow_commands must be a collection of names, not one str")
+        if self.allow_commands is not None and not all(map(str.strip, self.allow_commands or [""])):
+            raise ValueError("allow_commands (--allow-command, TAILRACE_ALLOW_COMMAND) must name commands, or be unset")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
             raise ValueError("token must be printable ASCII, and not empty")
         for name in ("concurrency", "max_body", "body_timeout"):
