@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jobs import count_lines, job
 from processes import descendants_marked, wait_until_marked
 from tailrace._output_frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
-from tailrace.worker import WorkerApp, WorkerSettings, _output_log, create_app
+from tailrace.worker import WorkerApp, WorkerSettings, _client, _output_log, create_app
 from tailrace.worker._buffered_answer import buffered_answer
 from tailrace.worker._kept_output import KeptOutput
 from tailrace.worker._output_log import OutputLog
@@ -144,6 +144,22 @@ async def test_the_first_client_may_leave_while_another_stays(app: WorkerApp, tm
     assert output_of(frames, FrameKind.STDOUT) == b"begun\nend\n"
     assert result_of(frames)["error"] is None
     assert count_lines(tmp_path / "starts") == 1
+
+
+async def test_a_client_that_reads_slowly_but_steadily_gets_everything(
+    app: WorkerApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "_FAREWELL", 0.5)
+
+    class SlowExchange(Exchange):
+        async def _send(self, message: Any) -> None:
+            await anyio.sleep(len(message.get("body", b"")) / 2**20)
+            await super()._send(message)
+
+    exchange = SlowExchange(app, write_job(tmp_path, f"yes | head -c {2**20}"), accept="application/json")
+    await exchange.run()
+    assert exchange.is_whole
+    assert len(json.loads(exchange.body)["stdout"]) == 2**20
 
 
 async def test_cancelling_the_server_ends_the_renders(app: WorkerApp, tmp_path: Path, mark: str) -> None:

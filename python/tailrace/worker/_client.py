@@ -15,6 +15,9 @@ from ._stream_format import StreamFormat
 _FAREWELL = 60.0
 """How long a client may take nothing once the command has ended, in seconds. Before, it merely holds the command up."""
 
+_LARGEST_PART = 64 * 2**10
+"""Bytes that are sent at once: who takes less than that in the time above counts as somebody who takes nothing."""
+
 
 class Client:
     """Answers one request for an attempt."""
@@ -73,8 +76,11 @@ class Client:
         await self._send_part(stream.result(summary), is_last=True)
 
     async def _send_part(self, body: bytes, *, is_last: bool = False) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
-        self._parts_sent += 1
+        for start in range(0, max(len(body), 1), _LARGEST_PART):
+            part = body[start : start + _LARGEST_PART]
+            more = not is_last or start + _LARGEST_PART < len(body)
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
+            self._parts_sent += 1
 
     async def _watch_connection(self, scope: anyio.CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
