@@ -169,21 +169,42 @@ def test_logs_hold_what_had_arrived_when_tailrace_is_killed(tmp_path: Path, mark
     assert events_in(tmp_path / "logs")[0]["event"] == "job_started"
 
 
-async def test_what_an_adapter_gives_at_the_end_is_logged(tmp_path: Path) -> None:
-    class Buffered:
-        streams = False
-        remote = True
+class Buffered:
+    """Gives at the end what it did not give while it ran, whatever it says of itself."""
 
-        async def execute(self, job: WorkerJob) -> WorkerResult:
-            assert job.args
-            return WorkerResult(0, b"all \xff", "of it")
+    remote = True
 
+    def __init__(self, *, streams: bool) -> None:
+        self.streams = streams
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        assert job.args
+        await anyio.sleep(0.6)
+        return WorkerResult(0, b"all \xff", "of it")
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["buffered", "streaming"])
+async def test_what_an_adapter_gives_at_the_end_is_logged(streams: bool, tmp_path: Path) -> None:
     called: list[object] = []
-    options = JobExecutionOptions(log_dir=tmp_path, on_chunk_stdout=lambda *args: called.append(args))
-    await JobExecutor(Buffered()).execute(job("true"), options)
+    # It makes no progress that anybody could see.
+    options = JobExecutionOptions(
+        log_dir=tmp_path,
+        on_chunk_stdout=lambda *args: called.append(args),
+        on_chunk_stderr=lambda *args: called.append(args),
+        no_progress_timeout=0.1,
+    )
+    await JobExecutor(Buffered(streams=streams)).execute(job("true"), options)
     assert log(tmp_path).read_bytes() == b"all \xff"
     assert log(tmp_path, stream="stderr").read_bytes() == b"of it"
     assert called == []
+
+
+async def test_what_a_merge_adapter_gives_at_the_end_is_logged(tmp_path: Path) -> None:
+    spec = job("true", merge="true")
+    options = JobExecutionOptions(log_dir=tmp_path, merge_adapter=Buffered(streams=True))
+    await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
+    written = [anyio.Path(tmp_path, f"merge-{stream}.log").read_bytes() for stream in ("stdout", "stderr")]
+    assert [await data for data in written] == [b"all \xff", b"of it"]
 
 
 async def test_an_earlier_run_s_logs_are_kept_and_other_files_are_left_alone(tmp_path: Path) -> None:

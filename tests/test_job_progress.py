@@ -160,6 +160,16 @@ async def test_a_render_without_progress_is_ended_though_it_writes(mark: str) ->
     assert error.result.stdout.startswith("frame 1: 1%\nbusy\n")
 
 
+async def test_on_a_remote_worker_the_limit_counts_from_the_first_output() -> None:
+    class Remote(LocalWorkerAdapter):
+        remote = True
+
+    waiting = JobExecutionOptions(progress=TOY, no_progress_timeout=0.3)
+    await JobExecutor(Remote()).execute(job("sleep 1"), waiting)
+    with pytest.raises(ChunkFailedError, match=r"it made no progress for 0\.3 s"):
+        await JobExecutor(Remote()).execute(job("echo begun; sleep 60"), waiting)
+
+
 async def test_progress_and_slow_callbacks_hold_the_limit_up() -> None:
     async def wait(*_: object) -> None:
         await anyio.sleep(1.2)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -317,6 +318,21 @@ def test_without_streaming_the_output_is_shown_at_the_end_of_its_chunk(tmp_path:
     assert b"exited with status 3" in run.stderr
     logs = sorted((tmp_path / "logs").rglob("*stdout*"))
     assert [log.read_bytes() for log in logs] == [b"one\ntwo\n", bytes(200_000)]
+
+
+def test_a_worker_that_cannot_stream_loses_nothing_where_that_was_asked_for(tmp_path: Path) -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        time.sleep(0.6)
+        answer(connection, {"exitCode": 0, "stdout": "out\n", "stderr": "err\n"})
+
+    write(tmp_path, job("true"))
+    with serving(respond) as server:
+        where = ["--adapter", "http", "--url", server.url, "--streaming", "--log-dir", str(tmp_path / "logs")]
+        run = run_cli(tmp_path / "job.json", *where, "--no-progress-timeout", "0.1", path=os.environ["PATH"])
+    assert run.returncode == 0, run.stderr.decode()
+    assert run.stdout == b"out\n"
+    assert b"err\n" in run.stderr
+    assert [log.read_bytes() for log in (tmp_path / "logs").rglob("*stdout*")] == [b"out\n"]
 
 
 @both_ways

@@ -144,7 +144,7 @@ class ChunkAttempt:
             result = self._mask.result(result, self._options.capture)
         # After a limit a callback has as long for what is left as it has for the rest.
         with anyio.move_on_after(job.kill_grace if isinstance(error, WorkerTimeoutError) else None):
-            await output.finish(None if self._adapter.streams else result)
+            await output.finish(result)
         errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
         reason = await self._reason_of_failure(chunk, job, result, error, errors)
         if reason is None and result is not None:
@@ -212,7 +212,8 @@ class ChunkAttempt:
 
     def _watch(self, turn: Turn, words: list[str]) -> ProgressWatch:
         emit = partial(self._reporter.emit_now, chunk_id=turn.chunk.id, attempt=turn.attempt)
-        return ProgressWatch(self._parser(turn.chunk, words), emit, limit=self._limit)
+        is_remote = getattr(self._adapter, "remote", False)
+        return ProgressWatch(self._parser(turn.chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
         return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)

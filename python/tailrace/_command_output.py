@@ -66,24 +66,24 @@ class CommandOutput:
             for place, name in enumerate(STREAMS)
         }
         self._has_bare_lines = self.mode == "lines"
+        self._received: set[StreamName] = set()
         self._is_cut_off = False
 
     def callback(self, name: StreamName) -> OutputCallback | None:
         """Return what the adapter is to call with the pieces of a stream; None if nobody wants them."""
         stream = self._streams[name]
-        if stream.callback is None and stream.log is None and stream.end is None and self._watch is None:
-            return None
-        return partial(self._receive, stream)
+        return partial(self._receive, stream) if stream.callback or self._is_read(stream) else None
 
     async def finish(self, result: WorkerResult | None) -> None:
-        """Hand on what the end of the command completes; `result` is given if the adapter did not call the callbacks.
+        """Hand on what the end of the command completes; `result` is the command's, if there is one.
 
-        Then the complete output is logged and read for progress, and no callback gets it.
+        A stream that came with the result alone is logged and read for progress, and no callback gets it. What an
+        adapter says of itself does not tell: a worker that was asked to stream may not be able to.
         """
         for stream in self._streams.values():
-            if result is None:
+            if stream.name in self._received:
                 await await_if_needed(in_turn(self._end(stream)))
-            elif data := _output_of(result, stream.name):
+            elif result is not None and self._is_read(stream) and (data := _output_of(result, stream.name)):
                 await await_if_needed(in_turn(self._log(stream, data)))
                 await await_if_needed(in_turn(self._read(stream, data)))
         if self._watch is not None:
@@ -105,8 +105,14 @@ class CommandOutput:
         truncated = any(end.is_cut for end in ends)
         return WorkerResult(exit_code, *(end.to_bytes() for end in ends), duration=duration, truncated=truncated)
 
+    def _is_read(self, stream: _Stream) -> bool:
+        return bool(stream.log or stream.end or self._watch)
+
     def _receive(self, stream: _Stream, data: Any) -> Awaitable[None] | None:
         watch = self._watch
+        self._received.add(stream.name)
+        if watch is not None:
+            watch.begin()
         began = time.monotonic()
         pending = in_turn(self._take(stream, data))
         if watch is not None:

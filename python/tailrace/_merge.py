@@ -9,7 +9,7 @@ from typing import cast
 
 from ._command_output import CommandOutput
 from ._describe_failure import describe_error, describe_exit
-from ._errors import MergeFailedError, WorkerError
+from ._errors import MergeFailedError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
@@ -75,10 +75,10 @@ async def _failing_the_merge(
         yield
     except Exception as error:  # noqa: BLE001 (what a callback raised is raised below)
         if reporter.error is None:
-            await output.finish(None)
             result = getattr(error, "result", None)
             if result is not None:
                 result = mask.result(result, options.capture)
+            await output.finish(result)
             message = mask.text(f"the merge failed: {describe_error(error)}")
             raise MergeFailedError(message, result) from mask.error(error, result)
     if reporter.error is not None:
@@ -115,13 +115,8 @@ def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: Comm
 async def _run(
     job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput, options: JobExecutionOptions, mask: SecretMask
 ) -> WorkerResult:
-    try:
-        result = mask.result(await adapter.execute(job), options.capture)
-    except WorkerError as error:
-        if not adapter.streams and error.result is not None:
-            await output.finish(mask.result(error.result, options.capture))
-        raise
-    await output.finish(None if adapter.streams else result)
+    result = mask.result(await adapter.execute(job), options.capture)
+    await output.finish(result)
     return result
 
 

@@ -29,14 +29,18 @@ class ProgressWatch:
     the memory that a renderer tells of, which change as well when it is stuck.
     """
 
-    def __init__(self, parser: ProgressParser, emit: Emit, *, limit: float | None) -> None:
+    def __init__(
+        self, parser: ProgressParser, emit: Emit, *, limit: float | None, waits_for_output: bool = False
+    ) -> None:
+        """Take the limit in seconds; with `waits_for_output` its clock stands still until `begin` is called."""
         self.errors = ReportedErrors()
         self.scope = anyio.CancelScope()
         self._parser = parser
         self._emit = emit
         self._limit = math.inf if limit is None else limit
         self._left = self._limit
-        self._pauses = 1
+        self._waits = waits_for_output
+        self._pauses = 1 + waits_for_output
         self._reached: tuple[object, ...] = ()
         self._unseen = False
         self._next_event = -math.inf
@@ -50,6 +54,12 @@ class ProgressWatch:
         yield from self._take(self._parser.finish())
         if self._unseen:
             yield self._tell()
+
+    def begin(self) -> None:
+        """Say that output has come: nobody knows when a worker that has sent none began, or whether it will."""
+        if self._waits:
+            self._waits = False
+            self._pauses -= 1
 
     def tell_what_is_due(self) -> Steps:
         """Tell the progress that came too soon after the last event of it, when it is time."""

@@ -107,10 +107,9 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str) -> WorkerA
     if request.adapter == "local":
         return LocalWorkerAdapter()
     try:
-        adapter = _make_remote(request, request.job_def_url or _address_of(spec, source))
+        return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source)))
     except (ImportError, ValueError) as error:
         raise click.UsageError(str(error)) from error
-    return adapter if adapter.streams else LateOutput(adapter)
 
 
 def _make_remote(request: AdapterRequest, job_def_url: str) -> WorkerAdapter:

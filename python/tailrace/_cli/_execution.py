@@ -139,6 +139,7 @@ class _Execution:
 
     def _options(self) -> JobExecutionOptions:
         request = self._request
+        never_live = isinstance(self._adapter, LateOutput) and not self._adapter.may_be_live
         try:
             return JobExecutionOptions(
                 concurrency=request.concurrency,
@@ -148,7 +149,7 @@ class _Execution:
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
                 idle_timeout=request.idle_timeout,
-                no_progress_timeout=None if isinstance(self._adapter, LateOutput) else request.no_progress_timeout,
+                no_progress_timeout=None if never_live else request.no_progress_timeout,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,
                 resource_delay=request.resource_delay,

@@ -2,49 +2,80 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from tailrace import Capture, WorkerAdapter, WorkerError, WorkerJob, WorkerResult
 from tailrace._output_splitter import OutputSplitter
 from tailrace._python_capture import PythonCapture
+from tailrace._user_callback import await_if_needed
+
+_UNEXPECTED = Capture.tail(16 * 2**20)
+"""What is kept while a worker streams, in case that it does not: its answer may be far longer than ought to be kept."""
 
 
 class LateOutput:
-    """Hands the output that comes with a result to the callbacks, so that it is shown, logged and understood as any."""
+    """Hands the output that comes with a result to the callbacks, so that it is shown, logged and understood as any.
+
+    A worker that was asked to stream may not be able to; what it does stream is passed on at once.
+    """
 
     streams = True
-    """To the executor: it need not look for output in the results. Limits on silence make no sense with it."""
+    """To the executor: it need not look for output in the results."""
     remote = True
 
     def __init__(self, adapter: WorkerAdapter) -> None:
         self._adapter = adapter
+        self.may_be_live = adapter.streams
+        """Whether output may come while a command runs: limits on silence make no sense where it cannot."""
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
-        """Run the command, and call the callbacks at its end."""
+        """Run the command, and call the callbacks at its end with what they have not been called with before."""
+        stdout, stderr = _Listener(job.on_stdout), _Listener(job.on_stderr)
+        capture = _UNEXPECTED if self.may_be_live else Capture.full()
+        asked = replace(job, capture=capture, on_stdout=stdout.callback, on_stderr=stderr.callback)
         try:
-            result = await self._adapter.execute(replace(job, capture=Capture.full()))
+            result = await self._adapter.execute(asked)
         except WorkerError as error:
             if error.result is not None:
-                error.result = await _hand_over(job, error.result)
+                error.result = await _hand_over(job, error.result, stdout, stderr)
             raise
-        return await _hand_over(job, result)
+        return await _hand_over(job, result, stdout, stderr)
 
 
-async def _hand_over(job: WorkerJob, result: WorkerResult) -> WorkerResult:
+class _Listener:
+    """A callback that knows whether it was called."""
+
+    def __init__(self, function: Callable[[Any], object] | None) -> None:
+        self.function = function
+        self.was_called = False
+
+    @property
+    def callback(self) -> Callable[[Any], object] | None:
+        function = self.function
+        if function is None:
+            return None
+
+        def call(piece: Any) -> object:
+            self.was_called = True
+            return function(piece)
+
+        return call
+
+
+async def _hand_over(job: WorkerJob, result: WorkerResult, *listeners: _Listener) -> WorkerResult:
     """Call the callbacks; return the result with as much output as the job wants kept."""
     kept = []
-    for data, callback in ((result.stdout_bytes, job.on_stdout), (result.stderr_bytes, job.on_stderr)):
+    for data, listener in zip((result.stdout_bytes, result.stderr_bytes), listeners, strict=True):
         capture = PythonCapture(job.capture)
         capture.push(data)
         kept.append(capture)
-        if data and callback is not None:
+        if data and listener.function is not None and not listener.was_called:
             splitter = OutputSplitter(job.stream)
             for piece in chain(splitter.feed(data), splitter.finish()):
-                returned = callback(piece)
-                if inspect.isawaitable(returned):
-                    await returned
+                await await_if_needed(listener.function(piece))
     return WorkerResult(
         result.exit_code,
         *kept,
