@@ -477,6 +477,21 @@ async def test_a_completed_stream_without_a_result_is_an_error() -> None:
     assert "the stream ended after 1 frames, without the result" in str(error)
 
 
+async def test_a_result_that_came_in_time_counts_however_slow_the_callbacks_are() -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        stream = EventStream(connection)
+        stream.send(stream.frames.stdout(b"no end") + stream.frames.result(0))
+        time.sleep(0.3)
+        stream.end()
+
+    async def on_stdout(_: str) -> None:
+        await anyio.sleep(3)
+
+    with serving(respond) as server:
+        job = chunk(timeout=0.5, stream="lines", on_stdout=on_stdout)
+        assert (await execute(server, job, streaming=True)).exit_code == 0
+
+
 async def test_a_function_that_freezes_while_it_streams_is_given_up() -> None:
     def respond(connection: socket.socket, _: Request) -> None:
         stream = EventStream(connection)

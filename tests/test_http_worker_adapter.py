@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from jobs import job
-from raw_server import FrameStream, Request, Server, answer, serving
+from raw_server import FrameStream, Request, Server, answer, send_chunk, serving, start_chunks
 from tailrace import (
     Capture,
     ChunkFailedError,
@@ -680,6 +680,44 @@ async def test_the_idle_clock_and_the_limit_do_not_take_a_slow_callback_for_a_sl
         job = chunk(timeout=0.3, idle_timeout=0.2, on_stdout=on_stdout)
         result = await execute(server, job, streaming=True)
     assert result.stdout == "onetwo"
+
+
+async def test_a_command_that_ended_in_time_is_done_however_slow_the_callbacks_are() -> None:
+    pieces: list[str] = []
+
+    async def on_stdout(piece: str) -> None:
+        await anyio.sleep(0.7)
+        pieces.append(piece)
+
+    def respond(connection: socket.socket, _: Request) -> None:
+        stream = FrameStream(connection)
+        for number in range(6):
+            stream.stdout(b"%d\n" % number)
+        stream.result()
+        stream.end()
+
+    with serving(respond) as server:
+        job = chunk(timeout=0.5, stream="lines", on_stdout=on_stdout)
+        assert (await execute(server, job, streaming=True)).exit_code == 0
+        assert pieces == list("012345")
+        pieces.clear()
+        # The callback that runs when the grace is over cannot know.
+        job = chunk(timeout=0.5, kill_grace=0.5, stream="lines", on_stdout=on_stdout)
+        result = await execute(server, job, streaming=True)
+    assert result.stdout == "0\n1\n2\n3\n4\n5\n"
+    assert pieces == list("02345")
+
+
+async def test_an_answer_that_has_begun_in_time_is_taken_in_to_its_end() -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        start_chunks(connection, "application/json")
+        send_chunk(connection, b'{"exitCode": 0, ')
+        time.sleep(2.5)
+        send_chunk(connection, b'"stdout": "all"}')
+        send_chunk(connection, b"")
+
+    with serving(respond) as server:
+        assert (await execute(server, chunk(timeout=0.2))).stdout == "all"
 
 
 async def test_a_callback_still_running_after_the_grace_of_the_limit_is_cancelled() -> None:

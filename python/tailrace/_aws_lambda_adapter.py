@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from ._check_times import check_times
 from ._extra import missing_extra
@@ -90,13 +88,9 @@ class AwsLambdaAdapter:
             if self.streams:
                 stream = LambdaStream(call, partial(self._client.invoke_with_response_stream, **request))
                 return await stream.receive(answer, silence=self._silence)
-            response = await answer.within_limit(lambda: call.run(partial(_invoke, self._client.invoke, request)))
-            return receive_payload(answer, response)
+            response = await answer.within_limit(lambda: call.run(partial(self._client.invoke, **request)))
+            payload = await answer.take_in(lambda: call.run(response["Payload"].read))
+            return receive_payload(answer, response, payload)
         except BaseException:
             call.end()
             raise
-
-
-def _invoke(invoke: Callable[..., dict[str, Any]], request: Mapping[str, Any]) -> dict[str, Any]:
-    response = invoke(**request)
-    return {**response, "Payload": response["Payload"].read()}

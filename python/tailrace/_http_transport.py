@@ -91,7 +91,7 @@ class HttpTransport:
                     )
                 if response.media_type == MEDIA_TYPE:
                     return await answer.receive_frames(response.read, silence=self._silence)
-                return answer.receive_json(await answer.within_limit(response.read_whole))
+                return answer.receive_json(await answer.take_in(response.read_whole))
             finally:
                 await response.close()
 

@@ -31,9 +31,8 @@ _LIMITS = {
 }
 
 
-def receive_payload(answer: RemoteAnswer, response: Mapping[str, Any]) -> WorkerResult:
-    """Return the result in the response of `Invoke`, whose payload has been read."""
-    payload = response["Payload"]
+def receive_payload(answer: RemoteAnswer, response: Mapping[str, Any], payload: bytes) -> WorkerResult:
+    """Return the result in the response of `Invoke`; `payload` is what its payload says."""
     if response.get("FunctionError"):
         # It comes with HTTP status 200.
         raise answer.failure(_describe_function_error(payload) + _describe_log(response))
@@ -61,10 +60,10 @@ class LambdaStream:
                 body = await answer.within_limit(self._read_all)
                 raise answer.refusal(head["statusCode"], "", body, is_text=False)
             if self._unread[:1] not in _FRAME_STARTS:
-                return _receive_body(answer, await answer.within_limit(self._read_all))
+                return _receive_body(answer, await answer.take_in(self._read_all))
             result = await answer.receive_frames(self._read, silence=silence)
             # Only now it is known that nothing has been cut off.
-            await answer.within_limit(partial(self._finish, silence))
+            await answer.take_in(partial(self._finish, silence))
             return result
         finally:
             # Also after the last event: there may be more of the HTTP answer, so nobody can use its connection again.

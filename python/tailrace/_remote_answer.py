@@ -57,12 +57,19 @@ class RemoteAnswer:
 
         Raises `WorkerTimeoutError` when the job may take no longer, and `WorkerRemoteError` for a `RemoteFault`.
         """
+        with anyio.CancelScope(deadline=self._deadline):
+            return await self.take_in(action)
+        raise limit_error(self._job, self._result(None, {}), "total")
+
+    async def take_in(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `action` returns, which takes in an answer that has begun: the command is over, and its limit.
+
+        Raises `WorkerRemoteError` for a `RemoteFault`.
+        """
         try:
-            with anyio.CancelScope(deadline=self._deadline):
-                return await action()
+            return await action()
         except RemoteFault as fault:
             raise self.failure(str(fault)) from fault.__cause__
-        raise limit_error(self._job, self._result(None, {}), "total")
 
     async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
         """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
@@ -74,11 +81,15 @@ class RemoteAnswer:
             report = await self._read_frames(read, silence)
         except RemoteFault as fault:
             await self._finish()
+            if self._is_stopped:
+                raise limit_error(self._job, self._result(None, {}), "total") from fault
             raise self.failure(str(fault)) from fault.__cause__
         if isinstance(report, str):
             await self._finish()
             raise limit_error(self._job, self._result(None, {}), report)
         self._callbacks_until = math.inf
+        if report.get("error") is None:
+            await self._catch_up()
         await self._finish()
         return self._conclude(report)
 
@@ -140,16 +151,13 @@ class RemoteAnswer:
                     if kind is FrameKind.RESULT:
                         return parse_object(payload, "the result")
                     if kind is not FrameKind.HEARTBEAT:
+                        began = anyio.current_time()
                         await self._take(self._stdout if kind is FrameKind.STDOUT else self._stderr, payload)
                         last_output = anyio.current_time()
-                    if self._is_stopped:
-                        return "total"
+                        # It is callbacks that held us up: what comes next may say that the command ended in time.
+                        self._deadline += max(0, last_output - max(began, self._limit))
             except FrameError as error:
                 raise RemoteFault(str(error)) from error
-            if last_output > self._limit:
-                # A callback may have held us up: what has come meanwhile may say that the command ended in time.
-                self._limit = math.inf
-                self._deadline = last_output + _PATIENCE
 
     async def _take(self, stream: _Stream, data: bytes) -> None:
         self._keep(stream, data)
@@ -165,12 +173,21 @@ class RemoteAnswer:
         for stream in (self._stdout, self._stderr):
             await self._deliver(stream, stream.splitter.finish())
 
+    async def _catch_up(self) -> None:
+        """Hand on what the callbacks were to be spared, since the command has ended in time after all."""
+        self._is_stopped = False
+        for stream in (self._stdout, self._stderr):
+            pieces, stream.undelivered = stream.undelivered, []
+            await self._deliver(stream, pieces)
+
     async def _deliver(self, stream: _Stream, pieces: Iterable[Any]) -> None:
         if stream.callback is None:
             return
         for piece in pieces:
-            if self._is_stopped:
-                return
+            if self._is_stopped or anyio.current_time() > self._callbacks_until:
+                self._is_stopped = True
+                stream.undelivered.append(piece)
+                continue
             returned = stream.callback(piece)
             if inspect.isawaitable(returned):
                 with anyio.CancelScope(deadline=self._callbacks_until) as scope:
@@ -227,6 +244,7 @@ class _Stream:
         self.splitter = OutputSplitter(job.stream)
         self.capture = PythonCapture(job.capture)
         self.callback = callback
+        self.undelivered: list[Any] = []
 
 
 def parse_object(text: bytes | str, what: str) -> Mapping[str, Any]:
