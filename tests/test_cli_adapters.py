@@ -105,3 +105,23 @@ def test_a_spec_that_is_no_file_needs_an_address(spec: Path) -> None:
     os.close(reader)
     assert result.exit_code == 2
     assert "is no file that a worker could read: give --job-def-url" in result.stderr
+
+
+def test_the_merge_does_not_inherit_the_token(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    path = tmp_path / "job.json"
+    path.write_text(job("true", merge=f"env > {seen}").model_dump_json(by_alias=True))
+    for name, options in (("TAILRACE_TOKEN", []), ("FARM", ["--token-env", "FARM"])):
+        with serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server:
+            result = run(path, "--adapter", "http", "--url", server.url, *options, **{name: "s3cret"})
+        assert result.exit_code == 0, result.output
+        assert server.requests[0].headers["authorization"] == "Bearer s3cret"
+        assert "s3cret" not in seen.read_text()
+
+
+def test_a_token_that_is_masked_can_be_used(spec: Path) -> None:
+    with serving(lambda connection, _: answer(connection, {"exitCode": 0, "stdout": "s3cret-token"})) as server:
+        where = ["--adapter", "http", "--url", server.url, "--mask-env", "TAILRACE_TOKEN"]
+        result = run(spec, *where, TAILRACE_TOKEN="s3cret-token")
+    assert result.exit_code == 0, result.output
+    assert "s3cret" not in result.output

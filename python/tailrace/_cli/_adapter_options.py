@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -99,25 +99,28 @@ def adapter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return collect
 
 
-def make_adapter(request: AdapterRequest, spec: JobSpec, source: str) -> WorkerAdapter:
+def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked: Collection[str]) -> WorkerAdapter:
     """Return the adapter that `request` asks for, for the job `spec` that was loaded from `source`.
+
+    The variable with the token is taken out of the environment, unless it is one of the `masked` ones.
 
     Raises `click.UsageError` for what cannot be used, and where a package is missing.
     """
     if request.adapter == "local":
         return LocalWorkerAdapter()
     try:
-        return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source)))
+        return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source), masked))
     except (ImportError, ValueError) as error:
         raise click.UsageError(str(error)) from error
 
 
-def _make_remote(request: AdapterRequest, job_def_url: str) -> WorkerAdapter:
+def _make_remote(request: AdapterRequest, job_def_url: str, masked: Collection[str]) -> WorkerAdapter:
     url, streaming = request.url or "", request.streaming
     if request.adapter == "gcp":
         return CloudRunAdapter(url, job_def_url=job_def_url, streaming=streaming)
     if request.adapter == "http":
-        return HttpWorkerAdapter(url, job_def_url=job_def_url, auth=_token(request.token_env), streaming=streaming)
+        token = _token(request.token_env, masked)
+        return HttpWorkerAdapter(url, job_def_url=job_def_url, auth=token, streaming=streaming)
     return AwsLambdaAdapter(
         request.function or "",
         job_def_url=job_def_url,
@@ -153,8 +156,12 @@ def _address_of(spec: JobSpec, source: str) -> str:
     return str(spec.path)
 
 
-def _token(name: str | None) -> str | None:
-    token = os.environ.get(name or _DEFAULT_TOKEN)
+def _token(name: str | None, masked: Collection[str]) -> str | None:
+    variable = name or _DEFAULT_TOKEN
+    token = os.environ.get(variable)
+    if variable not in masked:
+        # The merge and whatever else runs here have no use for it.
+        os.environ.pop(variable, None)
     if name is not None and not token:
         raise click.UsageError(f"--token-env: there is no variable {name}, or it is empty")
     return token or None

@@ -78,7 +78,7 @@ class _Execution:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
             check_stitch(self._spec, self._job_dir, request.stitch)
-        self._adapter = make_adapter(request.adapter, self._spec, request.spec)
+        self._adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
         self._skipped = unasked | done
