@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
+from tailrace._extra import missing_extra
 
 
 def test_importing_tailrace_imports_none_of_the_extras() -> None:
@@ -39,3 +40,8 @@ def test_an_adapter_without_its_extra_names_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"Adapter needs {package}.*: pip install 'tailrace\[{extra}\]'"):
         make()
+
+
+def test_an_import_that_fails_without_a_name_is_told_by_its_words() -> None:
+    error = missing_extra("HttpWorkerAdapter", "http", ImportError("a broken library"))
+    assert str(error) == ("HttpWorkerAdapter needs what is missing (a broken library): pip install 'tailrace[http]'")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import sys
 import time
 from itertools import groupby
 from typing import Any
@@ -150,6 +152,50 @@ async def test_a_token_that_cannot_be_sent_is_refused_without_showing_it() -> No
     with pytest.raises(ValueError, match="a bearer token has no") as caught:
         HttpWorkerAdapter("http://127.0.0.1/", auth="secret\n")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-Key": "secret\n"}, {"X-Key": "secr\xe9t"}, {"X-Key": " secret"}, {"X Key": "secret"}]
+)
+async def test_headers_that_cannot_be_sent_are_refused_without_showing_them(headers: dict[str, str]) -> None:
+    both: list[dict[str, Any]] = [{"auth": headers}, {"headers": headers}]
+    for options in both:
+        with pytest.raises(ValueError, match="header") as caught:
+            HttpWorkerAdapter("http://127.0.0.1/", **options)
+        assert "secr" not in str(caught.value)
+    with serving(refuse_calls_from) as server, pytest.raises(ValueError, match="header") as caught:
+        await execute(server, auth=lambda: headers)
+    assert "secr" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@worker/", "http://secret@worker", "http://user:secret@[bad/"])
+async def test_a_password_in_the_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ValueError, match="must have no user name or password") as caught:
+        HttpWorkerAdapter(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", [math.inf, 1e9])
+async def test_a_limit_that_is_none_is_not_sent(limit: float) -> None:
+    with serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server:
+        await execute(server, chunk(timeout=limit), streaming=True, silence_timeout=1e6)
+    assert "timeout" not in server.requests[0].json()
+    assert server.requests[0].json()["heartbeat"] == 60
+
+
+async def test_numbers_that_nothing_can_have_are_left_out() -> None:
+    huge = 10**400
+    usage = {"cpuUser": 1, "cpuSystem": 1, "maxRss": huge}
+    with serving(lambda connection, _: answer(connection, {"exitCode": 0, "duration": huge, "usage": usage})) as server:
+        result = await execute(server)
+    assert 0 <= result.duration < 60
+    assert result.usage is not None
+    assert result.usage.max_rss is None
+    with (
+        serving(lambda connection, _: answer(connection, {"exitCode": huge})) as server,
+        pytest.raises(WorkerRemoteError, match="it answered with exitCode 1000"),
+    ):
+        await execute(server)
 
 
 @pytest.mark.parametrize("url", ["", "worker", "ftp://worker/", "http://", "http://[", "file:///etc/passwd"])
@@ -749,4 +795,13 @@ async def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_sent(monke
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(ValueError, match="proxy"):
+        HttpWorkerAdapter("http://worker.example/run")
+
+
+async def test_a_socks_proxy_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ValueError, match="a SOCKS proxy, which needs socksio: pip install"):
         HttpWorkerAdapter("http://worker.example/run")

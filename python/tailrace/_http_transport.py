@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
+from ._check_headers import check_headers
 from ._check_times import check_times
 from ._describe_failure import describe_error
 from ._keep_alive import keep_alive_options
@@ -50,7 +52,10 @@ class HttpTransport:
         response_timeout: float,
         silence_timeout: float,
     ) -> None:
-        """Raises `ValueError` for what is no http(s) URL, for times that are not positive, and for such proxies."""
+        """Raises `ValueError` for what is no http(s) URL, and for headers, times and proxies that cannot be used."""
+        if "@" in re.split("[/?#]", url.partition("//")[2], maxsplit=1)[0]:
+            # Not shown: it may be a password. httpx would send it in place of what authorises the request.
+            raise ValueError("the URL of a worker must have no user name or password in it: use a token or headers")
         try:
             is_usable = is_url(url) and urlsplit(url).hostname is not None
             self._url = httpx.URL(url)
@@ -68,6 +73,7 @@ class HttpTransport:
             **({"Accept-Encoding": "identity"} if streaming else {}),
             **headers,
         }
+        check_headers(self._headers)
         self._authorise = authorise
         self._heartbeat = silence_timeout / 3 if streaming else None
         self._timeout = httpx.Timeout(response_timeout, connect=connect_timeout)
@@ -105,6 +111,7 @@ class HttpTransport:
 
     async def _post(self, client: httpx.AsyncClient, content: bytes, *, renew: bool) -> httpx.Response:
         authorisation = {} if self._authorise is None else await self._authorise(renew)
+        check_headers(authorisation)
         headers = {**self._headers, **authorisation}
         try:
             request = client.build_request("POST", self._url, headers=headers, content=content)
@@ -120,11 +127,14 @@ class HttpTransport:
         # httpx itself looks for proxies in the environment only where it chooses the options of the socket too.
         proxies = urllib.request.getproxies()
         is_direct = urllib.request.proxy_bypass(self._url.netloc.decode())
-        return httpx.AsyncHTTPTransport(
-            verify=self._tls,
-            proxy=None if is_direct else proxies.get(self._url.scheme) or proxies.get("all"),
-            socket_options=keep_alive_options(),
-        )
+        proxy = None if is_direct else proxies.get(self._url.scheme) or proxies.get("all")
+        try:
+            return httpx.AsyncHTTPTransport(verify=self._tls, proxy=proxy, socket_options=keep_alive_options())
+        except ImportError as error:
+            raise ValueError(
+                "the environment names a SOCKS proxy, which needs socksio: pip install 'httpx[socks]',"
+                " or except the worker by NO_PROXY"
+            ) from error
 
 
 class _Response:

@@ -208,7 +208,7 @@ class RemoteAnswer:
         if error is not None:
             self._raise(error if isinstance(error, dict) else {"message": error}, report)
         exit_code = report.get("exitCode")
-        if not isinstance(exit_code, int) or isinstance(exit_code, bool):
+        if not isinstance(exit_code, int) or isinstance(exit_code, bool) or abs(exit_code) >= 2**32:
             found = "without an exitCode" if exit_code is None else f"with exitCode {_excerpt(repr(exit_code))}"
             raise self.failure(f"it answered {found}{_after_colon(report.get('message'))}")
         return self._result(exit_code, report)
@@ -284,9 +284,10 @@ def _parse_usage(usage: object) -> ResourceUsage | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    # Neither NaN nor more than any clock or memory has.
+    return value if 0 <= value < 2**63 else None
 
 
 def _after_colon(text: object) -> str:

@@ -7,6 +7,12 @@ import uuid
 
 from ._worker_job import WorkerJob
 
+_NO_LIMIT = 1e9
+"""From here on a time is as good as no limit, in seconds; infinity has no JSON."""
+_SHORTEST_HEARTBEAT = 0.1
+_LONGEST_HEARTBEAT = 60.0
+"""What workers take, in seconds."""
+
 
 def remote_request(job: WorkerJob, job_def_url: str | None, *, heartbeat: float | None = None) -> bytes:
     """Return the JSON that asks for the chunk in `job.meta`; `heartbeat` seconds ask for a stream.
@@ -26,8 +32,8 @@ def remote_request(job: WorkerJob, job_def_url: str | None, *, heartbeat: float 
             f" or the job a meta['job_def_url'], not {address!r}"
         )
     request: dict[str, object] = {"jobPath": address, "chunkIndex": chunk_id, "attemptId": uuid.uuid4().hex}
-    if job.timeout is not None:
+    if job.timeout is not None and job.timeout < _NO_LIMIT:
         request["timeout"] = job.timeout
     if heartbeat is not None:
-        request["heartbeat"] = heartbeat
+        request["heartbeat"] = min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT)
     return json.dumps(request).encode()
