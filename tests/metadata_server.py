@@ -19,6 +19,9 @@ class TokenSource:
 
     lifetime: float = 3600.0
     is_broken: bool = False
+    delay: float = 0.0
+    payload: object = None
+    """What is in the tokens in place of what has to be."""
     audiences: list[str] = field(default_factory=list)
     """Those of the tokens that were asked for, in order."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -32,8 +35,12 @@ class TokenSource:
         elif place.path.endswith("/identity"):
             with self.lock:
                 self.audiences += parse_qs(place.query)["audience"]
-                token = _token(len(self.audiences), self.lifetime)
-            answer(connection, token, media_type="text/html", headers=flavour)
+                number = len(self.audiences)
+            payload = (
+                {"number": number, "exp": int(time.time() + self.lifetime)} if self.payload is None else self.payload
+            )
+            time.sleep(self.delay)
+            answer(connection, _token(payload), media_type="text/html", headers=flavour)
         else:
             answer(connection, {"email": "farm@project.example", "scopes": []}, headers=flavour)
 
@@ -44,6 +51,6 @@ def variables(server: Server) -> dict[str, str]:
     return {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address}
 
 
-def _token(number: int, lifetime: float) -> str:
-    parts = ({"alg": "none"}, {"number": number, "exp": int(time.time() + lifetime)}, "signature")
+def _token(payload: object) -> str:
+    parts = ({"alg": "none"}, payload, "signature")
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)

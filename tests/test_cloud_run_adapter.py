@@ -9,6 +9,7 @@ import base64
 import importlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +95,46 @@ async def test_a_refused_token_is_renewed_once_and_the_request_sent_again(tokens
     assert [number_of(request) for request in server.requests] == [1, 2]
     # To the service both are the same attempt, of which it began one.
     assert len({request.json()["attemptId"] for request in server.requests}) == 1
+
+
+async def test_many_that_are_refused_at_once_renew_the_token_once(tokens: TokenSource) -> None:
+    together = threading.Barrier(10)
+
+    def respond(connection: socket.socket, request: Request) -> None:
+        is_good = number_of(request) == 2
+        if not is_good:
+            together.wait(20)
+        answer(connection, {"exitCode": 0}, status="200 OK" if is_good else "401 Unauthorized")
+
+    with serving(respond) as server:
+        adapter = new_adapter(server)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(execute, adapter)
+    assert len(tokens.audiences) == 2
+
+
+@pytest.mark.parametrize("payload", [[], {}, {"exp": "soon"}, {"exp": 10**400}], ids=["list", "none", "text", "huge"])
+async def test_a_token_that_is_none_is_an_error(payload: object, tokens: TokenSource) -> None:
+    tokens.payload = payload
+    with (
+        serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server,
+        pytest.raises(WorkerRemoteError, match="no identity token for"),
+    ):
+        await execute(new_adapter(server))
+    assert server.requests == []
+
+
+async def test_a_metadata_server_that_does_not_answer_is_given_up(
+    tokens: TokenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace._identity_tokens._LONGEST_FETCH", 0.5)
+    tokens.delay = 2
+    with (
+        serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server,
+        pytest.raises(WorkerRemoteError, match=r"no answer within 0\.5 s"),
+    ):
+        await execute(new_adapter(server))
 
 
 async def test_a_service_that_refuses_every_token_is_an_error(tokens: TokenSource) -> None:

@@ -23,8 +23,8 @@ from ._spec_source import is_url, name_of
 from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
-Authorise = Callable[[bool], Awaitable[Mapping[str, str]]]
-"""Returns the headers that authorise a request; True asks for new ones, because the last were refused."""
+Authorise = Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]
+"""Returns the headers that authorise a request, given those that were refused, if any: it returns others then."""
 
 _LARGEST_ANSWER = 512 * 2**20
 """The most bytes that a buffered answer may have: its text has to be in memory, several times."""
@@ -103,14 +103,16 @@ class HttpTransport:
 
     async def _send(self, client: httpx.AsyncClient, content: bytes) -> httpx.Response:
         """Send the request; once more with new credentials if it was not authorised, for then nothing has begun."""
-        response = await self._post(client, content, renew=False)
+        authorisation = {} if self._authorise is None else await self._authorise(None)
+        response = await self._post(client, content, authorisation)
         if response.status_code == _UNAUTHORISED and self._authorise is not None:
             await response.aclose()
-            response = await self._post(client, content, renew=True)
+            response = await self._post(client, content, await self._authorise(authorisation))
         return response
 
-    async def _post(self, client: httpx.AsyncClient, content: bytes, *, renew: bool) -> httpx.Response:
-        authorisation = {} if self._authorise is None else await self._authorise(renew)
+    async def _post(
+        self, client: httpx.AsyncClient, content: bytes, authorisation: Mapping[str, str]
+    ) -> httpx.Response:
         check_headers(authorisation)
         headers = {**self._headers, **authorisation}
         try:

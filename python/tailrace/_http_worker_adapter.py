@@ -80,8 +80,8 @@ class HttpWorkerAdapter:
 
 def _caller(
     function: Callable[[], Credentials | Awaitable[Credentials]],
-) -> Callable[[bool], Awaitable[Mapping[str, str]]]:
-    async def authorise(_: bool) -> Mapping[str, str]:
+) -> Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]:
+    async def authorise(_: Mapping[str, str] | None) -> Mapping[str, str]:
         returned = function()
         return _to_headers(await returned if inspect.isawaitable(returned) else returned)
 
