@@ -136,3 +136,11 @@ def test_what_the_dockerfiles_copy_exists(name: str) -> None:
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     assert copied
     assert [path for paths in copied for path in paths if not (root / path).exists()] == []
+
+
+def test_the_container_lets_nobody_in_unless_told_and_collects_zombies() -> None:
+    lines = (Path(__file__).parent.parent / "docker" / "http.Dockerfile").read_text().splitlines()
+    instructions = [line for line in lines if not line.startswith("#")]
+    assert not [line for line in instructions if "--no-token" in line]
+    assert instructions[-1].startswith('ENTRYPOINT ["tini", "--", "tailrace", ')
+    assert any("apt-get install" in line and " tini " in line for line in instructions)
