@@ -322,3 +322,17 @@ def test_folders_that_a_command_made_read_only_are_deleted_too(worker: Worker, t
     assert worker.ask(address).json()["exitCode"] == 1
     assert names_in(tmp_path / ".tailrace" / ".attempts") == set()
     assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o500
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("a" * 300 + "/image", "outputFile of chunk 0 cannot be a file's name: 'a"),
+        ("a/" * 3000 + "image", "outputFile of chunk 0 should have at most 1000 characters"),
+    ],
+)
+def test_an_output_with_too_long_a_name_is_refused(output: str, message: str, worker: Worker, tmp_path: Path) -> None:
+    answer = worker.ask(write_job(tmp_path, (output, "true")))
+    assert answer.status == 422
+    assert answer.message.startswith(message)
+    assert not list(tmp_path.glob(".tailrace/.attempts/*"))

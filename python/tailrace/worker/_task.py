@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -35,14 +36,20 @@ class Task(NamedTuple):
 
     def make_folder(self) -> WorkingFolder:
         """Return a folder for one attempt; raises `RefusedError` or `OSError`."""
-        return WorkingFolder(
-            self.spec,
-            self.chunk,
-            spec_path=self.path,
-            root=self.root,
-            job_dir=self.job_dir,
-            is_shared=self.is_shared,
-        )
+        try:
+            return WorkingFolder(
+                self.spec,
+                self.chunk,
+                spec_path=self.path,
+                root=self.root,
+                job_dir=self.job_dir,
+                is_shared=self.is_shared,
+            )
+        except (OSError, UnicodeEncodeError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
+            name = self.chunk.output_file
+            raise RefusedError(422, f"outputFile of chunk {self.chunk.id} cannot be a file's name: {name!r}") from None
 
     def to_job(
         self,

@@ -20,6 +20,8 @@ _OWN = ".tailrace"
 _ATTEMPTS = ".attempts"
 """No job's record is in a folder of this name: theirs do not begin with a dot."""
 _MOST_FOLDERS = 10_000
+_LONGEST_OUTPUT = 1000
+"""In characters: folders that lie much deeper can be made, but Python does not delete them again."""
 
 _logger = logging.getLogger("tailrace.worker")
 
@@ -154,6 +156,8 @@ class WorkingFolder:
 def check_output(chunk: Chunk) -> None:
     """Raise `RefusedError` if the chunk's output would not lie in the job's folder."""
     name = chunk.output_file
+    if len(name) > _LONGEST_OUTPUT:
+        raise RefusedError(422, f"outputFile of chunk {chunk.id} should have at most {_LONGEST_OUTPUT} characters")
     parts = Path(os.path.normpath(name)).parts
     if name.startswith("/") or ".." in Path(name).parts or not parts or parts[0] == _OWN or name.endswith("/"):
         raise RefusedError(403, f"outputFile of chunk {chunk.id} should be a file in the job's folder: {name!r}")
