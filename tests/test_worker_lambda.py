@@ -220,3 +220,8 @@ def test_a_slow_download_counts_towards_the_functions_time(
         # What is left is for the answer, and for the command's last words.
         assert context.get_remaining_time_in_millis() > 1000
     assert answer["statusCode"] == status
+
+
+def test_web_pages_are_not_answered(environment: pytest.MonkeyPatch) -> None:
+    event = {"requestContext": {}, "headers": {"Origin": "https://page.example"}, "body": "{}"}
+    assert lambda_handler(event, Context(60))["statusCode"] == 403

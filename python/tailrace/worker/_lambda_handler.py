@@ -82,6 +82,8 @@ def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequ
     if "requestContext" not in event:
         return to_request(event)
     headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    if "origin" in headers:
+        raise RefusedError(403, "requests from web pages are not answered")
     check_token(settings.token, headers.get("authorization", ""))
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
