@@ -93,7 +93,7 @@ def test_a_url_that_is_none_is_one_line() -> None:
 
 
 def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "_HTTP_LIMIT", 2**20)
+    monkeypatch.setattr(_spec_source, "LARGEST_SPEC", 2**20)
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

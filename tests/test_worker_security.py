@@ -292,7 +292,7 @@ def test_a_url_that_could_be_understood_in_two_ways_is_refused(url: str, tmp_pat
 
 
 def test_a_specification_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "_HTTP_LIMIT", 2**20)
+    monkeypatch.setattr(_spec_source, "LARGEST_SPEC", 2**20)
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -601,6 +601,7 @@ def test_no_error_tells_of_the_workers_environment(tmp_path: Path, monkeypatch: 
         ({"allow_specs": ["missing"]}, "an allowed place should be a folder or an http(s) URL: 'missing'"),
         ({"allow_specs": ["ftp://a/"]}, "an allowed place should be a folder or an http(s) URL: 'ftp://a/'"),
         ({"allow_specs": ["http://a/../b"]}, "http://a/../b: its path should hold no '.', '..' and escaped slashes"),
+        ({"allow_specs": ["http://a/?b=c"]}, "an allowed place should be a URL without a query: http://a/?..."),
         ({"token": ""}, "token must be printable ASCII, and not empty"),
         ({"token": "a\n"}, "token must be printable ASCII, and not empty"),
         ({"concurrency": 0}, "concurrency must be positive: 0"),
@@ -615,3 +616,15 @@ def test_settings_that_cannot_be_used_are_told(settings: dict[str, Any], message
 
 def test_a_token_is_in_no_repr() -> None:
     assert "s3cret" not in repr(WorkerSettings([], token="s3cret"))
+
+
+def test_a_site_local_address_is_not_ordinary() -> None:
+    assert not is_ordinary(ipaddress.ip_address("fec0::1"))
+
+
+def test_a_name_in_a_message_is_shortened_and_cannot_break_the_line(worker: Worker) -> None:
+    for name in ("/" + "a" * 4000, "/a\r\nb\u2028c\x1b[31m"):
+        message = worker.ask(name).message
+        assert message.isprintable()
+        assert len(message) < 1000
+        assert message.endswith("(--allow-spec)")

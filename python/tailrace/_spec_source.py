@@ -15,8 +15,8 @@ from ._errors import SpecError
 
 HTTP_TIMEOUT = 30.0
 """The longest a download may take, in seconds."""
-_HTTP_LIMIT = 64 * 2**20
-"""The most bytes a downloaded specification may have."""
+LARGEST_SPEC = 64 * 2**20
+"""The most bytes that a specification from the web, or on a worker, may have."""
 _READ_SIZE = 2**16
 
 
@@ -58,8 +58,8 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[http.client
             # The time limit of a socket is for each read: a server that drips would never be given up.
             while part := response.read1(_READ_SIZE):
                 body += part
-                if len(body) > _HTTP_LIMIT:
-                    raise SpecError(f"{name_of(url)}: is larger than {_HTTP_LIMIT >> 20} MiB")
+                if len(body) > LARGEST_SPEC:
+                    raise SpecError(f"{name_of(url)}: is larger than {LARGEST_SPEC >> 20} MiB")
                 if time.monotonic() > deadline:
                     raise TimeoutError
     except urllib.error.HTTPError as error:

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from .._errors import SpecError
 from .._spec import JobSpec
-from .._spec_source import is_url, name_of
+from .._spec_source import LARGEST_SPEC, is_url, name_of
 from ._refused_error import RefusedError
 from ._web_source import WebPrefix, download
-
-_LARGEST_FILE = 64 * 2**20
 
 
 class LoadedSpec(NamedTuple):
@@ -30,6 +28,9 @@ class AllowedSpecs:
 
     def __init__(self, places: Sequence[str]) -> None:
         """Take folders and the beginnings of http(s) URLs. Raises `ValueError` for anything else."""
+        for place in places:
+            if is_url(place) and "?" in place:
+                raise ValueError(f"an allowed place should be a URL without a query: {name_of(place)}?...")
         self._prefixes = [WebPrefix.parse(place) for place in places if is_url(place)]
         self._folders = []
         for place in places:
@@ -77,11 +78,11 @@ def _read_regular(path: Path, name: str) -> bytes:
         if os.path.exists(opened) and os.path.realpath(opened) != str(path):  # noqa: PTH110
             raise _not_allowed(name)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(_LARGEST_FILE + 1)
+            content = file.read(LARGEST_SPEC + 1)
     finally:
         os.close(descriptor)
-    if len(content) > _LARGEST_FILE:
-        raise RefusedError(422, f"{name}: is larger than {_LARGEST_FILE >> 20} MiB")
+    if len(content) > LARGEST_SPEC:
+        raise RefusedError(422, f"{name}: is larger than {LARGEST_SPEC >> 20} MiB")
     return content
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_END = 400
+"""How many characters are left at either end of a message that is too long."""
+
 
 class RefusedError(Exception):
-    """Is answered with `status` and `message`, one line that tells nothing of this machine."""
+    """Is answered with `status` and `message`, one short line that tells nothing of this machine."""
 
     def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+        # Names in it come from requests.
+        line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+        self.message = line if len(line) <= 2 * _END else f"{line[:_END]} ... {line[-_END:]}"
+        super().__init__(self.message)
         self.status = status
-        self.message = message
         self.headers = headers or {}
 
     def anew(self) -> RefusedError:

@@ -167,7 +167,9 @@ def is_ordinary(address: _Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
         # What a name server for networks without IPv4 makes of any IPv4 address.
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo):
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address.teredo or address.is_site_local
+    ):
         return False
     if address in _METADATA or address.is_multicast or address.is_reserved:
         return False
