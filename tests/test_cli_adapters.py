@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import tailrace
 from jobs import job
 from raw_server import Request, answer, serving
 from tailrace._cli import cli
@@ -55,6 +56,7 @@ def test_what_does_not_go_together_is_told(options: list[str], message: str, spe
 
 def test_an_adapter_without_its_extra_names_the_command(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tailrace._http_transport", raising=False)
+    monkeypatch.delattr(tailrace, "_http_transport", raising=False)
     monkeypatch.setitem(sys.modules, "httpx", None)
     result = run(spec, "--adapter", "http", "--url", URL)
     assert result.exit_code == 2

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+import tailrace
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
 from tailrace._extra import missing_extra
 
@@ -37,6 +38,8 @@ def test_an_adapter_without_its_extra_names_the_command_that_installs_it(
         monkeypatch.delitem(sys.modules, name)
     for module in ("_http_transport", "_identity_tokens", "_lambda_client"):
         monkeypatch.delitem(sys.modules, f"tailrace.{module}", raising=False)
+        # What is imported anew meanwhile takes its place in the package too, where it would stay.
+        monkeypatch.delattr(tailrace, module, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"Adapter needs {package}.*: pip install 'tailrace\[{extra}\]'"):
         make()
