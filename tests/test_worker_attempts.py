@@ -197,8 +197,11 @@ def test_all_attempts_together_keep_no_more_output_than_the_worker_may(tmp_path:
         job = worker.write_job(f"head -c {2 * 2**20} /dev/zero", f"head -c {6 * 2**20} /dev/zero")
         for attempt in "abc":
             assert worker.ask(job, attemptId=attempt).json()["truncated"] is False
+            # What a client may still be reading is not dropped.
+            wait_until(lambda: not worker.request_count)
         assert [worker.ask(job, attemptId=attempt).json()["truncated"] for attempt in "abc"] == [True, False, False]
         assert worker.ask(job, 1, attemptId="larger").json()["truncated"] is True
+        wait_until(lambda: not worker.request_count)
         # What that one took is given back when another needs it.
         assert worker.ask(job, attemptId="d").json()["truncated"] is False
 
