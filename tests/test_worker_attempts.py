@@ -194,7 +194,7 @@ def test_a_refusal_that_is_remembered_holds_no_job(worker: Worker) -> None:
 
 def test_all_attempts_together_keep_no_more_output_than_the_worker_may(tmp_path: Path) -> None:
     with running_worker(tmp_path, kept_output=5 * 2**20) as worker:
-        job = worker.write_job(f"head -c {2 * 2**20} /dev/zero", f"head -c {6 * 2**20} /dev/zero")
+        job = worker.write_job(f"head -c {2 * 2**20} /dev/zero", f"head -c {12 * 2**20} /dev/zero")
         for attempt in "abc":
             assert worker.ask(job, attemptId=attempt).json()["truncated"] is False
             # What a client may still be reading is not dropped.
