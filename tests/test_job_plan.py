@@ -554,6 +554,7 @@ def test_blender_renders_a_scene_with_a_step_and_the_size_that_was_asked_for(tmp
 def test_a_job_file_in_another_folder_renders_into_the_current_one(template: str, tmp_path: Path) -> None:
     _need(template)
     (tmp_path / "scenes").mkdir()
+    (tmp_path / "jobs" / "deep").mkdir(parents=True)
     (tmp_path / "scenes" / "blender.py").write_text(MAKE_SCENE)
     (tmp_path / "scenes" / "povray.pov").write_text(SCENE)
     (tmp_path / "scenes" / "ball.inc").write_text(BALL)
