@@ -29,11 +29,10 @@ from ._secret_mask import SecretMask
 from ._spec import Chunk
 from ._user_callback import await_if_needed
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import STREAMS, WorkerJob
+from ._worker_job import SLOT_VARIABLE, STREAMS, WorkerJob
 from ._worker_result import WorkerResult
 from .progress import ProgressParser, RenderError
 
-_SLOT_VARIABLE = "TAILRACE_SLOT"
 _MERGE_WINDOW = 0.02
 """How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
 _TICK = PROGRESS_INTERVAL / 2
@@ -224,7 +223,7 @@ class ChunkAttempt:
         return WorkerJob(
             words[0],
             words[1:],
-            env={_SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in options.slot_env.items()}},
+            env={SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in options.slot_env.items()}},
             cwd=self._job_dir,
             timeout=options.timeout,
             idle_timeout=options.idle_timeout,

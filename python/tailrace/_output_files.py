@@ -20,7 +20,7 @@ _LEFTOVER_SUFFIX = ".partial"
 def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
     """Yield the files that `chunk` is to write: one, or one for each frame where the name stands for them."""
     name = chunk.output_file
-    if not FRAME_NUMBER.search(name):
+    if not is_numbered(name):
         yield job_dir / name
         return
     for frame in chunk.frames:
@@ -91,7 +91,7 @@ def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     by_output: dict[str, dict[range, list[int]]] = defaultdict(lambda: defaultdict(list))
     for chunk in chunks:
         name = os.path.normpath(chunk.output_file)
-        by_output[name][chunk.frames if FRAME_NUMBER.search(name) else range(1)].append(chunk.id)
+        by_output[name][chunk.frames if is_numbered(name) else range(1)].append(chunk.id)
     sharing: set[int] = set()
     for by_frames in by_output.values():
         sharing.update(id_ for ids in by_frames.values() if len(ids) > 1 for id_ in ids)

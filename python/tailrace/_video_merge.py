@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from ._errors import SpecError
 from ._job_templates import PICTURE_SUFFIXES, ffmpeg_file
-from ._output_files import FRAME_NUMBER
+from ._output_files import FRAME_NUMBER, is_numbered
 from ._spec import Chunk
 
 _LONGEST_ARGUMENT = 128 * 1024 - 1
@@ -23,10 +23,10 @@ def video_merge(chunks: Sequence[Chunk], video: str, fps: Fraction) -> str:
     a name that ffmpeg cannot join.
     """
     name = chunks[0].output_file
-    if PurePosixPath(name).suffix in PICTURE_SUFFIXES and not FRAME_NUMBER.search(name):
+    if PurePosixPath(name).suffix in PICTURE_SUFFIXES and not is_numbered(name):
         raise SpecError("video: needs pictures whose output is named with ####, such as frame_####.png")
     in_order = sorted(chunks, key=lambda chunk: chunk.start_frame)
-    if FRAME_NUMBER.search(name):
+    if is_numbered(name):
         return shlex.join(_encode(in_order, video, fps))
     return shlex.join(_join(in_order, video))
 

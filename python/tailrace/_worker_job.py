@@ -16,6 +16,9 @@ StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 StreamName: TypeAlias = Literal["stdout", "stderr"]
 STREAMS: tuple[StreamName, ...] = ("stdout", "stderr")
 
+SLOT_VARIABLE = "TAILRACE_SLOT"
+"""What a command finds the number of its slot in."""
+
 Callback: TypeAlias = Callable[[Any], object]
 """Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
 

@@ -13,7 +13,7 @@ import click
 from tailrace import JobSpec, TailraceError, WorkerJob
 from tailrace import run as run_command
 from tailrace._job_templates import PICTURE_SUFFIXES
-from tailrace._output_files import FRAME_NUMBER
+from tailrace._output_files import is_numbered
 
 _NO_FORMAT = re.compile(r"Unable to (choose|find) an? .*output format")
 """The message's beginning was another one before ffmpeg 6 (`avformat_alloc_output_context2` in libavformat/mux.c)."""
@@ -27,7 +27,7 @@ def check_stitch(spec: JobSpec, job_dir: Path, name: str) -> None:
         raise click.UsageError("--stitch needs ffmpeg in the PATH: install it, for example with `apt install ffmpeg`")
     target = Path(os.path.realpath(name))
     for chunk in spec.chunks:
-        if FRAME_NUMBER.search(chunk.output_file) or PurePath(chunk.output_file).suffix.lower() in PICTURE_SUFFIXES:
+        if is_numbered(chunk.output_file) or PurePath(chunk.output_file).suffix.lower() in PICTURE_SUFFIXES:
             raise click.UsageError(
                 f"--stitch joins videos, and chunk {chunk.id} renders pictures ({chunk.output_file}): they take a"
                 " mergeCommand such as `ffmpeg -framerate 30 -i frame_%04d.png out.mp4`"

@@ -6,14 +6,12 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .._conclude import NO_STATUS
 from .._describe_failure import describe_error
 from .._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
 from .._worker_result import ResourceUsage, WorkerResult
 
 ErrorKind: TypeAlias = Literal["timeout-total", "timeout-idle", "spawn", "refused", "internal"]
-
-_NO_STATUS = 255
-"""Stands for an exit code that nobody knows, and for 0 beside an error: who looks at it alone must not see success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,16 @@ class Outcome:
         result = error.result
         if result is None:
             name = errno.errorcode.get(error.errno or 0) if isinstance(error, WorkerSpawnError) else None
-            return cls(_NO_STATUS, error_kind=kind, message=message, errno_name=name)
-        return cls(result.exit_code or _NO_STATUS, result.duration, result.usage, truncated, kind, message)
+            return cls(NO_STATUS, error_kind=kind, message=message, errno_name=name)
+        # Who looks at the exit code alone must not see success beside an error.
+        return cls(result.exit_code or NO_STATUS, result.duration, result.usage, truncated, kind, message)
 
     @classmethod
     def internal(cls, message: str, ended: Outcome | None = None) -> Outcome:
         """Return that something but the command failed, perhaps after it had `ended`."""
         if ended is None:
-            return cls(_NO_STATUS, error_kind="internal", message=message)
-        return cls(_NO_STATUS, ended.duration, ended.usage, ended.truncated, "internal", message)
+            return cls(NO_STATUS, error_kind="internal", message=message)
+        return cls(NO_STATUS, ended.duration, ended.usage, ended.truncated, "internal", message)
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON that ends every kind of answer."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .._capture import Capture
 from .._parse_command import parse_command
 from .._spec import Chunk, JobSpec
-from .._worker_job import Callback, WorkerJob
+from .._worker_job import SLOT_VARIABLE, Callback, WorkerJob
 from ._allowed_specs import AllowedSpecs
 from ._chunk_request import ChunkRequest
 from ._refused_error import RefusedError
@@ -21,7 +21,6 @@ _KILL_GRACE = 1.0
 """What a command that has to end gets for its last words, in seconds: a client that went away ends it in two."""
 _MERGE_WINDOW = 0.005
 """How long output may be gathered into one piece, in seconds."""
-_SLOT_VARIABLE = "TAILRACE_SLOT"
 
 
 class Task(NamedTuple):
@@ -66,7 +65,7 @@ class Task(NamedTuple):
         return WorkerJob(
             command,
             args,
-            env={_SLOT_VARIABLE: str(slot)},
+            env={SLOT_VARIABLE: str(slot)},
             cwd=folder.path,
             timeout=timeout,
             kill_grace=_KILL_GRACE,
