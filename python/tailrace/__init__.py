@@ -49,7 +49,7 @@ from ._spec import Chunk, JobMetadata, JobSpec
 from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
-from ._worker_result import ResourceUsage, WorkerResult
+from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 __all__ = [
     "AwsLambdaAdapter",
@@ -94,6 +94,7 @@ __all__ = [
     "StreamMode",
     "StreamingStitcher",
     "TailraceError",
+    "UsageSample",
     "WorkerAdapter",
     "WorkerError",
     "WorkerJob",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from ._errors import WorkerError, WorkerTimeoutError
+from ._process_note import ProcessNote, warnings_about
 from ._worker_job import WorkerJob
 from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
 
@@ -23,8 +25,16 @@ def conclude(
     truncated: bool,
     limit: Literal["total", "idle"] | None,
     error: str | None,
+    left: Sequence[ProcessNote] = (),
+    unseen: Sequence[ProcessNote] = (),
 ) -> WorkerResult:
-    """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking."""
+    """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking.
+
+    `left` are the processes of the command that could not be ended, `unseen` those that could not be looked at: the
+    error says so, or the job's `on_warning` is told where there is none.
+    """
+    warnings = warnings_about(left, unseen)
+    noted = "".join(f"; {warning}" for warning in warnings)
     result = WorkerResult(
         NO_STATUS if exit_code is None else exit_code,
         stdout,
@@ -34,22 +44,32 @@ def conclude(
         truncated=truncated,
     )
     if limit is not None:
-        raise limit_error(job, result, limit)
+        raise limit_error(job, result, limit, noted)
     if error is not None:
-        raise incomplete_error(job, result, error)
+        raise incomplete_error(job, result, error + noted)
     if exit_code is None:
         raise WorkerError(
             f"the exit status of {job.command} is unknown after {duration:.1f} s: something else in this process"
-            " collected it (SIGCHLD is ignored, or os.waitpid(-1) was called)",
+            f" collected it (SIGCHLD is ignored, or os.waitpid(-1) was called){noted}",
             result,
         )
+    warn(job, warnings)
     return result
 
 
-def limit_error(job: WorkerJob, result: WorkerResult, limit: Literal["total", "idle"]) -> WorkerTimeoutError:
+def warn(job: WorkerJob, warnings: Sequence[str]) -> None:
+    """Tell the job's `on_warning`."""
+    if job.on_warning is not None:
+        for warning in warnings:
+            job.on_warning(warning)
+
+
+def limit_error(
+    job: WorkerJob, result: WorkerResult, limit: Literal["total", "idle"], noted: str = ""
+) -> WorkerTimeoutError:
     """Return the error for a command that a limit of its job ended."""
     reason = f"ran longer than {job.timeout:g} s" if limit == "total" else f"wrote nothing for {job.idle_timeout:g} s"
-    return WorkerTimeoutError(f"{job.command} was ended because it {reason}", result, limit)
+    return WorkerTimeoutError(f"{job.command} was ended because it {reason}{noted}", result, limit)
 
 
 def incomplete_error(job: WorkerJob, result: WorkerResult, reason: str) -> WorkerError:

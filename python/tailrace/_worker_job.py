@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from ._capture import Capture
+from ._worker_result import UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 """What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""
@@ -66,6 +67,12 @@ class WorkerJob:
     """Called with each piece of standard output while the command runs, where the adapter can stream."""
     on_stderr: Callback | None = None
     """The same for standard error."""
+    on_warning: Callable[[str], object] | None = None
+    """Called with a line about what went wrong around the command and is in no result or error: after a cancellation,
+    which processes could not be ended. A plain function; adapters may ignore it."""
+    on_usage: Callable[[UsageSample], object] | None = None
+    """Called now and then with what the command and all it started use at the moment, about twice a second and less
+    often where many commands run. A plain function; adapters may ignore it."""
     meta: Mapping[str, object] = field(default_factory=dict)
     """For the adapter; the executor puts the chunk's fields here."""
 
@@ -95,7 +102,7 @@ class WorkerJob:
             raise ValueError(f"merge_window must be a number of seconds from 0 to 1: {self.merge_window!r}")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
-        for name in ("on_stdout", "on_stderr"):
+        for name in ("on_stdout", "on_stderr", "on_warning", "on_usage"):
             callback = getattr(self, name)
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name} must be callable, not {callback!r}")

@@ -9,16 +9,32 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """What the command and the processes it waited for used.
+    """What a command used.
 
-    `cpu_user` and `cpu_system` are seconds. `max_rss` is the peak resident memory of the largest process in
-    bytes, or None where it is not known: the kernel's figure includes the peak of the process that started the
-    command, so it counts only when it exceeds that.
+    `cpu_user` and `cpu_system` are seconds, of the command and the processes it waited for. `max_rss` is the peak
+    resident memory of the largest of these, in bytes, or None where the system cannot tell. Of a tree that was ended
+    before its time, all members count.
+    `tree_max_rss` is the most that the command and everything it started had in memory at once, in bytes: proportional
+    set sizes, so that what they share counts once. It is sampled, so that a short peak may be missed; None where it
+    is not known.
     """
 
     cpu_user: float
     cpu_system: float
     max_rss: int | None
+    tree_max_rss: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSample:
+    """What a command and everything it started use at one moment.
+
+    `memory` is bytes, counted as in `ResourceUsage.tree_max_rss`; `cpu` is the seconds of processor time so far of
+    those that are there and of whom they waited for.
+    """
+
+    memory: int
+    cpu: float
 
 
 class CapturedOutput(Protocol):
