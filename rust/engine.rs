@@ -19,6 +19,7 @@ use crate::mailbox::Mailbox;
 use crate::running_command::{RunningCommand, Timing};
 use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
+use crate::supervisor::{self, Activity, Busy};
 use crate::terminator::{self, Request};
 use crate::watchdog::Groups;
 
@@ -30,6 +31,7 @@ pub struct Engine {
     threads: Mutex<Threads>,
     /// All commands are being ended, and none is started any more.
     closing: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     next_id: AtomicU64,
     /// Differs between any two processes on this machine, at any time.
     mark_prefix: String,
@@ -42,6 +44,7 @@ struct Threads {
     terminator: Option<Arc<Mailbox<Request>>>,
     reads: bool,
     spawner: Option<Sender<Start>>,
+    is_supervised: bool,
 }
 
 /// A command on its way to the spawner.
@@ -49,6 +52,7 @@ struct Start {
     order: Order,
     mark: Arc<str>,
     handle: Arc<Handle>,
+    busy: Busy,
 }
 
 /// What to run, and how.
@@ -89,6 +93,7 @@ impl Engine {
             messages: Arc::new(Mailbox::new()?),
             threads: Mutex::default(),
             closing: Arc::default(),
+            activity: Arc::default(),
             next_id: AtomicU64::new(1),
             mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
         })
@@ -100,7 +105,7 @@ impl Engine {
         let mark: Arc<str> = format!("{}-{id}", self.mark_prefix).into();
         order.command.add_mark(&mark);
         let handle = Arc::new(Handle::new(id, mailbox, order.wanted));
-        let start = Start { order, mark, handle: Arc::clone(&handle) };
+        let start = Start { order, mark, handle: Arc::clone(&handle), busy: self.activity.begin() };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let spawner = self.start_threads(&mut threads)?;
         spawner.send(start).map_err(|_| io::Error::other("the thread that starts commands has ended"))?;
@@ -146,7 +151,9 @@ impl Engine {
             None => {
                 let requests = Arc::new(Mailbox::new()?);
                 let (served, messages) = (Arc::clone(&requests), Arc::clone(&self.messages));
-                thread("tailrace-end", move || terminator::run(&served, |id| messages.post(Message::TreeGone(id))))?;
+                thread("tailrace-end", move || {
+                    terminator::run(&served, |gone| messages.post(Message::TreeGone(Box::new(gone))))
+                })?;
                 Arc::clone(threads.terminator.insert(requests))
             }
         };
@@ -179,7 +186,7 @@ fn spawn_all(
     start_watchdog: impl FnOnce() -> io::Result<()>,
 ) {
     let mut start_watchdog = Some(start_watchdog);
-    while let Ok(Start { order, mark, handle }) = starts.recv() {
+    while let Ok(Start { order, mark, handle, busy }) = starts.recv() {
         if handle.is_stopped() {
             handle.complete(Outcome::Cancelled);
             continue;
@@ -196,8 +203,16 @@ fn spawn_all(
         let started = Instant::now();
         match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
-                let command =
-                    RunningCommand::new(handle, mark, order.timing, order.policy, order.spill_folder, started, child);
+                let command = RunningCommand::new(
+                    handle,
+                    busy,
+                    mark,
+                    order.timing,
+                    order.policy,
+                    order.spill_folder,
+                    started,
+                    child,
+                );
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),

@@ -41,16 +41,46 @@ pub struct Ended {
     /// A pipe was still open and abandoned.
     pub abandoned: bool,
     pub limit: Option<Limit>,
+    /// Processes of the command that could not be ended.
+    pub left: Vec<ProcessNote>,
+    /// Processes that could not be looked at, and may belong to the command.
+    pub unseen: Vec<ProcessNote>,
     /// What went wrong on our side while reading.
     pub error: Option<std::io::Error>,
 }
 
-/// Of the command and what it waited for.
+/// Of the command and what it waited for; of all members, if the tree was ended.
 #[derive(Default)]
 pub struct Usage {
     pub cpu_user: Duration,
     pub cpu_system: Duration,
+    /// The peak resident memory of the largest process, in bytes.
     pub max_rss: Option<u64>,
+    /// The most that the whole tree had in memory at once, in bytes.
+    pub tree_max_rss: Option<u64>,
+}
+
+impl Usage {
+    /// The larger of each figure: one tells of processes that had ended, the other of those that were there.
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            cpu_user: self.cpu_user.max(other.cpu_user),
+            cpu_system: self.cpu_system.max(other.cpu_system),
+            max_rss: self.max_rss.max(other.max_rss),
+            tree_max_rss: self.tree_max_rss.max(other.tree_max_rss),
+        }
+    }
+}
+
+/// A process, and what it was last seen doing. What could not be had is empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProcessNote {
+    pub pid: i32,
+    pub name: String,
+    /// One letter, as ps(1) shows it.
+    pub state: String,
+    /// The kernel's function that it sleeps in.
+    pub wait_channel: String,
 }
 
 pub struct Handle {

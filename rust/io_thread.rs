@@ -21,7 +21,7 @@ use crate::output_queue::Flow;
 use crate::pipe_memory::PipeMemory;
 use crate::running_command::{Reason, RunningCommand};
 use crate::spill::{News, Spill};
-use crate::terminator::{Request, Scope};
+use crate::terminator::{Gone, Request, Scope};
 use crate::watchdog::Groups;
 
 /// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
@@ -38,8 +38,8 @@ pub enum Message {
     },
     /// End the command; nobody wants its output.
     Stop(u64),
-    /// Nothing is left of the command's tree.
-    TreeGone(u64),
+    /// The command's tree is gone, or nothing more can be done about it.
+    TreeGone(Box<Gone>),
     /// A file that keeps output is complete, or cannot be written.
     Spilled(u64),
     /// Kill every command; the sender is dropped when they are gone.
@@ -178,9 +178,10 @@ impl IoThread {
                 Message::Started(command) => self.start(command),
                 Message::Resume { id, stream } => self.resume(id, stream),
                 Message::Stop(id) => self.end(id, Reason::Stopped),
-                Message::TreeGone(id) => {
+                Message::TreeGone(gone) => {
+                    let id = gone.id;
                     if let Some(command) = self.running.get_mut(&id) {
-                        command.tree_gone = true;
+                        command.gone = Some(gone);
                     }
                     self.finish_if_over(id);
                 }
@@ -325,10 +326,7 @@ impl IoThread {
 
     fn exited(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        if let Some(pidfd) = &command.pidfd {
-            // As for a pipe, closing is not enough.
-            let _ = epoll::delete(&self.epoll, pidfd);
-        }
+        let _ = epoll::delete(&self.epoll, &*command.pidfd);
         command.exit();
         self.arm(id);
         self.finish_if_over(id);
@@ -373,6 +371,7 @@ impl IoThread {
         self.terminator.post(Request {
             id,
             leader: command.pid.as_raw_nonzero().get(),
+            pidfd: Arc::clone(&command.pidfd),
             collected: command.is_collected(),
             mark: Arc::clone(&command.mark),
             scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
@@ -399,7 +398,7 @@ impl IoThread {
                 if command.group_remains() {
                     return self.end(id, Reason::Leftovers);
                 }
-            } else if !(command.ending.is_some() && command.tree_gone) {
+            } else if !(command.ending.is_some() && command.gone.is_some()) {
                 return;
             }
             self.conclude(id);
@@ -510,9 +509,7 @@ fn start_spill(folder: &Path, messages: &Arc<Mailbox<Message>>, id: u64, stream:
 
 fn watch(epoll: &ThreadsFd, command: &RunningCommand) -> Result<(), Errno> {
     let exit = event_data(command.handle.id, Source::Exit);
-    if let Some(pidfd) = &command.pidfd {
-        epoll::add(epoll, pidfd, exit, epoll::EventFlags::IN)?;
-    }
+    epoll::add(epoll, &*command.pidfd, exit, epoll::EventFlags::IN)?;
     (0..2).try_for_each(|stream| watch_pipe(epoll, command, stream))
 }
 

@@ -3,6 +3,8 @@
 // Under the model checker, what is bound to the system is left out or replaced, and so not all of the rest is used.
 #![cfg_attr(loom, allow(dead_code, clippy::unwrap_used))]
 
+#[cfg(not(loom))]
+mod call_watch;
 mod capture;
 mod delivery;
 #[cfg(not(loom))]
@@ -42,6 +44,8 @@ mod signal_mask;
 #[cfg(not(loom))]
 mod spawn;
 mod spill;
+#[cfg(not(loom))]
+mod supervisor;
 mod sync;
 #[cfg(not(loom))]
 mod terminator;

@@ -19,6 +19,8 @@ use crate::process_tree::peak_resident_memory;
 use crate::segment::{SegmentWriter, Slice};
 use crate::spawn::Child;
 use crate::spill::Spill;
+use crate::supervisor::Busy;
+use crate::terminator::Gone;
 use crate::watchdog::Groups;
 
 /// How long a pipe is read after the command itself has ended.
@@ -55,13 +57,13 @@ pub enum Reason {
 
 pub struct RunningCommand {
     pub handle: Arc<Handle>,
+    _busy: Busy,
     pub mark: Arc<str>,
     pub timing: Timing,
     pub pid: Pid,
     /// Where the watchdog finds it.
     pub group_slot: Option<u64>,
-    /// None once it has told that the command has ended.
-    pub pidfd: Option<ThreadsFd>,
+    pub pidfd: Arc<ThreadsFd>,
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
@@ -79,7 +81,8 @@ pub struct RunningCommand {
     drain_paused_since: Option<Instant>,
     exited_at: Option<Instant>,
     pub ending: Option<Reason>,
-    pub tree_gone: bool,
+    /// What became of the tree, once it was ended.
+    pub gone: Option<Box<Gone>>,
     /// Nothing of the command is left, and its status has been collected if that was possible.
     pub over: bool,
     status: Option<Status>,
@@ -178,6 +181,7 @@ impl Pipe {
 impl RunningCommand {
     pub fn new(
         handle: Arc<Handle>,
+        busy: Busy,
         mark: Arc<str>,
         timing: Timing,
         policy: Policy,
@@ -188,11 +192,12 @@ impl RunningCommand {
         let sample_interval = Duration::from_secs(1);
         Self {
             handle,
+            _busy: busy,
             mark,
             timing,
             pid: child.pid,
             group_slot: None,
-            pidfd: Some(child.pidfd),
+            pidfd: Arc::new(child.pidfd),
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder))),
             host_peak: child.host_peak,
@@ -206,7 +211,7 @@ impl RunningCommand {
             drain_paused_since: None,
             exited_at: None,
             ending: None,
-            tree_gone: false,
+            gone: None,
             over: false,
             status: None,
             error: None,
@@ -312,7 +317,6 @@ impl RunningCommand {
     /// The command itself has ended.
     pub fn exit(&mut self) {
         self.exited = true;
-        self.pidfd = None;
         let now = Instant::now();
         self.exited_at = Some(now);
         self.drained_by = Some(now + DRAIN);
@@ -363,6 +367,7 @@ impl RunningCommand {
     pub fn complete(mut self, abandoned: bool) {
         let duration = self.started.elapsed();
         let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
+        let Gone { left, unseen, usage: members, .. } = self.gone.map_or_else(Gone::default, |gone| *gone);
         let limit = match self.ending {
             Some(Reason::Limit(limit)) => Some(limit),
             _ => None,
@@ -376,11 +381,13 @@ impl RunningCommand {
         });
         self.handle.complete(Outcome::Ended(Ended {
             exit_code: status.exit_code,
-            usage: status.usage,
+            usage: status.usage.joined(members),
             duration: status.duration,
             output,
             abandoned: abandoned || self.ending == Some(Reason::PipeHeld),
             limit,
+            left,
+            unseen,
             error: self.error,
         }));
     }
@@ -403,6 +410,7 @@ fn wait(pid: Pid) -> (Option<i32>, Usage) {
         cpu_user: duration(usage.ru_utime),
         cpu_system: duration(usage.ru_stime),
         max_rss: u64::try_from(usage.ru_maxrss).ok().map(|kilobytes| kilobytes * 1024),
+        tree_max_rss: None,
     };
     (Some(exit_code), usage)
 }

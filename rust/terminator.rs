@@ -16,6 +16,8 @@ use rustix::process::{
     waitid,
 };
 
+use crate::fork::ThreadsFd;
+use crate::handle::{ProcessNote, Usage};
 use crate::mailbox::Mailbox;
 use crate::process_tree::{Command, Snapshot};
 
@@ -28,11 +30,23 @@ const RECHECK: Duration = Duration::from_millis(20);
 pub struct Request {
     pub id: u64,
     pub leader: i32,
+    /// Refers to the leader whatever becomes of its number.
+    pub pidfd: Arc<ThreadsFd>,
     /// Whether the leader's status has been collected, so that its number is free for others.
     pub collected: bool,
     pub mark: Arc<str>,
     pub scope: Scope,
     pub kill_at: Instant,
+}
+
+/// What is known once a command's processes are gone, or nothing more can be done about them.
+#[derive(Default)]
+pub struct Gone {
+    pub id: u64,
+    pub left: Vec<ProcessNote>,
+    pub unseen: Vec<ProcessNote>,
+    /// What all members had used before they were signalled.
+    pub usage: Usage,
 }
 
 /// What of a command has to end.
@@ -57,8 +71,8 @@ struct Tree {
     look_at: Instant,
 }
 
-/// Serve requests for ever; `gone` is called with the id of each command of which nothing is left.
-pub fn run(requests: &Mailbox<Request>, gone: impl Fn(u64)) {
+/// Serve requests for ever; `gone` is told of each command that is dealt with.
+pub fn run(requests: &Mailbox<Request>, gone: impl Fn(Gone)) {
     let mut trees: Vec<Tree> = Vec::new();
     let mut reserve = None;
     loop {
@@ -82,7 +96,8 @@ pub fn run(requests: &Mailbox<Request>, gone: impl Fn(u64)) {
                 };
             if !alive {
                 tree.collect_adopted();
-                gone(tree.request.id);
+                let id = tree.request.id;
+                gone(Gone { id, left: Vec::new(), unseen: Vec::new(), usage: Usage::default() });
             }
             alive
         });

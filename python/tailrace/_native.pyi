@@ -89,7 +89,7 @@ class Execution:
 
 @final
 class Ended:
-    """How a command that was started ended. Times are seconds, `max_rss` is bytes."""
+    """How a command that was started ended. Times are seconds, memory is bytes."""
 
     @property
     def exit_code(self) -> int | None:
@@ -109,7 +109,15 @@ class Ended:
     @property
     def max_rss(self) -> int | None: ...
     @property
+    def tree_max_rss(self) -> int | None: ...
+    @property
     def limit(self) -> Literal["total", "idle"] | None: ...
+    @property
+    def left(self) -> list[tuple[int, str, str, str]]:
+        """Processes of the command that could not be ended: number, name, state and wait channel."""
+    @property
+    def unseen(self) -> list[tuple[int, str, str, str]]:
+        """Processes that could not be looked at, and may belong to the command."""
     @property
     def error(self) -> str | None:
         """Why the output could not be read or kept."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._conclude import conclude
+from ._conclude import conclude, warn
 from ._errors import WorkerSpawnError
 from ._native import (
     Execution,
@@ -21,6 +21,7 @@ from ._native import (
     shut_down,
 )
 from ._news import Listener, News
+from ._process_note import ProcessNote, warnings_about
 from ._worker_job import WorkerJob, variables_of
 from ._worker_result import ResourceUsage, WorkerResult
 
@@ -50,6 +51,7 @@ async def execute(job: WorkerJob) -> WorkerResult:
     except BaseException:
         execution.stop()
         await _until_over(execution, listener)
+        _warn(job, execution)
         raise
     return to_result(job, execution)
 
@@ -150,8 +152,21 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
         stdout=outcome.stdout,
         stderr=outcome.stderr,
         duration=outcome.duration,
-        usage=ResourceUsage(outcome.cpu_user, outcome.cpu_system, outcome.max_rss),
+        usage=ResourceUsage(outcome.cpu_user, outcome.cpu_system, outcome.max_rss, outcome.tree_max_rss),
         truncated=outcome.truncated,
         limit=outcome.limit,
         error=outcome.error,
+        left=_notes(outcome.left),
+        unseen=_notes(outcome.unseen),
     )
+
+
+def _warn(job: WorkerJob, execution: Execution) -> None:
+    """Tell of what is left of an execution that is over and has no result to say so."""
+    outcome = execution.outcome()
+    if not isinstance(outcome, tuple) and outcome is not None:
+        warn(job, warnings_about(_notes(outcome.left), _notes(outcome.unseen)))
+
+
+def _notes(processes: list[tuple[int, str, str, str]]) -> list[ProcessNote]:
+    return [ProcessNote(*process) for process in processes]

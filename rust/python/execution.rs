@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use crate::capture::Policy;
 use crate::delivery::Delivery;
 use crate::engine::{Engine, Order};
-use crate::handle::{self, Handle, Limit, Outcome};
+use crate::handle::{self, Handle, Limit, Outcome, ProcessNote};
 use crate::python::captured_output::CapturedOutput;
 use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
@@ -208,7 +208,14 @@ impl Drop for Execution {
     }
 }
 
-/// How a command that was started ended. Times are seconds, `max_rss` is bytes.
+type Note = (i32, String, String, String);
+
+fn notes(processes: &[ProcessNote]) -> Vec<Note> {
+    let note = |process: ProcessNote| (process.pid, process.name, process.state, process.wait_channel);
+    processes.iter().cloned().map(note).collect()
+}
+
+/// How a command that was started ended. Times are seconds, memory is bytes.
 #[pyclass(frozen, get_all, module = "tailrace._native")]
 pub struct Ended {
     /// None: nobody knows, because somebody else collected the exit status.
@@ -220,8 +227,13 @@ pub struct Ended {
     cpu_user: f64,
     cpu_system: f64,
     max_rss: Option<u64>,
+    tree_max_rss: Option<u64>,
     /// "total", "idle" or None.
     limit: Option<&'static str>,
+    /// Processes of the command that could not be ended: number, name, state and wait channel.
+    left: Vec<Note>,
+    /// Processes that could not be looked at, and may belong to the command.
+    unseen: Vec<Note>,
     /// Why the output could not be read or kept.
     error: Option<String>,
 }
@@ -238,10 +250,13 @@ impl Ended {
             cpu_user: ended.usage.cpu_user.as_secs_f64(),
             cpu_system: ended.usage.cpu_system.as_secs_f64(),
             max_rss: ended.usage.max_rss,
+            tree_max_rss: ended.usage.tree_max_rss,
             limit: ended.limit.map(|limit| match limit {
                 Limit::Total => "total",
                 Limit::Idle => "idle",
             }),
+            left: notes(&ended.left),
+            unseen: notes(&ended.unseen),
             error: ended.error.as_ref().map(ToString::to_string),
         })
     }
