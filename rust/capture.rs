@@ -6,8 +6,6 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::io::pread;
-
 use crate::output_queue::Flow;
 use crate::segment::Slice;
 use crate::spill::{Spill, Spilled};
@@ -96,6 +94,11 @@ impl Capture {
         })
     }
 
+    /// How much has been written to the file, in bytes.
+    pub fn written(&self) -> u64 {
+        self.spill.as_ref().map_or(0, Spill::written)
+    }
+
     /// After `flush`: what was kept, and why some of it could not be written.
     pub fn seal(mut self) -> (Captured, Option<io::Error>) {
         let (spilled, error) = self.spill.map_or((None, None), Spill::into_result);
@@ -158,10 +161,10 @@ impl Captured {
             rest = behind;
         }
         let mut offset = skip as u64;
-        while let Some(Spilled { file, .. }) = &self.spilled
+        while let Some(spilled) = &self.spilled
             && !rest.is_empty()
         {
-            let (filled, behind) = pread(file, rest, offset)?;
+            let (filled, behind) = spilled.read_at(rest, offset)?;
             if filled.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

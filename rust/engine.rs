@@ -16,10 +16,11 @@ use crate::fork;
 use crate::handle::{Handle, Outcome, SpawnError};
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
+use crate::pipe_memory::PipeMemory;
 use crate::running_command::{RunningCommand, Timing};
 use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
-use crate::supervisor::{self, Activity, Busy};
+use crate::supervisor::{Busy, Supervisor};
 use crate::terminator::{self, Request};
 use crate::watchdog::Groups;
 
@@ -31,7 +32,8 @@ pub struct Engine {
     threads: Mutex<Threads>,
     /// All commands are being ended, and none is started any more.
     closing: Arc<AtomicBool>,
-    activity: Arc<Activity>,
+    supervisor: Arc<Supervisor>,
+    pipe_memory: Arc<PipeMemory>,
     next_id: AtomicU64,
     /// Differs between any two processes on this machine, at any time.
     mark_prefix: String,
@@ -42,17 +44,17 @@ pub struct Engine {
 struct Threads {
     groups: Option<Arc<Groups>>,
     terminator: Option<Arc<Mailbox<Request>>>,
-    reads: bool,
+    io: Option<Arc<IoThread>>,
     spawner: Option<Sender<Start>>,
-    is_supervised: bool,
+    supervises: bool,
 }
 
 /// A command on its way to the spawner.
-struct Start {
-    order: Order,
-    mark: Arc<str>,
-    handle: Arc<Handle>,
-    busy: Busy,
+pub struct Start {
+    pub order: Order,
+    pub mark: Arc<str>,
+    pub handle: Arc<Handle>,
+    pub busy: Busy,
 }
 
 /// What to run, and how.
@@ -93,7 +95,8 @@ impl Engine {
             messages: Arc::new(Mailbox::new()?),
             threads: Mutex::default(),
             closing: Arc::default(),
-            activity: Arc::default(),
+            supervisor: Arc::default(),
+            pipe_memory: Arc::new(PipeMemory::new()),
             next_id: AtomicU64::new(1),
             mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
         })
@@ -105,7 +108,7 @@ impl Engine {
         let mark: Arc<str> = format!("{}-{id}", self.mark_prefix).into();
         order.command.add_mark(&mark);
         let handle = Arc::new(Handle::new(id, mailbox, order.wanted));
-        let start = Start { order, mark, handle: Arc::clone(&handle), busy: self.activity.begin() };
+        let start = Start { order, mark, handle: Arc::clone(&handle), busy: self.supervisor.begin() };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let spawner = self.start_threads(&mut threads)?;
         spawner.send(start).map_err(|_| io::Error::other("the thread that starts commands has ended"))?;
@@ -127,18 +130,21 @@ impl Engine {
         self.messages.post(Message::Stop(id));
     }
 
-    /// Kill all that runs, and wait until it is gone, for at most `patience`.
-    pub fn shut_down(patience: Duration) {
+    /// Kill all that runs, and wait until it is gone, for at most `patience`. False if a thread of ours hangs in the
+    /// kernel, so that this process cannot end before that returns.
+    pub fn shut_down(patience: Duration) -> bool {
         // SAFETY: an engine is never freed once it was published.
-        let Some(engine) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else { return };
+        let Some(engine) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else { return true };
         if !engine.is_of_this_process() {
-            return;
+            return true;
         }
         engine.closing.store(true, Ordering::Release);
         let (done, over) = channel();
         engine.messages.post(Message::StopAll(done));
         // An answer or its absence: either way this process may end now.
         let _ = over.recv_timeout(patience);
+        let threads = engine.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        !threads.io.as_ref().is_some_and(|io_thread| io_thread.hangs())
     }
 
     fn start_threads<'a>(&self, threads: &'a mut Threads) -> io::Result<&'a Sender<Start>> {
@@ -157,19 +163,26 @@ impl Engine {
                 Arc::clone(threads.terminator.insert(requests))
             }
         };
-        if !threads.reads {
-            let io_thread = IoThread::new(Arc::clone(&self.messages), requests, Arc::clone(&groups))?;
-            thread("tailrace-io", move || io_thread.run())?;
-            threads.reads = true;
+        if threads.io.is_none() {
+            let messages = Arc::clone(&self.messages);
+            let (io_thread, supervision) = IoThread::start(messages, requests, Arc::clone(&groups))?;
+            threads.io = Some(io_thread);
+            self.supervisor.add(supervision);
+        }
+        if !threads.supervises {
+            let supervisor = Arc::clone(&self.supervisor);
+            thread("tailrace-watch", move || supervisor.run())?;
+            threads.supervises = true;
         }
         match &mut threads.spawner {
             Some(spawner) => Ok(spawner),
             none => {
                 let (spawner, starts) = channel();
                 let (messages, closing) = (Arc::clone(&self.messages), Arc::clone(&self.closing));
+                let memory = Arc::clone(&self.pipe_memory);
                 let mark_prefix = self.mark_prefix.clone();
                 let start_watchdog = move || groups.start_watchdog(&mark_prefix);
-                thread("tailrace-spawn", move || spawn_all(&starts, &messages, &closing, start_watchdog))?;
+                thread("tailrace-spawn", move || spawn_all(&starts, &messages, &memory, &closing, start_watchdog))?;
                 Ok(none.insert(spawner))
             }
         }
@@ -182,11 +195,13 @@ impl Engine {
 fn spawn_all(
     starts: &Receiver<Start>,
     messages: &Mailbox<Message>,
+    memory: &Arc<PipeMemory>,
     closing: &AtomicBool,
     start_watchdog: impl FnOnce() -> io::Result<()>,
 ) {
     let mut start_watchdog = Some(start_watchdog);
-    while let Ok(Start { order, mark, handle, busy }) = starts.recv() {
+    while let Ok(start) = starts.recv() {
+        let Start { order, handle, .. } = &start;
         if handle.is_stopped() {
             handle.complete(Outcome::Cancelled);
             continue;
@@ -203,16 +218,7 @@ fn spawn_all(
         let started = Instant::now();
         match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
-                let command = RunningCommand::new(
-                    handle,
-                    busy,
-                    mark,
-                    order.timing,
-                    order.policy,
-                    order.spill_folder,
-                    started,
-                    child,
-                );
+                let command = RunningCommand::new(start, started, child, memory);
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),
@@ -221,6 +227,6 @@ fn spawn_all(
 }
 
 /// A thread that gets no signals: they are for the threads of the host, which may wait to be interrupted.
-fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     with_signals_blocked(|| std::thread::Builder::new().name(name.into()).spawn(body)).map(drop)
 }

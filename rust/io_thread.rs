@@ -1,26 +1,34 @@
-//! The one thread that reads pipes, waits for exits and keeps deadlines. It never touches Python.
+//! The thread that reads pipes, waits for exits and keeps deadlines. It never touches Python.
+//!
+//! Reading may hang in the kernel (see `pipe`), so it is done while nothing is held: the supervisor has a successor take
+//! over everything but that one pipe. When the call returns at last, the pipe comes back by a message, and the thread ends.
 //!
 //! A command is over when it has exited and either its pipes are closed and its group is empty, or its whole tree
 //! was ended on purpose: exit and end of file are separate events, since a descendant may keep a pipe open.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use crate::call_watch::{CallWatch, Observer};
+use crate::engine::thread;
 use crate::fork::ThreadsFd;
 use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::output_queue::Flow;
+use crate::pipe::{Called, PipeCall, Read, Told};
 use crate::pipe_memory::PipeMemory;
-use crate::running_command::{Reason, RunningCommand};
+use crate::running_command::{Due, Reason, RunningCommand};
 use crate::spill::{News, Spill};
+use crate::supervisor::Supervised;
 use crate::terminator::{Gone, Request, Scope};
 use crate::watchdog::Groups;
 
@@ -28,9 +36,22 @@ use crate::watchdog::Groups;
 const WORTH_WAKING: usize = 1 << 20;
 const EVENTS: usize = 256;
 
+/// How long a call may take that hangs.
+const HANGS: Duration = Duration::from_millis(200);
+/// The same where one has just hung: a disk that does not answer has more than one pipe wait for it.
+const HANGS_AGAIN: Duration = Duration::from_millis(5);
+/// How long after a call that hung the shorter limit holds.
+const WARY: Duration = Duration::from_secs(2);
+/// Without /proc there is no telling a thread that hangs from one that waits for a processor.
+const HANGS_UNSEEN: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(40);
+const LOOK_WARILY: Duration = Duration::from_millis(2);
+
 /// What other threads ask of the I/O thread. The numbers are commands'.
 pub enum Message {
     Started(Box<RunningCommand>),
+    /// A call about a pipe that hung has returned.
+    Called(Called),
     /// The consumer has made room in a stream's queue, or the disk has caught up.
     Resume {
         id: u64,
@@ -47,10 +68,23 @@ pub enum Message {
 }
 
 pub struct IoThread {
-    epoll: ThreadsFd,
+    epoll: Arc<ThreadsFd>,
+    state: Mutex<State>,
+    /// How many threads are inside a call that hangs.
+    hanging: AtomicUsize,
+}
+
+/// What the thread knows that serves.
+struct State {
+    epoll: Arc<ThreadsFd>,
     messages: Arc<Mailbox<Message>>,
     terminator: Arc<Mailbox<Request>>,
     groups: Arc<Groups>,
+    /// How many threads have served.
+    turn: u64,
+    /// Calls to make as soon as nothing is held, and the pipe of the one that is being made.
+    calls: VecDeque<PipeCall>,
+    calling: Option<(u64, usize)>,
     running: HashMap<u64, Box<RunningCommand>>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// The entry of each command in `deadlines`.
@@ -62,7 +96,6 @@ pub struct IoThread {
     began: Instant,
     /// Consumers that are told as soon as their pipe has no more for now.
     deferred: Vec<Arc<Handle>>,
-    pipe_memory: PipeMemory,
     /// No command is started any more.
     closing: bool,
     /// Somebody waits for all commands to be gone.
@@ -96,71 +129,175 @@ fn parse_event_data(data: epoll::EventData) -> (u64, Source) {
 }
 
 impl IoThread {
-    pub fn new(
+    /// Start the first thread to serve; the supervisor sees to its successors.
+    pub fn start(
         messages: Arc<Mailbox<Message>>,
         terminator: Arc<Mailbox<Request>>,
         groups: Arc<Groups>,
-    ) -> io::Result<Self> {
-        let epoll = ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-        epoll::add(&epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
-        Ok(Self {
-            epoll,
+    ) -> io::Result<(Arc<Self>, IoSupervision)> {
+        let epoll = Arc::new(ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?));
+        epoll::add(&*epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
+        let state = State {
+            epoll: Arc::clone(&epoll),
             messages,
             terminator,
             groups,
+            turn: 0,
+            calls: VecDeque::new(),
+            calling: None,
             running: HashMap::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
             windows: BTreeMap::new(),
             began: Instant::now(),
             deferred: Vec::new(),
-            pipe_memory: PipeMemory::new(),
             closing: false,
             all_gone: None,
-        })
+        };
+        let io_thread = Arc::new(Self { epoll, state: Mutex::new(state), hanging: AtomicUsize::new(0) });
+        let observer = io_thread.start_thread()?;
+        let supervision = IoSupervision { io_thread: Arc::clone(&io_thread), observer, wary_until: None };
+        Ok((io_thread, supervision))
     }
 
-    /// Serve for ever. Should the kernel refuse to wait, every command ends with that error, and so does each later one.
-    pub fn run(mut self) {
-        let Err(error) = self.serve() else { return };
+    /// Whether this process cannot end yet: a thread that hangs in the kernel does not die either.
+    pub fn hangs(&self) -> bool {
+        self.hanging.load(Ordering::Relaxed) > 0
+    }
+
+    fn start_thread(self: &Arc<Self>) -> io::Result<Observer> {
+        let (sender, watch) = std::sync::mpsc::channel();
+        let serving = Arc::clone(self);
+        thread("tailrace-io", move || {
+            let watch = CallWatch::of_this_thread();
+            if sender.send(Arc::clone(&watch)).is_ok() {
+                serving.run(&watch);
+            }
+        })?;
+        Ok(Observer::new(watch.recv().map_err(io::Error::other)?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serve until another takes over. Should the kernel refuse to wait, every command ends with that error, and so does
+    /// each later one.
+    fn run(&self, watch: &CallWatch) {
+        let Err(error) = self.serve(watch) else { return };
         loop {
-            self.take_messages();
-            for (_, mut command) in self.running.drain() {
+            let mut state = self.lock();
+            state.take_messages();
+            for (_, mut command) in state.running.drain() {
                 command.error = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO).into());
                 let _ = rustix::process::kill_process_group(command.pid, rustix::process::Signal::KILL);
                 command.complete(true);
             }
+            drop(state);
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    fn serve(&mut self) -> io::Result<()> {
+    fn serve(&self, watch: &CallWatch) -> io::Result<()> {
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
+        let mut state = self.lock();
+        state.turn += 1;
         loop {
-            let timeout = self.time_to_wait();
-            let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref()) {
+            let timeout = state.time_to_wait();
+            drop(state);
+            let events = match epoll::wait(&*self.epoll, &mut buffer[..], timeout.as_ref()) {
                 Ok((events, _)) => events,
-                Err(Errno::INTR) => continue,
+                Err(Errno::INTR) => &mut [],
                 Err(error) => return Err(error.into()),
             };
-            let deferred = std::mem::take(&mut self.deferred);
+            state = self.lock();
+            let deferred = state.deferred.len();
             for event in events {
                 match parse_event_data(event.data) {
-                    (id, Source::Pipe(stream)) => self.read(id, stream),
-                    (id, Source::Exit) => self.exited(id),
-                    (_, Source::Messages) => self.take_messages(),
+                    (id, Source::Pipe(stream)) => state.read(id, stream),
+                    (id, Source::Exit) => state.exited(id),
+                    (_, Source::Messages) => state.take_messages(),
+                }
+                match self.make_calls(state, watch) {
+                    Some(held) => state = held,
+                    None => return Ok(()),
                 }
             }
-            for handle in deferred {
-                if !self.deferred.iter().any(|again| again.id == handle.id) {
-                    handle.announce();
-                }
+            state.announce_deferred(deferred);
+            state.serve_windows();
+            state.serve_deadlines();
+            match self.make_calls(state, watch) {
+                Some(held) => state = held,
+                None => return Ok(()),
             }
-            self.serve_windows();
-            self.serve_deadlines();
         }
     }
 
+    /// Make the calls that there are to make. None: one of them hung, and another thread serves now.
+    fn make_calls<'a>(&'a self, mut state: MutexGuard<'a, State>, watch: &CallWatch) -> Option<MutexGuard<'a, State>> {
+        while let Some(call) = state.calls.pop_front() {
+            state.calling = Some((call.id, call.stream));
+            let turn = state.turn;
+            drop(state);
+            let called = watch.during(|| call.make());
+            state = self.lock();
+            if state.turn != turn {
+                self.hanging.fetch_sub(1, Ordering::Relaxed);
+                state.messages.post(Message::Called(called));
+                return None;
+            }
+            state.calling = None;
+            state.called(called);
+        }
+        Some(state)
+    }
+}
+
+/// Has another thread serve when the one that does hangs.
+pub struct IoSupervision {
+    io_thread: Arc<IoThread>,
+    observer: Observer,
+    wary_until: Option<Instant>,
+}
+
+impl Supervised for IoSupervision {
+    fn look(&mut self, now: Instant) -> Duration {
+        let is_wary = self.wary_until.is_some_and(|until| now < until);
+        let inside = self.observer.inside_for(now);
+        if inside.is_some_and(|inside| inside >= if is_wary { HANGS_AGAIN } else { HANGS })
+            && self.hangs(inside.unwrap_or_default())
+            && self.take_over().is_ok()
+        {
+            self.wary_until = Some(now + WARY);
+            return LOOK_WARILY;
+        }
+        if is_wary { LOOK_WARILY } else { LOOK }
+    }
+}
+
+impl IoSupervision {
+    fn hangs(&self, inside: Duration) -> bool {
+        match self.observer.state() {
+            Some(state) => state == b'D',
+            None => inside >= HANGS_UNSEEN,
+        }
+    }
+
+    fn take_over(&mut self) -> io::Result<()> {
+        let mut state = self.io_thread.lock();
+        // It may have returned by now.
+        let Some((id, stream)) = state.calling else { return Ok(()) };
+        self.observer = self.io_thread.start_thread()?;
+        self.io_thread.hanging.fetch_add(1, Ordering::Relaxed);
+        // At once, not when the successor comes to it, or the one that hangs might go on in between.
+        state.turn += 1;
+        state.calling = None;
+        state.leave(id, stream);
+        Ok(())
+    }
+}
+
+impl State {
     fn time_to_wait(&self) -> Option<Timespec> {
         let wait = if self.deferred.is_empty() {
             let deadline = self.deadlines.first().map(|(at, _)| *at);
@@ -176,6 +313,7 @@ impl IoThread {
         for message in self.messages.take() {
             match message {
                 Message::Started(command) => self.start(command),
+                Message::Called(called) => self.called(called),
                 Message::Resume { id, stream } => self.resume(id, stream),
                 Message::Stop(id) => self.end(id, Reason::Stopped),
                 Message::TreeGone(gone) => {
@@ -209,38 +347,136 @@ impl IoThread {
         }
     }
 
-    fn read(&mut self, id: u64, stream: usize) {
-        let Some(command) = self.running.get_mut(&id) else { return };
-        let start_spill = |folder: &Path| start_spill(folder, &self.messages, id, stream);
-        let read = match command.pipes[stream].read(&mut self.pipe_memory, start_spill) {
-            Ok(read) => read,
-            Err(error) => return self.fail(id, error),
-        };
-        if let Some(slice) = read.slice {
-            command.byte_came();
-            let window = command.timing.merge_window;
-            let window_end = end_of_window(self.began, window);
-            if let Some(window_end) = window_end {
-                command.pipes[stream].rate.add(window_end, window, slice.len());
-            }
-            let (flow, unread) = command.handle.push(stream, slice);
-            if flow == Flow::Pause || read.flow == Flow::Pause {
-                self.pause(id, stream);
-            } else if unread == 0 {
-                // Nobody listens to this stream.
-            } else if read.busy && unread < WORTH_WAKING {
-                self.deferred.push(Arc::clone(&command.handle));
-            } else if let Some(window_end) = window_end
-                && unread < WORTH_WAKING
-            {
-                self.merge(id, stream, window_end);
-            } else {
-                command.handle.announce();
+    fn announce_deferred(&mut self, count: usize) {
+        let again = self.deferred.split_off(count.min(self.deferred.len()));
+        for handle in std::mem::replace(&mut self.deferred, again) {
+            if !self.deferred.iter().any(|again| again.id == handle.id) {
+                handle.announce();
             }
         }
-        if read.ended {
-            self.close_pipe(id, stream);
-            self.finish_if_over(id);
+    }
+
+    fn read(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        self.calls.extend(command.pipes[stream].read(id, stream));
+    }
+
+    /// A call has returned.
+    fn called(&mut self, mut called: Called) {
+        let (id, stream) = (called.id, called.stream);
+        let command = self.running.get_mut(&id).filter(|command| command.pipes[stream].fd.is_some());
+        let Some(command) = command else {
+            self.calls.extend(called.close());
+            return;
+        };
+        let is_over = command.over;
+        let pipe = &mut command.pipes[stream];
+        let hung = pipe.hangs;
+        pipe.take_back(&mut called);
+        if is_over {
+            return;
+        }
+        match called.told {
+            Told::Read(Ok(read)) => self.was_read(id, stream, read),
+            Told::Read(Err(error)) => self.was_not_read(id, stream, error),
+            Told::Count(count) => self.was_counted(id, stream, count),
+            Told::Closed => {}
+        }
+        if hung {
+            self.watch_again(id, stream);
+        }
+    }
+
+    /// The call that is being made about a pipe hangs: whoever makes it is left alone with the pipe.
+    fn leave(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let pipe = &mut command.pipes[stream];
+        pipe.hangs = true;
+        pipe.resting = false;
+        if let Some(fd) = &pipe.fd {
+            let _ = epoll::delete(&*self.epoll, fd);
+        }
+        self.drained(id, stream);
+    }
+
+    fn watch_again(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if !command.pipes[stream].paused
+            && let Err(error) = watch_pipe(&self.epoll, command, stream)
+        {
+            self.fail(id, error.into());
+        }
+        // All may have waited for this.
+        self.finish_if_over(id);
+    }
+
+    fn was_not_read(&mut self, id: u64, stream: usize, error: io::Error) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if command.is_draining() {
+            command.error.get_or_insert(error);
+            self.drained(id, stream);
+        } else {
+            self.fail(id, error);
+        }
+    }
+
+    fn was_counted(&mut self, id: u64, stream: usize, count: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        command.pipes[stream].standing = count;
+        command.set_drain_clock();
+        self.arm(id);
+    }
+
+    fn was_read(&mut self, id: u64, stream: usize, read: Option<Read>) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let pipe = &mut command.pipes[stream];
+        let Some(Read { slice, busy }) = read else { return self.drained(id, stream) };
+        let Some(slice) = slice else {
+            self.drained(id, stream);
+            self.end_pipe(id, stream);
+            return self.finish_if_over(id);
+        };
+        let count = slice.len();
+        pipe.standing = pipe.standing.saturating_sub(count);
+        let start_spill = |folder: &Path| start_spill(folder, &self.messages, id, stream);
+        let kept = pipe.capture.push(slice.clone(), start_spill);
+        if let Some(left) = pipe.left_to_drain {
+            command.handle.push(stream, slice);
+            if let Err(error) = kept {
+                command.error.get_or_insert(error);
+            }
+            // Somebody out of our reach may go on writing: more than a pipe can hold was not standing there.
+            return if count > left {
+                self.drained(id, stream);
+            } else {
+                pipe.left_to_drain = Some(left - count);
+                self.read(id, stream);
+            };
+        }
+        command.byte_came();
+        let pipe = &mut command.pipes[stream];
+        let window = command.timing.merge_window;
+        let window_end = end_of_window(self.began, window);
+        if let Some(window_end) = window_end {
+            pipe.rate.add(window_end, window, count);
+        }
+        let (flow, unread) = command.handle.push(stream, slice);
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(error) => return self.fail(id, error),
+        };
+        if flow == Flow::Pause || kept == Flow::Pause {
+            self.pause(id, stream);
+        } else if unread == 0 {
+            // Nobody listens to this stream.
+        } else if busy && unread < WORTH_WAKING {
+            self.deferred.push(Arc::clone(&command.handle));
+        } else if let Some(window_end) = window_end
+            && unread < WORTH_WAKING
+        {
+            self.merge(id, stream, window_end);
+        } else {
+            command.handle.announce();
         }
     }
 
@@ -289,14 +525,26 @@ impl IoThread {
         }
     }
 
-    fn close_pipe(&mut self, id: u64, stream: usize) {
+    /// The end of a stream has been read.
+    fn end_pipe(&mut self, id: u64, stream: usize) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        if let Some(fd) = &command.pipes[stream].fd {
+        let pipe = &mut command.pipes[stream];
+        if let Some(fd) = &pipe.fd {
             // Closing is not enough: a command that is just being started has a copy of every descriptor, and until it
             // has closed them, the event would be reported over and over.
-            let _ = epoll::delete(&self.epoll, fd);
+            let _ = epoll::delete(&*self.epoll, fd);
         }
-        command.pipes[stream].close(&mut self.pipe_memory);
+        pipe.end();
+        command.handle.end(stream);
+    }
+
+    /// Give up a pipe that somebody out of reach may still have open.
+    fn abandon_pipe(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let pipe = &mut command.pipes[stream];
+        let Some(fd) = &pipe.fd else { return };
+        let _ = epoll::delete(&*self.epoll, fd);
+        self.calls.extend(pipe.close(id, stream));
         command.handle.end(stream);
     }
 
@@ -307,7 +555,7 @@ impl IoThread {
         command.pipes[stream].resting = false;
         if let Some(fd) = &command.pipes[stream].fd {
             // Masking the events is not enough: a hang-up is always reported.
-            let _ = epoll::delete(&self.epoll, fd);
+            let _ = epoll::delete(&*self.epoll, fd);
         }
         self.arm(id);
     }
@@ -318,6 +566,9 @@ impl IoThread {
             return;
         }
         command.resume(stream);
+        if command.pipes[stream].hangs {
+            return self.arm(id);
+        }
         match watch_pipe(&self.epoll, command, stream) {
             Ok(()) => self.arm(id),
             Err(error) => self.fail(id, error.into()),
@@ -326,8 +577,8 @@ impl IoThread {
 
     fn exited(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
-        let _ = epoll::delete(&self.epoll, &*command.pidfd);
-        command.exit();
+        let _ = epoll::delete(&*self.epoll, &*command.pidfd);
+        self.calls.extend(command.exit());
         self.arm(id);
         self.finish_if_over(id);
     }
@@ -393,6 +644,9 @@ impl IoThread {
     fn finish_if_over(&mut self, id: u64) {
         let Some(command) = self.running.get_mut(&id) else { return };
         if !command.over {
+            if command.is_draining() {
+                return;
+            }
             if command.ending.is_none() && command.exited && command.pipes_closed() {
                 command.reap(&self.groups);
                 if command.group_remains() {
@@ -400,15 +654,17 @@ impl IoThread {
                 }
             } else if !(command.ending.is_some() && command.gone.is_some()) {
                 return;
+            } else if command.awaits_return() {
+                return self.arm(id);
             }
-            self.conclude(id);
+            return self.drain(id);
         }
-        let Some(command) = self.running.get_mut(&id) else { return };
         if !command.flush() {
-            return;
+            return self.arm(id);
         }
         let abandoned = !command.pipes_closed();
-        (0..2).for_each(|stream| self.close_pipe(id, stream));
+        (0..2).for_each(|stream| self.abandon_pipe(id, stream));
+        self.disarm(id);
         if let Some(command) = self.running.remove(&id) {
             command.complete(abandoned);
         }
@@ -416,39 +672,34 @@ impl IoThread {
     }
 
     /// Nobody is left to write: what stands in the pipes now is all there will be.
-    fn conclude(&mut self, id: u64) {
-        for stream in 0..2 {
-            if let Err(error) = self.drain(id, stream)
-                && let Some(command) = self.running.get_mut(&id)
-            {
-                command.error.get_or_insert(error);
+    fn drain(&mut self, id: u64) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        for (stream, pipe) in command.pipes.iter_mut().enumerate() {
+            if let Some(call) = pipe.read(id, stream) {
+                pipe.left_to_drain = Some(PipeMemory::LARGEST_SIZE);
+                self.calls.push_back(call);
             }
         }
-        if let Some(armed) = self.armed.remove(&id) {
-            self.deadlines.remove(&(armed, id));
+        if !command.is_draining() {
+            self.conclude(id);
         }
+    }
+
+    /// Nothing more of a stream will be read, if this was its last reading.
+    fn drained(&mut self, id: u64, stream: usize) {
+        let Some(command) = self.running.get_mut(&id) else { return };
+        if command.pipes[stream].left_to_drain.take().is_some() && !command.is_draining() {
+            self.conclude(id);
+        }
+    }
+
+    fn conclude(&mut self, id: u64) {
+        self.disarm(id);
         if let Some(command) = self.running.get_mut(&id) {
             command.over = true;
             command.reap(&self.groups);
         }
-    }
-
-    fn drain(&mut self, id: u64, stream: usize) -> io::Result<()> {
-        let Some(command) = self.running.get_mut(&id) else { return Ok(()) };
-        let mut count = 0;
-        // Somebody out of our reach may go on writing: more than a pipe can hold was not standing there.
-        while count <= PipeMemory::LARGEST_SIZE {
-            let start_spill = |folder: &Path| start_spill(folder, &self.messages, id, stream);
-            let read = command.pipes[stream].read(&mut self.pipe_memory, start_spill)?;
-            if read.ended {
-                self.close_pipe(id, stream);
-                break;
-            }
-            let Some(slice) = read.slice else { break };
-            count += slice.len();
-            command.handle.push(stream, slice);
-        }
-        Ok(())
+        self.finish_if_over(id);
     }
 
     /// Put the command's next deadline into the list.
@@ -458,13 +709,16 @@ impl IoThread {
         if next == armed {
             return;
         }
-        if let Some(armed) = armed {
-            self.deadlines.remove(&(armed, id));
-            self.armed.remove(&id);
-        }
+        self.disarm(id);
         if let Some(next) = next {
             self.deadlines.insert((next, id));
             self.armed.insert(id, next);
+        }
+    }
+
+    fn disarm(&mut self, id: u64) {
+        if let Some(armed) = self.armed.remove(&id) {
+            self.deadlines.remove(&(armed, id));
         }
     }
 
@@ -478,8 +732,10 @@ impl IoThread {
             self.armed.remove(&id);
             // An event of the same moment wins: a deadline may have moved since it was put here.
             let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-            if let Some(reason) = self.running.get_mut(&id).and_then(|command| command.due(now, running)) {
-                self.end(id, reason);
+            match self.running.get_mut(&id).and_then(|command| command.due(now, running)) {
+                Some(Due::End(reason)) => self.end(id, reason),
+                Some(Due::Conclude) => self.finish_if_over(id),
+                None => {}
             }
             self.arm(id);
         }

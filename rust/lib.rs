@@ -31,6 +31,8 @@ mod output_queue;
 #[cfg(not(loom))]
 mod output_rate;
 #[cfg(not(loom))]
+mod pipe;
+#[cfg(not(loom))]
 mod pipe_memory;
 #[cfg(not(loom))]
 mod process_tree;

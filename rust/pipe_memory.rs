@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::pipe::fcntl_setpipe_size;
 
@@ -9,8 +10,10 @@ use rustix::pipe::fcntl_setpipe_size;
 const PRIVILEGED_BUDGET: usize = 256 << 20;
 
 /// How much pipe memory we may use beyond the default size of each pipe.
-pub struct PipeMemory {
-    budget: usize,
+pub struct PipeMemory(Mutex<Budget>);
+
+struct Budget {
+    total: usize,
     used: usize,
 }
 
@@ -21,31 +24,50 @@ impl PipeMemory {
     pub const LARGEST_SIZE: usize = 1 << 20;
 
     pub fn new() -> Self {
-        Self { budget: budget(), used: 0 }
+        Self(Mutex::new(Budget { total: budget(), used: 0 }))
     }
 
     /// Make a pipe that was found full larger. Returns its size, which is the old one if that was not possible.
-    pub fn grow(&mut self, pipe: &impl AsFd, size: usize) -> usize {
+    pub fn grow(&self, pipe: &impl AsFd, size: usize) -> usize {
         let more = Self::LARGEST_SIZE.saturating_sub(size);
-        if more == 0 || self.used + more > self.budget {
+        if more == 0 || !self.lock().take(more) {
             return size;
         }
-        match fcntl_setpipe_size(pipe, Self::LARGEST_SIZE) {
+        // Unlocked: it may hang.
+        let result = fcntl_setpipe_size(pipe, Self::LARGEST_SIZE);
+        let mut budget = self.lock();
+        match result {
             Ok(new) => {
-                self.used += new.saturating_sub(size);
+                budget.used = (budget.used + new).saturating_sub(size + more);
                 new
             }
             Err(_) => {
+                budget.used -= more;
                 // Refused once is refused for all: the quota is per user.
-                self.budget = self.used;
+                budget.total = budget.used;
                 size
             }
         }
     }
 
     /// A pipe of this size was closed.
-    pub fn release(&mut self, size: usize) {
-        self.used = self.used.saturating_sub(size.saturating_sub(Self::DEFAULT_SIZE));
+    pub fn release(&self, size: usize) {
+        let mut budget = self.lock();
+        budget.used = budget.used.saturating_sub(size.saturating_sub(Self::DEFAULT_SIZE));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Budget> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Budget {
+    fn take(&mut self, more: usize) -> bool {
+        let granted = self.used + more <= self.total;
+        if granted {
+            self.used += more;
+        }
+        granted
     }
 }
 

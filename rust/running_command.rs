@@ -2,23 +2,18 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::{ioctl_fionread, read};
 use rustix::process::Pid;
 
-use crate::capture::{Capture, Policy};
+use crate::engine::{Order, Start};
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
-use crate::output_queue::Flow;
-use crate::output_rate::OutputRate;
+use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
 use crate::process_tree::peak_resident_memory;
-use crate::segment::{SegmentWriter, Slice};
 use crate::spawn::Child;
-use crate::spill::Spill;
 use crate::supervisor::Busy;
 use crate::terminator::Gone;
 use crate::watchdog::Groups;
@@ -27,6 +22,11 @@ use crate::watchdog::Groups;
 const DRAIN: Duration = Duration::from_secs(2);
 /// The longest a peak of resident memory may go unnoticed.
 const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a call about a pipe that hangs may take to return after everybody who could write is gone.
+const RETURN: Duration = Duration::from_millis(500);
+/// How long a disk may take to write anything at all of what is to be kept.
+const WRITE: Duration = Duration::from_secs(10);
 
 /// From one command's sample to another's, on average: a sample takes some 30 microseconds.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(20);
@@ -53,6 +53,14 @@ pub enum Reason {
     Leftovers,
     /// Its output could not be read.
     Failed,
+}
+
+/// What a deadline is about.
+pub enum Due {
+    /// The command has to end.
+    End(Reason),
+    /// It is being ended, and may be over by now.
+    Conclude,
 }
 
 pub struct RunningCommand {
@@ -83,6 +91,10 @@ pub struct RunningCommand {
     pub ending: Option<Reason>,
     /// What became of the tree, once it was ended.
     pub gone: Option<Box<Gone>>,
+    /// Until when a call that hangs is waited for, once everybody is gone.
+    returned_by: Option<Instant>,
+    /// Until when something has to have been written of what is kept in files, and how much had been before.
+    written_by: Option<(Instant, u64)>,
     /// Nothing of the command is left, and its status has been collected if that was possible.
     pub over: bool,
     status: Option<Status>,
@@ -96,99 +108,9 @@ struct Status {
     duration: Duration,
 }
 
-/// The reading end of one stream.
-pub struct Pipe {
-    /// None: closed, by the command and all its descendants or by us.
-    pub fd: Option<ThreadsFd>,
-    pub paused: bool,
-    /// Not read until the end of the merge window, so that its output comes in one piece.
-    pub resting: bool,
-    /// Whether something is to be done about it at the end of the merge window.
-    pub awaits_window: bool,
-    pub rate: OutputRate,
-    writer: SegmentWriter,
-    capture: Capture,
-    size: usize,
-    /// How much of what stood in the pipe when the command exited has not been read yet.
-    standing: usize,
-}
-
-/// What one read brought.
-pub struct Read {
-    pub slice: Option<Slice>,
-    /// Whether the capture can take more.
-    pub flow: Flow,
-    /// Nothing will follow.
-    pub ended: bool,
-    /// There is probably more right now.
-    pub busy: bool,
-}
-
-impl Pipe {
-    fn new(fd: ThreadsFd, policy: Policy, spill_folder: Arc<Path>) -> Self {
-        Self {
-            fd: Some(fd),
-            paused: false,
-            resting: false,
-            awaits_window: false,
-            rate: OutputRate::default(),
-            writer: SegmentWriter::new(matches!(policy, Policy::Full { .. })),
-            capture: Capture::new(policy, spill_folder),
-            size: PipeMemory::DEFAULT_SIZE,
-            standing: 0,
-        }
-    }
-
-    /// Read what is there, once, and keep of it what the capture wants.
-    pub fn read(
-        &mut self,
-        memory: &mut PipeMemory,
-        start_spill: impl FnOnce(&Path) -> io::Result<Spill>,
-    ) -> io::Result<Read> {
-        let Some(fd) = &self.fd else {
-            return Ok(Read { slice: None, flow: Flow::Continue, ended: true, busy: false });
-        };
-        let mut wanted = 0;
-        let result = self.writer.write_with(|free: &mut [MaybeUninit<u8>]| {
-            wanted = free.len();
-            Ok(read(fd, free)?.0.len())
-        });
-        let slice = match result {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Ok(Read { slice: None, flow: Flow::Continue, ended: false, busy: false });
-            }
-            result => result?,
-        };
-        let count = slice.as_ref().map_or(0, |slice| slice.len());
-        self.standing = self.standing.saturating_sub(count);
-        if count >= self.size {
-            self.size = memory.grow(fd, self.size);
-        }
-        let flow = match &slice {
-            Some(slice) => self.capture.push(slice.clone(), start_spill)?,
-            None => Flow::Continue,
-        };
-        Ok(Read { slice, flow, ended: count == 0, busy: count >= wanted.min(PipeMemory::DEFAULT_SIZE) })
-    }
-
-    pub fn close(&mut self, memory: &mut PipeMemory) {
-        if self.fd.take().is_some() {
-            memory.release(self.size);
-        }
-    }
-}
-
 impl RunningCommand {
-    pub fn new(
-        handle: Arc<Handle>,
-        busy: Busy,
-        mark: Arc<str>,
-        timing: Timing,
-        policy: Policy,
-        spill_folder: Arc<Path>,
-        started: Instant,
-        child: Child,
-    ) -> Self {
+    pub fn new(start: Start, started: Instant, child: Child, memory: &Arc<PipeMemory>) -> Self {
+        let Start { order: Order { timing, policy, spill_folder, .. }, mark, handle, busy } = start;
         let sample_interval = Duration::from_secs(1);
         Self {
             handle,
@@ -199,7 +121,7 @@ impl RunningCommand {
             group_slot: None,
             pidfd: Arc::new(child.pidfd),
             exited: false,
-            pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder))),
+            pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder), memory)),
             host_peak: child.host_peak,
             sampled_peak: None,
             started,
@@ -212,6 +134,8 @@ impl RunningCommand {
             exited_at: None,
             ending: None,
             gone: None,
+            returned_by: None,
+            written_by: None,
             over: false,
             status: None,
             error: None,
@@ -222,11 +146,27 @@ impl RunningCommand {
         self.pipes.iter().all(|pipe| pipe.fd.is_none())
     }
 
+    /// Whether what stood in the pipes at the end is still being read.
+    pub fn is_draining(&self) -> bool {
+        self.pipes.iter().any(|pipe| pipe.left_to_drain.is_some())
+    }
+
+    /// Whether everybody is gone, and a call that hung because of one of them should return now.
+    pub fn awaits_return(&mut self) -> bool {
+        if !self.pipes.iter().any(|pipe| pipe.hangs) {
+            return false;
+        }
+        let now = Instant::now();
+        now < *self.returned_by.get_or_insert(now + RETURN)
+    }
+
     /// When `due` wants to be asked next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let reading = self.paused_since.is_none();
-        let deadlines = if self.ending.is_some() || self.over {
-            [None, None, None]
+        let deadlines = if self.over {
+            [self.written_by.map(|(by, _)| by), None, None]
+        } else if self.ending.is_some() {
+            [self.returned_by.filter(|_| !self.is_draining()), None, None]
         } else if self.exited {
             [self.drained_by.filter(|_| !self.keeps_us_from_reading()), None, None]
         } else {
@@ -240,21 +180,22 @@ impl RunningCommand {
     /// Do what has become due; returns why the command has to end now, if it has to.
     ///
     /// `running`: how many commands there are.
-    pub fn due(&mut self, now: Instant, running: u32) -> Option<Reason> {
+    pub fn due(&mut self, now: Instant, running: u32) -> Option<Due> {
         let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
-        if self.ending.is_some() || self.over {
-            return None;
+        if self.over || self.ending.is_some() {
+            return Some(Due::Conclude);
         }
+        let end = |reason| Some(Due::End(reason));
         if self.exited {
             let drained = self.drained_by.is_some_and(|deadline| now >= deadline);
-            return (drained && !self.keeps_us_from_reading()).then_some(Reason::PipeHeld);
+            return (drained && !self.keeps_us_from_reading()).then_some(Due::End(Reason::PipeHeld));
         }
         let reading = self.paused_since.is_none();
         if passed(self.started, self.timing.total) {
-            return Some(Reason::Limit(Limit::Total));
+            return end(Reason::Limit(Limit::Total));
         }
         if reading && passed(self.last_byte, self.timing.idle) {
-            return Some(Reason::Limit(Limit::Idle));
+            return end(Reason::Limit(Limit::Idle));
         }
         if now >= self.next_sample {
             self.sampled_peak = peak_resident_memory(self.pid.as_raw_nonzero().get()).or(self.sampled_peak);
@@ -291,8 +232,9 @@ impl RunningCommand {
             return;
         }
         if let Some(since) = self.paused_since.take() {
-            let stood_still = since.elapsed();
-            self.last_byte += stood_still;
+            let now = Instant::now();
+            // Bytes of the other stream may have come meanwhile: silence begins anew after these.
+            self.last_byte = if self.last_byte > since { now } else { self.last_byte + (now - since) };
         }
     }
 
@@ -303,7 +245,7 @@ impl RunningCommand {
     }
 
     /// While the consumer holds up reading, the clock that ends it stands still.
-    fn set_drain_clock(&mut self) {
+    pub fn set_drain_clock(&mut self) {
         if !self.exited {
             return;
         }
@@ -314,17 +256,14 @@ impl RunningCommand {
         }
     }
 
-    /// The command itself has ended.
-    pub fn exit(&mut self) {
+    /// The command itself has ended. What stood in its pipes has to be counted now.
+    pub fn exit(&mut self) -> impl Iterator<Item = PipeCall> {
         self.exited = true;
         let now = Instant::now();
         self.exited_at = Some(now);
         self.drained_by = Some(now + DRAIN);
-        for pipe in &mut self.pipes {
-            let standing = pipe.fd.as_ref().and_then(|fd| ioctl_fionread(fd).ok());
-            pipe.standing = standing.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
-        }
-        self.set_drain_clock();
+        let id = self.handle.id;
+        self.pipes.iter_mut().enumerate().filter_map(move |(stream, pipe)| pipe.count(id, stream))
     }
 
     /// Collect the command's status. Its number is free for others from here on.
@@ -353,12 +292,24 @@ impl RunningCommand {
         rustix::process::test_kill_process_group(self.pid).is_ok()
     }
 
-    /// Have what is to be kept in files written. True once it is.
+    /// Have what is to be kept in files written. True once it is, once the disk does nothing any more, or at once if
+    /// nobody wants it.
     pub fn flush(&mut self) -> bool {
         let discard = self.ending == Some(Reason::Stopped);
         // Both, so that the second stream need not wait for the first.
         let [stdout, stderr] = self.pipes.each_mut().map(|pipe| pipe.capture.flush(discard));
-        stdout && stderr
+        if discard || (stdout && stderr) {
+            return true;
+        }
+        let written = self.pipes.iter().map(|pipe| pipe.capture.written()).sum();
+        let now = Instant::now();
+        match self.written_by {
+            Some((by, before)) if written == before => now >= by,
+            _ => {
+                self.written_by = Some((now + WRITE, written));
+                false
+            }
+        }
     }
 
     /// Everything is over: hand the result to the consumer.

@@ -15,6 +15,9 @@ use crate::sync::{Arc, Mutex};
 const SIZES: [usize; 4] = if cfg!(loom) { [2, 4, 4, HUGE] } else { [16 << 10, 128 << 10, 1 << 20, HUGE] };
 /// The largest size that is refilled; `HUGE` is for output that is kept.
 const LARGEST_RECYCLED: usize = SIZES[2];
+/// The least room that is read into. A writer that sets O_DIRECT on his end writes packets of at most this size, and what of a
+/// packet does not fit is lost (pipe(2)).
+const LEAST_ROOM: usize = if cfg!(loom) { 1 } else { 4096 };
 /// Idle memory the pool keeps for the next stream.
 const POOL_LIMIT: usize = if cfg!(loom) { 4 } else { 16 << 20 };
 
@@ -156,7 +159,7 @@ impl SegmentWriter {
 
     fn free_segment(&mut self) -> std::io::Result<Arc<Segment>> {
         if let Some(segment) = &mut self.segment {
-            let full = self.filled == segment.size();
+            let full = segment.size() - self.filled < LEAST_ROOM;
             // Unique again means that every slice is gone, and `get_mut` orders their reads before our writes.
             if full || Arc::get_mut(segment).is_some() {
                 self.filled = 0;

@@ -4,8 +4,11 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::pread;
 
 use crate::output_queue::Flow;
 use crate::segment::Slice;
@@ -25,6 +28,7 @@ pub enum News {
 pub struct Spill(Arc<Shared>);
 
 struct Shared {
+    folder: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -36,6 +40,7 @@ struct State {
     paused: bool,
     closed: bool,
     written: u64,
+    /// Once everything is in it.
     file: Option<File>,
     error: Option<io::Error>,
     finished: bool,
@@ -43,18 +48,42 @@ struct State {
 
 /// What has been written, from the start of the file on.
 pub struct Spilled {
-    pub file: File,
+    file: Option<File>,
     pub length: u64,
+}
+
+/// To free what a file of this size takes on a disk is no longer a matter of a moment: 0.12 s for a GiB on ext4.
+const SLOW_TO_CLOSE: u64 = 64 << 20;
+
+impl Spilled {
+    /// Read from `offset` on; returns what is filled and the rest of `target`, as `pread` does.
+    pub fn read_at<'a>(
+        &self,
+        target: &'a mut [MaybeUninit<u8>],
+        offset: u64,
+    ) -> io::Result<(&'a mut [u8], &'a mut [MaybeUninit<u8>])> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(pread(file, target, offset)?)
+    }
+}
+
+impl Drop for Spilled {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        if self.length >= SLOW_TO_CLOSE {
+            // Whoever drops a result may be an event loop's thread. Where there is no thread to be had, it is closed here.
+            let _ = std::thread::Builder::new().name("tailrace-close".into()).spawn(move || drop(file));
+        }
+    }
 }
 
 impl Spill {
     /// Make the file in `folder` and start to write what is pushed.
     pub fn start(folder: &Path, notify: impl Fn(News) + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
-        let file = tempfile::tempfile_in(folder).map_err(|error| explain(folder, &error))?;
-        let (writer, folder) = (Arc::clone(&shared), folder.to_owned());
+        let shared = Arc::new(Shared { folder: folder.to_owned(), state: Mutex::default(), changed: Condvar::new() });
+        let writer = Arc::clone(&shared);
         // Called on the I/O thread, whose blocked signals the new thread inherits.
-        let body = move || writer.write_all(file, &folder, &notify);
+        let body = move || writer.serve(&notify);
         std::thread::Builder::new().name("tailrace-spill".into()).spawn(body)?;
         Ok(Self(shared))
     }
@@ -89,11 +118,19 @@ impl Spill {
         self.0.lock().finished
     }
 
-    /// After it has finished: what was written, and what went wrong, if anything did.
+    pub fn written(&self) -> u64 {
+        self.0.lock().written
+    }
+
+    /// After it has finished, what was written, and what went wrong, if anything did. Before, nothing: the disk hangs.
     pub fn into_result(self) -> (Option<Spilled>, Option<io::Error>) {
         let mut state = self.0.lock();
+        if !state.finished {
+            let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+            return (None, Some(explain(&self.0.folder, &hangs)));
+        }
         let length = state.written;
-        (state.file.take().map(|file| Spilled { file, length }), state.error.take())
+        (state.file.take().map(|file| Spilled { file: Some(file), length }), state.error.take())
     }
 }
 
@@ -106,9 +143,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_all(&self, mut file: File, folder: &Path, notify: &impl Fn(News)) {
-        let error = loop {
-            let Some(slice) = self.next(notify) else { break None };
+    fn serve(&self, notify: &impl Fn(News)) {
+        let (file, error) = match tempfile::tempfile_in(&self.folder) {
+            Ok(mut file) => {
+                let error = self.write_all(&mut file, notify);
+                (Some(file), error)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let mut state = self.lock();
+        state.pending.clear();
+        state.file = file;
+        state.error = error.map(|error| explain(&self.folder, &error));
+        state.finished = true;
+        drop(state);
+        notify(News::Finished);
+    }
+
+    fn write_all(&self, file: &mut File, notify: &impl Fn(News)) -> Option<io::Error> {
+        loop {
+            let slice = self.next(notify)?;
             // Not `write_all`, which does not tell how far it came.
             let mut rest: &[u8] = &slice;
             let result = loop {
@@ -126,16 +180,9 @@ impl Shared {
                 }
             };
             if let Err(error) = result {
-                break Some(error);
+                return Some(error);
             }
-        };
-        let mut state = self.lock();
-        state.pending.clear();
-        state.file = Some(file);
-        state.error = error.map(|error| explain(folder, &error));
-        state.finished = true;
-        drop(state);
-        notify(News::Finished);
+        }
     }
 
     /// Wait for something to write; None when there will be nothing.

@@ -9,19 +9,24 @@ pub trait Supervised: Send {
     fn look(&mut self, now: Instant) -> Duration;
 }
 
-/// How many commands there are, from the order on until their results.
 #[derive(Default)]
-pub struct Activity {
+pub struct Supervisor {
+    supervised: Mutex<Vec<Box<dyn Supervised>>>,
+    /// How many commands there are, from the order on until their results.
     commands: Mutex<usize>,
     began: Condvar,
 }
 
 /// Stands for one command.
-pub struct Busy(Arc<Activity>);
+pub struct Busy(Arc<Supervisor>);
 
-impl Activity {
+impl Supervisor {
+    pub fn add(&self, supervised: impl Supervised + 'static) {
+        self.supervised.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(supervised));
+    }
+
     pub fn begin(self: &Arc<Self>) -> Busy {
-        let mut commands = self.lock();
+        let mut commands = self.commands();
         *commands += 1;
         if *commands == 1 {
             self.began.notify_one();
@@ -29,30 +34,32 @@ impl Activity {
         Busy(Arc::clone(self))
     }
 
-    fn wait(&self) {
-        let mut commands = self.lock();
+    /// Look for ever at all there is to look at.
+    pub fn run(&self) {
+        loop {
+            self.wait_for_commands();
+            let now = Instant::now();
+            let mut supervised = self.supervised.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = supervised.iter_mut().map(|one| one.look(now)).min();
+            drop(supervised);
+            std::thread::sleep(next.unwrap_or(Duration::from_secs(1)));
+        }
+    }
+
+    fn wait_for_commands(&self) {
+        let mut commands = self.commands();
         while *commands == 0 {
             commands = self.began.wait(commands).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, usize> {
+    fn commands(&self) -> MutexGuard<'_, usize> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *self.0.lock() -= 1;
-    }
-}
-
-/// Look for ever at all there is to look at.
-pub fn run(activity: &Activity, mut supervised: Vec<Box<dyn Supervised>>) {
-    loop {
-        activity.wait();
-        let now = Instant::now();
-        let next = supervised.iter_mut().map(|one| one.look(now)).min();
-        std::thread::sleep(next.unwrap_or(Duration::from_secs(1)));
+        *self.0.commands() -= 1;
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 from typing import Literal
 
 from . import _python_backend
@@ -60,8 +61,8 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
     For a program that has to end at once, and starts nothing more. Returns when all is gone, or after `patience`
     seconds. The interpreter's normal exit does the same.
     """
-    if _native_backend is not None:
-        _native_backend.kill_all(patience)
+    if _native_backend is not None and not _native_backend.kill_all(patience):
+        print("tailrace: cannot exit before a command that hangs in the kernel lets go of its pipe", file=sys.stderr)
     _python_backend.kill_all(patience)
 
 

@@ -139,5 +139,8 @@ def after_fork_in_parent() -> None: ...
 def after_fork_in_child() -> None:
     """The three hooks of `os.register_at_fork`."""
 
-def shut_down(patience: float) -> None:
-    """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds."""
+def shut_down(patience: float) -> bool:
+    """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds.
+
+    Returns False if a thread hangs in the kernel, so that this process cannot end before that returns.
+    """

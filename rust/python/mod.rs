@@ -29,10 +29,11 @@ mod native {
     const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 }
 
-/// Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds.
+/// Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds. Returns False if
+/// a thread hangs in the kernel, so that this process cannot end before that returns.
 #[pyfunction]
-fn shut_down(py: Python<'_>, patience: f64) {
-    py.detach(|| Engine::shut_down(Duration::try_from_secs_f64(patience).unwrap_or_default()));
+fn shut_down(py: Python<'_>, patience: f64) -> bool {
+    py.detach(|| Engine::shut_down(Duration::try_from_secs_f64(patience).unwrap_or_default()))
 }
 
 /// The three hooks of `os.register_at_fork`.
