@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -58,10 +59,12 @@ def conclude(
 
 
 def warn(job: WorkerJob, warnings: Sequence[str]) -> None:
-    """Tell the job's `on_warning`."""
-    if job.on_warning is not None:
-        for warning in warnings:
+    """Tell the job's `on_warning`, or the log where there is none."""
+    for warning in warnings:
+        if job.on_warning is not None:
             job.on_warning(warning)
+        else:
+            logging.getLogger("tailrace").warning("%s: %s", job.command, warning)
 
 
 def limit_error(

@@ -25,8 +25,11 @@ class Mailbox:
         """A descriptor that is readable while there is news."""
     def take(self) -> list[int]:
         """The ids of the executions that have news."""
-    def wait(self) -> None:
-        """Block until there is news, then forget it. Raises what a signal handler raises."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until there is news, then forget it. Raises what a signal handler raises.
+
+        Returns False if none came for `timeout` seconds.
+        """
 
 @final
 class Execution:

@@ -28,6 +28,12 @@ from ._worker_result import ResourceUsage, WorkerResult
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""
 
+PATIENCE = 20.0
+"""How long after the grace a stopped command may take to be over, in seconds; the core itself gives up after 10."""
+
+LOOK_AGAIN = 1.0
+"""How often to look whether it is over when no news come, in seconds."""
+
 os.register_at_fork(
     before=before_fork,
     after_in_parent=after_fork_in_parent,
@@ -50,8 +56,8 @@ async def execute(job: WorkerJob) -> WorkerResult:
         raise
     except BaseException:
         execution.stop()
-        await _until_over(execution, listener)
-        _warn(job, execution)
+        await _until_over(job, execution, listener)
+        warn_of_rest(job, execution)
         raise
     return to_result(job, execution)
 
@@ -100,15 +106,18 @@ async def _await_callback(
     return True
 
 
-async def _until_over(execution: Execution, listener: Listener) -> None:
+async def _until_over(job: WorkerJob, execution: Execution, listener: Listener) -> None:
     # Ending the tree does not depend on this task, but nothing may come out before it is gone: neither the shield
     # nor the exceptions swallowed here are enough alone, since `Task.cancel` reaches through the one, and an anyio
     # scope repeats its cancellation as long as it is ignored.
     interruption: BaseException | None = None
+    deadline = time.monotonic() + job.kill_grace + PATIENCE
     with anyio.CancelScope(shield=True):
-        while not execution.over:
+        while not execution.over and time.monotonic() < deadline:
             try:
-                await listener.wait()
+                # Should news be lost, what they were about is seen all the same.
+                with anyio.move_on_after(LOOK_AGAIN):
+                    await listener.wait()
             except anyio.get_cancelled_exc_class():
                 continue
             except BaseException as error:  # noqa: BLE001
@@ -133,12 +142,18 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             kill_grace=job.kill_grace,
             stream=job.stream,
             merge_window=job.merge_window,
-            keep=min(capture.memory, sys.maxsize) if capture.kind == "full" else (capture.head, capture.tail_size),
+            keep=_bounded(capture.memory)
+            if capture.kind == "full"
+            else (_bounded(capture.head), _bounded(capture.tail_size)),
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,
         )
     except OSError as error:
         raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {error.strerror or error}") from error
+
+
+def _bounded(size: int) -> int:
+    return min(size, sys.maxsize)
 
 
 def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
@@ -161,10 +176,20 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
     )
 
 
-def _warn(job: WorkerJob, execution: Execution) -> None:
-    """Tell of what is left of an execution that is over and has no result to say so."""
-    outcome = execution.outcome()
-    if not isinstance(outcome, tuple) and outcome is not None:
+def warn_of_rest(job: WorkerJob, execution: Execution) -> None:
+    """Tell what is left of an execution that was stopped, and so has no result that could."""
+    if not execution.over:
+        warn(
+            job,
+            [f"{job.command} was to be ended {job.kill_grace + PATIENCE:g} s ago, and nothing was heard of it since"],
+        )
+        return
+    try:
+        outcome = execution.outcome()
+    except RuntimeError:
+        # It had not been started.
+        return
+    if not isinstance(outcome, tuple):
         warn(job, warnings_about(_notes(outcome.left), _notes(outcome.unseen)))
 
 

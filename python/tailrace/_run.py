@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def run(job: WorkerJob) -> WorkerResult:
             raise _async_callback()
     try:
         from ._native import Mailbox
-        from ._native_backend import start, to_result
+        from ._native_backend import start, to_result, warn_of_rest
     except ImportError:
         return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
     mailbox = Mailbox()
@@ -45,15 +46,19 @@ def run(job: WorkerJob) -> WorkerResult:
                 mailbox.wait()
     except BaseException:
         execution.stop()
-        _until_over(execution, mailbox)
+        _until_over(job, execution, mailbox)
+        warn_of_rest(job, execution)
         raise
     return to_result(job, execution)
 
 
-def _until_over(execution: Execution, mailbox: Mailbox) -> None:
-    while not execution.over:
+def _until_over(job: WorkerJob, execution: Execution, mailbox: Mailbox) -> None:
+    from ._native_backend import LOOK_AGAIN, PATIENCE
+
+    deadline = time.monotonic() + job.kill_grace + PATIENCE
+    while not execution.over and time.monotonic() < deadline:
         try:
-            mailbox.wait()
+            mailbox.wait(LOOK_AGAIN)
         except BaseException:  # noqa: BLE001, S112
             # A second Ctrl-C: the first is on its way out as soon as the tree is gone.
             continue

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,17 +31,25 @@ impl Mailbox {
         self.0.take()
     }
 
-    /// Block until there is news, then forget it. Raises what a signal handler raises.
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+    /// Block until there is news, then forget it. Raises what a signal handler raises. Returns False if none came for `timeout`
+    /// seconds.
+    #[pyo3(signature = (timeout = None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let deadline = timeout
+            .and_then(|timeout| Instant::now().checked_add(Duration::try_from_secs_f64(timeout).unwrap_or_default()));
         loop {
             let mut descriptors = [PollFd::new(&*self.0, PollFlags::IN)];
             let polled = py.detach(|| poll(&mut descriptors, Some(&SIGNAL_CHECK)));
             py.check_signals()?;
             match polled {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(rustix::io::Errno::INTR) => {
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Ok(false);
+                    }
+                }
                 Ok(_) => {
                     self.0.take();
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => return Err(std::io::Error::from(error).into()),
             }

@@ -8,6 +8,8 @@ mod view;
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::engine::Engine;
@@ -15,6 +17,8 @@ use crate::fork;
 
 #[pymodule(name = "_native")]
 mod native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::captured_output::CapturedOutput;
     #[pymodule_export]
@@ -24,9 +28,22 @@ mod native {
     #[pymodule_export]
     use super::{after_fork_in_child, after_fork_in_parent, before_fork, shut_down};
 
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::refuse_other_interpreters()
+    }
+
     /// "release" or "debug": what was measured with a debug build says nothing.
     #[pymodule_export]
     const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+}
+
+/// The threads, the hooks for forks and what is left at the exit belong to the process, and an interpreter beside the main one
+/// may be gone before they are.
+fn refuse_other_interpreters() -> PyResult<()> {
+    // SAFETY: called while a module is imported, so that this thread is attached to an interpreter.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if id == 0 { Ok(()) } else { Err(PyImportError::new_err("tailrace works in the main interpreter alone")) }
 }
 
 /// Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds. Returns False if
