@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionread, read};
 
 use crate::capture::{Capture, Policy};
@@ -105,6 +106,13 @@ impl Pipe {
             standing: 0,
             left_to_drain: None,
         }
+    }
+
+    /// Whether there is something to read. Not of a pipe that hangs, where there may be for ever.
+    pub fn is_readable(&self) -> bool {
+        let Some(fd) = self.fd.as_ref().filter(|_| !self.hangs) else { return false };
+        let mut polled = [PollFd::new(fd, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().contains(PollFlags::IN)
     }
 
     /// None while another call is being made, or after the end.

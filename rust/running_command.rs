@@ -195,6 +195,11 @@ impl RunningCommand {
             return end(Reason::Limit(Limit::Total));
         }
         if reading && passed(self.last_byte, self.timing.idle) {
+            if self.pipes.iter().any(Pipe::is_readable) {
+                // We were late: this process was stopped, or gets no processor.
+                self.byte_came();
+                return None;
+            }
             return end(Reason::Limit(Limit::Idle));
         }
         if now >= self.next_sample {
