@@ -2,7 +2,8 @@
 //!
 //! * the I/O thread reads, waits and keeps deadlines,
 //! * the spawner starts commands, since starting blocks its thread until the new program is loaded,
-//! * the terminator ends process trees, which means looking at every process there is.
+//! * the terminator ends process trees, which means looking at every process there is,
+//! * the sampler looks at what running commands use.
 
 use std::io;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
 use crate::supervisor::{Busy, Supervisor};
 use crate::terminator::{self, Request};
+use crate::usage_sampler::{SamplerRescue, UsageSampler};
 use crate::watchdog::Groups;
 
 static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
@@ -45,6 +47,7 @@ struct Threads {
     groups: Option<Arc<Groups>>,
     terminator: Option<Arc<Mailbox<Request>>>,
     io: Option<Arc<IoThread>>,
+    sampler: Option<Arc<UsageSampler>>,
     spawner: Option<Sender<Start>>,
     supervises: bool,
 }
@@ -66,6 +69,8 @@ pub struct Order {
     pub spill_folder: Arc<Path>,
     /// Whether the consumer wants to see standard output and standard error as they come.
     pub wanted: [bool; 2],
+    /// Whether it wants to hear of what the command uses.
+    pub wants_usage: bool,
 }
 
 impl Engine {
@@ -174,6 +179,15 @@ impl Engine {
             thread("tailrace-watch", move || supervisor.run())?;
             threads.supervises = true;
         }
+        let sampler = match &threads.sampler {
+            Some(sampler) => Arc::clone(sampler),
+            None => {
+                let sampler = Arc::<UsageSampler>::default();
+                sampler.start()?;
+                self.supervisor.add(SamplerRescue::new(Arc::clone(&sampler)));
+                Arc::clone(threads.sampler.insert(sampler))
+            }
+        };
         match &mut threads.spawner {
             Some(spawner) => Ok(spawner),
             none => {
@@ -182,7 +196,9 @@ impl Engine {
                 let memory = Arc::clone(&self.pipe_memory);
                 let mark_prefix = self.mark_prefix.clone();
                 let start_watchdog = move || groups.start_watchdog(&mark_prefix);
-                thread("tailrace-spawn", move || spawn_all(&starts, &messages, &memory, &closing, start_watchdog))?;
+                thread("tailrace-spawn", move || {
+                    spawn_all(&starts, &messages, &memory, &closing, &sampler, start_watchdog)
+                })?;
                 Ok(none.insert(spawner))
             }
         }
@@ -197,6 +213,7 @@ fn spawn_all(
     messages: &Mailbox<Message>,
     memory: &Arc<PipeMemory>,
     closing: &AtomicBool,
+    sampler: &UsageSampler,
     start_watchdog: impl FnOnce() -> io::Result<()>,
 ) {
     let mut start_watchdog = Some(start_watchdog);
@@ -218,7 +235,9 @@ fn spawn_all(
         let started = Instant::now();
         match fork::between_forks(|| order.command.spawn()) {
             Ok(child) => {
-                let command = RunningCommand::new(start, started, child, memory);
+                let leader = child.pid.as_raw_nonzero().get();
+                let watched = sampler.watch(leader, Arc::clone(&start.handle), start.order.wants_usage);
+                let command = RunningCommand::new(start, started, child, memory, watched);
                 messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),

@@ -83,6 +83,25 @@ pub struct ProcessNote {
     pub wait_channel: String,
 }
 
+/// What a command and all it started use at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsageSample {
+    /// Of proportional set sizes, in bytes.
+    pub memory: u64,
+    /// Processor time so far, of those that are there and of whom they waited for.
+    pub cpu: Duration,
+    /// The largest processes, the largest first.
+    pub largest: Vec<UsedBy>,
+}
+
+/// How much memory one process has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsedBy {
+    pub pid: i32,
+    pub name: String,
+    pub memory: u64,
+}
+
 pub struct Handle {
     pub id: u64,
     mailbox: Arc<Mailbox<u64>>,
@@ -91,6 +110,7 @@ pub struct Handle {
     queues: [Option<Mutex<OutputQueue>>; 2],
     stopped: AtomicBool,
     limit_hit: OnceLock<Instant>,
+    usage: Mutex<Option<UsageSample>>,
     outcome: OnceLock<Outcome>,
 }
 
@@ -104,6 +124,7 @@ impl Handle {
             queues: wanted.map(|wanted| wanted.then(Mutex::default)),
             stopped: AtomicBool::new(false),
             limit_hit: OnceLock::new(),
+            usage: Mutex::default(),
             outcome: OnceLock::new(),
         }
     }
@@ -169,6 +190,22 @@ impl Handle {
 
     pub fn limit_hit(&self) -> Option<Instant> {
         self.limit_hit.get().copied()
+    }
+
+    /// Keep what is used now, and tell the consumer of a change if it wants to know.
+    pub fn tell_usage(&self, sample: UsageSample, announces: bool) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        if usage.as_ref() != Some(&sample) {
+            *usage = Some(sample);
+            drop(usage);
+            if announces {
+                self.announce();
+            }
+        }
+    }
+
+    pub fn usage(&self) -> Option<UsageSample> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last word: nothing is queued after it. Always announced: who stopped the command does not look, but waits.

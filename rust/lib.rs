@@ -35,6 +35,8 @@ mod pipe;
 #[cfg(not(loom))]
 mod pipe_memory;
 #[cfg(not(loom))]
+mod proc_usage;
+#[cfg(not(loom))]
 mod process_tree;
 #[cfg(not(loom))]
 mod python;
@@ -51,6 +53,10 @@ mod supervisor;
 mod sync;
 #[cfg(not(loom))]
 mod terminator;
+#[cfg(not(loom))]
+mod tree_usage;
+#[cfg(not(loom))]
+mod usage_sampler;
 #[cfg(not(loom))]
 mod utf8;
 #[cfg_attr(loom, path = "model/wake.rs")]

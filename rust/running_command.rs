@@ -12,24 +12,19 @@ use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
-use crate::process_tree::peak_resident_memory;
 use crate::spawn::Child;
 use crate::supervisor::Busy;
 use crate::terminator::Gone;
+use crate::tree_usage::WatchedTree;
 use crate::watchdog::Groups;
 
 /// How long a pipe is read after the command itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
-/// The longest a peak of resident memory may go unnoticed.
-const MAX_SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a call about a pipe that hangs may take to return after everybody who could write is gone.
 const RETURN: Duration = Duration::from_millis(500);
 /// How long a disk may take to write anything at all of what is to be kept.
 const WRITE: Duration = Duration::from_secs(10);
-
-/// From one command's sample to another's, on average: a sample takes some 30 microseconds.
-const SAMPLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The limits of a command, and how its output is gathered.
 #[derive(Clone, Copy)]
@@ -75,10 +70,8 @@ pub struct RunningCommand {
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
-    sampled_peak: Option<u64>,
+    watched: Arc<WatchedTree>,
     started: Instant,
-    next_sample: Instant,
-    sample_interval: Duration,
     /// When a byte last came; moved on by the time that we did not read.
     last_byte: Instant,
     /// Since when a pipe is not read because its consumer is slow.
@@ -109,9 +102,14 @@ struct Status {
 }
 
 impl RunningCommand {
-    pub fn new(start: Start, started: Instant, child: Child, memory: &Arc<PipeMemory>) -> Self {
+    pub fn new(
+        start: Start,
+        started: Instant,
+        child: Child,
+        memory: &Arc<PipeMemory>,
+        watched: Arc<WatchedTree>,
+    ) -> Self {
         let Start { order: Order { timing, policy, spill_folder, .. }, mark, handle, busy } = start;
-        let sample_interval = Duration::from_secs(1);
         Self {
             handle,
             _busy: busy,
@@ -123,10 +121,8 @@ impl RunningCommand {
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder), memory)),
             host_peak: child.host_peak,
-            sampled_peak: None,
+            watched,
             started,
-            next_sample: started + sample_interval,
-            sample_interval,
             last_byte: started,
             paused_since: None,
             drained_by: None,
@@ -164,23 +160,21 @@ impl RunningCommand {
     pub fn next_deadline(&self) -> Option<Instant> {
         let reading = self.paused_since.is_none();
         let deadlines = if self.over {
-            [self.written_by.map(|(by, _)| by), None, None]
+            [self.written_by.map(|(by, _)| by), None]
         } else if self.ending.is_some() {
-            [self.returned_by.filter(|_| !self.is_draining()), None, None]
+            [self.returned_by.filter(|_| !self.is_draining()), None]
         } else if self.exited {
-            [self.drained_by.filter(|_| !self.keeps_us_from_reading()), None, None]
+            [self.drained_by.filter(|_| !self.keeps_us_from_reading()), None]
         } else {
             let total = self.timing.total.map(|limit| self.started + limit);
             let idle = self.timing.idle.map(|limit| self.last_byte + limit);
-            [total, idle.filter(|_| reading), Some(self.next_sample)]
+            [total, idle.filter(|_| reading)]
         };
         deadlines.into_iter().flatten().min()
     }
 
-    /// Do what has become due; returns why the command has to end now, if it has to.
-    ///
-    /// `running`: how many commands there are.
-    pub fn due(&mut self, now: Instant, running: u32) -> Option<Due> {
+    /// What is to be done now.
+    pub fn due(&self, now: Instant) -> Option<Due> {
         let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
         if self.over || self.ending.is_some() {
             return Some(Due::Conclude);
@@ -201,11 +195,6 @@ impl RunningCommand {
                 return None;
             }
             return end(Reason::Limit(Limit::Idle));
-        }
-        if now >= self.next_sample {
-            self.sampled_peak = peak_resident_memory(self.pid.as_raw_nonzero().get()).or(self.sampled_peak);
-            self.sample_interval = (self.sample_interval * 2).min(MAX_SAMPLE_INTERVAL).max(SAMPLE_PAUSE * running);
-            self.next_sample = now + self.sample_interval;
         }
         None
     }
@@ -279,10 +268,12 @@ impl RunningCommand {
         if let Some(slot) = self.group_slot.take() {
             groups.remove(slot);
         }
+        let was_ended = !matches!(self.ending, None | Some(Reason::Leftovers));
+        let sampled = self.watched.end(was_ended);
         let (exit_code, mut usage) = wait(self.pid);
         // The kernel's figure includes the memory of this process, whose copy the command was at first.
-        let peak = usage.max_rss.filter(|peak| *peak > self.host_peak);
-        usage.max_rss = peak.max(self.sampled_peak);
+        usage.max_rss = usage.max_rss.filter(|peak| *peak > self.host_peak);
+        let usage = usage.joined(sampled);
         self.status =
             Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
     }
@@ -324,6 +315,11 @@ impl RunningCommand {
         let duration = self.started.elapsed();
         let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
         let Gone { left, unseen, usage: members, .. } = self.gone.map_or_else(Gone::default, |gone| *gone);
+        let mut usage = status.usage.joined(members);
+        if usage.tree_max_rss.is_some() {
+            // What is shared counts in part there, and a short peak may have been missed.
+            usage.tree_max_rss = usage.tree_max_rss.max(usage.max_rss);
+        }
         let limit = match self.ending {
             Some(Reason::Limit(limit)) => Some(limit),
             _ => None,
@@ -337,7 +333,7 @@ impl RunningCommand {
         });
         self.handle.complete(Outcome::Ended(Ended {
             exit_code: status.exit_code,
-            usage: status.usage.joined(members),
+            usage,
             duration: status.duration,
             output,
             abandoned: abandoned || self.ending == Some(Reason::PipeHeld),

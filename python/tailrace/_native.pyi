@@ -51,6 +51,7 @@ class Execution:
         keep: int | tuple[int, int],
         on_stdout: Callable[[Any], object] | None,
         on_stderr: Callable[[Any], object] | None,
+        wants_usage: bool = False,
     ) -> Execution:
         """Start a command; `mailbox` gets its news.
 
@@ -76,6 +77,15 @@ class Execution:
     @property
     def seconds_past_limit(self) -> float | None:
         """How many seconds ago a limit ended the command; None if none has."""
+    @property
+    def usage(self) -> tuple[int, float] | None:
+        """What the command and all it started use now: memory in bytes and seconds of processor time.
+
+        None before it was looked at. A change is news if that is wanted (`wants_usage`).
+        """
+    @property
+    def largest_processes(self) -> list[tuple[int, str, int]]:
+        """Its largest processes then: number, name and memory."""
     def deliver(self) -> Awaitable[object] | None:
         """Call the callbacks with what has come. Raises what a callback raises.
 

@@ -23,7 +23,7 @@ from ._native import (
 from ._news import Listener, News
 from ._process_note import ProcessNote, warnings_about
 from ._worker_job import WorkerJob, variables_of
-from ._worker_result import ResourceUsage, WorkerResult
+from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""
@@ -63,6 +63,7 @@ async def execute(job: WorkerJob) -> WorkerResult:
 
 
 async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> None:
+    tell_usage = UsageTeller(job, execution)
     turn_began = time.monotonic()
     while True:
         awaitable = execution.deliver()
@@ -71,9 +72,11 @@ async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> 
                 return
         elif execution.finished:
             return
-        elif not execution.backlog:
-            await listener.wait()
-            turn_began = time.monotonic()
+        else:
+            tell_usage()
+            if not execution.backlog:
+                await listener.wait()
+                turn_began = time.monotonic()
         if time.monotonic() - turn_began > _TIME_SLICE:
             await anyio.lowlevel.checkpoint()
             turn_began = time.monotonic()
@@ -147,6 +150,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             else (_bounded(capture.head), _bounded(capture.tail_size)),
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,
+            wants_usage=job.on_usage is not None,
         )
     except OSError as error:
         raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {error.strerror or error}") from error
@@ -154,6 +158,23 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
 
 def _bounded(size: int) -> int:
     return min(size, sys.maxsize)
+
+
+class UsageTeller:
+    """Calls the job's `on_usage` with each new sample that it is called to look for."""
+
+    def __init__(self, job: WorkerJob, execution: Execution) -> None:
+        self._on_usage = job.on_usage
+        self._execution = execution
+        self._told: tuple[int, float] | None = None
+
+    def __call__(self) -> None:
+        if self._on_usage is None or self._execution.over:
+            return
+        usage = self._execution.usage
+        if usage is not None and usage != self._told:
+            self._told = usage
+            self._on_usage(UsageSample(*usage))
 
 
 def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:

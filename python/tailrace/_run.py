@@ -31,17 +31,19 @@ def run(job: WorkerJob) -> WorkerResult:
             raise _async_callback()
     try:
         from ._native import Mailbox
-        from ._native_backend import start, to_result, warn_of_rest
+        from ._native_backend import UsageTeller, start, to_result, warn_of_rest
     except ImportError:
         return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
     mailbox = Mailbox()
     execution = start(job, mailbox)
+    tell_usage = UsageTeller(job, execution)
     try:
         while not execution.finished:
             awaitable = execution.deliver()
             if awaitable is not None:
                 _close(awaitable)
                 raise _async_callback()
+            tell_usage()
             if not execution.backlog and not execution.finished:
                 mailbox.wait()
     except BaseException:

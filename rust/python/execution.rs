@@ -49,7 +49,7 @@ impl Execution {
     /// Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
     /// cannot have the threads that running commands takes.
     #[new]
-    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, merge_window, keep, on_stdout, on_stderr))]
+    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, merge_window, keep, on_stdout, on_stderr, wants_usage=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         mailbox: &Bound<'_, Mailbox>,
@@ -65,6 +65,7 @@ impl Execution {
         keep: Keep,
         on_stdout: Option<Py<PyAny>>,
         on_stderr: Option<Py<PyAny>>,
+        wants_usage: bool,
     ) -> PyResult<Self> {
         let env = environment(env.unwrap_or_default());
         let command = Command {
@@ -91,8 +92,8 @@ impl Execution {
         let engine = Engine::current()?;
         // Here, where no other thread of Python's can be changing the environment.
         let spill_folder = std::env::temp_dir().into();
-        let handle =
-            engine.run(Order { command, timing, policy, spill_folder, wanted }, Arc::clone(&mailbox.get().0))?;
+        let handle = engine
+            .run(Order { command, timing, policy, spill_folder, wanted, wants_usage }, Arc::clone(&mailbox.get().0))?;
         let delivery = Mutex::new(Delivery::new(consumers));
         Ok(Self { engine, handle, delivery })
     }
@@ -137,6 +138,20 @@ impl Execution {
     #[getter]
     fn seconds_past_limit(&self) -> Option<f64> {
         self.handle.limit_hit().map(|at| at.elapsed().as_secs_f64())
+    }
+
+    /// What the command and all it started use now: memory in bytes and seconds of processor time; None before it was
+    /// looked at. A change is news if that is wanted (`wants_usage`).
+    #[getter]
+    fn usage(&self) -> Option<(u64, f64)> {
+        self.handle.usage().map(|sample| (sample.memory, sample.cpu.as_secs_f64()))
+    }
+
+    /// Its largest processes then: number, name and memory.
+    #[getter]
+    fn largest_processes(&self) -> Vec<(i32, String, u64)> {
+        let largest = self.handle.usage().map(|sample| sample.largest).unwrap_or_default();
+        largest.into_iter().map(|process| (process.pid, process.name, process.memory)).collect()
     }
 
     /// End the command and all it started, and deliver nothing more. The news come when they are gone.

@@ -1,0 +1,218 @@
+//! What one command and all it started use: put together from what its processes use.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::handle::{Handle, Usage, UsageSample, UsedBy};
+use crate::proc_usage::{Lost, Reader, Stat, share_memory};
+
+/// Reading proportional set sizes takes at most one part in so many of a core: it may take 20 ms a gigabyte.
+const WEIGHING_SHARE: u32 = 200;
+/// How many of the largest processes are told.
+const LARGEST: usize = 5;
+
+/// A command that is looked at while it runs.
+pub struct WatchedTree {
+    leader: i32,
+    handle: Arc<Handle>,
+    /// Whether the consumer is told of each change.
+    announces: bool,
+    looks: AtomicU32,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    members: HashMap<i32, Member>,
+    /// Something changed since proportional set sizes were read.
+    is_estimate: bool,
+    /// When they may be read again.
+    weigh_from: Option<Instant>,
+    leader_peak: Option<u64>,
+    /// Of all members.
+    peaks: Usage,
+    /// Its processes are gone, and their numbers may be others' by now.
+    is_over: bool,
+}
+
+#[derive(Clone)]
+struct Member {
+    stat: Stat,
+    anonymous: u64,
+    /// Its proportional set size; if that was not read since, with the anonymous memory that has come.
+    memory: Option<u64>,
+}
+
+/// What a look took.
+pub struct Effort {
+    /// The processor time for reading proportional set sizes.
+    pub weighing: Duration,
+    /// Nothing had changed.
+    pub was_quiet: bool,
+}
+
+impl WatchedTree {
+    pub fn new(leader: i32, handle: Arc<Handle>, announces: bool) -> Self {
+        Self { leader, handle, announces, looks: AtomicU32::new(0), seen: Mutex::default() }
+    }
+
+    /// How many looks have begun, before this one.
+    pub fn count_look(&self) -> u32 {
+        self.looks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// To be called before the leader is collected: nothing is looked at any more. What was seen to be used at most, of
+    /// all members or without the processor time and `max_rss` of any but the leader.
+    pub fn end(&self, all_members: bool) -> Usage {
+        let mut seen = self.seen();
+        seen.is_over = true;
+        let peaks = std::mem::take(&mut seen.peaks);
+        if all_members {
+            peaks
+        } else {
+            Usage { max_rss: seen.leader_peak, tree_max_rss: peaks.tree_max_rss, ..Usage::default() }
+        }
+    }
+
+    /// See what is used now. Processes in `hung` are not touched; `commands` is how many share the sampler's time.
+    pub fn look(&self, reader: &Reader, hung: &[i32], commands: u32) -> Result<Effort, Lost> {
+        let mut effort = Effort { weighing: Duration::ZERO, was_quiet: true };
+        let seen = self.seen();
+        if seen.is_over {
+            return Ok(effort);
+        }
+        let (before, mut is_estimate, mut weigh_from) = (seen.members.clone(), seen.is_estimate, seen.weigh_from);
+        // Not while something is read that may hang.
+        drop(seen);
+
+        let mut members = find(self.leader, &before, reader, hung)?;
+        let mut peak = None;
+        let mut leader_peak = None;
+        let mut has_changed = members.len() != before.len();
+        for (&pid, member) in &mut members {
+            let earlier = before.get(&pid).filter(|earlier| earlier.stat.started == member.stat.started);
+            if let Some(earlier) = earlier {
+                (member.anonymous, member.memory) = (earlier.anonymous, earlier.memory);
+            }
+            if hung.contains(&pid) || earlier.is_some_and(|earlier| member.stat.has_memory_of(&earlier.stat)) {
+                continue;
+            }
+            has_changed = true;
+            let status = reader.status(pid)?;
+            member.memory = member.memory.map(|memory| (memory + status.anonymous).saturating_sub(member.anonymous));
+            member.anonymous = status.anonymous;
+            peak = peak.max(status.peak);
+            if pid == self.leader {
+                leader_peak = status.peak;
+            }
+        }
+        is_estimate |= has_changed;
+        effort.was_quiet = !is_estimate;
+        if is_estimate && weigh_from.is_none_or(|from| Instant::now() >= from) {
+            effort.weighing = weigh(&mut members, reader, hung)?;
+            is_estimate = false;
+            weigh_from = Some(Instant::now() + effort.weighing * WEIGHING_SHARE * commands);
+        }
+
+        let now = Usage { max_rss: peak, ..sum(&members) };
+        let sample = now.tree_max_rss.map(|memory| UsageSample {
+            memory,
+            cpu: now.cpu_user + now.cpu_system,
+            largest: largest(&members),
+        });
+        let mut seen = self.seen();
+        if seen.is_over {
+            return Ok(effort);
+        }
+        (seen.members, seen.is_estimate, seen.weigh_from) = (members, is_estimate, weigh_from);
+        seen.leader_peak = seen.leader_peak.max(leader_peak);
+        seen.peaks = std::mem::take(&mut seen.peaks).joined(now);
+        drop(seen);
+        if let Some(sample) = sample {
+            self.handle.tell_usage(sample, self.announces);
+        }
+        Ok(effort)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The members that are there: the leader, its descendants, and those of who was a member before, though it may have
+/// lost its parent since.
+fn find(
+    leader: i32,
+    before: &HashMap<i32, Member>,
+    reader: &Reader,
+    hung: &[i32],
+) -> Result<HashMap<i32, Member>, Lost> {
+    let mut found = HashMap::new();
+    for root in std::iter::once(leader).chain(before.keys().copied()) {
+        let mut unseen = vec![root];
+        while let Some(pid) = unseen.pop() {
+            if found.contains_key(&pid) {
+                continue;
+            }
+            let earlier = before.get(&pid);
+            if hung.contains(&pid) {
+                found.extend(earlier.map(|member| (pid, member.clone())));
+                continue;
+            }
+            let Some(stat) = reader.stat(pid)? else { continue };
+            if pid == root && pid != leader && earlier.is_some_and(|earlier| earlier.stat.started != stat.started) {
+                // A stranger got its number.
+                continue;
+            }
+            unseen.append(&mut reader.children(pid, stat.threads)?);
+            found.insert(pid, Member { stat, anonymous: 0, memory: None });
+        }
+    }
+    Ok(found)
+}
+
+/// Read the proportional set sizes; returns the processor time that it took.
+fn weigh(members: &mut HashMap<i32, Member>, reader: &Reader, hung: &[i32]) -> Result<Duration, Lost> {
+    let began = cpu_time();
+    for (&pid, member) in members.iter_mut() {
+        let Stat { resident, parent, has_executed, .. } = member.stat;
+        if !hung.contains(&pid) {
+            member.memory = match () {
+                () if !has_executed && share_memory(pid, parent) => Some(0),
+                () => Some(reader.proportional_size(pid)?.unwrap_or(resident)),
+            };
+        }
+    }
+    Ok(cpu_time() - began)
+}
+
+/// All members together. One that is new and was not weighed yet is left out: it may share all it has.
+fn sum(members: &HashMap<i32, Member>) -> Usage {
+    let mut total = Usage::default();
+    for Member { stat, memory, .. } in members.values() {
+        total.cpu_user += stat.cpu_user;
+        total.cpu_system += stat.cpu_system;
+        total.tree_max_rss = memory.map(|memory| memory + total.tree_max_rss.unwrap_or(0)).or(total.tree_max_rss);
+    }
+    total
+}
+
+fn largest(members: &HashMap<i32, Member>) -> Vec<UsedBy> {
+    let mut largest: Vec<UsedBy> = members
+        .iter()
+        .filter_map(|(&pid, member)| Some(UsedBy { pid, name: member.stat.name.clone(), memory: member.memory? }))
+        .collect();
+    largest.sort_unstable_by_key(|process| (std::cmp::Reverse(process.memory), process.pid));
+    largest.truncate(LARGEST);
+    largest
+}
+
+/// The processor time of the calling thread.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
