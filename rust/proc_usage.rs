@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read};
 use rustix::param::page_size;
 
 use crate::call_watch::CallWatch;
@@ -13,6 +16,8 @@ use crate::call_watch::CallWatch;
 const TICK: Duration = Duration::from_millis(10);
 /// Linux's flag for a process that has not executed a program yet (PF_FORKNOEXEC).
 const NOT_EXECUTED: u32 = 0x40;
+/// The room for what is read at once: more than any of these files has, but for a list of many children.
+const PIECE: usize = 4096;
 /// kcmp(2): whether two processes have the same memory.
 const KCMP_VM: i32 = 1;
 
@@ -41,7 +46,8 @@ impl Reader {
 
     /// Empty if the file may not be read or there is none.
     fn read(&self, pid: i32, name: &str) -> Result<Vec<u8>, Lost> {
-        self.during(pid, || fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default())
+        let path = format!("/proc/{pid}/{name}");
+        self.during(pid, || read_whole(&path).unwrap_or_default())
     }
 
     /// None if it is gone.
@@ -134,6 +140,16 @@ pub struct Status {
     pub peak: Option<u64>,
     /// Resident memory that is no file's.
     pub anonymous: u64,
+}
+
+/// Like `fs::read`, which asks for the size that such a file does not have, and reads a small piece first.
+fn read_whole(path: &str) -> Result<Vec<u8>, Errno> {
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut content = Vec::with_capacity(PIECE);
+    while read(&file, spare_capacity(&mut content))? > 0 {
+        content.reserve(PIECE);
+    }
+    Ok(content)
 }
 
 fn bytes_in(file: &[u8], key: &str) -> Option<u64> {

@@ -12,6 +12,8 @@ use crate::proc_usage::{Lost, Reader, Stat, share_memory};
 
 /// Reading proportional set sizes takes at most one part in so many of a core: it may take 20 ms a gigabyte.
 const WEIGHING_SHARE: u32 = 200;
+/// What takes less is no more than the rest of a look.
+const LIGHT: Duration = Duration::from_millis(1);
 /// How many of the largest processes are told.
 const LARGEST: usize = 5;
 
@@ -49,7 +51,7 @@ struct Member {
 
 /// What a look took.
 pub struct Effort {
-    /// The processor time for reading proportional set sizes.
+    /// The processor time for reading proportional set sizes, where that is done less often for it.
     pub weighing: Duration,
     /// Nothing had changed.
     pub was_quiet: bool,
@@ -113,9 +115,12 @@ impl WatchedTree {
         is_estimate |= has_changed;
         effort.was_quiet = !is_estimate;
         if is_estimate && weigh_from.is_none_or(|from| Instant::now() >= from) {
-            effort.weighing = weigh(&mut members, reader, hung)?;
+            let weighing = weigh(&mut members, reader, hung)?;
             is_estimate = false;
-            weigh_from = Some(Instant::now() + effort.weighing * WEIGHING_SHARE * commands);
+            if weighing > LIGHT {
+                effort.weighing = weighing;
+                weigh_from = Some(Instant::now() + weighing * WEIGHING_SHARE * commands);
+            }
         }
 
         let now = Usage { max_rss: peak, ..sum(&members) };

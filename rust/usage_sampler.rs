@@ -21,9 +21,9 @@ const INTERVALS: [Duration; 3] = [Duration::from_millis(50), Duration::from_mill
 /// Looks that become due within this time are made together: waking up costs as much as one.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Looks take at most one part in so many of a core,
-const SHARE: u32 = 200;
+const SHARE: u32 = 300;
 /// and if they find nothing new, as in a thousand commands that wait, less.
-const QUIET_SHARE: u32 = 400;
+const QUIET_SHARE: u32 = 600;
 
 /// How long a call may take that does not run.
 const PATIENCE: Duration = Duration::from_millis(200);
