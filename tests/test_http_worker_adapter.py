@@ -22,6 +22,7 @@ from tailrace import (
     HttpWorkerAdapter,
     JobExecutionOptions,
     JobExecutor,
+    ResourceUsage,
     WorkerError,
     WorkerJob,
     WorkerRemoteError,
@@ -207,19 +208,20 @@ async def test_what_is_no_address_of_a_worker_is_refused(url: str) -> None:
 # Buffered answers
 
 
-async def test_a_buffered_answer_is_the_result_and_no_callback_is_called() -> None:
+@pytest.mark.parametrize("tree", [{"treeMaxRss": 9000}, {}], ids=["new", "older"])
+async def test_a_buffered_answer_is_the_result_and_no_callback_is_called(tree: dict[str, int]) -> None:
     report = {
         "exitCode": 3,
         "stdout": "Fra:1\n",
         "stderr": "é",
         "duration": 1.5,
-        "usage": {"cpuUser": 1, "cpuSystem": 0.25, "maxRss": 4096},
+        "usage": {"cpuUser": 1, "cpuSystem": 0.25, "maxRss": 4096, **tree},
     }
     with serving(lambda connection, _: answer(connection, report)) as server:
         result = await execute(server, chunk(on_stdout=refuse_calls, on_stderr=refuse_calls))
     assert (result.exit_code, result.stdout, result.stderr, result.duration) == (3, "Fra:1\n", "é", 1.5)
     assert result.usage is not None
-    assert (result.usage.cpu_user, result.usage.cpu_system, result.usage.max_rss) == (1, 0.25, 4096)
+    assert result.usage == ResourceUsage(1, 0.25, 4096, tree.get("treeMaxRss"))
     assert not result.truncated
 
 

@@ -33,7 +33,7 @@ def test_a_buffered_answer_has_the_exit_code_and_all_output(worker: Worker) -> N
     assert (body["exitCode"], body["stdout"], body["stderr"]) == (3, "out", "err\n")
     assert (body["truncated"], body["error"]) == (False, None)
     assert body["duration"] > 0
-    assert set(body["usage"]) == {"cpuUser", "cpuSystem", "maxRss"}
+    assert set(body["usage"]) == {"cpuUser", "cpuSystem", "maxRss", "treeMaxRss"}
 
 
 def test_bytes_that_are_no_text_come_exactly(worker: Worker) -> None:

@@ -277,10 +277,10 @@ def _output_in(report: Mapping[str, Any], keys: Iterable[str], encoded: str) -> 
 def _parse_usage(usage: object) -> ResourceUsage | None:
     if not isinstance(usage, dict):
         return None
-    user, system, peak = (_number(usage.get(key)) for key in ("cpuUser", "cpuSystem", "maxRss"))
+    user, system, *peaks = (_number(usage.get(key)) for key in ("cpuUser", "cpuSystem", "maxRss", "treeMaxRss"))
     if user is None or system is None:
         return None
-    return ResourceUsage(user, system, None if peak is None else int(peak))
+    return ResourceUsage(user, system, *(None if peak is None else int(peak) for peak in peaks))
 
 
 def _number(value: object) -> float | None:

@@ -65,7 +65,12 @@ class Outcome:
             "duration": self.duration,
             "usage": None
             if usage is None
-            else {"cpuUser": usage.cpu_user, "cpuSystem": usage.cpu_system, "maxRss": usage.max_rss},
+            else {
+                "cpuUser": usage.cpu_user,
+                "cpuSystem": usage.cpu_system,
+                "maxRss": usage.max_rss,
+                "treeMaxRss": usage.tree_max_rss,
+            },
             "truncated": self.truncated,
             "error": None if self.error_kind is None else error,
         }
