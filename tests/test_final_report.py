@@ -14,6 +14,7 @@ from tailrace import (
     ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
+    ChunkUsage,
     ErrorCategory,
     JobEvent,
     ResourceUsage,
@@ -44,8 +45,10 @@ class Ended:
     def start(self, chunk: int, at: float = 0, attempt: int = 1) -> None:
         self.happen(ChunkStarted, chunk, at, attempt, slot=0, command="render")
 
-    def finish(self, chunk: int, duration: float = 1, memory: int | None = None) -> None:
-        usage = ResourceUsage(1, 1, memory)
+    def finish(
+        self, chunk: int, duration: float = 1, memory: int | None = None, tree_memory: int | None = None
+    ) -> None:
+        usage = ResourceUsage(1, 1, memory, tree_memory)
         self.happen(ChunkFinished, chunk, result=WorkerResult(0, duration=duration, usage=usage))
 
     def fail(
@@ -85,14 +88,20 @@ def test_the_table_has_a_row_for_each_chunk_that_was_started() -> None:
     ]
 
 
-def test_the_peak_memory_is_the_renderers_own_where_the_system_knows_none() -> None:
+def test_the_peak_memory_is_that_of_all_a_chunk_started_as_it_was_seen_or_told_at_the_end() -> None:
     job = Ended()
-    job.start(0)
     unknown: dict[str, Any] = dict.fromkeys(("frame", "frame_fraction", "fraction", "remaining", "status"))
-    for memory in (2_000_000, 5_000_000, 3_000_000):
-        job.happen(ChunkProgress, 0, renderer="r", memory=memory, **unknown)
-    job.finish(0)
-    assert job.table()[1].split()[-3:] == ["4.8", "MiB", "0"]
+    for chunk in range(4):
+        job.start(chunk)
+        for memory in (2 << 20, 5 << 20, 3 << 20):
+            job.happen(ChunkUsage, chunk, memory=memory, cpu=1)
+        # Each renderer counts in its own way.
+        job.happen(ChunkProgress, chunk, renderer="r", memory=99 << 20, **unknown)
+    job.finish(0, memory=6 << 20, tree_memory=7 << 20)
+    job.finish(1, memory=6 << 20)
+    job.finish(2)
+    assert [line.split()[-3] for line in job.table()[1:4]] == ["7.0", "6.0", "5.0"]
+    assert job.table()[4].split()[-3:] == ["5.0", "MiB", "cancelled"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tailrace import (
     ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
+    ChunkUsage,
     JobEvent,
     JobStarted,
     MergeOutput,
@@ -58,6 +59,9 @@ class Watched:
             ChunkProgress, at, chunk_id=chunk, attempt=1, renderer=renderer, fraction=fraction, **{**others, **fields}
         )
 
+    def use(self, chunk: int, memory: int, at: float = 0) -> None:
+        self.happen(ChunkUsage, at, chunk_id=chunk, attempt=1, memory=memory, cpu=1)
+
     def write(self, chunk: int, data: bytes, stream: str = "stdout") -> None:
         self.happen(ChunkOutput, 0, chunk_id=chunk, attempt=1, stream=stream, data=memoryview(data))
 
@@ -75,7 +79,9 @@ class Watched:
 def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:
     job = Watched(24)
     job.start(12, at=100)
-    job.advance(12, 130, 0.62, frame=34, remaining=2, memory=1_200_000_000, status="Sample 20/96")
+    # What the renderer says of its memory is another thing: each of them counts in its own way.
+    job.advance(12, 130, 0.62, frame=34, remaining=2, memory=7_000_000_000, status="Sample 20/96")
+    job.use(12, 1_200_000_000)
     job.write(12, b"Fra:34 Mem:1144.41M (Peak 1144.41M) | Time:00:07.91 | Remaining:00:02.00 | Sample 20/96\r")
     assert job.rows(130, columns=110)[1] == (
         "chunk 12  ━━━━━━━━━━━───────   62%   0:30   0:19 left   frame 34    1.1 GiB  Sample 20/96"
@@ -96,6 +102,20 @@ def test_a_chunk_of_which_nothing_is_known_has_its_time_and_its_latest_line() ->
     job.start(1, at=0)
     job.write(1, b"loading\nopening scene\n")
     assert job.rows(72)[1] == "chunk 1  ────────────────         1:12  opening scene"
+
+
+def test_a_chunk_whose_output_tells_nothing_has_its_memory_too_and_none_moves_the_others() -> None:
+    job = Watched(2)
+    for chunk in range(2):
+        job.start(chunk, at=0)
+        job.write(chunk, b"opening scene\n")
+    job.use(0, 2_000_000_000)
+    assert job.rows(72)[1:] == [
+        "chunk 0  ────────────────         1:12    1.9 GiB  opening scene",
+        "chunk 1  ────────────────         1:12             opening scene",
+    ]
+    assert job.rows(72, columns=60)[1] == "chunk 0  ─────────         1:12    1.9 GiB  opening scene"
+    assert job.rows(72, columns=50)[1] == "chunk 0  ────────         1:12  opening scene"
 
 
 @pytest.mark.parametrize(
@@ -262,10 +282,12 @@ def test_columns_stay_where_they_are() -> None:
     job.advance(0, 10, 0.01, status="latest")
     place = job.rows(10)[1].index("latest")
     assert job.rows(10)[1].index("0:10") == elapsed
-    job.advance(0, 100, 0.2, frame=100, memory=123_400_000, status="latest")
+    job.advance(0, 100, 0.2, frame=100, status="latest")
+    job.use(0, 123_400_000)
     assert job.rows(100)[1].index("latest") == place
     frame = job.rows(100)[1].index("frame")
-    job.advance(0, 200, 0.9, frame=1, memory=1_000, status="latest")
+    job.advance(0, 200, 0.9, frame=1, status="latest")
+    job.use(0, 1_000)
     assert [job.rows(200)[1].index(text) for text in ("3:20", "frame", "latest")] == [elapsed, frame, place]
     assert job.rows(200)[1].index("%") == job.rows(200)[0].index("%")
 
@@ -296,7 +318,8 @@ def test_more_chunks_than_fit_are_counted() -> None:
 def test_a_narrow_terminal_has_the_most_important_columns(columns: int, row: str) -> None:
     job = Watched(4)
     job.start(3)
-    job.advance(3, 9, 0.5, frame=7, memory=2_000_000, status="Sample 7/9")
+    job.advance(3, 9, 0.5, frame=7, status="Sample 7/9")
+    job.use(3, 2_000_000)
     assert job.rows(9, columns=columns)[1] == row
 
 
@@ -344,7 +367,9 @@ def test_rows_never_fill_the_terminal_whatever_the_chunks_write(
         job.start(chunk)
         if output:
             job.write(chunk, output)
-        job.advance(chunk, 5, fraction, frame=memory, memory=memory, remaining=memory)
+        job.advance(chunk, 5, fraction, frame=memory, remaining=memory)
+        if memory is not None:
+            job.use(chunk, memory)
     rows = job.rows_maker.make(os.terminal_size((columns, lines)), now=9)
     assert 1 <= len(rows) <= max(1, lines - 3)
     for row in rows:

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from ._chunk_queue import Turn
+from ._command_news import CommandNews
 from ._command_output import CommandOutput
 from ._completion_record import CompletionRecord
 from ._conclude import NO_STATUS
@@ -22,7 +23,7 @@ from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._output_files import fault_of_output, set_leftovers_aside
 from ._parse_command import parse_command
-from ._progress_watch import PROGRESS_INTERVAL, ProgressWatch
+from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
 from ._reported_errors import ReportedErrors
 from ._retry import is_worth_retrying
 from ._secret_mask import SecretMask
@@ -80,14 +81,19 @@ class ChunkAttempt:
             self._is_told or self._limit is not None or options.fail_on_error
         )
         """Whether progress is read from the output while the chunks run."""
+        self.needs_watching = self.reads_progress or options.on_event is not None
+        """Whether `watch` has anything to do."""
         self._watches: set[ProgressWatch] = set()
+        self._news: set[CommandNews] = set()
 
     async def run(self, turn: Turn, slot: int) -> WorkerResult | Failure:
         """Run the chunk's command once. Raises what a callback raised."""
         chunk = turn.chunk
         command, args = parse_command(chunk.command)
         words = [command, *args]
-        watch = self._watch(turn, words) if self.reads_progress else None
+        emit = partial(self._reporter.emit_now, chunk_id=chunk.id, attempt=turn.attempt)
+        watch = self._progress_watch(chunk, words, emit) if self.reads_progress else None
+        news = CommandNews(emit, self._mask)
         output = CommandOutput(
             {stream: self._reporter.chunk_output(chunk.id, turn.attempt, stream) for stream in STREAMS},
             self._options.stream,
@@ -99,19 +105,22 @@ class ChunkAttempt:
         )
         if watch is not None:
             self._watches.add(watch)
+        self._news.add(news)
         try:
-            outcome = await self._execute(chunk, self._to_job(turn, words, slot, output), output, watch)
+            outcome = await self._execute(chunk, self._to_job(turn, words, slot, output, news), output, watch)
         finally:
             if watch is not None:
                 self._watches.discard(watch)
+            self._news.discard(news)
+            await news.finish()
             await output.close()
         if self._reporter.error is not None:
             # A callback raised and the adapter kept it to itself.
             raise self._reporter.error
         return outcome
 
-    async def watch_progress(self) -> None:
-        """Tell what progress came too soon after the last that was told, and end what makes none, until cancelled.
+    async def watch(self) -> None:
+        """Tell what is used and what progress came too soon after the last, and end what makes none, until cancelled.
 
         Raises what a callback raises.
         """
@@ -124,6 +133,9 @@ class ChunkAttempt:
             for watch in list(self._watches):
                 watch.let_pass(passed)
                 await await_if_needed(in_turn(watch.tell_what_is_due()))
+            for news in list(self._news):
+                if news in self._news:
+                    await await_if_needed(in_turn(news.tell_what_is_due()))
 
     async def _execute(
         self, chunk: Chunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
@@ -209,15 +221,14 @@ class ChunkAttempt:
                 errors.add(report)
         return errors
 
-    def _watch(self, turn: Turn, words: list[str]) -> ProgressWatch:
-        emit = partial(self._reporter.emit_now, chunk_id=turn.chunk.id, attempt=turn.attempt)
+    def _progress_watch(self, chunk: Chunk, words: list[str], emit: Emit) -> ProgressWatch:
         is_remote = getattr(self._adapter, "remote", False)
-        return ProgressWatch(self._parser(turn.chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
+        return ProgressWatch(self._parser(chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
         return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)
 
-    def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput) -> WorkerJob:
+    def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput, news: CommandNews) -> WorkerJob:
         chunk = turn.chunk
         options = self._options
         return WorkerJob(
@@ -232,6 +243,8 @@ class ChunkAttempt:
             capture=options.capture,
             on_stdout=output.callback("stdout"),
             on_stderr=output.callback("stderr"),
+            on_warning=news.on_warning,
+            on_usage=None if options.on_event is None else news.on_usage,
             meta={
                 **options.meta,
                 "chunk_id": chunk.id,

@@ -67,6 +67,7 @@ def _describe_result(result: WorkerResult) -> dict[str, object]:
         "cpu_user": None if usage is None else usage.cpu_user,
         "cpu_system": None if usage is None else usage.cpu_system,
         "max_rss": None if usage is None else usage.max_rss,
+        "tree_max_rss": None if usage is None else usage.tree_max_rss,
         "truncated": result.truncated,
     }
 

@@ -79,9 +79,26 @@ class ChunkProgress(ChunkEvent):
     remaining: float | None
     """The renderer's own estimate of the time to the end, in seconds."""
     memory: int | None
-    """What the renderer says it uses, in bytes."""
+    """What the renderer says it uses, in bytes; `ChunkUsage` has what it does use."""
     status: str | None
     """What it is doing, in its own words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkUsage(ChunkEvent):
+    """What a chunk's command and all it started use now; twice a second at most, and when something has changed."""
+
+    memory: int
+    """In bytes, as in `UsageSample`: the same figure whatever the renderer is."""
+    cpu: float
+    """Seconds of processor time so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkWarning(ChunkEvent):
+    """What went wrong around a chunk's command and is in no result or error: processes that could not be ended."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

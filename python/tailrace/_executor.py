@@ -155,8 +155,8 @@ class _JobRun:
 
     async def _run_chunks(self) -> None:
         async with anyio.create_task_group() as tasks:
-            if self._attempt.reads_progress:
-                tasks.start_soon(self._watch_progress)
+            if self._attempt.needs_watching:
+                tasks.start_soon(self._watch)
             async with anyio.create_task_group() as workers:
                 self._scope = workers.cancel_scope
                 for slot in range(self._slots):
@@ -182,9 +182,9 @@ class _JobRun:
             if isinstance(error, self._cancelled):
                 raise
 
-    async def _watch_progress(self) -> None:
+    async def _watch(self) -> None:
         try:
-            await self._attempt.watch_progress()
+            await self._attempt.watch()
         except self._cancelled:
             raise
         except BaseException as error:  # noqa: BLE001

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ._errors import TailraceError
-from ._events import ChunkOutput, JobEvent, MergeOutput
+from ._events import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
 from ._job_lock import JobLock
 from ._log_file import LogFile
 from ._worker_job import STREAMS
@@ -70,8 +70,11 @@ class JobLogs:
                 self._lock = None
 
     def write_event(self, event: JobEvent) -> LogFile | None:
-        """Log an event, unless it is output, which has files of its own; return the file it went to."""
-        if self._events is None or isinstance(event, ChunkOutput | MergeOutput):
+        """Log an event; return the file it went to.
+
+        Not output, which has files of its own, nor what a chunk uses now: a night of that would be a gigabyte.
+        """
+        if self._events is None or isinstance(event, ChunkOutput | ChunkUsage | MergeOutput):
             return None
         self._events.write(event.to_json().encode() + b"\n")
         return self._events

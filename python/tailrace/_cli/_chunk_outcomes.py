@@ -10,9 +10,9 @@ from tailrace import (
     ChunkFailed,
     ChunkFailedError,
     ChunkFinished,
-    ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
+    ChunkUsage,
     JobEvent,
     WorkerResult,
     WorkerSpawnError,
@@ -32,7 +32,7 @@ class ChunkOutcome:
     duration: float | None = None
     """In seconds; None while it runs."""
     memory: int | None = None
-    """The most it used, in bytes, if that is known."""
+    """The most that it and all it started used at once, in bytes, if that is known."""
     exit: str = "cancelled"
     """The exit status, or in a word what happened instead."""
     error: ChunkFailedError | None = None
@@ -54,7 +54,7 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
         match event:
             case ChunkStarted(chunk_id=chunk_id, attempt=attempt):
                 self[chunk_id] = ChunkOutcome(chunk_id, attempt, event.monotonic)
-            case ChunkProgress(chunk_id=chunk_id, memory=int() as memory):
+            case ChunkUsage(chunk_id=chunk_id, memory=memory):
                 self[chunk_id].memory = max(memory, self[chunk_id].memory or 0)
             case ChunkErrorReported(chunk_id=chunk_id, message=message):
                 self[chunk_id].reported = message
@@ -77,8 +77,9 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
         outcome = self[chunk_id]
         outcome.exit = exit_
         outcome.duration = now - outcome.started if result is None else result.duration
-        if result is not None and result.usage is not None and result.usage.max_rss is not None:
-            outcome.memory = result.usage.max_rss
+        usage = None if result is None else result.usage
+        if usage is not None:
+            outcome.memory = usage.tree_max_rss or usage.max_rss or outcome.memory
 
 
 def _describe_failure(error: ChunkFailedError) -> str:

@@ -12,6 +12,7 @@ from tailrace import (
     ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
+    ChunkUsage,
     JobEvent,
     JobStarted,
     MergeFinished,
@@ -35,6 +36,8 @@ class RunningCommand:
     chunk_id: int | None = None
     slot: int = 0
     progress: ChunkProgress | None = None
+    memory: int | None = None
+    """What it and all it started use, in bytes, if that is known."""
     tail: bytes = b""
     """The end of what it wrote, to the stream that it wrote to last."""
     _stream: str = ""
@@ -79,6 +82,8 @@ class JobProgress:
     failed: int = 0
     retrying: dict[int, float] = field(default_factory=dict)
     """The chunks that wait for their next attempt, and when it is due."""
+    knows_memory: bool = False
+    """Whether it is told what commands use."""
     _skipped_frames: int = 0
     _completed_frames: int = 0
     _failed_frames: int = 0
@@ -99,6 +104,10 @@ class JobProgress:
                 if (command := self.running.get(chunk_id)) is not None:
                     command.progress = event
                     self._has_moved = True
+            case ChunkUsage(chunk_id=chunk_id, memory=memory):
+                if (command := self.running.get(chunk_id)) is not None:
+                    command.memory = memory
+                    self.knows_memory = True
             case JobStarted(skipped_chunk_ids=skipped):
                 self.job_id, self.started = event.job_id, event.monotonic
                 asked_and_skipped = self.frames.keys() & set(skipped)

@@ -91,12 +91,11 @@ class ProgressRows:
     def _describe(self, chunk_id: int, command: RunningCommand, now: float) -> dict[str, str]:
         """Return what there is to say in the columns but for the bar, empty where nothing is known."""
         progress, remaining = command.progress, command.remaining(now)
-        frame = memory = percent = ""
+        frame = percent = ""
         if progress is not None:
             if progress.frame is not None:
                 self._frame_digits = max(self._frame_digits, len(str(progress.frame)))
                 frame = f"frame {progress.frame:{self._frame_digits}}"
-            memory = "" if progress.memory is None else size(progress.memory)
             percent = "" if progress.fraction is None else _percent(progress.fraction)
         return {
             "label": "merge" if chunk_id == MERGE else f"chunk {chunk_id}",
@@ -104,7 +103,7 @@ class ProgressRows:
             "frame": frame,
             "elapsed": clock(now - command.started),
             "left": "" if remaining is None else clock(math.ceil(remaining)) + _LEFT,
-            "memory": memory,
+            "memory": "" if command.memory is None else size(command.memory),
         }
 
     def _widen(self, width: int, rows: Sequence[dict[str, str]]) -> None:
@@ -125,6 +124,13 @@ class ProgressRows:
             columns.remove(column)
         return columns
 
+    def _first_columns(self, columns: Sequence[str], width: int) -> list[str]:
+        """Return the columns of a command that has told nothing yet."""
+        first = [column for column in columns if column in _ALWAYS_KNOWN]
+        with_memory = [*first, "memory"] if self._progress.knows_memory else first
+        has_room = self._width_of(with_memory) + len(_GAP) + _LEAST_LATEST <= width
+        return with_memory if has_room else first
+
     def _width_of(self, columns: Sequence[str]) -> int:
         return sum(self._widths[column] + len(_GAP) for column in columns) - len(_GAP)
 
@@ -135,7 +141,7 @@ class ProgressRows:
         parts = []
         room = width
         if command.progress is None:
-            columns = [column for column in columns if column in _ALWAYS_KNOWN]
+            columns = self._first_columns(columns, width)
         for column in columns:
             cell = min(self._widths[column], room)
             if column == "label":

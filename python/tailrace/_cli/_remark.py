@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkRetrying, ErrorCategory, JobEvent, LogFailed, MergeStarted
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkRetrying,
+    ChunkWarning,
+    ErrorCategory,
+    JobEvent,
+    LogFailed,
+    MergeStarted,
+)
 
 from ._job_tally import JobTally
 
@@ -28,6 +37,8 @@ def remark_on(event: JobEvent, tally: JobTally) -> Remark | None:
             return Remark(text, is_trouble=True)
         case ChunkFailed(error=error):
             return Remark(with_class(str(error), error.category), is_trouble=True)
+        case ChunkWarning(chunk_id=chunk_id, message=message):
+            return Remark(f"chunk {chunk_id}: {message}", is_trouble=True)
         case LogFailed(path=path, reason=reason):
             return Remark(f"the log {path} cannot be written: {reason}; the job goes on without it", is_trouble=True)
         case MergeStarted():
