@@ -60,9 +60,11 @@ impl Reader {
         Ok(Status { peak: bytes_in(&status, "VmHWM:"), anonymous: bytes_in(&status, "RssAnon:").unwrap_or(0) })
     }
 
-    /// The proportional set size: what it shares with others counts in part. None where it may not be read.
-    pub fn proportional_size(&self, pid: i32) -> Result<Option<u64>, Lost> {
-        Ok(bytes_in(&self.read(pid, "smaps_rollup")?, "Pss:"))
+    /// None where it may not be read.
+    pub fn weight(&self, pid: i32) -> Result<Option<Weight>, Lost> {
+        let rollup = self.read(pid, "smaps_rollup")?;
+        let figure = |key| bytes_in(&rollup, key);
+        Ok(figure("Pss:").zip(figure("Anonymous:")).map(|(memory, anonymous)| Weight { memory, anonymous }))
     }
 
     pub fn children(&self, pid: i32, threads: usize) -> Result<Vec<i32>, Lost> {
@@ -152,6 +154,13 @@ fn read_whole(path: &str) -> Result<Vec<u8>, Errno> {
     Ok(content)
 }
 
+/// From /proc/PID/smaps_rollup, in bytes.
+pub struct Weight {
+    /// The proportional set size: what it shares with others counts in part.
+    pub memory: u64,
+    pub anonymous: u64,
+}
+
 fn bytes_in(file: &[u8], key: &str) -> Option<u64> {
     let file = String::from_utf8_lossy(file);
     let line = file.lines().find_map(|line| line.strip_prefix(key))?;
@@ -190,8 +199,8 @@ mod tests {
         let reader = Reader::of_this_thread();
         let own = std::process::id() as i32;
         let stat = reader.stat(own).ok().flatten().unwrap();
-        let size = reader.proportional_size(own).ok().flatten().unwrap();
-        assert!(size > 0 && size <= 2 * stat.resident);
+        let weight = reader.weight(own).ok().flatten().unwrap();
+        assert!(weight.anonymous > 0 && weight.anonymous <= weight.memory && weight.memory <= 2 * stat.resident);
         assert!(share_memory(own, own));
         assert!(!share_memory(own, 1));
     }

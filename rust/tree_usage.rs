@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::handle::{Handle, Usage, UsageSample, UsedBy};
-use crate::proc_usage::{Lost, Reader, Stat, share_memory};
+use crate::proc_usage::{Lost, Reader, Stat, Weight, share_memory};
 
 /// Reading proportional set sizes takes at most one part in so many of a core: it may take 20 ms a gigabyte.
 const WEIGHING_SHARE: u32 = 200;
@@ -186,10 +186,13 @@ fn weigh(members: &mut HashMap<i32, Member>, reader: &Reader, hung: &[i32]) -> R
     for (&pid, member) in members.iter_mut() {
         let Stat { resident, parent, has_executed, .. } = member.stat;
         if !hung.contains(&pid) {
-            member.memory = match () {
-                () if !has_executed && share_memory(pid, parent) => Some(0),
-                () => Some(reader.proportional_size(pid)?.unwrap_or(resident)),
+            let anonymous = member.anonymous;
+            let weight = match () {
+                () if !has_executed && share_memory(pid, parent) => Weight { memory: 0, anonymous },
+                () => reader.weight(pid)?.unwrap_or(Weight { memory: resident, anonymous }),
             };
+            // Both as of one moment: it may be growing.
+            (member.memory, member.anonymous) = (Some(weight.memory), weight.anonymous);
         }
     }
     Ok(cpu_time() - began)
