@@ -731,7 +731,7 @@ impl State {
             self.deadlines.pop_first();
             self.armed.remove(&id);
             // An event of the same moment wins: a deadline may have moved since it was put here.
-            match self.running.get(&id).and_then(|command| command.due(now)) {
+            match self.running.get_mut(&id).and_then(|command| command.due(now)) {
                 Some(Due::End(reason)) => self.end(id, reason),
                 Some(Due::Conclude) => self.finish_if_over(id),
                 None => {}

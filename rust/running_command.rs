@@ -174,7 +174,7 @@ impl RunningCommand {
     }
 
     /// What is to be done now.
-    pub fn due(&self, now: Instant) -> Option<Due> {
+    pub fn due(&mut self, now: Instant) -> Option<Due> {
         let passed = |since: Instant, limit: Option<Duration>| limit.is_some_and(|limit| now - since >= limit);
         if self.over || self.ending.is_some() {
             return Some(Due::Conclude);

@@ -43,7 +43,11 @@ mod native {
 fn refuse_other_interpreters() -> PyResult<()> {
     // SAFETY: called while a module is imported, so that this thread is attached to an interpreter.
     let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
-    if id == 0 { Ok(()) } else { Err(PyImportError::new_err("tailrace works in the main interpreter alone")) }
+    if id == 0 {
+        Ok(())
+    } else {
+        Err(PyImportError::new_err("tailrace works in the main interpreter alone, not in a subinterpreter"))
+    }
 }
 
 /// Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds. Returns False if
