@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import tempfile
 from collections import deque
-from typing import IO
 
 from ._capture import Capture
 
@@ -20,10 +20,11 @@ class PythonCapture:
         self._tail_limit = None if is_full else capture.tail_size
         self._head: list[bytes] = []
         self._head_length = 0
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._file_length = 0
         self._tail: deque[bytes] = deque()
         self._tail_length = 0
+        self._is_left = False
 
     def push(self, data: bytes) -> None:
         """Keep `data`. Raises `OSError` when a temporary file that it takes cannot be written."""
@@ -43,6 +44,11 @@ class PythonCapture:
             self.truncated = True
             raise
 
+    def leave(self) -> None:
+        """Do without the temporary file, which does not answer; to be called while another thread is in `push`."""
+        self.truncated = self._is_left = True
+        self._file, self._file_length = None, 0
+
     def __len__(self) -> int:
         tail = self._tail_length if self._tail_limit is None else min(self._tail_length, self._tail_limit)
         return self._head_length + self._file_length + tail
@@ -58,8 +64,7 @@ class PythonCapture:
         parts = [head]
         if self._file is not None:
             start = max(0, skip - self._head_length)
-            self._file.seek(start)
-            parts.append(self._file.read(self._file_length - start))
+            parts += _read(self._file, start, self._file_length)
         tail = b"".join(self._tail)
         kept = len(self) - self._head_length - self._file_length
         parts.append(tail[len(tail) - min(kept, count) :])
@@ -70,18 +75,24 @@ class PythonCapture:
         return self.to_bytes().decode(errors="replace")
 
     def __del__(self) -> None:
-        # Nobody can close what a result holds, so this is no oversight to be warned of.
+        # Nobody can close what a result holds. A number, because a file object might be finalized before this.
         if self._file is not None:
-            self._file.close()
+            _close_elsewhere(self._file)
 
     def _push_file(self, data: bytes) -> None:
-        if self._file is None:
+        file = self._file
+        if file is None:
             # Not Python's own choice of a folder, which goes on to others where TMPDIR cannot be written.
-            self._file = tempfile.TemporaryFile(buffering=0, dir=os.environ.get("TMPDIR"))  # noqa: SIM115
-        while data:
-            count = self._file.write(data)
-            self._file_length += count
+            with tempfile.TemporaryFile(buffering=0, dir=os.environ.get("TMPDIR")) as opened:
+                file = self._file = os.dup(opened.fileno())
+        while data and not self._is_left:
+            count = os.write(file, data)
+            if not self._is_left:
+                self._file_length += count
             data = data[count:]
+        if self._is_left:
+            self._file, self._file_length = None, 0
+            os.close(file)
 
     def _push_tail(self, data: bytes, limit: int) -> None:
         self._tail.append(data)
@@ -89,6 +100,23 @@ class PythonCapture:
         self.truncated |= self._tail_length > limit
         while self._tail and self._tail_length - len(self._tail[0]) >= limit:
             self._tail_length -= len(self._tail.popleft())
+
+
+def _read(file: int, start: int, end: int) -> list[bytes]:
+    parts = []
+    while start < end and (part := os.pread(file, end - start, start)):
+        parts.append(part)
+        start += len(part)
+    return parts
+
+
+def _close_elsewhere(file: int) -> None:
+    # To free the blocks of gigabytes takes half a second, and a hung disk takes for ever. Not a `Thread`, whose start
+    # takes locks: this may run wherever memory is collected.
+    try:
+        _thread.start_new_thread(os.close, (file,))
+    except RuntimeError:
+        os.close(file)
 
 
 def describe_write_error(error: OSError) -> str:
