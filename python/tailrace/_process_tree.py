@@ -1,142 +1,281 @@
-"""Ending everything that a command has started: the pure-Python counterpart of the core's terminator."""
+"""A command and all that it started, and how to find them among the processes of this machine."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-MARK_VARIABLE = "TAILRACE_COMMAND"
-"""Holds the marks of the commands a process descends from, separated by colons."""
+from ._process_files import Figures, contents, look, stat_fields, status_fields
+from ._python_spawn import MARK_VARIABLE
 
-_PROC = Path("/proc")
-_PAUSE = 0.02
 _MAX_ROUNDS = 100
 """How often to look whether processes were missed. More than that would be somebody who never stops forking."""
-_PATIENCE = 10.0
-"""How long killed processes may take to disappear, in seconds. Longer means they hang in the kernel."""
+_GROUP = 4
+"""PIDFD_SIGNAL_PROCESS_GROUP (linux/pidfd.h)."""
+_KERNEL_THREAD = 0x0020_0000
+"""PF_KTHREAD (linux/sched.h)."""
 
 
-def end_tree(leader: int, mark: str, grace: float) -> None:
-    """Terminate the command `leader` and all its descendants, and kill after `grace` seconds what is left.
+class TreeUsage:
+    """What the processes of a tree used, as far as it was seen."""
 
-    Blocks until nothing is left. The leader itself may be a zombie: whoever started it has yet to collect it.
-    """
-    _end(lambda: _descendants(leader, mark), grace)
+    def __init__(self) -> None:
+        self.peak: int | None = None
+        """The largest resident memory of one of them, in bytes."""
+        self.memory: int | None = None
+        """The most that they had together, in bytes."""
+        self.cpu = (0.0, 0.0)
+        """Seconds of processor time, in user and system mode, of all that were there before a signal of ours."""
+        self.on_sample: Callable[[int, float], object] | None = None
 
-
-def end_group(group: int, grace: float) -> None:
-    """Do the same with the processes of one group, whose leader has been collected."""
-    _end(lambda: _members(group), grace)
-
-
-def _end(find: Callable[[], list[int]], grace: float) -> None:
-    kill_at = time.monotonic() + grace
-    terminated: set[int] = set()
-    while (now := time.monotonic()) < kill_at + _PATIENCE:
-        alive = find()
-        if not alive:
+    def take(self, figures: Iterable[Figures], *, before_signal: bool = False) -> None:
+        """Note the figures of all members at one moment."""
+        user = system = 0.0
+        memory, count = 0, 0
+        for figure in figures:
+            count += 1
+            user += figure.user
+            system += figure.system
+            memory += figure.memory
+            if figure.peak is not None:
+                self.peak = max(self.peak or 0, figure.peak)
+        if not count:
             return
-        for pid in alive:
-            if now >= kill_at:
-                _signal(pid, signal.SIGKILL)
-                if pid < 0:
-                    # There is no telling who of a group is left, and a zombie there always is.
-                    return
-            elif pid not in terminated:
-                terminated.add(pid)
-                _signal(pid, signal.SIGTERM)
-                # A stopped process gets its signal only once it is continued.
-                _signal(pid, signal.SIGCONT)
-        time.sleep(_PAUSE)
+        self.memory = max(self.memory or 0, memory)
+        if before_signal:
+            self.cpu = max(self.cpu, (user, system), key=sum)
+        elif self.on_sample is not None:
+            self.on_sample(memory, user + system)
 
 
-class _Process(NamedTuple):
-    pid: int
+class Tree:
+    """A command and all that it started. The command stays uncollected for as long as its number is to be used."""
+
+    def __init__(self, leader: int, pidfd: int | None, mark: str) -> None:
+        self.leader = leader
+        self.pidfd = pidfd
+        self.mark = mark.encode()
+        self.usage = TreeUsage()
+        # Signals are sent from several threads, and the descriptor's number may be another's once it is given back.
+        self._lock = threading.Lock()
+
+    def signal_group(self, number: int) -> bool:
+        """Send a signal to the command's group; False if there is nobody, or nobody vouches for its number."""
+        with self._lock, contextlib.suppress(OSError):
+            if self.pidfd is not None:
+                try:
+                    signal.pidfd_send_signal(self.pidfd, number, None, _GROUP)
+                except ProcessLookupError:
+                    return False
+                except OSError:
+                    # Older than Linux 6.9, or not allowed to signal any of them.
+                    pass
+                else:
+                    return True
+            if self.is_uncollected():
+                os.killpg(self.leader, number)
+                return True
+        return False
+
+    def is_uncollected(self) -> bool:
+        """Whether the command is running, or has yet to be collected."""
+        try:
+            os.waitid(os.P_PID, self.leader, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+    def is_running(self) -> bool:
+        """Whether the command has not exited."""
+        try:
+            return os.waitid(os.P_PID, self.leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def is_vouched_for(self) -> bool:
+        """Whether its number is certain to be that of its group and session still."""
+        return self.is_uncollected() or self.signal_group(0)
+
+    def has_others(self) -> bool:
+        """Whether the command's group may have others too, the command having exited and not been collected."""
+        processes = Processes()
+        return any(processes.number(outer) != self.leader for outer in processes.sessions([self], groups_only=True))
+
+    def collect(self) -> None:
+        """Take the exit status of a command that has exited, for nobody, and give the descriptor back."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.leader, os.WNOHANG)
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with self._lock:
+            if self.pidfd is not None:
+                os.close(self.pidfd)
+                self.pidfd = None
+
+
+@functools.cache
+def can_signal_groups() -> bool:
+    """Whether a descriptor of a process vouches for its group even when the process has been collected."""
+    try:
+        pidfd = os.pidfd_open(os.getpid())
+    except (AttributeError, OSError):
+        return False
+    try:
+        signal.pidfd_send_signal(pidfd, 0, None, _GROUP)
+    except ProcessLookupError:
+        pass
+    except OSError:
+        # Older than Linux 6.9.
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+class _Stranger(NamedTuple):
     parent: int
-    group: int
-    session: int
     marks: list[bytes]
+    is_final: bool
+    """Whether it need not be read again."""
 
 
-def _descendants(leader: int, mark: str) -> list[int]:
-    """Return the living ones, parents before their children.
+class Processes:
+    """The processes of this machine, and which of them belong to a tree. Not for several threads at once.
 
-    A shell that sees its child die before its own signal has come would exit with a status that tells of the child.
+    Keys are the numbers that /proc shows.
     """
-    if not _PROC.joinpath("self/stat").exists():
-        return _group_alone(leader)
-    processes = _processes()
-    found = {
-        process.pid
-        for process in processes
-        if leader in (process.pid, process.group, process.session) or mark.encode() in process.marks
-    }
-    found_before = -1
-    while len(found) != found_before:
-        found_before = len(found)
-        found |= {process.pid for process in processes if process.parent in found}
-    # The leader is older than all others, whatever number it got; among them the numbers mostly grow.
-    return sorted(found - {os.getpid()}, key=lambda pid: (pid != leader, pid))
+
+    def __init__(self) -> None:
+        self._inodes: dict[int, int] = {}
+        """Of their folders in /proc: a number that is given out again has another one."""
+        self._seen: dict[int, int] = {}
+        """The same when members were last looked for."""
+        self._numbers: dict[int, int] = {}
+        self._strangers: dict[int, _Stranger] = {}
+        self.cost = 0.0
+        """Seconds of processor time that other threads took for it."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether there is nothing to find them by."""
+        return not self._inodes
+
+    def number(self, outer: int) -> int | None:
+        """Return the number that a process has for this one, None if none is known."""
+        return self._numbers.get(outer)
+
+    def inode(self, outer: int) -> int | None:
+        """Return what a process' folder in /proc was known by."""
+        return self._inodes.get(outer)
+
+    def sessions(self, trees: Iterable[Tree], *, groups_only: bool = False) -> dict[int, Tree]:
+        """Return what is of the groups and sessions of `trees`, in the order of their numbers."""
+        self._refresh()
+        by_leader = {tree.leader: tree for tree in trees if tree.is_vouched_for()}
+        own = os.getpid()
+        found = {}
+        for outer in sorted(self._numbers):
+            number = self._numbers[outer]
+            try:
+                tree = by_leader.get(os.getpgid(number))
+                if tree is None and not groups_only:
+                    tree = by_leader.get(os.getsid(number))
+            except OSError:
+                continue
+            if tree is not None and number != own:
+                found[outer] = tree
+        return found
+
+    def members(self, trees: list[Tree], within: float) -> tuple[dict[int, Tree], list[int], bool]:
+        """Return all that belongs to `trees`, what could not be asked, and whether there was time for all."""
+        by_mark = {tree.mark: tree for tree in trees}
+        found: dict[int, Tree] = {}
+        unseen: set[int] = set()
+        is_complete = True
+        parents: dict[int, int] = {}
+        deadline = time.monotonic() + within
+        candidates: Iterable[int] | None = None
+        for _ in range(_MAX_ROUNDS):
+            found.update(self.sessions(trees))
+            new = [outer for outer, inode in self._inodes.items() if self._seen.get(outer) != inode]
+            self._seen = self._inodes
+            # What has an empty environment may be about to get one, and is read every time.
+            candidates = self._inodes if candidates is None else new
+            strangers = [outer for outer in candidates if outer not in found and outer not in self._strangers]
+            remaining = max(0.0, deadline - time.monotonic())
+            looked = look("stranger", strangers, lambda outer: _read_stranger(outer, parents), remaining)
+            self.cost += looked.cost
+            self._strangers.update(looked.found)
+            unseen.update(looked.unseen)
+            is_complete &= not looked.late
+            # What was forked by one that is not there any more is there by now. If there is nobody new, each that
+            # could still fork was seen alive.
+            if not new:
+                break
+        for outer, stranger in self._strangers.items():
+            parents[outer] = stranger.parent
+            for mark in stranger.marks:
+                if (tree := by_mark.get(mark)) is not None:
+                    found[outer] = tree
+        self._strangers = {outer: stranger for outer, stranger in self._strangers.items() if stranger.is_final}
+        while more := {
+            outer: found[parent] for outer, parent in parents.items() if outer not in found and parent in found
+        }:
+            found.update(more)
+        own = os.getpid()
+        return (
+            {outer: tree for outer, tree in found.items() if self._numbers.get(outer) not in (None, own)},
+            [outer for outer in unseen if outer not in found and outer in self._inodes],
+            is_complete,
+        )
+
+    def _refresh(self) -> None:
+        try:
+            with os.scandir("/proc") as entries:
+                inodes = {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
+            is_ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115
+            namespace = "" if is_ours else os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+        except OSError:
+            # No /proc, or not of this namespace, or no descriptor left to read it with.
+            inodes, is_ours, namespace = {}, True, ""
+        kept = {outer for outer, inode in inodes.items() if self._inodes.get(outer) == inode}
+        self._inodes = inodes
+        self._strangers = {outer: stranger for outer, stranger in self._strangers.items() if outer in kept}
+        if is_ours:
+            self._numbers = {outer: outer for outer in inodes}
+        else:
+            # It was mounted for a namespace around ours.
+            self._numbers = {outer: number for outer, number in self._numbers.items() if outer in kept}
+            new = [outer for outer in inodes if outer not in self._numbers]
+            looked = look("number", new, lambda outer: _number_in(namespace, outer))
+            self.cost += looked.cost
+            self._numbers.update(looked.found)
 
 
-def _members(group: int) -> list[int]:
-    if not _PROC.joinpath("self/stat").exists():
-        return _group_alone(group)
-    # A process with the group's number is a stranger that got it when the group had become empty.
-    members = sorted(process.pid for process in _processes() if process.group == group)
-    return [] if group in members else members
-
-
-def _processes() -> list[_Process]:
-    seen: set[int] = set()
-    processes = []
-    for _ in range(_MAX_ROUNDS):
-        new = {int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()} - seen
-        # What was forked by one that is not there any more is there by now. If there is nobody new, each that could
-        # still fork was seen alive.
-        if not new:
-            break
-        seen |= new
-        processes += [process for pid in sorted(new) if (process := _read(pid)) is not None]
-    return processes
-
-
-def _group_alone(leader: int) -> list[int]:
-    # Without /proc there is no telling more.
-    try:
-        os.killpg(leader, 0)
-    except OSError:
-        return []
-    return [-leader]
-
-
-def _read(pid: int) -> _Process | None:
-    """Return None for what is gone, or a zombie: signals still reach those, and nothing happens."""
-    try:
-        fields = _PROC.joinpath(str(pid), "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+def _number_in(namespace: str, outer: int) -> int | None:
+    # Where there is no such number, another process may have it: siblings of our namespace count from one too.
+    if os.readlink(f"/proc/{outer}/ns/pid") != namespace:  # noqa: PTH115
         return None
-    threads = int(fields[17])
-    if fields[0] == b"X" or (fields[0] == b"Z" and threads <= 1):
-        return None
-    return _Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), _marks(pid))
+    return int(status_fields(outer)[b"NSpid"].split()[-1])
 
 
-def _marks(pid: int) -> list[bytes]:
+def _read_stranger(outer: int, parents: dict[int, int]) -> _Stranger:
+    fields = stat_fields(outer)
+    parent = parents[outer] = int(fields[1])
+    if int(fields[6]) & _KERNEL_THREAD or (fields[0] in b"ZX" and int(fields[17]) <= 1):
+        return _Stranger(parent, [], True)
     try:
-        environ = _PROC.joinpath(str(pid), "environ").read_bytes()
-    except OSError:
-        return []
+        environ = contents(outer, "environ")
+    except PermissionError:
+        return _Stranger(parent, [], True)
     prefix = MARK_VARIABLE.encode() + b"="
     values = [variable.removeprefix(prefix) for variable in environ.split(b"\0") if variable.startswith(prefix)]
-    return [mark for value in values for mark in value.split(b":")]
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(pid, number)
+    return _Stranger(parent, [mark for value in values for mark in value.split(b":")], bool(environ))

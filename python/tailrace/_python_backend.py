@@ -5,52 +5,68 @@ What differs is listed in docs/endings.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import inspect
 import math
 import os
 import secrets
-import subprocess
+import signal
 import sys
-import termios
-import threading
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ._conclude import conclude
+from . import _tree_ending, _usage_sampler
+from ._bell import Bell
+from ._conclude import conclude, warn
 from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
-from ._process_tree import MARK_VARIABLE, end_group, end_tree
-from ._python_capture import PythonCapture, describe_write_error
-from ._worker_job import WorkerJob, variables_of
-from ._worker_result import ResourceUsage, WorkerResult
+from ._process_files import describe
+from ._process_note import ProcessNote, warnings_about
+from ._process_tree import Tree, can_signal_groups
+from ._python_capture import PythonCapture
+from ._python_pipe import PausableClock, PipeReader
+from ._python_spawn import Start
+from ._tree_ending import Ending
+from ._worker_job import WorkerJob
+from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
-_PIECE = 256 * 1024
 _DRAIN = 2.0
 """How long a pipe is read after the command itself has ended, in seconds."""
-
-_LONGEST_STRING = 32 * 4096
-"""Linux's limit for one argument or variable, MAX_ARG_STRLEN, in bytes (execve(2))."""
+_SPARE = 5.0
+"""How much longer than it may take the end of a tree is waited for, in seconds."""
+_LOADING_PATIENCE = 0.5
+"""How long a start that has been given up may take to stop, in seconds."""
+_KEEPING_PATIENCE = 5.0
+"""How long a temporary file may take for one piece of output when everything else is over, in seconds."""
+_CANCEL_PATIENCE = 0.3
+"""The same when nobody wants the output any more."""
+_GLANCE = 0.05
+"""How often to look at what cannot be waited for, in seconds."""
 
 _running: set[_Execution] = set()
 
 
 async def execute(job: WorkerJob) -> WorkerResult:
     """Run `job` to its end; see `LocalWorkerAdapter.execute`."""
-    execution = _Execution(job)
+    try:
+        execution = _Execution(job)
+    except OSError as error:
+        raise _not_started(job, error) from None
     _running.add(execution)
     try:
         await execution.run()
+    except GeneratorExit:
+        # The event loop is gone, and with it everything that could be waited for.
+        raise
     except BaseException:
-        execution.is_stopped = True
-        await _end_tree(execution, job.kill_grace)
+        await execution.end_at_once()
         raise
     finally:
         _running.discard(execution)
@@ -60,78 +76,157 @@ async def execute(job: WorkerJob) -> WorkerResult:
 
 def kill_all(patience: float) -> None:
     """Kill every command that runs. Returns when all is gone, or after `patience` seconds."""
-    threads = [threading.Thread(target=execution.end_tree, args=(0.0,), daemon=True) for execution in _running]
     deadline = time.monotonic() + patience
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    executions = list(_running)
+    for execution in executions:
+        execution.kill()
+    endings = [ending for execution in executions if (ending := execution.kill_tree()) is not None]
+    for ending in endings:
+        ending.over.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _forget_all() -> None:
+    # They are the parent's.
+    for execution in _running:
+        execution.forget()
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+class _Stream:
+    """One pipe, and where its output goes."""
+
+    def __init__(self, job: WorkerJob, callback: Any) -> None:
+        self.capture = PythonCapture(job.capture)
+        self.splitter = OutputSplitter(job.stream)
+        self.callback = callback
+        self.reader: PipeReader | None = None
+        self.is_delivered = callback is None
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_delivered and (self.reader is None or self.reader.is_over)
 
 
 class _Execution:
-    """One command that has been started."""
+    """One command, from before its start."""
 
     def __init__(self, job: WorkerJob) -> None:
-        self.is_stopped = False
+        self._is_of_parent = False
         self._job = job
-        self._mark = secrets.token_hex(12)
-        self._process = _spawn(job, self._mark)
-        self._host_peak = _peak_resident_memory()
-        self._started = self._last_byte = time.monotonic()
-        self._streams = [
-            _Stream(pipe.fileno(), OutputSplitter(job.stream), PythonCapture(job.capture), callback)
-            for pipe, callback in ((self._process.stdout, job.on_stdout), (self._process.stderr, job.on_stderr))
-            if pipe is not None
-        ]
+        self._bell, self._stop = _two_bells()
+        self._start: Start | None = None
+        self._tree: Tree | None = None
+        self._streams = [_Stream(job, callback) for callback in (job.on_stdout, job.on_stderr)]
+        self._readers: list[PipeReader] = []
+        self._silence = PausableClock()
+        self._drain = PausableClock()
+        self._began = time.monotonic()
+        self._host_peak = 0
         self._changed = anyio.Event()
         self._error: BaseException | None = None
-        self._fault: str | None = None
-        self._is_held = False
-        self._exited: float | None = None
+        self._is_stopped = self._is_held = self._has_exited = self._is_reaped = self._is_lost = False
         self._limit: Literal["total", "idle"] | None = None
         self._limit_hit: float | None = None
         self._callback_scopes: set[anyio.CancelScope] = set()
-        self._paused = 0
-        self._paused_since = 0.0
+        self._endings: list[Ending] = []
+        self._is_ended = False
+        """Whether the whole tree was, not only what is left of the group."""
+        self._left: list[ProcessNote] = []
+        self._sample: UsageSample | None = None
         self._exit_code: int | None = None
         self._usage: ResourceUsage | None = None
         self._duration = 0.0
-        self._is_reaped = False
 
     async def run(self) -> None:
         """Return when everything is over; raise what a callback raised."""
+        if not await self._begin():
+            return
         async with anyio.create_task_group() as tasks:
-            for stream in self._streams:
-                tasks.start_soon(self._read, stream)
+            tasks.start_soon(self._listen)
             tasks.start_soon(self._wait_for_exit)
+            for stream in self._streams:
+                if stream.callback is not None:
+                    tasks.start_soon(self._deliver_all, stream)
             await self._supervise()
             tasks.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
-        self._reap()
-        if _group_exists(self._process.pid):
-            await _end_tree(self, self._job.kill_grace)
+        await self._end_rest_of_group()
 
-    def end_tree(self, grace: float) -> None:
-        """End the command and all that it started, or what is left of its group when it has been collected; blocks."""
-        if self._is_reaped:
-            end_group(self._process.pid, grace)
-        else:
-            end_tree(self._process.pid, self._mark, grace)
+    async def end_at_once(self) -> None:
+        """End what runs, whatever happens to this task meanwhile, and deliver nothing more."""
+        if self._is_of_parent:
+            return
+        self._is_stopped = True
+        for reader in self._readers:
+            reader.discard()
+        interruption = None
+        if self._tree is None:
+            interruption = await self._give_up_start()
+        if self._tree is not None and not self._is_reaped:
+            ending = self._end_tree()
+            interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending)) or interruption
+            self._stop_reading()
+            are_over = partial(self._are_read, _CANCEL_PATIENCE)
+            interruption = await self._see_through(are_over, lambda: math.inf, _GLANCE) or interruption
+            self._reap()
+        warn(self._job, warnings_about(*self._left_and_unseen()))
+        if interruption is not None:
+            raise interruption
+
+    def kill(self) -> None:
+        """Kill the command's group, or what is being started."""
+        if self._tree is not None:
+            self._tree.signal_group(signal.SIGKILL)
+        elif self._start is not None:
+            self._start.abandon()
+
+    def kill_tree(self) -> Ending | None:
+        """Kill all of the tree; None if nothing runs."""
+        if self._tree is None or self._is_reaped:
+            return None
+        ending = Ending(self._tree, 0.0, self._bell.ring, measures=False)
+        _tree_ending.end(ending)
+        return ending
+
+    def forget(self) -> None:
+        """Leave it alone: this process is a fork of the one that it belongs to."""
+        self._is_of_parent = True
 
     def close(self) -> None:
         """Give everything back."""
-        if not self._is_reaped and _is_running(self._process.pid):
-            # Only where nothing could be awaited any more, because the event loop is gone.
-            self.end_tree(0.0)
-        self._reap()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        if self._is_of_parent:
+            return
+        if self._tree is None and self._start is not None and not self._start.abandon():
+            # What it is, if anything, was thrown away, or came when nobody could be told any more.
+            with contextlib.suppress(BaseException):
+                self._take_started()
+        if self._tree is not None and not self._is_reaped:
+            # Where nothing could be awaited any more: the event loop is gone.
+            self.kill()
+            self.kill_tree()
+            self._reap()
+        for reader in self._readers:
+            if not reader.is_over:
+                reader.discard()
+                reader.leave()
+        self._stop.ring()
+        self._bell.close()
+        self._stop.close()
+        if self._tree is not None and not self._is_lost:
+            self._tree.close()
 
     def conclude(self) -> WorkerResult:
         """Return the result, or raise the error that the ending means."""
         stdout, stderr = (stream.capture for stream in self._streams)
+        left, unseen = self._left_and_unseen()
+        fault = self._fault()
+        is_cut = stdout.truncated or stderr.truncated or any(reader.is_abandoned for reader in self._readers)
+        # What is left of the tasks may lead here for a while, and gigabytes are not to wait for that.
+        self._streams, self._readers = [], []
         return conclude(
             self._job,
             exit_code=self._exit_code,
@@ -139,19 +234,125 @@ class _Execution:
             stderr=stderr,
             duration=self._duration,
             usage=self._usage,
-            truncated=self._is_held or any(s.capture.truncated or s.is_abandoned for s in self._streams),
+            truncated=self._is_held or is_cut,
             limit=self._limit,
-            error=self._fault,
+            error=fault,
+            left=left,
+            unseen=unseen,
         )
+
+    async def _begin(self) -> bool:
+        """Start the command; False if a limit came first."""
+        try:
+            _tree_ending.prepare()
+        except (RuntimeError, OSError) as error:
+            raise _not_started(self._job, error) from None
+        self._start = Start(self._job, secrets.token_hex(12), self._bell.ring)
+        while not self._start.is_over:
+            limit = self._due_limit()
+            if limit is not None and self._start.abandon():
+                self._limit = limit
+                interruption = await self._give_up_start()
+                self._duration = time.monotonic() - self._began
+                if interruption is not None:
+                    raise interruption
+                return False
+            with anyio.move_on_after(max(0.0, self._next_deadline() - time.monotonic())):
+                await anyio.wait_readable(self._bell.fd)
+            self._bell.quiet()
+        self._take_started()
+        return True
+
+    def _take_started(self) -> None:
+        assert self._start is not None  # noqa: S101
+        started = self._start.take()
+        tree = self._tree = Tree(started.pid, started.pidfd, self._start.mark)
+        self._host_peak = _peak_resident_memory()
+        self._silence.restart()
+        if self._job.on_usage is not None:
+            tree.usage.on_sample = self._note_sample
+        _usage_sampler.add(tree)
+        fds = [started.stdout, started.stderr]
+        try:
+            for stream in self._streams:
+                stream.reader = PipeReader(
+                    fds.pop(0),
+                    stream.capture,
+                    is_heard=stream.callback is not None,
+                    silence=self._silence,
+                    drain=self._drain,
+                    stop=self._stop,
+                    notify=self._bell.ring,
+                )
+                stream.reader.start()
+                self._readers.append(stream.reader)
+        except RuntimeError as error:
+            for fd in fds:
+                os.close(fd)
+            raise _not_started(self._job, error) from None
+
+    async def _give_up_start(self) -> BaseException | None:
+        """Have what is being started killed; what was started meanwhile is to be ended as any other."""
+        start = self._start
+        if start is None:
+            return None
+        given_up_at = time.monotonic() + _LOADING_PATIENCE
+        if not start.abandon() and self._limit is None:
+            with contextlib.suppress(WorkerSpawnError):
+                self._take_started()
+            return None
+        interruption = await self._see_through(lambda: start.is_over, lambda: given_up_at)
+        if not start.is_over:
+            self._left = describe(start.loading())
+        return interruption
+
+    async def _see_through(
+        self, is_over: Callable[[], bool], deadline: Callable[[], float], glance: float = math.inf
+    ) -> BaseException | None:
+        """Wait until `is_over` or the deadline, whatever happens to this task; return what did."""
+        interruption: BaseException | None = None
+        with anyio.CancelScope(shield=True):
+            while not is_over():
+                now = time.monotonic()
+                if now >= deadline():
+                    self._warn_of_waiting(now)
+                    break
+                try:
+                    with anyio.move_on_after(min(glance, deadline() - now)):
+                        await anyio.wait_readable(self._bell.fd)
+                    self._bell.quiet()
+                except GeneratorExit:
+                    # The event loop is gone.
+                    raise
+                except BaseException as error:  # noqa: BLE001
+                    # `Task.cancel` reaches through the shield.
+                    interruption = error
+        return interruption
+
+    def _warn_of_waiting(self, now: float) -> None:
+        if self._start is not None and self._start.is_over:
+            warn(self._job, [f"gave up waiting for the end of the command after {now - self._began:.1f} s"])
 
     # Each of these tasks keeps its exceptions: through the task group they would come out in an ExceptionGroup.
 
+    async def _listen(self) -> None:
+        while True:
+            await anyio.wait_readable(self._bell.fd)
+            self._bell.quiet()
+            sample, self._sample = self._sample, None
+            if sample is not None and self._job.on_usage is not None and self._error is None:
+                try:
+                    self._job.on_usage(sample)
+                except BaseException as error:  # noqa: BLE001
+                    self._error = error
+            self._notify()
+
     async def _supervise(self) -> None:
-        while self._error is None and not (self._exited is not None and all(s.is_closed for s in self._streams)):
+        while self._error is None and not (self._has_exited and all(stream.is_over for stream in self._streams)):
             reason = self._due()
             if reason is None:
-                with anyio.move_on_after(max(0.0, self._next_deadline() - time.monotonic())):
-                    await self._changed.wait()
+                # What is due and has to wait for a reader comes soon.
+                await self._wait_for_change(max(_GLANCE, self._next_deadline() - time.monotonic()))
                 continue
             if reason == "held":
                 self._is_held = True
@@ -160,267 +361,231 @@ class _Execution:
                 self._limit_hit = time.monotonic()
                 for scope in self._callback_scopes:
                     scope.deadline = anyio.current_time() + self._job.kill_grace
-            await _end_tree(self, self._job.kill_grace)
-            for stream in self._streams:
-                # Nobody of the tree is left to write: what stands in the pipe is all there will be.
-                stream.is_last_read = True
-                stream.waiting.cancel()
-            while self._error is None and not all(stream.is_closed for stream in self._streams):
-                await self._changed.wait()
-            return
+            ending = self._end_tree()
+            while not ending.over.is_set():
+                now = time.monotonic()
+                if now >= _latest(ending):
+                    self._warn_of_waiting(now)
+                    break
+                await self._wait_for_change(_latest(ending) - now)
+            self._stop_reading()
+            while self._error is None:
+                are_read = self._are_read(_KEEPING_PATIENCE)
+                if all(stream.is_over for stream in self._streams):
+                    return
+                await self._wait_for_change(math.inf if are_read else _GLANCE)
+
+    async def _wait_for_change(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._changed.wait()
 
     def _due(self) -> Literal["total", "idle", "held"] | None:
-        now = time.monotonic()
-        if self._fault is not None:
+        if self._fault() is not None:
             return "held"
-        if self._exited is not None:
-            return "held" if not self._is_kept_from_reading() and now >= self._exited + _DRAIN else None
-        if self._job.timeout is not None and now >= self._started + self._job.timeout:
+        if self._has_exited:
+            held_at = self._drain.reaches(_DRAIN)
+            return "held" if held_at is not None and time.monotonic() >= held_at else None
+        return self._due_limit()
+
+    def _due_limit(self) -> Literal["total", "idle"] | None:
+        now = time.monotonic()
+        if self._job.timeout is not None and now >= self._began + self._job.timeout:
             return "total"
-        if self._job.idle_timeout is not None and not self._paused and now >= self._last_byte + self._job.idle_timeout:
+        # Where this process was stopped, or had no processor, there may be something that has not been read. In this
+        # order: what was read meanwhile has restarted the clock.
+        if self._is_silent() and not any(reader.has_more() for reader in self._readers) and self._is_silent():
             return "idle"
         return None
 
+    def _is_silent(self) -> bool:
+        if self._job.idle_timeout is None:
+            return False
+        return time.monotonic() >= _or_never(self._silence.reaches(self._job.idle_timeout))
+
     def _next_deadline(self) -> float:
-        if self._exited is not None:
-            return math.inf if self._is_kept_from_reading() else self._exited + _DRAIN
-        total = math.inf if self._job.timeout is None else self._started + self._job.timeout
-        idle = math.inf if self._job.idle_timeout is None or self._paused else self._last_byte + self._job.idle_timeout
+        if self._has_exited:
+            return _or_never(self._drain.reaches(_DRAIN))
+        total = math.inf if self._job.timeout is None else self._began + self._job.timeout
+        idle = math.inf if self._job.idle_timeout is None else _or_never(self._silence.reaches(self._job.idle_timeout))
         return min(total, idle)
 
-    def _is_kept_from_reading(self) -> bool:
-        # What others write after the exit does not count, or somebody who never stops would keep it from being over.
-        return any(stream.is_paused and stream.standing for stream in self._streams)
+    def _fault(self) -> str | None:
+        return next((reader.fault for reader in self._readers if reader.fault is not None), None)
 
     async def _wait_for_exit(self) -> None:
-        pid = self._process.pid
+        tree = self._tree
+        assert tree is not None  # noqa: S101
         try:
-            if sys.platform == "linux":
-                pidfd = os.pidfd_open(pid)
-                try:
-                    await anyio.wait_readable(pidfd)
-                finally:
-                    os.close(pidfd)
+            if tree.pidfd is not None:
+                await anyio.wait_readable(tree.pidfd)
             else:
-                wait = os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT
-                await anyio.to_thread.run_sync(*wait, abandon_on_cancel=True)
-        except (ChildProcessError, ProcessLookupError):
+                wait = partial(os.waitid, os.P_PID, tree.leader, os.WEXITED | os.WNOWAIT)
+                await anyio.to_thread.run_sync(wait, abandon_on_cancel=True)
+        except ChildProcessError:
             # Somebody else has collected it already.
             pass
         except OSError as error:
             self._error = error
-        self._exited = time.monotonic()
-        for stream in self._streams:
-            stream.standing = 0 if stream.is_closed else _count_readable(stream.fd)
+        self._drain.restart()
+        self._has_exited = True
+        for reader in self._readers:
+            reader.note_exit()
         self._notify()
 
-    async def _read(self, stream: _Stream) -> None:
+    async def _deliver_all(self, stream: _Stream) -> None:
+        reader = stream.reader
+        assert reader is not None  # noqa: S101
         try:
-            await self._read_all(stream)
+            while True:
+                # In this order: the last piece comes before the end.
+                is_over = reader.is_over
+                piece = reader.take()
+                if piece is not None:
+                    await self._deliver(stream, stream.splitter.feed(piece))
+                    await anyio.lowlevel.checkpoint()
+                elif is_over:
+                    break
+                else:
+                    await self._changed.wait()
+            await self._deliver(stream, stream.splitter.finish())
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001
             self._error = error
         finally:
-            stream.is_closed = True
+            stream.is_delivered = True
             self._notify()
-
-    async def _read_all(self, stream: _Stream) -> None:
-        while True:
-            try:
-                data = os.read(stream.fd, _PIECE)
-            except BlockingIOError:
-                if stream.is_last_read:
-                    stream.is_abandoned = True
-                    break
-                with anyio.CancelScope() as stream.waiting:
-                    await anyio.wait_readable(stream.fd)
-                continue
-            if not data:
-                break
-            self._last_byte = time.monotonic()
-            stream.standing = max(0, stream.standing - len(data))
-            try:
-                stream.capture.push(data)
-            except OSError as error:
-                self._fault = describe_write_error(error)
-                return
-            await self._deliver(stream, stream.splitter.feed(data))
-            await anyio.lowlevel.checkpoint()
-        await self._deliver(stream, stream.splitter.finish())
 
     async def _deliver(self, stream: _Stream, pieces: Iterable[Any]) -> None:
-        if stream.callback is None:
-            return
-        self._pause()
-        stream.is_paused = True
-        paused = time.monotonic()
-        try:
-            for piece in pieces:
-                if self.is_stopped or self._error is not None:
-                    return
-                returned = stream.callback(piece)
-                if inspect.isawaitable(returned):
-                    deadline = math.inf
-                    if self._limit_hit is not None:
-                        past = time.monotonic() - self._limit_hit
-                        deadline = anyio.current_time() + max(0.0, self._job.kill_grace - past)
-                    with anyio.CancelScope(deadline=deadline) as scope:
-                        self._callback_scopes.add(scope)
-                        try:
-                            await returned
-                        finally:
-                            self._callback_scopes.discard(scope)
-                    if scope.cancelled_caught:
-                        self.is_stopped = True
-        finally:
-            stream.is_paused = False
-            if self._exited is not None and stream.standing:
-                self._exited += time.monotonic() - max(paused, self._exited)
-            self._resume()
-
-    def _pause(self) -> None:
-        """Stop the clocks that count silence: it is us who does not read."""
-        if not self._paused:
-            self._paused_since = time.monotonic()
-        self._paused += 1
-
-    def _resume(self) -> None:
-        self._paused -= 1
-        if not self._paused:
-            stood_still = time.monotonic() - self._paused_since
-            self._last_byte += stood_still
-            self._notify()
+        for piece in pieces:
+            if self._is_stopped or self._error is not None:
+                return
+            returned = stream.callback(piece)
+            if not inspect.isawaitable(returned):
+                continue
+            deadline = math.inf
+            if self._limit_hit is not None:
+                past = time.monotonic() - self._limit_hit
+                deadline = anyio.current_time() + max(0.0, self._job.kill_grace - past)
+            with anyio.CancelScope(deadline=deadline) as scope:
+                self._callback_scopes.add(scope)
+                try:
+                    await returned
+                finally:
+                    self._callback_scopes.discard(scope)
+            if scope.cancelled_caught:
+                self._is_stopped = True
 
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
+    def _note_sample(self, memory: int, cpu: float) -> None:
+        self._sample = UsageSample(memory, cpu)
+        self._bell.ring()
+
+    def _end_tree(self) -> Ending:
+        """Have the whole tree ended; a second call changes nothing."""
+        assert self._tree is not None  # noqa: S101
+        if not self._is_ended:
+            self._is_ended = True
+            self._endings.append(Ending(self._tree, self._job.kill_grace, self._bell.ring))
+            _tree_ending.end(self._endings[-1])
+        return self._endings[-1]
+
+    async def _end_rest_of_group(self) -> None:
+        """Collect the command, and end what is left of its group."""
+        tree = self._tree
+        assert tree is not None  # noqa: S101
+        if self._is_ended:
+            self._reap()
+            return
+        if can_signal_groups():
+            self._reap()
+            has_others = tree.signal_group(0)
+        else:
+            has_others = tree.has_others()
+        if has_others:
+            ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
+            self._endings.append(ending)
+            _tree_ending.end(ending)
+            interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending))
+            if interruption is not None:
+                raise interruption
+        self._reap()
+
+    def _stop_reading(self) -> None:
+        # Nobody of the tree is left to write: what stands in the pipes is all there will be.
+        for reader in self._readers:
+            reader.stop()
+        self._stop.ring()
+
+    def _are_read(self, patience: float) -> bool:
+        """Whether all pipes have been read; those whose threads are stuck are left to them."""
+        for reader in self._readers:
+            if not reader.is_over and reader.is_stuck(patience):
+                reader.leave()
+                self._notify()
+        return all(reader.is_over for reader in self._readers)
+
+    def _left_and_unseen(self) -> tuple[list[ProcessNote], list[ProcessNote]]:
+        left = {note.pid: note for ending in self._endings for note in ending.left}
+        unseen = {note.pid: note for ending in self._endings for note in ending.unseen}
+        return [*self._left, *left.values()], list(unseen.values())
+
     def _reap(self) -> None:
-        if self._is_reaped:
+        tree = self._tree
+        if tree is None or self._is_reaped:
             return
         self._is_reaped = True
-        self._duration = time.monotonic() - self._started
+        self._duration = time.monotonic() - self._began
+        _usage_sampler.remove(tree)
         try:
-            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(tree.leader, os.WNOHANG)
         except ChildProcessError:
-            pid = 0
-        if pid == self._process.pid:
-            self._exit_code = os.waitstatus_to_exitcode(status)
-            unit = 1 if sys.platform == "darwin" else 1024
-            peak = usage.ru_maxrss * unit
-            # The kernel's figure includes the memory of this process, whose copy the command was at first.
-            self._usage = ResourceUsage(usage.ru_utime, usage.ru_stime, peak if peak > self._host_peak else None)
-        # So that it does not warn of a process that is still running.
-        self._process.returncode = -1 if self._exit_code is None else self._exit_code
+            return
+        if pid == 0:
+            # It cannot be killed, or is about to die.
+            self._is_lost = True
+            _tree_ending.collect_later(tree)
+            if tree.usage.peak is not None:
+                self._usage = ResourceUsage(*tree.usage.cpu, tree.usage.peak, tree.usage.memory)
+            return
+        self._exit_code = os.waitstatus_to_exitcode(status)
+        unit = 1 if sys.platform == "darwin" else 1024
+        # The kernel's figure includes the memory of this process, whose copy the command was at first.
+        peak = usage.ru_maxrss * unit if usage.ru_maxrss * unit > self._host_peak else None
+        cpu = (usage.ru_utime, usage.ru_stime)
+        if self._is_ended:
+            cpu = max(cpu, tree.usage.cpu, key=sum)
+            peak = max(peak or 0, tree.usage.peak or 0) or None
+        elif peak is None:
+            peak = tree.usage.peak
+        self._usage = ResourceUsage(*cpu, peak, tree.usage.memory)
 
 
-class _Stream:
-    """The reading end of one pipe, and where its output goes."""
-
-    def __init__(self, fd: int, splitter: OutputSplitter, capture: PythonCapture, callback: Any) -> None:
-        os.set_blocking(fd, False)
-        self.fd = fd
-        self.splitter = splitter
-        self.capture = capture
-        self.callback = callback
-        self.standing = 0
-        """How much of what stood in the pipe when the command exited has not been read yet."""
-        self.is_paused = False
-        self.is_closed = self.is_last_read = self.is_abandoned = False
-        self.waiting = anyio.CancelScope()
+def _not_started(job: WorkerJob, error: OSError | RuntimeError) -> WorkerSpawnError:
+    # A thread that cannot be had is a process too many.
+    number = (error.errno if isinstance(error, OSError) else errno.EAGAIN) or 0
+    return WorkerSpawnError(number, f"cannot start {job.command}: {os.strerror(number).lower()}")
 
 
-async def _end_tree(execution: _Execution, grace: float) -> None:
-    """End the tree in a thread and wait for it, whatever happens to this task meanwhile."""
-    done, finished = os.pipe()
-
-    def end() -> None:
-        try:
-            execution.end_tree(grace)
-        finally:
-            os.close(finished)
-
-    thread = threading.Thread(target=end, name="tailrace-end", daemon=True)
-    thread.start()
-    interruption: BaseException | None = None
+def _two_bells() -> tuple[Bell, Bell]:
+    first = Bell()
     try:
-        with anyio.CancelScope(shield=True):
-            while thread.is_alive():
-                try:
-                    await anyio.wait_readable(done)
-                    thread.join()
-                except BaseException as error:  # noqa: BLE001
-                    # `Task.cancel` reaches through the shield.
-                    interruption = error
-    finally:
-        os.close(done)
-    if interruption is not None:
-        raise interruption
-
-
-def _spawn(job: WorkerJob, mark: str) -> subprocess.Popen[bytes]:
-    env = {**os.environ, **variables_of(job)}
-    inherited = env.get(MARK_VARIABLE)
-    env[MARK_VARIABLE] = mark if inherited is None else f"{inherited}:{mark}"
-    try:
-        return subprocess.Popen(  # noqa: S603
-            [job.command, *job.args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=job.cwd,
-            env=env,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {_explain(job, error)}") from None
-
-
-def _explain(job: WorkerJob, error: OSError) -> str:
-    folder = Path(job.cwd or "")
-    is_path = "/" in job.command
-    if job.cwd is not None and not folder.is_dir():
-        if folder.exists():
-            return f"its working folder {folder} is not a folder"
-        return f"its working folder {folder}: no such file or directory"
-    if error.errno == errno.ENOENT and is_path and folder.joinpath(job.command).exists():
-        return "the interpreter named in its first line does not exist"
-    reasons = {
-        errno.ENOENT: "no such file" if is_path else "no such program in the PATH it would run with",
-        errno.EACCES: "it may not be executed",
-        errno.ENOEXEC: "it is neither a binary for this machine nor a script with an interpreter",
-        errno.E2BIG: _explain_too_big(job),
-    }
-    return reasons.get(error.errno or 0) or (error.strerror or str(error)).lower()
-
-
-def _explain_too_big(job: WorkerJob) -> str:
-    longest = max((len(os.fsencode(arg)) + 1 for arg in job.args), default=0)
-    if longest > _LONGEST_STRING:
-        return f"an argument or variable has {longest} bytes, the kernel's limit is {_LONGEST_STRING}"
-    return f"arguments and environment are too long, the kernel's limit is {os.sysconf('SC_ARG_MAX')} bytes together"
-
-
-def _count_readable(fd: int) -> int:
-    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        # Only looks: the status is still to be collected together with the usage.
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
-
-
-def _group_exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
+        return first, Bell()
     except OSError:
-        return False
-    return True
+        first.close()
+        raise
+
+
+def _latest(ending: Ending) -> float:
+    """Return when to wait no longer, whatever became of who is to end it."""
+    return ending.give_up_at + _SPARE
+
+
+def _or_never(moment: float | None) -> float:
+    return math.inf if moment is None else moment
 
 
 def _peak_resident_memory() -> int:

@@ -1,0 +1,44 @@
+"""A descriptor that an event loop or `poll` can wait for, and that any thread can make readable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+
+_ONE = (1).to_bytes(8, sys.byteorder)
+
+
+class Bell:
+    """Readable from `ring` to `quiet`."""
+
+    def __init__(self) -> None:
+        if sys.platform == "linux":
+            self.fd = self._writing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self.fd, self._writing = os.pipe()
+            os.set_blocking(self.fd, False)
+            os.set_blocking(self._writing, False)
+        # A thread that was left behind may ring when the number has long been somebody else's.
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def ring(self) -> None:
+        """Make it readable; nothing happens once it is closed."""
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._writing, _ONE)
+
+    def quiet(self) -> None:
+        """Make it unreadable."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                for fd in {self.fd, self._writing}:
+                    os.close(fd)
