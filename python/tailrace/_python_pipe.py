@@ -24,10 +24,25 @@ from ._bell import Bell
 from ._python_capture import PythonCapture, describe_write_error
 
 _PIECE = 64 * 1024
+_LARGE_PIECE = 256 * 1024
+_MOST_LARGE = 64
+"""How many pipes are made larger: with a quarter of what Linux gives a user for pipes (pipe(7)), which the renders need
+for their own."""
 _MOST_UNREAD = 2**20
 """How much may have been read that no callback has seen yet, in bytes; more is left to the pipe."""
 _STUCK_AFTER = 0.2
 """How long a thread has to be seen in an uninterruptible sleep inside one call, in seconds."""
+
+
+_large = threading.Semaphore(_MOST_LARGE)
+
+
+def _start_anew() -> None:
+    global _large
+    _large = threading.Semaphore(_MOST_LARGE)
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 class PausableClock:
@@ -88,6 +103,7 @@ class PipeReader:
         """There may have been more."""
         self.fault: str | None = None
         self._fd = fd
+        self._piece = _PIECE
         self._capture = capture
         self._is_heard = is_heard
         self._silence = silence
@@ -195,6 +211,8 @@ class PipeReader:
             fd, self._fd = self._fd, -1
             self._do("close")
         os.close(fd)
+        if self._piece != _PIECE:
+            _large.release()
         with self._changed:
             self._steps += 1
             if not self._is_left:
@@ -222,6 +240,8 @@ class PipeReader:
             if not data:
                 return
             self._silence.restart()
+            if len(data) == _PIECE == self._piece:
+                self._enlarge()
             if limit is not None:
                 limit -= len(data)
             if not self._is_discarding and not self._hand_on(data):
@@ -233,12 +253,22 @@ class PipeReader:
         """Return what there is, nothing at the end; None when it is worth to look at everything again."""
         self._do("read")
         try:
-            return os.read(self._fd, _PIECE)
+            return os.read(self._fd, self._piece)
         except BlockingIOError:
             self._do("wait")
         if not self._is_stopping:
             poll.poll()
         return None
+
+    def _enlarge(self) -> None:
+        """Make a pipe larger that was full: each read has to wait for its turn with the interpreter."""
+        if sys.platform == "linux" and _large.acquire(blocking=False):
+            try:
+                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _LARGE_PIECE)
+            except OSError:
+                _large.release()
+            else:
+                self._piece = _LARGE_PIECE
 
     def _hand_on(self, data: bytes) -> bool:
         self._do("keep")
