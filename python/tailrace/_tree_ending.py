@@ -27,11 +27,13 @@ PATIENCE = 10.0
 
 _LOOK_EVERY = 1.0
 """How often to look for new processes while known ones are there, in seconds."""
+_LONGEST_PAUSE = 0.5
+"""How long the end of a tree may remain unseen so that looking costs little, in seconds."""
 _LOOK_WITHIN = 0.5
 """How long one look may keep others from being killed, in seconds."""
 _MEASURE_WITHIN = 0.2
 """How long the figures of those who are about to be signalled may take, in seconds."""
-_PAUSE = 0.000_2
+_PAUSE = 0.001
 """How long to gather what happens before the next round, in seconds for each tree that is being ended."""
 _WITHOUT_PIDFD = 0.05
 """How often to look whether somebody has ended who cannot be waited for, in seconds."""
@@ -192,10 +194,10 @@ class _Terminator:
                 self._kill(ending)
         if fresh or now >= self._next_look(endings):
             self._look(endings)
-            # However many trees and processes there are: a sixth of a core.
+            # A sixth of a core for one tree, and less the more there are: each death may be that of a tree.
             cost = time.thread_time() - began + self._processes.cost
             self._looked_at = time.monotonic()
-            self._look_at = self._looked_at + max(0.005, 5 * cost)
+            self._look_at = self._looked_at + min(max(0.005, 5 * cost * (1 + len(endings) / 20)), _LONGEST_PAUSE)
         for ending in endings:
             if self._is_over(ending):
                 self._conclude(ending)
@@ -333,7 +335,7 @@ class _Terminator:
         timeout = None if until == math.inf else max(0.0, until - time.monotonic()) * 1000 + 1
         poll.poll(timeout)
         # Many die at the same time, and each costs a round over all.
-        time.sleep(len(endings) * _PAUSE)
+        time.sleep(min(len(endings) * _PAUSE, 0.1))
         self._bell.quiet()
         for fd, _ in poll.poll(0):
             if fd in waited_for:
