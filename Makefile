@@ -71,6 +71,7 @@ lint-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench
 
 lint-rust: $(VENV)/.created
 	cargo fmt --check
+	rustfmt --check --edition 2024 rust/zygote/main.rs
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTFLAGS="--cfg loom" cargo clippy --locked --lib --tests --target-dir target/loom -- -D warnings
 

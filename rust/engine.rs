@@ -1,26 +1,26 @@
 //! The threads of one process that run commands, and how to give them one.
 //!
 //! * the I/O thread reads, waits and keeps deadlines,
-//! * the spawner starts commands, since starting blocks its thread until the new program is loaded,
+//! * the spawner starts commands, of which a zygote makes the processes,
 //! * the terminator ends process trees, which means looking at every process there is,
 //! * the sampler looks at what running commands use.
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::capture::Policy;
-use crate::fork;
-use crate::handle::{Handle, Outcome, SpawnError};
+use crate::handle::Handle;
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
 use crate::pipe_memory::PipeMemory;
-use crate::running_command::{RunningCommand, Timing};
+use crate::running_command::Timing;
 use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
+use crate::spawner::Spawner;
 use crate::supervisor::{Busy, Supervisor};
 use crate::terminator::{self, Request};
 use crate::usage_sampler::{SamplerRescue, UsageSampler};
@@ -191,56 +191,14 @@ impl Engine {
         match &mut threads.spawner {
             Some(spawner) => Ok(spawner),
             none => {
-                let (spawner, starts) = channel();
-                let (messages, closing) = (Arc::clone(&self.messages), Arc::clone(&self.closing));
-                let memory = Arc::clone(&self.pipe_memory);
+                let (sender, starts) = channel();
+                let (messages, memory) = (Arc::clone(&self.messages), Arc::clone(&self.pipe_memory));
                 let mark_prefix = self.mark_prefix.clone();
                 let start_watchdog = move || groups.start_watchdog(&mark_prefix);
-                thread("tailrace-spawn", move || {
-                    spawn_all(&starts, &messages, &memory, &closing, &sampler, start_watchdog)
-                })?;
-                Ok(none.insert(spawner))
+                let spawner = Spawner::new(messages, memory, Arc::clone(&self.closing), sampler, start_watchdog);
+                thread("tailrace-spawn", move || spawner.run(&starts))?;
+                Ok(none.insert(sender))
             }
-        }
-    }
-}
-
-/// Start commands as they are ordered, until nobody can order any more.
-///
-/// One after the other: two at a time fight over the lock of this process's address space.
-fn spawn_all(
-    starts: &Receiver<Start>,
-    messages: &Mailbox<Message>,
-    memory: &Arc<PipeMemory>,
-    closing: &AtomicBool,
-    sampler: &UsageSampler,
-    start_watchdog: impl FnOnce() -> io::Result<()>,
-) {
-    let mut start_watchdog = Some(start_watchdog);
-    while let Ok(start) = starts.recv() {
-        let Start { order, handle, .. } = &start;
-        if handle.is_stopped() {
-            handle.complete(Outcome::Cancelled);
-            continue;
-        }
-        if closing.load(Ordering::Acquire) {
-            let message = format!("cannot start {}: this process is ending", order.command.program.to_string_lossy());
-            handle.complete(Outcome::NotStarted(SpawnError { errno: libc::ECANCELED, message }));
-            continue;
-        }
-        // Before the first command: this process may be killed as soon as that runs. Without a shell there is none.
-        if let Some(start_watchdog) = start_watchdog.take() {
-            let _ = fork::between_forks(start_watchdog);
-        }
-        let started = Instant::now();
-        match fork::between_forks(|| order.command.spawn()) {
-            Ok(child) => {
-                let leader = child.pid.as_raw_nonzero().get();
-                let watched = sampler.watch(leader, Arc::clone(&start.handle), start.order.wants_usage);
-                let command = RunningCommand::new(start, started, child, memory, watched);
-                messages.post(Message::Started(Box::new(command)));
-            }
-            Err(error) => handle.complete(Outcome::NotStarted(error)),
         }
     }
 }

@@ -5,39 +5,40 @@
 //! commands of its parent need.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::watchdog;
 
-/// How long a fork waits for the command that is just being started: a program may lie on a disk that has gone away.
+/// How long a fork waits for our threads: the watchdog's shell may lie on a disk that has gone away.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(50);
 
 // No locks: in a copy of this process they would be held by threads that do not exist there.
 static FORKS: AtomicU32 = AtomicU32::new(0);
-static STARTING: AtomicBool = AtomicBool::new(false);
+static BUSY: AtomicU32 = AtomicU32::new(0);
 
 /// A bit for each number that a descriptor of ours has; greater numbers are left open in a copy.
 static OURS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
-/// Call `start`, but not while this process is being forked.
-pub fn between_forks<T>(start: impl FnOnce() -> T) -> T {
-    STARTING.store(true, Ordering::SeqCst);
+/// Call `change`, but not while this process is being forked: for what makes, registers or closes descriptors that a
+/// copy must not keep. A fork waits for it.
+pub fn between_forks<T>(change: impl FnOnce() -> T) -> T {
+    BUSY.fetch_add(1, Ordering::SeqCst);
     while FORKS.load(Ordering::SeqCst) > 0 {
-        STARTING.store(false, Ordering::SeqCst);
+        BUSY.fetch_sub(1, Ordering::SeqCst);
         std::thread::sleep(PAUSE);
-        STARTING.store(true, Ordering::SeqCst);
+        BUSY.fetch_add(1, Ordering::SeqCst);
     }
-    let started = start();
-    STARTING.store(false, Ordering::SeqCst);
-    started
+    let changed = change();
+    BUSY.fetch_sub(1, Ordering::SeqCst);
+    changed
 }
 
 pub fn before() {
     FORKS.fetch_add(1, Ordering::SeqCst);
     let began = Instant::now();
-    while STARTING.load(Ordering::SeqCst) && began.elapsed() < PATIENCE {
+    while BUSY.load(Ordering::SeqCst) > 0 && began.elapsed() < PATIENCE {
         std::thread::sleep(PAUSE);
     }
 }
@@ -49,7 +50,7 @@ pub fn after_in_parent() {
 /// To be called in the copy before it runs commands of its own.
 pub fn after_in_child() {
     FORKS.store(0, Ordering::SeqCst);
-    STARTING.store(false, Ordering::SeqCst);
+    BUSY.store(0, Ordering::SeqCst);
     watchdog::let_go_of_lifeline();
     for (index, word) in OURS.iter().enumerate() {
         let mut numbers = word.swap(0, Ordering::Relaxed);

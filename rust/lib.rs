@@ -15,6 +15,8 @@ mod every_cut;
 mod fork;
 mod handle;
 #[cfg(not(loom))]
+mod inherited;
+#[cfg(not(loom))]
 mod io_thread;
 #[cfg(not(loom))]
 mod lines;
@@ -39,6 +41,8 @@ mod proc_usage;
 #[cfg(not(loom))]
 mod process_tree;
 #[cfg(not(loom))]
+mod program;
+#[cfg(not(loom))]
 mod python;
 #[cfg(not(loom))]
 mod running_command;
@@ -47,10 +51,14 @@ mod segment;
 mod signal_mask;
 #[cfg(not(loom))]
 mod spawn;
+#[cfg(not(loom))]
+mod spawner;
 mod spill;
 #[cfg(not(loom))]
 mod supervisor;
 mod sync;
+#[cfg(not(loom))]
+mod system_call;
 #[cfg(not(loom))]
 mod terminator;
 #[cfg(not(loom))]
@@ -63,3 +71,5 @@ mod utf8;
 mod wake;
 #[cfg(not(loom))]
 mod watchdog;
+#[cfg(not(loom))]
+mod zygote;

@@ -36,11 +36,11 @@ pub fn raise_in_time(newest: RawFd) {
     }
 }
 
-/// The limit that commands get, if it is not that of this process. What somebody else has set since is for them too.
-pub fn for_commands() -> Option<libc::rlimit> {
+/// The soft and the hard limit that commands get, if these are not those of this process. What somebody else has set
+/// since is for them too.
+pub fn for_commands() -> Option<[u64; 2]> {
     let limit = getrlimit(Resource::Nofile);
-    let highest = limit.maximum.unwrap_or(libc::RLIM_INFINITY);
+    let highest = limit.maximum.unwrap_or(u64::MAX);
     let raised = RAISED.load(Ordering::Relaxed);
-    (raised != 0 && limit.current.unwrap_or(u64::MAX) == raised)
-        .then(|| libc::rlimit { rlim_cur: ORIGINAL.load(Ordering::Relaxed), rlim_max: highest })
+    (raised != 0 && limit.current.unwrap_or(u64::MAX) == raised).then(|| [ORIGINAL.load(Ordering::Relaxed), highest])
 }

@@ -12,7 +12,7 @@ use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
-use crate::spawn::Child;
+use crate::spawn::{Child, PendingStart};
 use crate::supervisor::Busy;
 use crate::terminator::Gone;
 use crate::tree_usage::WatchedTree;
@@ -70,6 +70,7 @@ pub struct RunningCommand {
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
+    start: Option<PendingStart>,
     watched: Arc<WatchedTree>,
     started: Instant,
     /// When a byte last came; moved on by the time that we did not read.
@@ -121,6 +122,7 @@ impl RunningCommand {
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder), memory)),
             host_peak: child.host_peak,
+            start: child.start,
             watched,
             started,
             last_byte: started,
@@ -312,6 +314,11 @@ impl RunningCommand {
     ///
     /// `abandoned`: somebody out of reach still had a pipe open.
     pub fn complete(mut self, abandoned: bool) {
+        if self.exited
+            && let Some(error) = self.start.and_then(|start| start.error())
+        {
+            return self.handle.complete(Outcome::NotStarted(error));
+        }
         let duration = self.started.elapsed();
         let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
         let Gone { left, unseen, usage: members, .. } = self.gone.map_or_else(Gone::default, |gone| *gone);

@@ -1,22 +1,26 @@
-//! Starting a command: the only place that makes a process.
+//! Starting a command.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fcntl_setfl, open};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use crate::fork::ThreadsFd;
+use crate::fork::{ThreadsFd, between_forks};
 use crate::handle::SpawnError;
-use crate::new_process::{NewProcess, Strings};
+use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
 use crate::process_tree::MARK_VARIABLE;
+use crate::program::{Failure, Step};
+use crate::spawner::Zygotes;
+use crate::zygote::{Loading, Made};
 
 /// The kernel's limit for one argument or variable, MAX_ARG_STRLEN: 32 pages, the final NUL included (execve(2)).
 const LONGEST_STRING: usize = 32 * 4096;
@@ -38,8 +42,28 @@ pub struct Child {
     pub pid: Pid,
     pub pidfd: ThreadsFd,
     pub pipes: [ThreadsFd; 2],
-    /// The largest resident memory this process had when the command had been started, in bytes.
+    /// What the kernel counts to its peak memory at least, though it is another process's, in bytes.
     pub host_peak: u64,
+    /// None: its program is loaded.
+    pub start: Option<PendingStart>,
+    /// Whether it is in the cgroup that it was to be put into.
+    #[expect(dead_code, reason = "no command is put into a cgroup yet")]
+    pub in_cgroup: bool,
+}
+
+/// A command whose program may still be on its way.
+pub struct PendingStart {
+    loading: Arc<Loading>,
+    attempt: Attempt,
+}
+
+/// What there is to say about a start that failed.
+#[derive(Clone)]
+struct Attempt {
+    program: CString,
+    cwd: Option<CString>,
+    longest_string: usize,
+    size: usize,
 }
 
 impl Command {
@@ -59,103 +83,131 @@ impl Command {
     }
 
     /// Start the command in a session of its own, with /dev/null, two new pipes and no other descriptor, an empty
-    /// signal mask and default dispositions.
-    pub fn spawn(&self) -> Result<Child, SpawnError> {
-        let file = self.resolve().map_err(|errno| self.error(errno))?;
-        match self.spawn_file(&file) {
-            Err(Errno::MFILE) if open_files_limit::raise() => self.spawn_file(&file),
+    /// signal mask and default dispositions; in the cgroup that this folder is, if that is possible.
+    pub fn spawn(&self, zygotes: &mut Zygotes, cgroup: Option<BorrowedFd>) -> Result<Child, SpawnError> {
+        let attempt = self.attempt();
+        let files = self.files().map_err(|errno| attempt.error(errno.into()))?;
+        let mut spawn = || self.spawn_files(&files, zygotes, cgroup, &attempt);
+        match spawn() {
+            Err(failure) if failure.errno == libc::EMFILE && open_files_limit::raise() => spawn(),
             spawned => spawned,
         }
-        .map_err(|errno| self.error(errno))
+        .map_err(|failure| attempt.error(failure))
     }
 
-    fn spawn_file(&self, file: &CStr) -> Result<Child, Errno> {
-        let (stdout, child_stdout) = output_pipe()?;
-        let (stderr, child_stderr) = output_pipe()?;
-        let null = at_least(open_null()?, 3)?;
-        open_files_limit::raise_in_time(null.as_raw_fd());
-        let process = NewProcess {
-            file,
-            argv: &Strings::new(std::iter::once(&self.program).chain(&self.args).map(CString::as_c_str)),
-            envp: &Strings::new(self.env.iter().map(CString::as_c_str)),
+    fn spawn_files(
+        &self,
+        files: &[CString],
+        zygotes: &mut Zygotes,
+        cgroup: Option<BorrowedFd>,
+        attempt: &Attempt,
+    ) -> Result<Child, Failure> {
+        let [(stdout, child_stdout), (stderr, child_stderr)] =
+            between_forks(|| Ok([output_pipe()?, output_pipe()?])).map_err(|errno: Errno| errno)?;
+        open_files_limit::raise_in_time(child_stderr.as_fd().as_raw_fd());
+        let files: Vec<&CStr> = files.iter().map(CString::as_c_str).collect();
+        let argv: Vec<&CStr> = std::iter::once(&self.program).chain(&self.args).map(CString::as_c_str).collect();
+        let envp: Vec<&CStr> = self.env.iter().map(CString::as_c_str).collect();
+        let mut process = NewProcess {
+            program: Executable::Files(&files),
+            argv: &argv,
+            envp: &envp,
             cwd: self.cwd.as_deref(),
-            descriptors: &[&null, &child_stdout, &child_stderr].map(AsFd::as_fd),
+            descriptors: &[],
             open_files: open_files_limit::for_commands(),
         };
-        let (pid, pidfd) = process.start()?;
-        let (pidfd, pipes) = (ThreadsFd::new(pidfd), [stdout, stderr].map(ThreadsFd::new));
-        Ok(Child { pid, pidfd, pipes, host_peak: peak_resident_memory() })
+        let pipes = [&child_stdout, &child_stderr].map(AsFd::as_fd);
+        let child = match zygotes.make(&process, pipes, cgroup) {
+            Some(made) => {
+                let Made { pid, pidfd, loading, in_cgroup } = made?;
+                let start = Some(PendingStart { loading, attempt: attempt.clone() });
+                Child { pid, pidfd, pipes: [stdout, stderr], host_peak: 0, start, in_cgroup }
+            }
+            None => {
+                let null =
+                    between_forks(|| Ok(ThreadsFd::new(at_least(open_null()?, 3)?))).map_err(|errno: Errno| errno)?;
+                let descriptors = [null.as_fd(), pipes[0], pipes[1]];
+                process.descriptors = &descriptors;
+                let (pid, pidfd) = process.start()?;
+                let (pidfd, host_peak) = (ThreadsFd::new(pidfd), peak_resident_memory());
+                Child { pid, pidfd, pipes: [stdout, stderr], host_peak, start: None, in_cgroup: false }
+            }
+        };
+        // A copy of this process that had them would keep the pipes from ending.
+        between_forks(|| drop((child_stdout, child_stderr)));
+        Ok(child)
     }
 
-    /// The file to execute: found in the PATH that the command will run with, as execvp(3) would, but here, since
-    /// the path has to be known before the fast way of starting. What is relative is relative to `cwd`.
-    fn resolve(&self) -> Result<CString, Errno> {
+    /// Where the program may be: in the PATH that the command will run with, as for execvp(3). What is relative is
+    /// relative to `cwd`.
+    fn files(&self) -> Result<Vec<CString>, Errno> {
         let name = Path::new(OsStr::from_bytes(self.program.as_bytes()));
         if self.program.as_bytes().contains(&b'/') {
-            return Ok(self.program.clone());
+            return Ok(vec![self.program.clone()]);
         }
-        let mut error = Errno::NOENT;
         let path = self.path.as_deref().unwrap_or(OsStr::new("/bin:/usr/bin"));
-        for folder in std::env::split_paths(path) {
-            let candidate = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
-            match self.check_executable(&candidate) {
-                Ok(()) => return CString::new(candidate.into_os_string().as_bytes()).map_err(|_| Errno::INVAL),
-                Err(Errno::ACCESS) => error = Errno::ACCESS,
-                Err(_) => {}
-            }
+        let files = std::env::split_paths(path).map(|folder| {
+            let file = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
+            CString::new(file.into_os_string().into_vec()).map_err(|_| Errno::INVAL)
+        });
+        files.collect()
+    }
+
+    fn attempt(&self) -> Attempt {
+        let sizes = || self.args.iter().chain(&self.env).map(|string| string.as_bytes_with_nul().len());
+        Attempt {
+            program: self.program.clone(),
+            cwd: self.cwd.clone(),
+            longest_string: sizes().max().unwrap_or(0),
+            size: sizes().map(|size| size + size_of::<usize>()).sum(),
         }
-        Err(error)
     }
+}
 
-    fn check_executable(&self, file: &Path) -> Result<(), Errno> {
-        let file = self.folder().join(file);
-        accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS)?;
-        if file.is_file() { Ok(()) } else { Err(Errno::ACCESS) }
+impl PendingStart {
+    /// Why the command could not be started. To be asked when its process has ended.
+    pub fn error(&self) -> Option<SpawnError> {
+        self.loading.failure().map(|failure| self.attempt.error(failure))
     }
+}
 
-    fn folder(&self) -> PathBuf {
-        self.cwd.as_ref().map_or_else(PathBuf::new, |cwd| OsStr::from_bytes(cwd.as_bytes()).into())
-    }
-
-    /// There is one number for everything that may have gone wrong in the new process: find out what it was.
-    fn error(&self, errno: Errno) -> SpawnError {
-        let program = self.program.to_string_lossy();
-        let folder = self.folder();
+impl Attempt {
+    /// Tells from what is known: looking at files again might take for ever.
+    fn error(&self, failure: Failure) -> SpawnError {
         let named = self.program.as_bytes().contains(&b'/');
-        let reason = match errno {
-            Errno::TOOBIG => self.explain_too_big(),
-            _ if self.cwd.is_some() && !folder.is_dir() => match folder.metadata() {
-                Ok(_) => format!("its working folder {} is not a folder", folder.display()),
-                Err(error) => format!("its working folder {}: {}", folder.display(), describe(error)),
-            },
-            Errno::NOENT if !named => "no such program in the PATH it would run with".into(),
-            Errno::NOENT if folder.join(OsStr::from_bytes(self.program.as_bytes())).exists() => {
-                "the interpreter named in its first line does not exist".into()
+        let reason = match (failure.step, Errno::from_raw_os_error(failure.errno)) {
+            (Step::Folder, errno) => {
+                let folder = self.cwd.as_ref().map_or("".into(), |cwd| cwd.to_string_lossy());
+                match errno {
+                    Errno::NOTDIR => format!("its working folder {folder} is not a folder"),
+                    errno => format!("its working folder {folder}: {}", describe(errno.into())),
+                }
             }
-            Errno::NOENT => "no such file".into(),
-            Errno::ACCESS if !named => "the file of that name in the PATH may not be executed".into(),
-            Errno::ACCESS => "it may not be executed".into(),
-            Errno::NOEXEC => "it is neither a binary for this machine nor a script with an interpreter".into(),
-            Errno::MFILE => "this process has no file descriptors left (see `ulimit -n`)".into(),
-            Errno::NFILE => "the system has no file descriptors left".into(),
-            Errno::AGAIN => "no more processes are allowed (see `ulimit -u`)".into(),
-            errno => describe(errno.into()),
+            (Step::Interpreter, _) => "the interpreter named in its first line does not exist".into(),
+            (_, Errno::TOOBIG) => self.explain_too_big(),
+            (_, Errno::NOENT) if !named => "no such program in the PATH it would run with".into(),
+            (_, Errno::NOENT) => "no such file".into(),
+            (_, Errno::ACCESS) if !named => "the file of that name in the PATH may not be executed".into(),
+            (_, Errno::ACCESS) => "it may not be executed".into(),
+            (_, Errno::NOEXEC) => "it is neither a binary for this machine nor a script with an interpreter".into(),
+            (_, Errno::MFILE) => "this process has no file descriptors left (see `ulimit -n`)".into(),
+            (_, Errno::NFILE) => "the system has no file descriptors left".into(),
+            (_, Errno::AGAIN) => "no more processes are allowed (see `ulimit -u`)".into(),
+            (_, errno) => describe(errno.into()),
         };
-        SpawnError { errno: errno.raw_os_error(), message: format!("cannot start {program}: {reason}") }
+        let message = format!("cannot start {}: {reason}", self.program.to_string_lossy());
+        SpawnError { errno: failure.errno, message }
     }
 
     fn explain_too_big(&self) -> String {
-        let strings = || self.args.iter().chain(&self.env);
-        if let Some(longest) = strings().map(|string| string.as_bytes_with_nul().len()).max()
-            && longest > LONGEST_STRING
-        {
+        if self.longest_string > LONGEST_STRING {
+            let longest = self.longest_string;
             return format!("an argument or variable has {longest} bytes, the kernel's limit is {LONGEST_STRING}");
         }
-        let total: usize = strings().map(|string| string.as_bytes_with_nul().len() + size_of::<usize>()).sum();
         // A quarter of the stack's limit, at most three quarters of 8 MiB, at least 128 KiB (execve(2)).
         let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
         let limit = stack.map_or(6 << 20, |stack| (stack / 4).clamp(128 << 10, 6 << 20));
-        format!("arguments and environment need {total} bytes, the kernel's limit is {limit} (see `ulimit -s`)")
+        format!("arguments and environment need {} bytes, the kernel's limit is {limit} (see `ulimit -s`)", self.size)
     }
 }
 
@@ -166,11 +218,11 @@ fn describe(error: io::Error) -> String {
 }
 
 /// A pipe for the command to write to; our end does not block.
-fn output_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+fn output_pipe() -> Result<(ThreadsFd, ThreadsFd), Errno> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     // A host without standard streams gets numbers below 3 here, which the child's own streams would replace.
-    Ok((reader, at_least(writer, 3)?))
+    Ok((ThreadsFd::new(reader), ThreadsFd::new(at_least(writer, 3)?)))
 }
 
 /// What a process reads that is to read nothing.

@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::new_process::{NewProcess, Strings};
+use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
 use crate::spawn::{at_least, open_null};
 
@@ -77,16 +77,19 @@ impl Groups {
         let script = CString::new(SCRIPT)?;
         let mark_prefix = CString::new(mark_prefix)?;
         let watchdog = NewProcess {
-            file: c"/bin/sh",
-            argv: &Strings::new([c"sh", c"-c", &script, c"tailrace-watchdog", &mark_prefix]),
-            envp: &Strings::new([]),
+            program: Executable::Files(&[c"/bin/sh"]),
+            argv: &[c"sh", c"-c", &script, c"tailrace-watchdog", &mark_prefix],
+            envp: &[],
             cwd: None,
             descriptors: &[&null, &null, &null, &table, &watched].map(AsFd::as_fd),
             open_files: open_files_limit::for_commands(),
         };
         // Before there is a watchdog, so that a child that is forked meanwhile knows what to let go of.
         LIFELINE.store(OwnedFd::into_raw_fd(lifeline), Ordering::Release);
-        let (pid, _) = watchdog.start().inspect_err(|_| let_go_of_lifeline())?;
+        let (pid, _) = watchdog.start().map_err(|failure| {
+            let_go_of_lifeline();
+            io::Error::from_raw_os_error(failure.errno)
+        })?;
         let _ = waitpid(Some(pid), WaitOptions::empty());
         Ok(())
     }

@@ -198,6 +198,15 @@ asyncio.run(main())
     assert descendants_marked(mark) == []
 
 
+def test_where_no_helper_can_be_executed_commands_start_without_it(backend: str, mark: str) -> None:
+    # Only for the processes of the namespace. Kernels that do not know it execute what they like.
+    setup = "{ test ! -e /proc/sys/vm/memfd_noexec || echo 2 > /proc/sys/vm/memfd_noexec; }"
+    options = ("--pid", "--fork", "--mount-proc", "--kill-child")
+    host = in_namespaces(*options, setup=setup, source=COMMON + ENDS_A_TREE, args=(backend, mark, DAEMON))
+    assert (host.stdout, host.stderr) == ("total started\n", "")
+    assert descendants_marked(mark) == []
+
+
 def test_a_user_who_cannot_see_others_processes_ends_his_own(backend: str, mark: str) -> None:
     setup = "mount -t proc -o hidepid=2 proc /proc"
     host = in_namespaces(setup=setup, source=AS_NOBODY + COMMON + ENDS_A_TREE, args=(backend, mark, DAEMON))

@@ -122,7 +122,6 @@ def test_a_command_that_was_killed_has_its_peak(mark: str) -> None:
     assert usage.tree_max_rss == pytest.approx(size, rel=0.05)
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel counts this process's memory as that of a command it starts")
 def test_a_short_command_has_its_own_peak(mark: str) -> None:
     usage, [peak], _ = figures(execute(renderer(mark, mebibytes=20, seconds=0)))
     assert usage.max_rss == pytest.approx(peak, rel=0.05)

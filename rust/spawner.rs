@@ -1,0 +1,156 @@
+//! The thread that starts commands.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::engine::Start;
+use crate::fork;
+use crate::handle::{Outcome, SpawnError};
+use crate::io_thread::Message;
+use crate::mailbox::Mailbox;
+use crate::new_process::NewProcess;
+use crate::open_files_limit;
+use crate::pipe_memory::PipeMemory;
+use crate::program::Failure;
+use crate::running_command::RunningCommand;
+use crate::usage_sampler::UsageSampler;
+use crate::zygote::{Made, Refusal, Zygote, fits};
+
+/// How long after the last start the zygote is kept.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long commands are started without a zygote when none could be made.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many zygotes may be tried for one command. Whoever kills each of them does not want it to start.
+const ATTEMPTS: u32 = 3;
+
+pub struct Spawner<W> {
+    messages: Arc<Mailbox<Message>>,
+    memory: Arc<PipeMemory>,
+    closing: Arc<AtomicBool>,
+    sampler: Arc<UsageSampler>,
+    start_watchdog: Option<W>,
+    zygotes: Zygotes,
+}
+
+impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
+    pub fn new(
+        messages: Arc<Mailbox<Message>>,
+        memory: Arc<PipeMemory>,
+        closing: Arc<AtomicBool>,
+        sampler: Arc<UsageSampler>,
+        start_watchdog: W,
+    ) -> Self {
+        Self { messages, memory, closing, sampler, start_watchdog: Some(start_watchdog), zygotes: Zygotes::default() }
+    }
+
+    /// Start commands as they are ordered, until nobody can order any more.
+    pub fn run(mut self, starts: &Receiver<Start>) {
+        loop {
+            match if self.zygotes.present.is_some() {
+                starts.recv_timeout(IDLE)
+            } else {
+                starts.recv().map_err(Into::into)
+            } {
+                Ok(start) => self.start(start),
+                Err(RecvTimeoutError::Timeout) => self.zygotes.present = None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Start { order, handle, .. } = &start;
+        if handle.is_stopped() {
+            return handle.complete(Outcome::Cancelled);
+        }
+        if self.closing.load(Ordering::Acquire) {
+            let message = format!("cannot start {}: this process is ending", order.command.program.to_string_lossy());
+            return handle.complete(Outcome::NotStarted(SpawnError { errno: libc::ECANCELED, message }));
+        }
+        // Before the first command: this process may be killed as soon as that runs. Without a shell there is none.
+        if let Some(start_watchdog) = self.start_watchdog.take() {
+            let _ = fork::between_forks(start_watchdog);
+        }
+        let started = Instant::now();
+        match order.command.spawn(&mut self.zygotes, None) {
+            Ok(child) => {
+                let leader = child.pid.as_raw_nonzero().get();
+                let watched = self.sampler.watch(leader, Arc::clone(&start.handle), start.order.wants_usage);
+                let command = RunningCommand::new(start, started, child, &self.memory, watched);
+                self.messages.post(Message::Started(Box::new(command)));
+            }
+            Err(error) => handle.complete(Outcome::NotStarted(error)),
+        }
+    }
+}
+
+/// The zygote there is, if there is one.
+#[derive(Default)]
+pub struct Zygotes {
+    present: Option<Zygote>,
+    none_until: Option<Instant>,
+}
+
+impl Zygotes {
+    /// Have a process made, in the cgroup if that is possible. None: there is no zygote to be had.
+    pub fn make(
+        &mut self,
+        process: &NewProcess,
+        pipes: [BorrowedFd; 2],
+        mut cgroup: Option<BorrowedFd>,
+    ) -> Option<Result<Made, Failure>> {
+        if !fits(process) {
+            return Some(Err(Errno::TOOBIG.into()));
+        }
+        for _ in 0..ATTEMPTS {
+            match self.current(process)?.make(process, pipes, cgroup) {
+                Ok(made) => return Some(Ok(made)),
+                Err(Refusal::Failed(errno @ (Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM))) => {
+                    return Some(Err(errno.into()));
+                }
+                Err(Refusal::Failed(Errno::TIMEDOUT)) => {
+                    self.give_up();
+                    return Some(Err(Errno::TIMEDOUT.into()));
+                }
+                // Nobody may be put there.
+                Err(Refusal::Failed(_)) if cgroup.take().is_some() => {}
+                Err(Refusal::Failed(_)) => break,
+                Err(Refusal::Exhausted) => self.present = None,
+            }
+        }
+        // Something here keeps zygotes from doing what they are for.
+        self.give_up();
+        None
+    }
+
+    /// A zygote from which a process inherits what it would from us, for as long as we are not asked for another.
+    fn current(&mut self, process: &NewProcess) -> Option<&mut Zygote> {
+        self.present.take_if(|zygote| !zygote.is_current());
+        if self.present.is_none() {
+            if self.none_until.is_some_and(|until| Instant::now() < until) {
+                return None;
+            }
+            match Zygote::new(process) {
+                Err(failure) if failure.errno == libc::EMFILE && open_files_limit::raise() => {
+                    self.present = Zygote::new(process).ok();
+                }
+                zygote => self.present = zygote.ok(),
+            }
+            if self.present.is_none() {
+                self.give_up();
+            }
+        }
+        self.present.as_mut()
+    }
+
+    fn give_up(&mut self) {
+        self.present = None;
+        self.none_until = Some(Instant::now() + RETRY);
+    }
+}
