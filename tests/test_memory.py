@@ -49,7 +49,7 @@ def renderer(mark: str, mebibytes: int = 300, seconds: float = 60) -> tuple[str,
 backend: Literal["native", "python"]
 
 
-@pytest.fixture(autouse=True, params=["native"])
+@pytest.fixture(autouse=True, params=["native", "python"])
 def _choose_backend(request: pytest.FixtureRequest) -> None:
     global backend
     backend = request.param
