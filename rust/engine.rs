@@ -20,7 +20,7 @@ use crate::running_command::{RunningCommand, Timing};
 use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
 use crate::supervisor::{self, Activity, Busy};
-use crate::terminator::{self, Request};
+use crate::terminator::{Request, Terminator};
 use crate::watchdog::Groups;
 
 static CURRENT: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
@@ -150,9 +150,10 @@ impl Engine {
             Some(requests) => Arc::clone(requests),
             None => {
                 let requests = Arc::new(Mailbox::new()?);
-                let (served, messages) = (Arc::clone(&requests), Arc::clone(&self.messages));
+                let terminator = Terminator::new(Arc::clone(&requests))?;
+                let messages = Arc::clone(&self.messages);
                 thread("tailrace-end", move || {
-                    terminator::run(&served, |gone| messages.post(Message::TreeGone(Box::new(gone))))
+                    terminator.run(|gone| messages.post(Message::TreeGone(Box::new(gone))))
                 })?;
                 Arc::clone(threads.terminator.insert(requests))
             }

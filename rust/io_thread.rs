@@ -370,9 +370,9 @@ impl IoThread {
         }
         self.terminator.post(Request {
             id,
-            leader: command.pid.as_raw_nonzero().get(),
+            leader: command.pid,
             pidfd: Arc::clone(&command.pidfd),
-            collected: command.is_collected(),
+            cgroup: None,
             mark: Arc::clone(&command.mark),
             scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
             kill_at: Instant::now() + command.timing.kill_grace,

@@ -15,7 +15,8 @@ use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::output_queue::Flow;
 use crate::output_rate::OutputRate;
 use crate::pipe_memory::PipeMemory;
-use crate::process_tree::peak_resident_memory;
+use crate::process_files::peak_resident_memory;
+use crate::process_group::ProcessGroup;
 use crate::segment::{SegmentWriter, Slice};
 use crate::spawn::Child;
 use crate::spill::Spill;
@@ -343,14 +344,10 @@ impl RunningCommand {
             Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
     }
 
-    pub fn is_collected(&self) -> bool {
-        self.status.is_some()
-    }
-
     /// Whether somebody of the command's group is left. Only meaningful straight after `reap`, before the number of an
     /// empty group can have come round to somebody else.
     pub fn group_remains(&self) -> bool {
-        rustix::process::test_kill_process_group(self.pid).is_ok()
+        ProcessGroup { leader: self.pid, pidfd: Arc::clone(&self.pidfd) }.remains()
     }
 
     /// Have what is to be kept in files written. True once it is.

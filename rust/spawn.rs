@@ -16,7 +16,7 @@ use crate::fork::ThreadsFd;
 use crate::handle::SpawnError;
 use crate::new_process::{NewProcess, Strings};
 use crate::open_files_limit;
-use crate::process_tree::MARK_VARIABLE;
+use crate::process_files::MARK_VARIABLE;
 
 /// The kernel's limit for one argument or variable, MAX_ARG_STRLEN: 32 pages, the final NUL included (execve(2)).
 const LONGEST_STRING: usize = 32 * 4096;
