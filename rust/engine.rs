@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::Policy;
+use crate::cgroup::CommandGroups;
 use crate::fork;
 use crate::handle::{Handle, Outcome, SpawnError};
 use crate::io_thread::{IoThread, Message};
@@ -32,6 +33,7 @@ pub struct Engine {
     /// All commands are being ended, and none is started any more.
     closing: Arc<AtomicBool>,
     activity: Arc<Activity>,
+    cgroups: Arc<CommandGroups>,
     next_id: AtomicU64,
     /// Differs between any two processes on this machine, at any time.
     mark_prefix: String,
@@ -94,6 +96,7 @@ impl Engine {
             threads: Mutex::default(),
             closing: Arc::default(),
             activity: Arc::default(),
+            cgroups: Arc::default(),
             next_id: AtomicU64::new(1),
             mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
         })
@@ -168,8 +171,8 @@ impl Engine {
             none => {
                 let (spawner, starts) = channel();
                 let (messages, closing) = (Arc::clone(&self.messages), Arc::clone(&self.closing));
-                let mark_prefix = self.mark_prefix.clone();
-                let start_watchdog = move || groups.start_watchdog(&mark_prefix);
+                let (mark_prefix, cgroups) = (self.mark_prefix.clone(), Arc::clone(&self.cgroups));
+                let start_watchdog = move || groups.start_watchdog(&mark_prefix, cgroups.path().as_deref());
                 thread("tailrace-spawn", move || spawn_all(&starts, &messages, &closing, start_watchdog))?;
                 Ok(none.insert(spawner))
             }

@@ -372,7 +372,7 @@ impl IoThread {
             id,
             leader: command.pid,
             pidfd: Arc::clone(&command.pidfd),
-            cgroup: None,
+            cgroup: command.cgroup.clone(),
             mark: Arc::clone(&command.mark),
             scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
             kill_at: Instant::now() + command.timing.kill_grace,

@@ -10,6 +10,7 @@ use rustix::io::{ioctl_fionread, read};
 use rustix::process::Pid;
 
 use crate::capture::{Capture, Policy};
+use crate::cgroup::CommandGroup;
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::output_queue::Flow;
@@ -65,6 +66,8 @@ pub struct RunningCommand {
     /// Where the watchdog finds it.
     pub group_slot: Option<u64>,
     pub pidfd: Arc<ThreadsFd>,
+    /// Given back for another command when this one is over.
+    pub cgroup: Option<Arc<CommandGroup>>,
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
@@ -199,6 +202,7 @@ impl RunningCommand {
             pid: child.pid,
             group_slot: None,
             pidfd: Arc::new(child.pidfd),
+            cgroup: None,
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder))),
             host_peak: child.host_peak,
