@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, mkdirat, openat, unlinkat};
-use rustix::io::{Errno, read, write};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, fstat, mkdirat, openat, unlinkat};
+use rustix::io::{Errno, pread, read, write};
 
 use crate::fork::ThreadsFd;
 
 /// How often to see whether somebody has moved this process.
 const PLACE_CHECK: Duration = Duration::from_secs(1);
+
+/// How many groups without commands are kept: each has two descriptors.
+const MAX_KEPT: usize = 64;
 
 /// The groups that this process's commands run in, one each.
 #[derive(Default)]
@@ -42,12 +45,19 @@ struct Parent {
     checked: Instant,
     count: u64,
     /// Those whose commands are over. Some may still hold a daemon.
-    used: VecDeque<Arc<ThreadsFd>>,
+    used: VecDeque<Arc<Folder>>,
+}
+
+struct Folder {
+    name: String,
+    fd: ThreadsFd,
+    /// Tells whether anybody is in it or below.
+    events: ThreadsFd,
 }
 
 /// The group of one command.
 pub struct CommandGroup {
-    folder: Arc<ThreadsFd>,
+    folder: Arc<Folder>,
     place: Arc<Mutex<Place>>,
 }
 
@@ -59,6 +69,16 @@ impl CommandGroups {
         let Place::Below(parent) = &mut *place else { return None };
         let folder = parent.take()?;
         Some(CommandGroup { folder, place: Arc::clone(&self.0) })
+    }
+
+    /// Remove those that are empty, and take no more: this process ends.
+    pub fn remove(&self) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Place::Below(parent) = std::mem::replace(&mut *place, Place::None) {
+            remove_below(&parent.folder);
+            // What somebody is still in is left to the watchdog.
+            let _ = fs::remove_dir(&parent.path);
+        }
     }
 
     /// The folder that holds them, made if there can be one.
@@ -120,12 +140,12 @@ impl Parent {
         fs::read("/proc/self/cgroup").is_ok_and(|host| host != self.host)
     }
 
-    fn take(&mut self) -> Option<Arc<ThreadsFd>> {
+    fn take(&mut self) -> Option<Arc<Folder>> {
         // One that holds a daemon goes to the end; the next is probably empty.
         for _ in 0..self.used.len().min(2) {
             let folder = self.used.pop_front()?;
-            if !is_populated(&*folder).unwrap_or(true) {
-                remove_below(&*folder);
+            if !folder.is_populated() {
+                folder.empty();
                 return Some(folder);
             }
             self.used.push_back(folder);
@@ -133,14 +153,32 @@ impl Parent {
         self.count += 1;
         let name = self.count.to_string();
         mkdirat(&self.folder, &name, Mode::from(0o755)).ok()?;
-        Some(Arc::new(ThreadsFd::new(open_folder(&self.folder, &name).ok()?)))
+        let fd = ThreadsFd::new(open_folder(&self.folder, &name).ok()?);
+        let events = ThreadsFd::new(open_file(&fd, "cgroup.events", OFlags::RDONLY).ok()?);
+        Some(Arc::new(Folder { name, fd, events }))
+    }
+}
+
+impl Folder {
+    fn is_populated(&self) -> bool {
+        let mut events = [0; 64];
+        let count = pread(&self.events, &mut events, 0).unwrap_or(0);
+        !events[..count].starts_with(b"populated 0")
+    }
+
+    /// Remove the groups that a command made in its own and left empty.
+    fn empty(&self) {
+        // Its entries in those below, of which there are hardly ever any, its name and itself.
+        if fstat(&self.fd).map_or(true, |stat| stat.st_nlink > 2) {
+            remove_below(&self.fd);
+        }
     }
 }
 
 impl CommandGroup {
     /// Kill all who are in it or below, and who are just being forked.
     pub fn kill(&self) -> io::Result<()> {
-        let file = openat(&self.folder, "cgroup.kill", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = open_file(self, "cgroup.kill", OFlags::WRONLY)?;
         write(&file, b"1")?;
         Ok(())
     }
@@ -148,7 +186,7 @@ impl CommandGroup {
     /// Who is in it or below, without zombies; a process that is just coming or going may be missing.
     pub fn members(&self) -> io::Result<Vec<i32>> {
         let mut members = Vec::new();
-        add_members(self.folder.as_fd(), &mut members)?;
+        add_members(self.as_fd(), &mut members)?;
         // 0: of a process namespace that this one does not see.
         members.retain(|pid| *pid > 0);
         members.sort_unstable();
@@ -159,7 +197,7 @@ impl CommandGroup {
 /// For CLONE_INTO_CGROUP (clone(2)).
 impl AsFd for CommandGroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.folder.fd.as_fd()
     }
 }
 
@@ -167,7 +205,12 @@ impl Drop for CommandGroup {
     fn drop(&mut self) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Place::Below(parent) = &mut *place {
-            parent.used.push_back(Arc::clone(&self.folder));
+            // Refused while somebody is in it.
+            if parent.used.len() >= MAX_KEPT {
+                let _ = unlinkat(&parent.folder, &self.folder.name, AtFlags::REMOVEDIR);
+            } else {
+                parent.used.push_back(Arc::clone(&self.folder));
+            }
         }
     }
 }
@@ -201,8 +244,12 @@ fn can_be_killed(folder: impl AsFd) -> bool {
     accessat(folder, "cgroup.kill", Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
+fn open_file(folder: impl AsFd, name: &str, access: OFlags) -> Result<OwnedFd, Errno> {
+    openat(folder, name, access | OFlags::CLOEXEC, Mode::empty())
+}
+
 fn read_file(folder: impl AsFd, name: &str) -> io::Result<Vec<u8>> {
-    let file = openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open_file(folder, name, OFlags::RDONLY)?;
     let mut content = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -211,10 +258,6 @@ fn read_file(folder: impl AsFd, name: &str) -> io::Result<Vec<u8>> {
             count => content.extend_from_slice(&buffer[..count]),
         }
     }
-}
-
-fn is_populated(folder: impl AsFd) -> io::Result<bool> {
-    Ok(read_file(folder, "cgroup.events")?.starts_with(b"populated 1"))
 }
 
 fn groups_below(folder: impl AsFd) -> io::Result<Vec<std::ffi::CString>> {
@@ -247,12 +290,93 @@ fn add_members(folder: BorrowedFd<'_>, members: &mut Vec<i32>) -> io::Result<()>
     Ok(())
 }
 
-/// Remove the groups that a command made in its own and left empty.
 fn remove_below(folder: impl AsFd) {
     for name in groups_below(&folder).unwrap_or_default() {
         if let Ok(below) = open_folder(&folder, &name) {
             remove_below(below);
         }
         let _ = unlinkat(&folder, &name, AtFlags::REMOVEDIR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Run a shell in the group, once it is in there.
+    fn start(group: &CommandGroup, script: &str) -> std::process::Child {
+        let script = format!("read -r _; {script}");
+        let child = Command::new("/bin/sh").args(["-c", &script]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let file = openat(group, "cgroup.procs", OFlags::WRONLY, Mode::empty()).unwrap();
+        write(&file, child.id().to_string().as_bytes()).unwrap();
+        child
+    }
+
+    fn is_free(group: &CommandGroup) -> bool {
+        !group.folder.is_populated()
+    }
+
+    #[test]
+    fn whoever_descends_from_a_command_is_in_its_group_and_killed_with_it() {
+        let groups = CommandGroups::default();
+        let Some(group) = groups.take() else { return eprintln!("no control groups can be made here") };
+        assert!(group.members().unwrap().is_empty());
+        let nested = "mkdir $0/nested; echo 0 > $0/nested/cgroup.procs";
+        let folder = groups.path().unwrap().join("1");
+        let mut child =
+            start(&group, &format!("env -i setsid sh -c '{nested}; sleep 60' {} & exit 0", folder.display()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let began = Instant::now();
+        while !folder.join("nested").exists() || group.members().unwrap().len() != 2 {
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+        assert!(!is_free(&group));
+        group.kill().unwrap();
+        while !is_free(&group) {
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+        drop(group);
+        let again = groups.take().unwrap();
+        assert!(folder.exists() && !folder.join("nested").exists() && !folder.with_file_name("2").exists());
+        drop(again);
+        groups.remove();
+        assert!(!folder.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_group_that_a_daemon_lives_in_is_not_used_again() {
+        let groups = CommandGroups::default();
+        let Some(group) = groups.take() else { return eprintln!("no control groups can be made here") };
+        let mut daemon = start(&group, "exit 0");
+        drop(group);
+        let other = groups.take().unwrap();
+        assert!(other.members().unwrap().is_empty());
+        drop(daemon.stdin.take());
+        daemon.wait().unwrap();
+        drop(other);
+        let used: Vec<CommandGroup> = (0..2).filter_map(|_| groups.take()).collect();
+        assert_eq!(used.len(), 2);
+        assert!(!groups.path().unwrap().join("3").exists());
+        drop(used);
+        groups.remove();
+    }
+
+    #[test]
+    fn the_own_group_is_found_in_each_layout() {
+        let find = |cgroup: &str, mountinfo: &str| own_folder(cgroup.as_bytes(), mountinfo.as_bytes());
+        let unified = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let hybrid = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        let job = Path::new("/sys/fs/cgroup/slurm/job").to_path_buf();
+        assert_eq!(find("0::/slurm/job\n", unified), Some(job.clone()));
+        assert_eq!(find("1:cpu:/\n0::/\n", hybrid), Some("/sys/fs/cgroup/unified".into()));
+        // A container that shows only its own part, with and without a namespace for it.
+        let part = "31 23 0:28 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(find("0::/docker/1/slurm/job\n", part), Some(job));
+        assert_eq!(find("0::/\n", part), None);
+        assert_eq!(find("0::/../outside\n", unified), None);
+        assert_eq!(find("1:cpu:/\n", hybrid), None);
     }
 }

@@ -142,6 +142,7 @@ impl Engine {
         engine.messages.post(Message::StopAll(done));
         // An answer or its absence: either way this process may end now.
         let _ = over.recv_timeout(patience);
+        engine.cgroups.remove();
     }
 
     fn start_threads<'a>(&self, threads: &'a mut Threads) -> io::Result<&'a Sender<Start>> {

@@ -69,6 +69,18 @@ fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
+/// The number of the process group of this process; 0 if that is of another process namespace, or the kernel's.
+pub fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: a system call without memory of ours. That of rustix has no way to return 0.
+    Some(unsafe { libc::getpgid(pid) }).filter(|group| *group >= 0)
+}
+
+/// The number of its session, in the same way.
+pub fn session_of(pid: i32) -> Option<i32> {
+    // SAFETY: as above.
+    Some(unsafe { libc::getsid(pid) }).filter(|session| *session >= 0)
+}
+
 /// Whether the process of this descriptor is a zombie or gone.
 pub fn has_ended(pidfd: impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -9,9 +9,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rustix::process::{Pid, getsid};
-
 use crate::process_files::{Numbering, Stat, all_pids};
+use crate::process_group::session_of;
 use crate::reading_threads::{ReadingThreads, Task};
 
 /// How often to look whether processes were missed. More than that would be somebody who never stops forking.
@@ -19,11 +18,7 @@ const MAX_ROUNDS: usize = 100;
 
 /// The session of each process. Costs less than a microsecond a process, and reads no file of any.
 pub fn sessions() -> io::Result<Vec<(i32, i32)>> {
-    let sessions = all_pids()?.into_iter().filter_map(|pid| {
-        let session = getsid(Some(Pid::from_raw(pid)?)).ok()?;
-        Some((pid, session.as_raw_nonzero().get()))
-    });
-    Ok(sessions.collect())
+    Ok(all_pids()?.into_iter().filter_map(|pid| Some((pid, session_of(pid)?))).collect())
 }
 
 /// A look at all processes that is under way. Costs about 0.1 ms a process.

@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, getsid, kill_process, pidfd_open, pidfd_send_signal,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, pidfd_send_signal, waitid,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,7 +24,7 @@ use crate::fork::ThreadsFd;
 use crate::handle::{ProcessNote, Usage};
 use crate::mailbox::Mailbox;
 use crate::process_files::{Numbering, Stat, add_usage, is_shortage, number_in_proc, read_note};
-use crate::process_group::{ProcessGroup, has_ended};
+use crate::process_group::{ProcessGroup, group_of, has_ended, session_of};
 use crate::process_tree::{Command, Snapshot, Walk, sessions};
 use crate::reading_threads::{CHECK, ReadingThreads, Task};
 
@@ -499,7 +498,7 @@ impl Tree {
     }
 
     fn is_in_group(&self, pid: i32) -> bool {
-        Pid::from_raw(pid).is_some_and(|pid| getpgid(Some(pid)) == Ok(self.group.leader))
+        group_of(pid) == Some(self.leader())
     }
 
     /// Signal a member as the stage demands.
@@ -520,10 +519,8 @@ impl Tree {
     /// `sessions`: None if they are not known.
     fn open_new(&mut self, sessions: Option<&[(i32, i32)]>) -> io::Result<()> {
         let leader = self.leader();
-        let is_of_session = |pid: i32| {
-            let session = Pid::from_raw(pid).and_then(|pid| getsid(Some(pid)).ok());
-            session == Some(self.group.leader) && (self.scope == Scope::Tree || self.is_in_group(pid))
-        };
+        let is_of_session =
+            |pid: i32| session_of(pid) == Some(leader) && (self.scope == Scope::Tree || self.is_in_group(pid));
         let of_session: Vec<i32> = match sessions {
             Some(sessions) if self.group.owns_number() => (sessions.iter())
                 .filter(|(pid, session)| *session == leader && is_of_session(*pid))
