@@ -31,7 +31,7 @@ pub struct Stat {
     /// A zombie: signals still reach it, and nothing happens.
     pub ended: bool,
     /// Its program may just be being loaded, so that it has no environment yet.
-    may_be_loading: bool,
+    pub may_be_loading: bool,
     /// In clock ticks: of itself and of those it has waited for.
     user: u64,
     system: u64,

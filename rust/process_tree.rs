@@ -21,10 +21,14 @@ pub fn sessions() -> io::Result<Vec<(i32, i32)>> {
     Ok(all_pids()?.into_iter().filter_map(|pid| Some((pid, session_of(pid)?))).collect())
 }
 
+/// When each process of an earlier look started, and its marks: nobody else's descendant gets them later.
+pub type KnownMarks = HashMap<i32, (u64, Vec<u8>)>;
+
 /// A look at all processes that is under way. Costs about 0.1 ms a process.
 pub struct Walk {
     pub began: Instant,
     answers: Arc<Mutex<Vec<Answer>>>,
+    known_marks: Arc<KnownMarks>,
     awaited: HashSet<i32>,
     known: HashSet<i32>,
     rounds: usize,
@@ -63,11 +67,12 @@ pub struct Command<'a> {
 
 impl Walk {
     /// `NotFound`: there is no /proc that shows processes.
-    pub fn begin(threads: &mut ReadingThreads) -> io::Result<Self> {
+    pub fn begin(threads: &mut ReadingThreads, known_marks: Arc<KnownMarks>) -> io::Result<Self> {
         let snapshot = Snapshot { numbering: Numbering::find()?, processes: HashMap::new(), unread: HashSet::new() };
         let mut walk = Self {
             began: Instant::now(),
             answers: Arc::default(),
+            known_marks,
             awaited: HashSet::new(),
             known: HashSet::new(),
             rounds: 0,
@@ -133,13 +138,14 @@ impl Walk {
         threads.add(new.into_iter().map(|pid| {
             let answers = Arc::clone(&self.answers);
             let answer = move |answer| answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
-            Task { pid, read: Box::new(move || read(pid, numbering, answer)) }
+            let known = Arc::clone(&self.known_marks);
+            Task { pid, read: Box::new(move || read(pid, numbering, &known, answer)) }
         }));
         Ok(is_any)
     }
 }
 
-fn read(pid: i32, numbering: Numbering, answer: impl Fn(Answer)) {
+fn read(pid: i32, numbering: Numbering, known: &KnownMarks, answer: impl Fn(Answer)) {
     let stat = match Stat::read(pid) {
         Ok(Some(stat)) => stat,
         Ok(None) => return answer(Answer::Gone(pid)),
@@ -147,10 +153,20 @@ fn read(pid: i32, numbering: Numbering, answer: impl Fn(Answer)) {
     };
     let Some(number) = numbering.ours(pid) else { return answer(Answer::Gone(pid)) };
     answer(Answer::Seen(Process { stat: stat.clone(), number, marks: Vec::new() }));
+    if let Some((_, marks)) = known.get(&pid).filter(|(started, _)| *started == stat.started) {
+        return answer(Answer::Marks(pid, marks.clone()));
+    }
     answer(stat.read_marks().map_or_else(Answer::Failed, |marks| Answer::Marks(pid, marks)));
 }
 
 impl Snapshot {
+    pub fn marks(&self) -> KnownMarks {
+        let known = self.processes.values().filter(|process| !self.unread.contains(&process.stat.pid));
+        (known.filter(|process| !process.stat.may_be_loading))
+            .map(|process| (process.stat.pid, (process.stat.started, process.marks.clone())))
+            .collect()
+    }
+
     /// The living descendants of the command, itself among them, parents before their children.
     pub fn descendants(&self, command: &Command) -> Vec<&Process> {
         let shares = |number: i32| Some(number) == command.leader;

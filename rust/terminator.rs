@@ -25,7 +25,7 @@ use crate::handle::{ProcessNote, Usage};
 use crate::mailbox::Mailbox;
 use crate::process_files::{Numbering, Stat, add_usage, is_shortage, number_in_proc, read_note};
 use crate::process_group::{ProcessGroup, group_of, has_ended, session_of};
-use crate::process_tree::{Command, Snapshot, Walk, sessions};
+use crate::process_tree::{Command, KnownMarks, Snapshot, Walk, sessions};
 use crate::reading_threads::{CHECK, ReadingThreads, Task};
 
 /// How long killed processes may take to disappear. Longer means they hang in the kernel, where nothing helps.
@@ -74,6 +74,8 @@ pub struct Terminator {
     threads: ReadingThreads,
     trees: Vec<Tree>,
     walk: Option<Walk>,
+    /// From the last look, while there are trees.
+    known_marks: Arc<KnownMarks>,
     own_pace: Pace,
     walk_pace: Pace,
     /// What was told of processes whose files hang.
@@ -154,23 +156,25 @@ impl Sample {
     }
 }
 
-/// Looks take no more than a sixth of this thread's time, but for a few at the beginning.
+/// Looks for many commands take no more than a tenth of the time, but for a few at the beginning; one command waits for
+/// nothing.
 struct Pace {
     paid_at: Instant,
 }
 
 impl Pace {
-    const REST: u32 = 5;
+    const MAX_REST: usize = 10;
     const CREDIT: Duration = Duration::from_millis(250);
 
     fn next(&self) -> Instant {
         self.paid_at - Self::CREDIT
     }
 
-    fn looked(&mut self, began: Instant) {
+    fn looked(&mut self, began: Instant, commands: usize) {
         let now = Instant::now();
+        let rest = commands.saturating_sub(1).min(Self::MAX_REST) as u32;
         // No longer, or nobody would be found for a while after a look that was held up.
-        self.paid_at = self.paid_at.max(now) + ((now - began) * Self::REST).min(Self::CREDIT);
+        self.paid_at = self.paid_at.max(now) + ((now - began) * rest).min(Self::CREDIT);
     }
 }
 
@@ -182,6 +186,7 @@ impl Terminator {
             threads: ReadingThreads::new()?,
             trees: Vec::new(),
             walk: None,
+            known_marks: Arc::default(),
             own_pace: Pace { paid_at: now },
             walk_pace: Pace { paid_at: now },
             hung: HashMap::new(),
@@ -291,7 +296,7 @@ impl Terminator {
         for tree in self.trees.iter_mut().filter(|tree| due(tree)) {
             tree.look_at_own(&sessions, now);
         }
-        self.own_pace.looked(now);
+        self.own_pace.looked(now, self.trees.len());
     }
 
     /// Look at all processes, for those that only their files tell of.
@@ -301,7 +306,7 @@ impl Terminator {
             if self.walk_pace.next() > now || !self.trees.iter().any(due) {
                 return;
             }
-            match Walk::begin(&mut self.threads) {
+            match Walk::begin(&mut self.threads, Arc::clone(&self.known_marks)) {
                 Ok(walk) => self.walk = Some(walk),
                 Err(error) => return self.walk_failed(&error, now),
             }
@@ -312,7 +317,8 @@ impl Terminator {
             Ok(true) => {
                 let began = walk.began;
                 let snapshot = walk.finish();
-                self.walk_pace.looked(began);
+                self.known_marks = Arc::new(snapshot.marks());
+                self.walk_pace.looked(began, self.trees.len());
                 for tree in &mut self.trees {
                     if tree.walk_at().is_some() && tree.signalled <= began {
                         tree.look_at_all(&snapshot, began);
@@ -346,6 +352,9 @@ impl Terminator {
                 }
             }
             gone(told);
+        }
+        if self.trees.is_empty() {
+            self.known_marks = Arc::default();
         }
     }
 }
