@@ -79,7 +79,8 @@ impl Stat {
         loop {
             let environ = match fs::read(format!("/proc/{}/environ", self.pid)) {
                 Err(error) if is_shortage(&error) => return Err(error),
-                environ => environ.unwrap_or_default(),
+                Err(_) => return Ok(Vec::new()),
+                Ok(environ) => environ,
             };
             if !environ.is_empty() || !may_be_loading || waited >= LOADING {
                 return Ok(marks_in(&environ));
