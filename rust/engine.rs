@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::capture::Policy;
+use crate::cgroup::CommandGroups;
 use crate::handle::Handle;
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
@@ -22,7 +23,7 @@ use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
 use crate::spawner::Spawner;
 use crate::supervisor::{Busy, Supervisor};
-use crate::terminator::{self, Request};
+use crate::terminator::{Request, Terminator};
 use crate::usage_sampler::{SamplerRescue, UsageSampler};
 use crate::watchdog::Groups;
 
@@ -36,6 +37,7 @@ pub struct Engine {
     closing: Arc<AtomicBool>,
     supervisor: Arc<Supervisor>,
     pipe_memory: Arc<PipeMemory>,
+    cgroups: Arc<CommandGroups>,
     next_id: AtomicU64,
     /// Differs between any two processes on this machine, at any time.
     mark_prefix: String,
@@ -102,6 +104,7 @@ impl Engine {
             closing: Arc::default(),
             supervisor: Arc::default(),
             pipe_memory: Arc::new(PipeMemory::new()),
+            cgroups: Arc::default(),
             next_id: AtomicU64::new(1),
             mark_prefix: format!("{:016x}", u64::from_ne_bytes(random)),
         })
@@ -148,6 +151,7 @@ impl Engine {
         engine.messages.post(Message::StopAll(done));
         // An answer or its absence: either way this process may end now.
         let _ = over.recv_timeout(patience);
+        engine.cgroups.remove();
         let threads = engine.threads.lock().unwrap_or_else(PoisonError::into_inner);
         !threads.io.as_ref().is_some_and(|io_thread| io_thread.hangs())
     }
@@ -161,9 +165,10 @@ impl Engine {
             Some(requests) => Arc::clone(requests),
             None => {
                 let requests = Arc::new(Mailbox::new()?);
-                let (served, messages) = (Arc::clone(&requests), Arc::clone(&self.messages));
+                let terminator = Terminator::new(Arc::clone(&requests))?;
+                let messages = Arc::clone(&self.messages);
                 thread("tailrace-end", move || {
-                    terminator::run(&served, |gone| messages.post(Message::TreeGone(Box::new(gone))))
+                    terminator.run(|gone| messages.post(Message::TreeGone(Box::new(gone))))
                 })?;
                 Arc::clone(threads.terminator.insert(requests))
             }
@@ -193,9 +198,10 @@ impl Engine {
             none => {
                 let (sender, starts) = channel();
                 let (messages, memory) = (Arc::clone(&self.messages), Arc::clone(&self.pipe_memory));
-                let mark_prefix = self.mark_prefix.clone();
-                let start_watchdog = move || groups.start_watchdog(&mark_prefix);
-                let spawner = Spawner::new(messages, memory, Arc::clone(&self.closing), sampler, start_watchdog);
+                let (mark_prefix, cgroups) = (self.mark_prefix.clone(), Arc::clone(&self.cgroups));
+                let start_watchdog = move || groups.start_watchdog(&mark_prefix, cgroups.path().as_deref());
+                let (closing, cgroups) = (Arc::clone(&self.closing), Arc::clone(&self.cgroups));
+                let spawner = Spawner::new(messages, memory, cgroups, closing, sampler, start_watchdog);
                 thread("tailrace-spawn", move || spawner.run(&starts))?;
                 Ok(none.insert(sender))
             }

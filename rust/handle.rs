@@ -102,6 +102,13 @@ pub struct UsedBy {
     pub memory: u64,
 }
 
+impl ProcessNote {
+    /// Of one that tells nothing.
+    pub fn silent(pid: i32) -> Self {
+        Self { pid, name: String::new(), state: String::new(), wait_channel: String::new() }
+    }
+}
+
 pub struct Handle {
     pub id: u64,
     mailbox: Arc<Mailbox<u64>>,

@@ -621,9 +621,9 @@ impl State {
         }
         self.terminator.post(Request {
             id,
-            leader: command.pid.as_raw_nonzero().get(),
+            leader: command.pid,
             pidfd: Arc::clone(&command.pidfd),
-            collected: command.is_collected(),
+            cgroup: command.cgroup.clone(),
             mark: Arc::clone(&command.mark),
             scope: if reason == Reason::Leftovers { Scope::Group } else { Scope::Tree },
             kill_at: Instant::now() + command.timing.kill_grace,

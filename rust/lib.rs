@@ -6,6 +6,8 @@
 #[cfg(not(loom))]
 mod call_watch;
 mod capture;
+#[cfg(not(loom))]
+mod cgroup;
 mod delivery;
 #[cfg(not(loom))]
 mod engine;
@@ -39,11 +41,17 @@ mod pipe_memory;
 #[cfg(not(loom))]
 mod proc_usage;
 #[cfg(not(loom))]
+mod process_files;
+#[cfg(not(loom))]
+mod process_group;
+#[cfg(not(loom))]
 mod process_tree;
 #[cfg(not(loom))]
 mod program;
 #[cfg(not(loom))]
 mod python;
+#[cfg(not(loom))]
+mod reading_threads;
 #[cfg(not(loom))]
 mod running_command;
 mod segment;

@@ -4,197 +4,203 @@
 //! command's mark in its environment: a daemon that called setsid and lost its parent is found by the mark alone.
 //! What empties its environment as well (`env -i setsid`) is out of reach.
 
-use std::collections::HashSet;
-use std::time::Duration;
-use std::{fs, io};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use rustix::io::Errno;
-
-/// The variable that holds the marks of the commands a process descends from, separated by colons.
-pub const MARK_VARIABLE: &str = "TAILRACE_COMMAND";
-
-struct Process {
-    pid: i32,
-    /// In clock ticks since the machine started: tells it from a later process of the same number.
-    started: u64,
-    parent: i32,
-    group: i32,
-    session: i32,
-    /// A zombie: signals still reach it, and nothing happens.
-    ended: bool,
-    /// The value of `MARK_VARIABLE` in its environment; empty without one.
-    marks: Vec<u8>,
-}
+use crate::process_files::{Numbering, Stat, all_pids};
+use crate::process_group::session_of;
+use crate::reading_threads::{ReadingThreads, Task};
 
 /// How often to look whether processes were missed. More than that would be somebody who never stops forking.
 const MAX_ROUNDS: usize = 100;
-/// Linux's flag for a thread of the kernel's own (PF_KTHREAD).
-const KERNEL_THREAD: u32 = 0x0020_0000;
-/// How often to ask for the environment of a program that is just being loaded, which has none yet.
-const LOADING_CHECK: Duration = Duration::from_micros(100);
-/// How long that may take.
-const LOADING: Duration = Duration::from_millis(5);
 
-/// The processes there are, at one moment.
-pub struct Snapshot(Vec<Process>);
+/// The session of each process. Costs less than a microsecond a process, and reads no file of any.
+pub fn sessions() -> io::Result<Vec<(i32, i32)>> {
+    Ok(all_pids()?.into_iter().filter_map(|pid| Some((pid, session_of(pid)?))).collect())
+}
+
+/// When each process of an earlier look started, and its marks: nobody else's descendant gets them later.
+pub type KnownMarks = HashMap<i32, (u64, Vec<u8>)>;
+
+/// A look at all processes that is under way. Costs about 0.1 ms a process.
+pub struct Walk {
+    pub began: Instant,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    known_marks: Arc<KnownMarks>,
+    awaited: HashSet<i32>,
+    known: HashSet<i32>,
+    rounds: usize,
+    snapshot: Snapshot,
+}
+
+/// The processes there are, by the numbers that /proc has for them.
+pub struct Snapshot {
+    pub numbering: Numbering,
+    processes: HashMap<i32, Process>,
+    /// Those whose marks could not be had.
+    pub unread: HashSet<i32>,
+}
+
+pub struct Process {
+    pub stat: Stat,
+    /// The number that it can be signalled with.
+    pub number: i32,
+    marks: Vec<u8>,
+}
+
+enum Answer {
+    /// Without its marks at first: no more than that may come.
+    Seen(Process),
+    Marks(i32, Vec<u8>),
+    Gone(i32),
+    Failed(io::Error),
+}
 
 /// A command whose processes are looked for.
 pub struct Command<'a> {
-    pub leader: i32,
-    /// When the leader started; None if it has been collected, so that its number may be a stranger's by now.
-    pub started: Option<u64>,
+    /// Its number, where that still stands for its group and session.
+    pub leader: Option<i32>,
     pub mark: &'a str,
 }
 
+impl Walk {
+    /// `NotFound`: there is no /proc that shows processes.
+    pub fn begin(threads: &mut ReadingThreads, known_marks: Arc<KnownMarks>) -> io::Result<Self> {
+        let snapshot = Snapshot { numbering: Numbering::find()?, processes: HashMap::new(), unread: HashSet::new() };
+        let mut walk = Self {
+            began: Instant::now(),
+            answers: Arc::default(),
+            known_marks,
+            awaited: HashSet::new(),
+            known: HashSet::new(),
+            rounds: 0,
+            snapshot,
+        };
+        walk.ask_for_new(threads)?;
+        Ok(walk)
+    }
+
+    /// Go on as far as answers have come; true at the end. An error says that processes could not be read, for example
+    /// for want of descriptors: then nothing is known.
+    pub fn advance(&mut self, threads: &mut ReadingThreads) -> io::Result<bool> {
+        self.take_answers()?;
+        if threads.are_lost() {
+            threads.forget_the_rest();
+            self.snapshot.unread.extend(self.awaited.drain());
+        }
+        let stuck = threads.stuck_in().filter(|pid| self.awaited.remove(pid));
+        self.snapshot.unread.extend(stuck);
+        if !self.awaited.is_empty() {
+            return Ok(false);
+        }
+        // What was forked by one that is not there any more is there by now. If there is nobody new, each that could
+        // still fork was seen alive.
+        Ok(self.rounds == MAX_ROUNDS || !self.ask_for_new(threads)?)
+    }
+
+    pub fn finish(self) -> Snapshot {
+        self.snapshot
+    }
+
+    fn take_answers(&mut self) -> io::Result<()> {
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        for answer in answers {
+            let (pid, marks) = match answer {
+                Answer::Seen(process) => {
+                    self.snapshot.processes.insert(process.stat.pid, process);
+                    continue;
+                }
+                Answer::Marks(pid, marks) => (pid, marks),
+                Answer::Gone(pid) => (pid, Vec::new()),
+                Answer::Failed(error) => return Err(error),
+            };
+            self.awaited.remove(&pid);
+            self.snapshot.unread.remove(&pid);
+            if let Some(process) = self.snapshot.processes.get_mut(&pid) {
+                process.marks = marks;
+            }
+        }
+        Ok(())
+    }
+
+    /// False if there are none that have not been asked for.
+    fn ask_for_new(&mut self, threads: &mut ReadingThreads) -> io::Result<bool> {
+        self.rounds += 1;
+        let mut new = all_pids()?;
+        new.retain(|pid| self.known.insert(*pid));
+        let is_any = !new.is_empty();
+        let (stuck, new): (Vec<i32>, Vec<i32>) = new.into_iter().partition(|pid| threads.is_stuck_in(*pid));
+        self.snapshot.unread.extend(stuck);
+        self.awaited.extend(&new);
+        let numbering = self.snapshot.numbering;
+        threads.add(new.into_iter().map(|pid| {
+            let answers = Arc::clone(&self.answers);
+            let answer = move |answer| answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            let known = Arc::clone(&self.known_marks);
+            Task { pid, read: Box::new(move || read(pid, numbering, &known, answer)) }
+        }));
+        Ok(is_any)
+    }
+}
+
+fn read(pid: i32, numbering: Numbering, known: &KnownMarks, answer: impl Fn(Answer)) {
+    let stat = match Stat::read(pid) {
+        Ok(Some(stat)) => stat,
+        Ok(None) => return answer(Answer::Gone(pid)),
+        Err(error) => return answer(Answer::Failed(error)),
+    };
+    let Some(number) = numbering.ours(pid) else { return answer(Answer::Gone(pid)) };
+    answer(Answer::Seen(Process { stat: stat.clone(), number, marks: Vec::new() }));
+    if let Some((_, marks)) = known.get(&pid).filter(|(started, _)| *started == stat.started) {
+        return answer(Answer::Marks(pid, marks.clone()));
+    }
+    answer(stat.read_marks().map_or_else(Answer::Failed, |marks| Answer::Marks(pid, marks)));
+}
+
 impl Snapshot {
-    /// Read /proc. Costs about 0.1 ms a process. An error says that it could not be read, for example for want of
-    /// descriptors: then nothing is known. `NotFound`: there is none that shows processes.
-    pub fn take() -> io::Result<Self> {
-        fs::metadata("/proc/self/stat")?;
-        let mut seen = HashSet::from([std::process::id() as i32]);
-        let mut processes = Vec::new();
-        for _ in 0..MAX_ROUNDS {
-            let new: Vec<i32> = all_pids()?.into_iter().filter(|pid| seen.insert(*pid)).collect();
-            // What was forked by one that is not there any more is there by now. If there is nobody new, each that could
-            // still fork was seen alive.
-            if new.is_empty() {
-                break;
-            }
-            for pid in new {
-                processes.extend(Process::read(pid)?);
-            }
-        }
-        Ok(Self(processes))
+    pub fn marks(&self) -> KnownMarks {
+        let known = self.processes.values().filter(|process| !self.unread.contains(&process.stat.pid));
+        (known.filter(|process| !process.stat.may_be_loading))
+            .map(|process| (process.stat.pid, (process.stat.started, process.marks.clone())))
+            .collect()
     }
 
-    /// When the process of this number started, if there is one.
-    pub fn started(&self, pid: i32) -> Option<u64> {
-        self.0.iter().find(|process| process.pid == pid).map(|process| process.started)
-    }
-
-    /// The living processes of the command's group.
-    pub fn group(&self, command: &Command) -> Vec<i32> {
-        if self.is_a_strangers(command) {
-            return Vec::new();
-        }
-        let group = self.0.iter().filter(|process| process.group == command.leader && !process.ended);
-        group.map(|process| process.pid).collect()
-    }
-
-    /// The living descendants of the command, itself among them.
-    pub fn descendants(&self, command: &Command) -> Vec<i32> {
-        // A number is not given away while a group or a session has it: who shares it belongs to the command, unless
-        // there is a process of that number which is another one.
-        let leader = (!self.is_a_strangers(command)).then_some(command.leader);
-        let shares = |number: i32| Some(number) == leader;
-        let mut found: HashSet<i32> = leader.into_iter().collect();
+    /// The living descendants of the command, itself among them, parents before their children.
+    pub fn descendants(&self, command: &Command) -> Vec<&Process> {
+        let shares = |number: i32| Some(number) == command.leader;
+        let mut found: HashSet<i32> = command.leader.into_iter().collect();
         let mut open: Vec<&Process> = Vec::new();
-        for process in &self.0 {
-            if shares(process.group) || shares(process.session) || process.carries(command.mark) {
-                found.insert(process.pid);
+        for process in self.processes.values() {
+            if shares(process.stat.group) || shares(process.stat.session) || process.carries(command.mark) {
+                found.insert(process.stat.pid);
             } else {
                 open.push(process);
             }
         }
         loop {
             let before = open.len();
-            open.retain(|process| !(found.contains(&process.parent) && found.insert(process.pid)));
+            open.retain(|process| !(found.contains(&process.stat.parent) && found.insert(process.stat.pid)));
             if open.len() == before {
                 break;
             }
         }
-        let alive = self.0.iter().filter(|process| !process.ended && found.contains(&process.pid));
-        alive.map(|process| process.pid).collect()
-    }
-
-    /// Whether the number still belongs to the process that had it at that moment.
-    pub fn is_current(&self, pid: i32) -> bool {
-        let now = Process::read_stat(pid).ok().flatten();
-        now.is_some_and(|(now, _)| self.started(pid) == Some(now.started))
-    }
-
-    fn is_a_strangers(&self, command: &Command) -> bool {
-        self.started(command.leader).is_some_and(|started| Some(started) != command.started)
+        let alive = self.processes.values().filter(|process| !process.stat.ended && found.contains(&process.stat.pid));
+        let mut alive: Vec<&Process> = alive.collect();
+        alive.sort_unstable_by_key(|process| process.stat.pid);
+        alive
     }
 }
 
 impl Process {
-    /// None if it is gone.
-    fn read(pid: i32) -> io::Result<Option<Self>> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let Some((mut process, may_be_loading)) = Self::read_stat(pid)? else { return Ok(None) };
-            let environ = match fs::read(format!("/proc/{pid}/environ")) {
-                Err(error) if is_shortage(&error) => return Err(error),
-                environ => environ,
-            };
-            if may_be_loading && environ.as_ref().is_ok_and(Vec::is_empty) && waited < LOADING {
-                std::thread::sleep(LOADING_CHECK);
-                waited += LOADING_CHECK;
-                continue;
-            }
-            process.marks = marks_in(&environ.unwrap_or_default());
-            return Ok(Some(process));
-        }
-    }
-
-    fn read_stat(pid: i32) -> io::Result<Option<(Self, bool)>> {
-        match fs::read(format!("/proc/{pid}/stat")) {
-            Ok(stat) => Ok(Self::parse(pid, &stat)),
-            Err(error) if is_shortage(&error) => Err(error),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Also returns whether its program may just be being loaded, so that it has no environment yet.
-    fn parse(pid: i32, stat: &[u8]) -> Option<(Self, bool)> {
-        // The name stands in parentheses and may hold any character; the rest is what proc(5) lists from field 3 on.
-        let rest = std::str::from_utf8(&stat[memchr::memrchr(b')', stat)? + 1..]).ok()?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3).copied();
-        let number = |place: usize| field(place)?.parse::<i32>().ok();
-        let state = field(3)?;
-        let flags: u32 = field(9)?.parse().ok()?;
-        // A first thread that ended while others run looks like a zombie.
-        let threads = number(20)?;
-        let ended = state == "X" || (state == "Z" && threads <= 1);
-        let process = Self {
-            pid,
-            started: field(22)?.parse().ok()?,
-            parent: number(4)?,
-            group: number(5)?,
-            session: number(6)?,
-            ended,
-            marks: Vec::new(),
-        };
-        // The end of the environment in its memory.
-        let may_be_loading = !ended && flags & KERNEL_THREAD == 0 && field(51) == Some("0");
-        Some((process, may_be_loading))
+    /// Whether the number still belongs to the process that had it at that moment.
+    pub fn is_current(&self) -> bool {
+        let now = Stat::read(self.stat.pid).ok().flatten();
+        now.is_some_and(|now| now.started == self.stat.started)
     }
 
     fn carries(&self, mark: &str) -> bool {
         self.marks.split(|byte| *byte == b':').any(|one| one == mark.as_bytes())
     }
-}
-
-fn all_pids() -> io::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
-    }
-    Ok(pids)
-}
-
-fn marks_in(environ: &[u8]) -> Vec<u8> {
-    let mut variables = environ.split(|byte| *byte == 0);
-    let value = |variable: &[u8]| {
-        let rest = variable.strip_prefix(MARK_VARIABLE.as_bytes())?;
-        rest.strip_prefix(b"=").map(<[u8]>::to_vec)
-    };
-    variables.find_map(value).unwrap_or_default()
-}
-
-/// Whether reading failed for a reason that says nothing about what was to be read.
-fn is_shortage(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use crate::cgroup::CommandGroup;
 use crate::engine::{Order, Start};
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
+use crate::process_group::ProcessGroup;
 use crate::spawn::{Child, PendingStart};
 use crate::supervisor::Busy;
 use crate::terminator::Gone;
@@ -67,6 +69,8 @@ pub struct RunningCommand {
     /// Where the watchdog finds it.
     pub group_slot: Option<u64>,
     pub pidfd: Arc<ThreadsFd>,
+    /// Given back for another command when this one is over.
+    pub cgroup: Option<Arc<CommandGroup>>,
     pub exited: bool,
     pub pipes: [Pipe; 2],
     host_peak: u64,
@@ -107,6 +111,7 @@ impl RunningCommand {
         start: Start,
         started: Instant,
         child: Child,
+        cgroup: Option<Arc<CommandGroup>>,
         memory: &Arc<PipeMemory>,
         watched: Arc<WatchedTree>,
     ) -> Self {
@@ -119,6 +124,7 @@ impl RunningCommand {
             pid: child.pid,
             group_slot: None,
             pidfd: Arc::new(child.pidfd),
+            cgroup,
             exited: false,
             pipes: child.pipes.map(|fd| Pipe::new(fd, policy, Arc::clone(&spill_folder), memory)),
             host_peak: child.host_peak,
@@ -280,14 +286,10 @@ impl RunningCommand {
             Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
     }
 
-    pub fn is_collected(&self) -> bool {
-        self.status.is_some()
-    }
-
     /// Whether somebody of the command's group is left. Only meaningful straight after `reap`, before the number of an
     /// empty group can have come round to somebody else.
     pub fn group_remains(&self) -> bool {
-        rustix::process::test_kill_process_group(self.pid).is_ok()
+        ProcessGroup { leader: self.pid, pidfd: Arc::clone(&self.pidfd) }.remains()
     }
 
     /// Have what is to be kept in files written. True once it is, once the disk does nothing any more, or at once if

@@ -17,7 +17,7 @@ use crate::fork::{ThreadsFd, between_forks};
 use crate::handle::SpawnError;
 use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
-use crate::process_tree::MARK_VARIABLE;
+use crate::process_files::MARK_VARIABLE;
 use crate::program::{Failure, Step};
 use crate::spawner::Zygotes;
 use crate::zygote::{Loading, Made};
@@ -47,7 +47,6 @@ pub struct Child {
     /// None: its program is loaded.
     pub start: Option<PendingStart>,
     /// Whether it is in the cgroup that it was to be put into.
-    #[expect(dead_code, reason = "no command is put into a cgroup yet")]
     pub in_cgroup: bool,
 }
 

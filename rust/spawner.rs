@@ -1,14 +1,17 @@
 //! The thread that starts commands.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use crate::cgroup::CommandGroups;
 use crate::engine::Start;
 use crate::fork;
 use crate::handle::{Outcome, SpawnError};
@@ -19,6 +22,7 @@ use crate::open_files_limit;
 use crate::pipe_memory::PipeMemory;
 use crate::program::Failure;
 use crate::running_command::RunningCommand;
+use crate::spawn::{Child, Command};
 use crate::usage_sampler::UsageSampler;
 use crate::zygote::{Made, Refusal, Zygote, fits};
 
@@ -28,25 +32,32 @@ const IDLE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// How many zygotes may be tried for one command. Whoever kills each of them does not want it to start.
 const ATTEMPTS: u32 = 3;
+/// How long a process may take that has nothing to do.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 pub struct Spawner<W> {
     messages: Arc<Mailbox<Message>>,
     memory: Arc<PipeMemory>,
+    cgroups: Arc<CommandGroups>,
     closing: Arc<AtomicBool>,
     sampler: Arc<UsageSampler>,
     start_watchdog: Option<W>,
     zygotes: Zygotes,
+    /// Whether commands can have control groups; None: not tried yet.
+    has_cgroups: Option<bool>,
 }
 
 impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
     pub fn new(
         messages: Arc<Mailbox<Message>>,
         memory: Arc<PipeMemory>,
+        cgroups: Arc<CommandGroups>,
         closing: Arc<AtomicBool>,
         sampler: Arc<UsageSampler>,
         start_watchdog: W,
     ) -> Self {
-        Self { messages, memory, closing, sampler, start_watchdog: Some(start_watchdog), zygotes: Zygotes::default() }
+        let (start_watchdog, zygotes) = (Some(start_watchdog), Zygotes::default());
+        Self { messages, memory, cgroups, closing, sampler, start_watchdog, zygotes, has_cgroups: None }
     }
 
     /// Start commands as they are ordered, until nobody can order any more.
@@ -64,6 +75,11 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
         }
     }
 
+    /// Not where this process's own group was killed before it came there: see `cgroup`.
+    fn processes_live_in(&mut self, cgroup: BorrowedFd) -> bool {
+        *self.has_cgroups.get_or_insert_with(|| survives_in(cgroup, &mut self.zygotes))
+    }
+
     fn start(&mut self, start: Start) {
         let Start { order, handle, .. } = &start;
         if handle.is_stopped() {
@@ -78,16 +94,30 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
             let _ = fork::between_forks(start_watchdog);
         }
         let started = Instant::now();
-        match order.command.spawn(&mut self.zygotes, None) {
+        let cgroup = self.cgroups.take().filter(|cgroup| self.processes_live_in(cgroup.as_fd()));
+        match order.command.spawn(&mut self.zygotes, cgroup.as_ref().map(AsFd::as_fd)) {
             Ok(child) => {
+                let cgroup = cgroup.filter(|_| child.in_cgroup).map(Arc::new);
                 let leader = child.pid.as_raw_nonzero().get();
-                let watched = self.sampler.watch(leader, Arc::clone(&start.handle), start.order.wants_usage);
-                let command = RunningCommand::new(start, started, child, &self.memory, watched);
+                let watched =
+                    self.sampler.watch(leader, cgroup.clone(), Arc::clone(&start.handle), start.order.wants_usage);
+                let command = RunningCommand::new(start, started, child, cgroup, &self.memory, watched);
                 self.messages.post(Message::Started(Box::new(command)));
             }
             Err(error) => handle.complete(Outcome::NotStarted(error)),
         }
     }
+}
+
+/// Whether a process that is made there comes to its end by itself.
+fn survives_in(cgroup: BorrowedFd, zygotes: &mut Zygotes) -> bool {
+    // No program, so that it tells of its failure.
+    let program = c"/".to_owned();
+    let command = Command { program, args: Vec::new(), env: Vec::new(), path: None, cwd: None };
+    let Ok(Child { pidfd, start, in_cgroup, .. }) = command.spawn(zygotes, Some(cgroup)) else { return false };
+    let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    in_cgroup && start.is_some_and(|start| start.error().is_some())
 }
 
 /// The zygote there is, if there is one.

@@ -1,39 +1,50 @@
 //! Ending whole process trees: terminate, wait a while, kill, until nothing is left.
 //!
-//! This runs on a thread of its own, because looking at all processes takes long; one look serves all commands that
-//! are being ended.
+//! This runs on a thread of its own, and one look at the processes serves all commands that are being ended. That
+//! thread reads nothing that could hang: the group of a command, its control group and its session are signalled
+//! without that; what only files of processes tell is read by others (see `reading_threads`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, pidfd_send_signal, waitid,
 };
+use rustix::time::{ClockId, clock_gettime};
 
+use crate::cgroup::CommandGroup;
 use crate::fork::ThreadsFd;
 use crate::handle::{ProcessNote, Usage};
 use crate::mailbox::Mailbox;
-use crate::process_tree::{Command, Snapshot};
+use crate::process_files::{Numbering, Stat, add_usage, is_shortage, number_in_proc, read_note};
+use crate::process_group::{ProcessGroup, group_of, has_ended, session_of};
+use crate::process_tree::{Command, KnownMarks, Snapshot, Walk, sessions};
+use crate::reading_threads::{CHECK, ReadingThreads, Task};
 
 /// How long killed processes may take to disappear. Longer means they hang in the kernel, where nothing helps.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look at processes that could not be opened, for want of descriptors.
 const RECHECK: Duration = Duration::from_millis(20);
+/// How long a signal may be put off to learn what the processes have used.
+const SAMPLING: Duration = Duration::from_millis(50);
+/// How long to wait for what is told of a process that is left.
+const NOTING: Duration = Duration::from_millis(250);
 
-/// A command whose processes have to end.
+/// A command whose processes have to end. Another one of the same command may come, and makes it end sooner.
 pub struct Request {
     pub id: u64,
-    pub leader: i32,
+    pub leader: Pid,
     /// Refers to the leader whatever becomes of its number.
     pub pidfd: Arc<ThreadsFd>,
-    /// Whether the leader's status has been collected, so that its number is free for others.
-    pub collected: bool,
+    /// None: its processes are known by their group, their session, their parents and their mark.
+    pub cgroup: Option<Arc<CommandGroup>>,
     pub mark: Arc<str>,
     pub scope: Scope,
     pub kill_at: Instant,
@@ -50,7 +61,7 @@ pub struct Gone {
 }
 
 /// What of a command has to end.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Everything that it has started.
     Tree,
@@ -58,78 +69,292 @@ pub enum Scope {
     Group,
 }
 
+pub struct Terminator {
+    requests: Arc<Mailbox<Request>>,
+    threads: ReadingThreads,
+    trees: Vec<Tree>,
+    walk: Option<Walk>,
+    /// From the last look, while there are trees.
+    known_marks: Arc<KnownMarks>,
+    own_pace: Pace,
+    walk_pace: Pace,
+    /// What was told of processes whose files hang.
+    hung: HashMap<i32, ProcessNote>,
+    /// Given up to look at processes when this process has no other descriptor left.
+    reserve: Option<File>,
+}
+
 /// The processes of a command that are being ended.
 struct Tree {
-    request: Request,
-    /// When the leader started, once it was seen.
-    leader_started: Option<u64>,
-    /// Those that have been signalled and are still there.
-    signalled: HashMap<i32, Option<OwnedFd>>,
+    id: u64,
+    group: ProcessGroup,
+    cgroup: Option<Arc<CommandGroup>>,
+    mark: Arc<str>,
+    scope: Scope,
+    kill_at: Instant,
+    joined: Instant,
+    stage: Stage,
+    /// By the numbers that they can be signalled with: those that have been signalled and are still there. One without
+    /// a descriptor could not be opened.
+    members: HashMap<i32, Option<Arc<ThreadsFd>>>,
     /// Those that are not, without the leader.
-    ended: Vec<OwnedFd>,
-    killing: bool,
-    look_at: Instant,
+    ended: Vec<Arc<ThreadsFd>>,
+    signalled: Instant,
+    /// Since when `members` is empty, or all are to be looked for anew.
+    look_from: Instant,
+    own_look: Look,
+    walk: Look,
+    /// Others may belong to the command than those who share its control group or session.
+    needs_walk: bool,
+    /// There is no way to see processes.
+    is_blind: bool,
+    /// Those that could not be looked at.
+    unread: HashSet<i32>,
+    samples: Vec<Arc<Sample>>,
 }
 
-/// Serve requests for ever; `gone` is told of each command that is dealt with.
-pub fn run(requests: &Mailbox<Request>, gone: impl Fn(Gone)) {
-    let mut trees: Vec<Tree> = Vec::new();
-    let mut reserve = None;
-    loop {
-        // Given up to look at processes when this process has no other descriptor left.
-        reserve = reserve.or_else(|| File::open("/dev/null").ok());
-        wait(requests, &mut trees);
+enum Stage {
+    /// Nothing has been signalled: what the processes use now is being read.
+    Sampling {
+        until: Instant,
+    },
+    /// `since`: in ticks of `Stat::started`.
+    Terminating {
+        since: u64,
+        sampled_again: bool,
+    },
+    Killing,
+    /// What is left, or could not be looked at, is being noted.
+    Noting {
+        until: Instant,
+        notes: Arc<Mutex<HashMap<i32, ProcessNote>>>,
+        left: Vec<i32>,
+        asked: HashSet<i32>,
+    },
+}
+
+/// When processes are looked for next, and whether that has shown that nobody is left.
+#[derive(Default)]
+struct Look {
+    at: Option<Instant>,
+    none_left: bool,
+}
+
+#[derive(Default)]
+struct Sample {
+    usage: Mutex<Usage>,
+    is_done: AtomicBool,
+}
+
+impl Sample {
+    fn lock(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+}
+
+/// Looks for many commands take no more than a tenth of the time, but for a few at the beginning; one command waits for
+/// nothing.
+struct Pace {
+    paid_at: Instant,
+}
+
+impl Pace {
+    const MAX_REST: usize = 10;
+    const CREDIT: Duration = Duration::from_millis(250);
+
+    fn next(&self) -> Instant {
+        self.paid_at - Self::CREDIT
+    }
+
+    fn looked(&mut self, began: Instant, commands: usize) {
         let now = Instant::now();
-        trees.extend(requests.take().into_iter().map(|request| Tree::new(request, now)));
-        if !trees.iter().any(|tree| tree.needs_look(now)) {
-            continue;
-        }
-        let snapshot = Snapshot::take().or_else(|_| {
-            reserve = None;
-            Snapshot::take()
-        });
-        trees.retain_mut(|tree| {
-            let alive = !tree.needs_look(now)
-                || match &snapshot {
-                    Ok(snapshot) => tree.signal(snapshot, now),
-                    Err(error) => tree.signal_blindly(now, error.kind() == io::ErrorKind::NotFound),
-                };
-            if !alive {
-                tree.collect_adopted();
-                let id = tree.request.id;
-                gone(Gone { id, left: Vec::new(), unseen: Vec::new(), usage: Usage::default() });
-            }
-            alive
-        });
+        let rest = commands.saturating_sub(1).min(Self::MAX_REST) as u32;
+        // No longer, or nobody would be found for a while after a look that was held up.
+        self.paid_at = self.paid_at.max(now) + ((now - began) * rest).min(Self::CREDIT);
     }
 }
 
-/// Wait until there is a request, a signalled process has ended, or one is due to be killed.
-fn wait(requests: &Mailbox<Request>, trees: &mut [Tree]) {
-    let now = Instant::now();
-    let deadline = trees.iter().map(|tree| tree.look_at).min();
-    let timeout = deadline.map(|deadline| to_timespec(deadline.saturating_duration_since(now)));
-    let processes: Vec<(usize, i32, &OwnedFd)> = (trees.iter().enumerate())
-        .flat_map(|(index, tree)| tree.signalled.iter().filter_map(move |(pid, fd)| Some((index, *pid, fd.as_ref()?))))
-        .collect();
-    let mut polled: Vec<_> = processes.iter().map(|(_, _, fd)| PollFd::new(*fd, PollFlags::IN)).collect();
-    polled.push(PollFd::new(requests, PollFlags::IN));
-    if poll(&mut polled, timeout.as_ref()).is_err() {
-        // More descriptors than this process may have open now, or no memory: look again without their help.
-        std::thread::sleep(RECHECK);
-        trees.iter_mut().for_each(|tree| tree.look_at = now);
-        return;
+impl Terminator {
+    pub fn new(requests: Arc<Mailbox<Request>>) -> io::Result<Self> {
+        let now = Instant::now();
+        Ok(Self {
+            requests,
+            threads: ReadingThreads::new()?,
+            trees: Vec::new(),
+            walk: None,
+            known_marks: Arc::default(),
+            own_pace: Pace { paid_at: now },
+            walk_pace: Pace { paid_at: now },
+            hung: HashMap::new(),
+            reserve: None,
+        })
     }
-    let ended: Vec<(usize, i32)> = (processes.iter().zip(&polled))
-        .filter(|(_, polled)| !polled.revents().is_empty())
-        .map(|((index, pid, _), _)| (*index, *pid))
-        .collect();
-    for (index, pid) in ended {
-        let tree = &mut trees[index];
-        if let Some(Some(fd)) = tree.signalled.remove(&pid)
-            && pid != tree.request.leader
-        {
-            tree.ended.push(fd);
+
+    /// Serve requests for ever; `gone` is told of each command that is dealt with.
+    pub fn run(mut self, gone: impl Fn(Gone)) {
+        loop {
+            self.reserve = self.reserve.take().or_else(|| File::open("/dev/null").ok());
+            self.wait();
+            let now = Instant::now();
+            self.threads.look(now);
+            self.hung.retain(|pid, _| self.threads.is_stuck_in(*pid));
+            self.take_requests(now);
+            for tree in &mut self.trees {
+                tree.signal_when_due(now, &mut self.threads);
+            }
+            self.look_at_own(now);
+            self.look_at_all(now);
+            self.conclude(now, &gone);
+        }
+    }
+
+    /// Wait until there is a request, a member has ended, files have been read, or something is due.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let deadline = self.next_deadline(now);
+        let timeout = deadline.map(|deadline| to_timespec(deadline.saturating_duration_since(now)));
+        let members: Vec<(usize, i32, &ThreadsFd)> = (self.trees.iter().enumerate())
+            .flat_map(|(index, tree)| {
+                tree.members.iter().filter_map(move |(pid, fd)| Some((index, *pid, &**fd.as_ref()?)))
+            })
+            .collect();
+        let mut polled: Vec<_> = members.iter().map(|(_, _, fd)| PollFd::new(*fd, PollFlags::IN)).collect();
+        polled.push(PollFd::new(&*self.requests, PollFlags::IN));
+        polled.push(PollFd::new(&self.threads, PollFlags::IN));
+        let is_over: Vec<(usize, i32)> = match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => (members.iter().zip(&polled))
+                .filter(|(_, polled)| !polled.revents().is_empty())
+                .map(|((index, pid, _), _)| (*index, *pid))
+                .collect(),
+            Err(_) => {
+                // More descriptors than this process may have open now, or no memory: ask for each.
+                std::thread::sleep(RECHECK);
+                members.iter().filter(|(_, _, fd)| has_ended(fd)).map(|(index, pid, _)| (*index, *pid)).collect()
+            }
+        };
+        self.threads.reset();
+        for (index, pid) in is_over {
+            self.trees[index].member_ended(pid);
+        }
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let mut next = self.trees.iter().map(|tree| tree.next_deadline(&self.own_pace)).min();
+        let wants_walk = self.trees.iter().filter_map(|tree| tree.walk_at()).min();
+        if self.walk.is_none() {
+            next = next.into_iter().chain(wants_walk.map(|at| at.max(self.walk_pace.next()))).min();
+        }
+        let is_reading = self.walk.is_some() || self.trees.iter().any(Tree::is_reading);
+        next.into_iter().chain(is_reading.then_some(now + CHECK)).min()
+    }
+
+    fn take_requests(&mut self, now: Instant) {
+        for request in self.requests.take() {
+            match self.trees.iter_mut().find(|tree| tree.id == request.id) {
+                Some(tree) => {
+                    tree.kill_at = tree.kill_at.min(request.kill_at);
+                    if tree.scope == Scope::Group {
+                        tree.scope = request.scope;
+                    }
+                }
+                None => self.trees.push(Tree::new(request, now)),
+            }
+        }
+        if !self.trees.iter().any(|tree| tree.joined == now) {
+            return;
+        }
+        let sessions = self.sessions().ok();
+        for tree in self.trees.iter_mut().filter(|tree| tree.joined == now) {
+            // Without descriptors the group is signalled all the same.
+            let _ = tree.open_new(sessions.as_deref());
+            tree.begin_sample(&mut self.threads);
+        }
+    }
+
+    /// `Unsupported`: the numbers in /proc are not those of this process.
+    fn sessions(&mut self) -> io::Result<Vec<(i32, i32)>> {
+        if Numbering::find()? != Numbering::Ours {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        sessions().or_else(|error| {
+            self.reserve = None;
+            if is_shortage(&error) { sessions() } else { Err(error) }
+        })
+    }
+
+    /// Look at who shares a command's control group or session.
+    fn look_at_own(&mut self, now: Instant) {
+        let due = |tree: &Tree| tree.own_look_at().is_some_and(|at| at <= now);
+        if self.own_pace.next() > now || !self.trees.iter().any(due) {
+            return;
+        }
+        let sessions = self.sessions();
+        for tree in self.trees.iter_mut().filter(|tree| due(tree)) {
+            tree.look_at_own(&sessions, now);
+        }
+        self.own_pace.looked(now, self.trees.len());
+    }
+
+    /// Look at all processes, for those that only their files tell of.
+    fn look_at_all(&mut self, now: Instant) {
+        let due = |tree: &Tree| tree.walk_at().is_some_and(|at| at <= now);
+        if self.walk.is_none() {
+            if self.walk_pace.next() > now || !self.trees.iter().any(due) {
+                return;
+            }
+            match Walk::begin(&mut self.threads, Arc::clone(&self.known_marks)) {
+                Ok(walk) => self.walk = Some(walk),
+                Err(error) => return self.walk_failed(&error, now),
+            }
+        }
+        let Some(mut walk) = self.walk.take() else { return };
+        match walk.advance(&mut self.threads) {
+            Ok(false) => self.walk = Some(walk),
+            Ok(true) => {
+                let began = walk.began;
+                let snapshot = walk.finish();
+                self.known_marks = Arc::new(snapshot.marks());
+                self.walk_pace.looked(began, self.trees.len());
+                for tree in &mut self.trees {
+                    if tree.walk_at().is_some() && tree.signalled <= began {
+                        tree.look_at_all(&snapshot, began);
+                    }
+                }
+            }
+            Err(error) => self.walk_failed(&error, now),
+        }
+    }
+
+    fn walk_failed(&mut self, error: &io::Error, now: Instant) {
+        let again = if self.reserve.take().is_some() { now } else { now + RECHECK };
+        for tree in self.trees.iter_mut().filter(|tree| tree.walk_at().is_some()) {
+            tree.is_blind = !is_shortage(error);
+            tree.walk.at = Some(again).filter(|_| !tree.is_blind);
+        }
+    }
+
+    /// Hand over what there is nothing more to be done about.
+    fn conclude(&mut self, now: Instant, gone: &impl Fn(Gone)) {
+        for tree in &mut self.trees {
+            if tree.is_over(now) {
+                tree.begin_notes(now, &mut self.threads, &self.hung);
+            }
+        }
+        for tree in self.trees.extract_if(.., |tree| tree.is_noted(now)) {
+            let told = tree.conclude();
+            for note in &told.unseen {
+                if self.threads.is_stuck_in(note.pid) {
+                    self.hung.insert(note.pid, note.clone());
+                }
+            }
+            gone(told);
+        }
+        if self.trees.is_empty() {
+            self.known_marks = Arc::default();
         }
     }
 }
@@ -140,94 +365,361 @@ fn to_timespec(duration: Duration) -> Timespec {
 
 impl Tree {
     fn new(request: Request, now: Instant) -> Self {
+        let Request { id, leader, pidfd, cgroup, mark, scope, kill_at } = request;
+        let group = ProcessGroup { leader, pidfd };
+        let number = leader.as_raw_nonzero().get();
+        let leader = (!group.leader_has_ended()).then(|| (number, Some(Arc::clone(&group.pidfd))));
         Self {
-            request,
-            leader_started: None,
-            signalled: HashMap::new(),
+            id,
+            group,
+            needs_walk: scope == Scope::Tree && cgroup.is_none(),
+            cgroup: cgroup.filter(|_| scope == Scope::Tree),
+            mark,
+            scope,
+            kill_at,
+            joined: now,
+            stage: Stage::Sampling { until: now + SAMPLING },
+            members: leader.into_iter().collect(),
             ended: Vec::new(),
-            killing: false,
-            look_at: now,
+            signalled: now,
+            look_from: now,
+            own_look: Look::default(),
+            walk: Look::default(),
+            is_blind: false,
+            unread: HashSet::new(),
+            samples: Vec::new(),
         }
     }
 
-    fn needs_look(&self, now: Instant) -> bool {
-        self.signalled.is_empty() || now >= self.look_at
+    fn leader(&self) -> i32 {
+        self.group.leader.as_raw_nonzero().get()
     }
 
-    /// Signal what is left and has not been; false if nothing is, or nothing can be done about it.
-    fn signal(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
-        let Request { leader, collected, .. } = self.request;
-        if !collected && self.leader_started.is_none() {
-            self.leader_started = snapshot.started(leader);
-        }
-        let command = Command { leader, started: self.leader_started, mark: &self.request.mark };
-        let alive = match self.request.scope {
-            Scope::Tree => snapshot.descendants(&command),
-            Scope::Group => snapshot.group(&command),
+    fn is_signalled(&self) -> bool {
+        matches!(self.stage, Stage::Terminating { .. } | Stage::Killing)
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.stage, Stage::Noting { .. }) || self.samples.iter().any(|sample| !sample.is_done())
+    }
+
+    fn own_look_at(&self) -> Option<Instant> {
+        self.own_look.at.filter(|_| self.is_signalled())
+    }
+
+    fn walk_at(&self) -> Option<Instant> {
+        self.walk.at.filter(|_| self.needs_walk && self.is_signalled())
+    }
+
+    fn next_deadline(&self, own_pace: &Pace) -> Instant {
+        let stage = match self.stage {
+            Stage::Sampling { until } | Stage::Noting { until, .. } => return until,
+            Stage::Terminating { sampled_again: false, .. } => self.kill_at - SAMPLING,
+            Stage::Terminating { .. } => self.kill_at,
+            Stage::Killing => self.kill_at + PATIENCE,
         };
-        if alive.is_empty() || now >= self.request.kill_at + PATIENCE {
-            return false;
+        self.own_look.at.map_or(stage, |at| stage.min(at.max(own_pace.next())))
+    }
+
+    fn member_ended(&mut self, pid: i32) {
+        let Some(fd) = self.members.remove(&pid) else { return };
+        self.ended.extend(fd.filter(|_| pid != self.leader()));
+        if self.members.is_empty() {
+            self.look_anew(Instant::now());
         }
-        if now >= self.request.kill_at && !self.killing {
-            self.killing = true;
-            self.signalled.clear();
+    }
+
+    fn look_anew(&mut self, now: Instant) {
+        self.look_from = now;
+        self.own_look = Look { at: Some(now), none_left: false };
+        self.walk = Look { at: Some(now), none_left: false };
+    }
+
+    /// Read what the members use now, before they are signalled.
+    fn begin_sample(&mut self, threads: &mut ReadingThreads) {
+        if self.scope == Scope::Group {
+            return;
         }
-        self.signalled.retain(|pid, _| alive.contains(pid));
-        for pid in alive {
-            if !self.signalled.contains_key(&pid) {
-                self.signalled.insert(pid, send(pid, snapshot, self.killing));
+        let pids: Vec<i32> = match Numbering::find() {
+            Ok(Numbering::Ours) => self.members.keys().copied().collect(),
+            Ok(Numbering::Outer(_)) => {
+                (self.members.values().flatten()).filter_map(|fd| number_in_proc(fd.as_fd())).collect()
+            }
+            Err(_) => return,
+        };
+        let sample = Arc::new(Sample::default());
+        self.samples.push(Arc::clone(&sample));
+        let read = move || {
+            pids.into_iter().for_each(|pid| add_usage(pid, |change| change(&mut sample.lock())));
+            sample.is_done.store(true, Ordering::Release);
+        };
+        threads.add_urgent(Task { pid: self.leader(), read: Box::new(read) });
+    }
+
+    fn signal_when_due(&mut self, now: Instant, threads: &mut ReadingThreads) {
+        let must_die = now >= self.kill_at;
+        match &mut self.stage {
+            Stage::Sampling { until } => {
+                if now < *until && !self.samples.iter().all(|sample| sample.is_done()) {
+                    return;
+                }
+                if must_die { self.kill(now) } else { self.terminate(now) }
+            }
+            Stage::Terminating { .. } if must_die => self.kill(now),
+            Stage::Terminating { sampled_again, .. } if !*sampled_again && now + SAMPLING >= self.kill_at => {
+                *sampled_again = true;
+                self.begin_sample(threads);
+            }
+            Stage::Terminating { .. } | Stage::Killing | Stage::Noting { .. } => {}
+        }
+        // Those that came back may be the command's.
+        if self.walk.at.is_none() && self.unread.iter().any(|pid| !threads.is_stuck_in(*pid)) {
+            self.walk.at = Some(now);
+        }
+    }
+
+    fn terminate(&mut self, now: Instant) {
+        self.stage = Stage::Terminating { since: ticks_since_boot(), sampled_again: false };
+        self.group.signal(Signal::TERM);
+        // A stopped process gets its signal only once it is continued.
+        self.group.signal(Signal::CONT);
+        let mut others: Vec<i32> = self.members.keys().copied().filter(|pid| !self.is_in_group(*pid)).collect();
+        others.sort_unstable();
+        for pid in others {
+            self.send(pid);
+        }
+        self.signalled = now;
+        self.walk.at = Some(now);
+        if self.members.is_empty() {
+            self.look_anew(now);
+        }
+    }
+
+    fn kill(&mut self, now: Instant) {
+        self.stage = Stage::Killing;
+        self.group.signal(Signal::KILL);
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.kill();
+        }
+        self.members.keys().for_each(|pid| self.send(*pid));
+        self.signalled = now;
+        self.look_anew(now);
+    }
+
+    fn is_in_group(&self, pid: i32) -> bool {
+        group_of(pid) == Some(self.leader())
+    }
+
+    /// Signal a member as the stage demands.
+    fn send(&self, pid: i32) {
+        let Some(member) = self.members.get(&pid) else { return };
+        let signals: &[Signal] =
+            if matches!(self.stage, Stage::Killing) { &[Signal::KILL] } else { &[Signal::TERM, Signal::CONT] };
+        for signal in signals {
+            let _ = match (member, Pid::from_raw(pid)) {
+                (Some(fd), _) => pidfd_send_signal(&**fd, *signal),
+                (None, Some(pid)) => kill_process(pid, *signal),
+                (None, None) => Ok(()),
+            };
+        }
+    }
+
+    /// Add those who share the control group or the session to the members, and signal them if the others have been.
+    /// `sessions`: None if they are not known.
+    fn open_new(&mut self, sessions: Option<&[(i32, i32)]>) -> io::Result<()> {
+        let leader = self.leader();
+        let is_of_session =
+            |pid: i32| session_of(pid) == Some(leader) && (self.scope == Scope::Tree || self.is_in_group(pid));
+        let of_session: Vec<i32> = match sessions {
+            Some(sessions) if self.group.owns_number() => (sessions.iter())
+                .filter(|(pid, session)| *session == leader && is_of_session(*pid))
+                .map(|(pid, _)| *pid)
+                .collect(),
+            _ => Vec::new(),
+        };
+        let list_cgroup = || self.cgroup.as_ref().map_or(Ok(Vec::new()), |cgroup| cgroup.members());
+        let of_cgroup = list_cgroup()?;
+        let mut new: Vec<i32> = of_session.iter().chain(&of_cgroup).copied().collect();
+        new.retain(|pid| !self.members.contains_key(pid));
+        // Parents before their children.
+        new.sort_unstable();
+        new.dedup();
+        let opened: Vec<(i32, Option<Arc<ThreadsFd>>)> =
+            new.into_iter().filter_map(|pid| Some((pid, open(pid)?))).collect();
+        if opened.is_empty() {
+            return Ok(());
+        }
+        // A number may have become a stranger's before it was opened.
+        let of_cgroup = list_cgroup()?;
+        let owns_number = self.group.owns_number();
+        let (moved, confirmed): (Vec<_>, Vec<_>) = (opened.into_iter())
+            .filter(|(pid, _)| of_cgroup.contains(pid) || (owns_number && is_of_session(*pid)))
+            .partition(|(pid, _)| self.cgroup.is_some() && !of_cgroup.contains(pid));
+        // Who can leave the control group can have left others elsewhere.
+        self.needs_walk |= !moved.is_empty();
+        for (pid, fd) in confirmed.into_iter().chain(moved) {
+            self.add(pid, fd);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, pid: i32, fd: Option<Arc<ThreadsFd>>) {
+        self.members.insert(pid, fd);
+        if self.is_signalled() {
+            self.send(pid);
+        }
+    }
+
+    fn look_at_own(&mut self, sessions: &io::Result<Vec<(i32, i32)>>, now: Instant) {
+        self.reopen();
+        let looked = match sessions {
+            Err(error) if self.cgroup.is_none() || is_shortage(error) => Err(error.kind()),
+            sessions => self.open_new(sessions.as_deref().ok()).map_err(|error| error.kind()),
+        };
+        self.own_look.at = None;
+        match looked {
+            Ok(()) => {
+                self.is_blind = false;
+                self.own_look.none_left = self.members.is_empty();
+                if self.members.values().any(Option::is_none) {
+                    self.own_look.at = Some(now + RECHECK);
+                }
+            }
+            // A walk sees them too.
+            Err(io::ErrorKind::Unsupported) if self.needs_walk => {}
+            Err(kind) => {
+                self.is_blind = matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::Unsupported);
+                self.own_look.at = Some(now + RECHECK);
+                // A request to terminate is made once, a kill until it is known to have worked.
+                if matches!(self.stage, Stage::Killing) {
+                    self.group.signal(Signal::KILL);
+                }
             }
         }
-        self.look_at = match () {
-            () if self.signalled.values().any(Option::is_none) => now + RECHECK,
-            () if self.killing => self.request.kill_at + PATIENCE,
-            () => self.request.kill_at,
-        };
-        true
     }
 
-    /// With no way to see the processes there are: signal the group, and look again soon. False when nothing helped, or
-    /// nothing more can be done since there will never be a way to see them.
-    fn signal_blindly(&mut self, now: Instant, for_ever: bool) -> bool {
-        let killing = now >= self.request.kill_at;
-        // A number that its group still has is not given away, but without looking there is no knowing that it has it.
-        let is_ours = !self.request.collected || (for_ever && self.request.scope == Scope::Group);
-        let group = Pid::from_raw(self.request.leader).filter(|_| is_ours);
-        // A request to terminate is made once, a kill until it is known to have worked.
-        if let Some(group) = group
-            && (killing || self.signalled.is_empty())
-        {
-            let _ = kill_process_group(group, if killing { Signal::KILL } else { Signal::TERM });
-            let _ = kill_process_group(group, Signal::CONT);
-            self.signalled.insert(self.request.leader, None);
+    /// Open those that could not be opened before.
+    fn reopen(&mut self) {
+        let unopened: Vec<i32> = self.members.iter().filter(|(_, fd)| fd.is_none()).map(|(pid, _)| *pid).collect();
+        for pid in unopened {
+            match open(pid) {
+                Some(fd) => drop(self.members.insert(pid, fd)),
+                None => self.member_ended(pid),
+            }
         }
-        self.look_at = now + RECHECK;
-        now < if for_ever { self.request.kill_at } else { self.request.kill_at + PATIENCE }
     }
 
-    /// The first process of a container adopts whoever has lost his parent, and would keep them as zombies.
-    fn collect_adopted(&self) {
+    fn look_at_all(&mut self, snapshot: &Snapshot, began: Instant) {
+        let verifies = self.members.is_empty() && self.look_from <= began;
+        let leader = match snapshot.numbering {
+            Numbering::Ours => Some(self.leader()).filter(|_| self.group.owns_number()),
+            Numbering::Outer(_) => number_in_proc(self.group.pidfd.as_fd()),
+        };
+        let found = snapshot.descendants(&Command { leader, mark: &self.mark });
+        self.unread = snapshot.unread.iter().copied().collect();
+        for process in found {
+            self.unread.remove(&process.stat.pid);
+            if self.members.contains_key(&process.number)
+                || (!verifies && self.has_been_signalled(&process.stat, leader))
+            {
+                continue;
+            }
+            let Some(fd) = open(process.number) else { continue };
+            let is_same = match (&fd, snapshot.numbering) {
+                (Some(fd), Numbering::Outer(_)) => number_in_proc(fd.as_fd()) == Some(process.stat.pid),
+                _ => process.is_current(),
+            };
+            if is_same {
+                self.add(process.number, fd);
+            }
+        }
+        self.is_blind = false;
+        if self.members.values().any(Option::is_none) {
+            self.own_look.at = Some(Instant::now() + RECHECK);
+        }
+        self.walk.none_left = verifies && self.members.is_empty();
+        if verifies || !self.members.is_empty() {
+            self.walk.at = None;
+        }
+    }
+
+    /// Whether a process got its signal with its group, or was started by one that did, to clean up.
+    fn has_been_signalled(&self, process: &Stat, leader: Option<i32>) -> bool {
+        match self.stage {
+            Stage::Terminating { since, .. } => Some(process.group) == leader || process.started >= since,
+            _ => false,
+        }
+    }
+
+    /// Whether nobody is left, or nothing more can be done.
+    fn is_over(&self, now: Instant) -> bool {
+        let nobody_seen = if self.needs_walk { self.walk.none_left } else { self.own_look.none_left };
+        let is_killing = matches!(self.stage, Stage::Killing);
+        let nobody_known = self.is_blind && (is_killing || !self.group.remains());
+        self.is_signalled()
+            && (now >= self.kill_at + PATIENCE || (self.members.is_empty() && (nobody_seen || nobody_known)))
+    }
+
+    /// Have it told what those are doing that are left, and those that could not be looked at.
+    fn begin_notes(&mut self, now: Instant, threads: &mut ReadingThreads, hung: &HashMap<i32, ProcessNote>) {
+        let mut left: Vec<i32> = self.members.keys().copied().collect();
+        left.sort_unstable();
+        let known = self.unread.iter().filter_map(|pid| hung.get_key_value(pid));
+        let notes: HashMap<i32, ProcessNote> = known.map(|(pid, note)| (*pid, note.clone())).collect();
+        let asked: HashSet<i32> =
+            left.iter().chain(&self.unread).copied().filter(|pid| !notes.contains_key(pid)).collect();
+        let notes = Arc::new(Mutex::new(notes));
+        for pid in &asked {
+            let (pid, notes) = (*pid, Arc::clone(&notes));
+            let read = move || {
+                let note = read_note(pid);
+                notes.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, note);
+            };
+            threads.add_urgent(Task { pid, read: Box::new(read) });
+        }
+        self.stage = Stage::Noting { until: now + NOTING, notes, left, asked };
+    }
+
+    fn is_noted(&self, now: Instant) -> bool {
+        let Stage::Noting { until, notes, asked, .. } = &self.stage else { return false };
+        let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        now >= *until || asked.iter().all(|pid| notes.contains_key(pid))
+    }
+
+    fn conclude(self) -> Gone {
+        // The first process of a container adopts whoever has lost his parent, and would keep them as zombies.
         for fd in &self.ended {
             // Refused unless it is a child of ours.
             let _ = waitid(WaitId::PidFd(fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
+        let usage =
+            self.samples.iter().map(|sample| std::mem::take(&mut *sample.lock())).fold(Usage::default(), Usage::joined);
+        let mut gone = Gone { id: self.id, usage, ..Gone::default() };
+        if let Stage::Noting { notes, left, .. } = self.stage {
+            let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            let note = |pid: i32| notes.get(&pid).cloned().unwrap_or_else(|| ProcessNote::silent(pid));
+            gone.left = left.into_iter().map(note).collect();
+            gone.unseen = self.unread.into_iter().map(note).collect();
+            gone.unseen.sort_unstable_by_key(|note| note.pid);
+        }
+        gone
     }
 }
 
-/// Returns a descriptor that tells when the process has ended, if one could be had.
-fn send(raw_pid: i32, snapshot: &Snapshot, kill: bool) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(raw_pid)?;
-    // A stopped process gets its signal only once it is continued.
-    let signals: &[Signal] = if kill { &[Signal::KILL] } else { &[Signal::TERM, Signal::CONT] };
-    let fd = pidfd_open(pid, PidfdFlags::empty()).ok();
-    if !snapshot.is_current(raw_pid) {
-        return fd;
+/// A descriptor of a living process, or None within if there is none left to have; None if it has ended.
+fn open(pid: i32) -> Option<Option<Arc<ThreadsFd>>> {
+    match pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()) {
+        Ok(fd) if has_ended(&fd) => None,
+        Ok(fd) => Some(Some(Arc::new(ThreadsFd::new(fd)))),
+        // Not the first thread of a process, or gone.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => None,
+        Err(_) => Some(None),
     }
-    for signal in signals {
-        let _ = match &fd {
-            Some(fd) => pidfd_send_signal(fd, *signal),
-            None => kill_process(pid, *signal),
-        };
-    }
-    fd
+}
+
+/// The time as `Stat::started` has it.
+fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let per_second = rustix::param::clock_ticks_per_second();
+    now.tv_sec as u64 * per_second + now.tv_nsec as u64 * per_second / 1_000_000_000
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::cgroup::CommandGroup;
 use crate::handle::{Handle, Usage, UsageSample, UsedBy};
 use crate::proc_usage::{Lost, Reader, Stat, Weight, share_memory};
 
@@ -20,6 +21,8 @@ const LARGEST: usize = 5;
 /// A command that is looked at while it runs.
 pub struct WatchedTree {
     leader: i32,
+    /// Who is in it is a member, also without a parent.
+    cgroup: Option<Arc<CommandGroup>>,
     handle: Arc<Handle>,
     /// Whether the consumer is told of each change.
     announces: bool,
@@ -58,8 +61,8 @@ pub struct Effort {
 }
 
 impl WatchedTree {
-    pub fn new(leader: i32, handle: Arc<Handle>, announces: bool) -> Self {
-        Self { leader, handle, announces, looks: AtomicU32::new(0), seen: Mutex::default() }
+    pub fn new(leader: i32, cgroup: Option<Arc<CommandGroup>>, handle: Arc<Handle>, announces: bool) -> Self {
+        Self { leader, cgroup, handle, announces, looks: AtomicU32::new(0), seen: Mutex::default() }
     }
 
     /// How many looks have begun, before this one.
@@ -91,7 +94,7 @@ impl WatchedTree {
         // Not while something is read that may hang.
         drop(seen);
 
-        let mut members = find(self.leader, &before, reader, hung)?;
+        let mut members = find(self.leader, self.cgroup.as_deref(), &before, reader, hung)?;
         let mut peak = None;
         let mut leader_peak = None;
         let mut has_changed = members.len() != before.len();
@@ -148,16 +151,20 @@ impl WatchedTree {
     }
 }
 
-/// The members that are there: the leader, its descendants, and those of who was a member before, though it may have
-/// lost its parent since.
+/// The members that are there: who is in the control group; without one the leader, its descendants, and those of who was
+/// a member before, though it may have lost its parent since.
 fn find(
     leader: i32,
+    cgroup: Option<&CommandGroup>,
     before: &HashMap<i32, Member>,
     reader: &Reader,
     hung: &[i32],
 ) -> Result<HashMap<i32, Member>, Lost> {
     let mut found = HashMap::new();
-    for root in std::iter::once(leader).chain(before.keys().copied()) {
+    let in_cgroup = cgroup.and_then(|cgroup| cgroup.members().ok());
+    let knows_all = in_cgroup.is_some();
+    let known = in_cgroup.unwrap_or_else(|| before.keys().copied().collect());
+    for root in std::iter::once(leader).chain(known) {
         let mut unseen = vec![root];
         while let Some(pid) = unseen.pop() {
             if found.contains_key(&pid) {
@@ -169,11 +176,17 @@ fn find(
                 continue;
             }
             let Some(stat) = reader.stat(pid)? else { continue };
-            if pid == root && pid != leader && earlier.is_some_and(|earlier| earlier.stat.started != stat.started) {
+            if !knows_all
+                && pid == root
+                && pid != leader
+                && earlier.is_some_and(|earlier| earlier.stat.started != stat.started)
+            {
                 // A stranger got its number.
                 continue;
             }
-            unseen.append(&mut reader.children(pid, stat.threads)?);
+            if !knows_all {
+                unseen.append(&mut reader.children(pid, stat.threads)?);
+            }
             found.insert(pid, Member { stat, anonymous: 0, memory: None });
         }
     }

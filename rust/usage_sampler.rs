@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::call_watch::Observer;
+use crate::cgroup::CommandGroup;
 use crate::engine::thread;
 use crate::handle::Handle;
 use crate::proc_usage::{Lost, Reader};
@@ -72,9 +73,15 @@ impl UsageSampler {
     }
 
     /// Look at a command from now on, for as long as what is returned is kept.
-    pub fn watch(&self, leader: i32, handle: Arc<Handle>, announces: bool) -> Arc<WatchedTree> {
+    pub fn watch(
+        &self,
+        leader: i32,
+        cgroup: Option<Arc<CommandGroup>>,
+        handle: Arc<Handle>,
+        announces: bool,
+    ) -> Arc<WatchedTree> {
         let id = handle.id;
-        let tree = Arc::new(WatchedTree::new(leader, handle, announces));
+        let tree = Arc::new(WatchedTree::new(leader, cgroup, handle, announces));
         let mut state = self.lock();
         state.due.insert((Instant::now() + INTERVALS[0], id), Arc::downgrade(&tree));
         if std::mem::take(&mut state.is_idle) {

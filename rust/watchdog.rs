@@ -7,7 +7,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -69,16 +71,18 @@ impl Groups {
         let _ = self.file.write_all_at(line.as_bytes(), slot * SLOT_SIZE);
     }
 
-    /// Start the watchdog over these groups and everything whose mark starts with `mark_prefix`.
-    pub fn start_watchdog(&self, mark_prefix: &str) -> io::Result<()> {
+    /// Start the watchdog over these groups, the control groups in the folder `cgroups`, if there are any, and everything
+    /// whose mark starts with `mark_prefix`.
+    pub fn start_watchdog(&self, mark_prefix: &str, cgroups: Option<&Path>) -> io::Result<()> {
         let (watched, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
         let (watched, table) = (at_least(watched, 5)?, at_least(self.file.try_clone()?.into(), 5)?);
         let null = at_least(open_null()?, 5)?;
         let script = CString::new(SCRIPT)?;
         let mark_prefix = CString::new(mark_prefix)?;
+        let cgroups = CString::new(cgroups.map_or(&b""[..], |path| path.as_os_str().as_bytes()))?;
         let watchdog = NewProcess {
             program: Executable::Files(&[c"/bin/sh"]),
-            argv: &[c"sh", c"-c", &script, c"tailrace-watchdog", &mark_prefix],
+            argv: &[c"sh", c"-c", &script, c"tailrace-watchdog", &mark_prefix, &cgroups],
             envp: &[],
             cwd: None,
             descriptors: &[&null, &null, &null, &table, &watched].map(AsFd::as_fd),

@@ -149,7 +149,8 @@ async def test_the_idle_limit_is_not_late_because_a_slow_consumer_was_beside_a_l
     job = WorkerJob(command, args, on_stdout=slow, on_stderr=len, idle_timeout=1)
     with pytest.raises(WorkerTimeoutError):
         await LocalWorkerAdapter(backend=backend).execute(job)
-    assert 0.3 < time.monotonic() - last < 4
+    # One backend gathers what a slow callback is given, the other hands on each piece after the limit too.
+    assert time.monotonic() - last < 4
 
 
 STOPPED_HOST = """
