@@ -125,6 +125,7 @@ class SickMachine:
             wait_until(self._nobody_is_left, "what ran on the sick machine is dead")
         finally:
             self._processes.close()
+            _remove_control_groups()
 
     def recover(self) -> None:
         """Have everything get well again."""
@@ -225,7 +226,17 @@ class SickMachine:
         # The mount can be seen from outside through the process that holds the namespace.
         freezer = Freezer(Path(f"/proc/{self._holder.pid}/root{self._freezer}/test-{self._holder.pid}"))
         self._recovery.callback(freezer.close)
+        self._processes.callback(freezer.wait)
         return freezer
+
+
+def _remove_control_groups() -> None:
+    """Remove those of hosts that are gone: what would have done it, the watchdog, was killed with everybody else."""
+    for folder in Path("/sys/fs/cgroup").rglob("tailrace-*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            for path in (*folder.iterdir(), folder):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
@@ -299,6 +310,10 @@ class Freezer:
         assert self._guardian.stdin is not None
         # It removes the folder once the last process in it has died.
         self._guardian.stdin.close()
+
+    def wait(self) -> None:
+        """Return when the folder is gone, after all who were in it."""
+        self._guardian.wait(20)
 
     def _state(self) -> Path:
         return self._folder / "freezer.state"
