@@ -39,8 +39,6 @@ mod pipe;
 #[cfg(not(loom))]
 mod pipe_memory;
 #[cfg(not(loom))]
-mod proc_usage;
-#[cfg(not(loom))]
 mod process_files;
 #[cfg(not(loom))]
 mod process_group;
@@ -79,5 +77,7 @@ mod utf8;
 mod wake;
 #[cfg(not(loom))]
 mod watchdog;
+#[cfg(not(loom))]
+mod watched_reader;
 #[cfg(not(loom))]
 mod zygote;

@@ -9,12 +9,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::cgroup::CommandGroup;
 use crate::handle::{Handle, Usage, UsageSample, UsedBy};
-use crate::proc_usage::{Lost, Reader, Stat, Weight, share_memory};
+use crate::process_files::{Stat, Weight};
+use crate::watched_reader::{Lost, WatchedReader};
 
 /// Reading proportional set sizes takes at most one part in so many of a core: it may take 20 ms a gigabyte.
 const WEIGHING_SHARE: u32 = 200;
 /// What takes less is no more than the rest of a look.
 const LIGHT: Duration = Duration::from_millis(1);
+/// kcmp(2): whether two processes have the same memory.
+const KCMP_VM: i32 = 1;
 /// How many of the largest processes are told.
 const LARGEST: usize = 5;
 
@@ -84,7 +87,7 @@ impl WatchedTree {
     }
 
     /// See what is used now. Processes in `hung` are not touched; `commands` is how many share the sampler's time.
-    pub fn look(&self, reader: &Reader, hung: &[i32], commands: u32) -> Result<Effort, Lost> {
+    pub fn look(&self, reader: &WatchedReader, hung: &[i32], commands: u32) -> Result<Effort, Lost> {
         let mut effort = Effort { weighing: Duration::ZERO, was_quiet: true };
         let seen = self.seen();
         if seen.is_over {
@@ -157,7 +160,7 @@ fn find(
     leader: i32,
     cgroup: Option<&CommandGroup>,
     before: &HashMap<i32, Member>,
-    reader: &Reader,
+    reader: &WatchedReader,
     hung: &[i32],
 ) -> Result<HashMap<i32, Member>, Lost> {
     let mut found = HashMap::new();
@@ -194,7 +197,7 @@ fn find(
 }
 
 /// Read the proportional set sizes; returns the processor time that it took.
-fn weigh(members: &mut HashMap<i32, Member>, reader: &Reader, hung: &[i32]) -> Result<Duration, Lost> {
+fn weigh(members: &mut HashMap<i32, Member>, reader: &WatchedReader, hung: &[i32]) -> Result<Duration, Lost> {
     let began = cpu_time();
     for (&pid, member) in members.iter_mut() {
         let Stat { resident, parent, has_executed, .. } = member.stat;
@@ -209,6 +212,12 @@ fn weigh(members: &mut HashMap<i32, Member>, reader: &Reader, hung: &[i32]) -> R
         }
     }
     Ok(cpu_time() - began)
+}
+
+/// Whether two processes have one memory, as after vfork(2) until the child executes a program.
+fn share_memory(one: i32, other: i32) -> bool {
+    // SAFETY: the call takes numbers alone.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0 }
 }
 
 /// All members together. One that is new and was not weighed yet is left out: it may share all it has.
@@ -236,4 +245,16 @@ fn largest(members: &HashMap<i32, Member>) -> Vec<UsedBy> {
 pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_shares_its_memory_with_nobody_else() {
+        let own = std::process::id() as i32;
+        assert!(share_memory(own, own));
+        assert!(!share_memory(own, 1));
+    }
 }

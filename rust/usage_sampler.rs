@@ -13,9 +13,9 @@ use crate::call_watch::Observer;
 use crate::cgroup::CommandGroup;
 use crate::engine::thread;
 use crate::handle::Handle;
-use crate::proc_usage::{Lost, Reader};
 use crate::supervisor::Supervised;
 use crate::tree_usage::{WatchedTree, cpu_time};
+use crate::watched_reader::{Lost, WatchedReader};
 
 /// When a command is looked at: so soon after its start, then so long after the last look, and from then on each time.
 const INTERVALS: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(500)];
@@ -45,7 +45,7 @@ struct State {
     /// There was no command to wait for.
     is_idle: bool,
     /// Of the thread whose turn it is.
-    reader: Option<Arc<Reader>>,
+    reader: Option<Arc<WatchedReader>>,
     /// The processes in whose files threads were left behind.
     hung: Vec<i32>,
 }
@@ -61,7 +61,7 @@ impl UsageSampler {
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let sampler = Arc::clone(self);
         thread("tailrace-usage", move || {
-            let reader = Reader::of_this_thread();
+            let reader = WatchedReader::of_this_thread();
             sampler.lock().reader = Some(Arc::clone(&reader));
             while sampler.look_at_all_due(&reader).is_ok() {}
             let left_in = reader.left_in.load(Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl UsageSampler {
         tree
     }
 
-    fn look_at_all_due(&self, reader: &Reader) -> Result<(), Lost> {
+    fn look_at_all_due(&self, reader: &WatchedReader) -> Result<(), Lost> {
         let mut rest = Duration::ZERO;
         while rest < PAUSE
             && let Some(Turn { tree, hung, commands }) = self.next()
@@ -136,7 +136,7 @@ impl UsageSampler {
 /// Has another thread take over from one that hangs.
 pub struct SamplerRescue {
     sampler: Arc<UsageSampler>,
-    observed: Option<(Arc<Reader>, Observer)>,
+    observed: Option<(Arc<WatchedReader>, Observer)>,
 }
 
 impl SamplerRescue {
