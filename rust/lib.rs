@@ -52,6 +52,8 @@ mod python;
 mod reading_threads;
 #[cfg(not(loom))]
 mod running_command;
+#[cfg(not(loom))]
+mod running_commands;
 mod segment;
 #[cfg(not(loom))]
 mod signal_mask;

@@ -114,7 +114,7 @@ enum Message {
     Heard(usize),
 }
 
-/// The part of the I/O thread for one stream of one command, as `State::was_read` and what follows from it.
+/// The part of the I/O thread for one stream of one command, as `RunningCommands::was_read` and what follows from it.
 struct Reader {
     handle: Arc<Handle>,
     messages: Arc<Mailbox<Message>>,
