@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::capture::Policy;
 use crate::cgroup::CommandGroups;
+use crate::ending_tree::Request;
 use crate::handle::Handle;
 use crate::io_thread::{IoThread, Message};
 use crate::mailbox::Mailbox;
@@ -23,7 +24,7 @@ use crate::signal_mask::with_signals_blocked;
 use crate::spawn::Command;
 use crate::spawner::Spawner;
 use crate::supervisor::{Busy, Supervisor};
-use crate::terminator::{Request, Terminator};
+use crate::terminator::Terminator;
 use crate::usage_sampler::{SamplerRescue, UsageSampler};
 use crate::watchdog::Groups;
 

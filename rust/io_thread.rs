@@ -14,6 +14,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::call_watch::{CallWatch, Observer};
+use crate::ending_tree::{Gone, Request};
 use crate::engine::thread;
 use crate::fork::ThreadsFd;
 use crate::mailbox::Mailbox;
@@ -21,7 +22,6 @@ use crate::pipe::Called;
 use crate::running_command::RunningCommand;
 use crate::running_commands::RunningCommands;
 use crate::supervisor::Supervised;
-use crate::terminator::{Gone, Request};
 use crate::watchdog::Groups;
 
 const EVENTS: usize = 256;

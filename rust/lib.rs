@@ -10,6 +10,8 @@ mod capture;
 mod cgroup;
 mod delivery;
 #[cfg(not(loom))]
+mod ending_tree;
+#[cfg(not(loom))]
 mod engine;
 #[cfg(all(test, not(loom)))]
 mod every_cut;

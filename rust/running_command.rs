@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 
 use crate::cgroup::CommandGroup;
+use crate::ending_tree::Gone;
 use crate::engine::{Order, Start};
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
@@ -16,7 +17,6 @@ use crate::pipe_memory::PipeMemory;
 use crate::process_group::ProcessGroup;
 use crate::spawn::{Child, PendingStart};
 use crate::supervisor::Busy;
-use crate::terminator::Gone;
 use crate::tree_usage::WatchedTree;
 use crate::watchdog::Groups;
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use crate::ending_tree::{Request, Scope};
 use crate::fork::ThreadsFd;
 use crate::handle::Handle;
 use crate::io_thread::Message;
@@ -22,7 +23,6 @@ use crate::pipe::{Called, PipeCall, Read, Told};
 use crate::pipe_memory::PipeMemory;
 use crate::running_command::{Due, Reason, RunningCommand};
 use crate::spill::{News, Spill};
-use crate::terminator::{Request, Scope};
 use crate::watchdog::Groups;
 
 /// While a pipe holds more than we read at once, the consumer is woken only for at least this much.
