@@ -163,10 +163,13 @@ impl EndingTree {
     }
 
     /// Another request for the same command has come.
-    pub fn hasten(&mut self, request: &Request) {
+    pub fn hasten(&mut self, request: Request, now: Instant) {
         self.kill_at = self.kill_at.min(request.kill_at);
-        if self.scope == Scope::Group {
-            self.scope = request.scope;
+        if self.scope == Scope::Group && request.scope == Scope::Tree {
+            self.scope = Scope::Tree;
+            self.needs_walk = request.cgroup.is_none();
+            self.cgroup = request.cgroup;
+            self.look_anew(now);
         }
     }
 

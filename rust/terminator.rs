@@ -134,7 +134,7 @@ impl Terminator {
         let known = self.trees.len();
         for request in self.requests.take() {
             match self.trees.iter_mut().find(|tree| tree.id == request.id) {
-                Some(tree) => tree.hasten(&request),
+                Some(tree) => tree.hasten(request, now),
                 None => self.trees.push(EndingTree::new(request, now)),
             }
         }
