@@ -447,4 +447,5 @@ def test_a_limit_ends_the_tree_in_a_pid_namespace_with_the_outer_proc(
 def test_two_hundred_cancellations_at_once_take_little_processor_time(machine: SickMachine, backend: str) -> None:
     report = machine.host("cancellations", backend, "asyncio", 200).reports(80)
     assert 6 < report["elapsed"] < 25
-    assert report["processor"] < 0.7
+    # 0.4 to 0.8 s; two to five before what is looked at served all of them.
+    assert report["processor"] < (1.2 if backend == "native" else 2)
