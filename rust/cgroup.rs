@@ -10,19 +10,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, fstat, mkdirat, openat, unlinkat};
 use rustix::io::{Errno, pread, read, write};
 
 use crate::fork::ThreadsFd;
+use crate::open_files_limit;
 
 /// How often to see whether somebody has moved this process.
 const PLACE_CHECK: Duration = Duration::from_secs(1);
 
 /// How many groups without commands are kept: each has two descriptors.
-const MAX_KEPT: usize = 64;
+const MAX_KEPT: usize = 16;
+/// How many of the others are removed when a group is taken.
+const REMOVED_AT_ONCE: usize = 2;
 
 /// The groups that this process's commands run in, one each.
 #[derive(Default)]
@@ -40,13 +43,15 @@ enum Place {
 /// The folder that holds the commands' groups.
 struct Parent {
     path: PathBuf,
-    folder: ThreadsFd,
+    folder: Arc<ThreadsFd>,
     /// What /proc/self/cgroup said when it was made.
     host: Vec<u8>,
     checked: Instant,
     count: u64,
     /// Those whose commands are over. Some may still hold a daemon.
     used: VecDeque<Arc<Folder>>,
+    /// The names of more of them, to be removed.
+    surplus: VecDeque<String>,
 }
 
 struct Folder {
@@ -67,16 +72,26 @@ pub struct CommandGroup {
 impl CommandGroups {
     /// An empty group; None where none can be made.
     pub fn take(&self) -> Option<CommandGroup> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         place.settle();
         let Place::Below(parent) = &mut *place else { return None };
-        let folder = parent.take()?;
-        Some(CommandGroup { folder, place: Arc::clone(&self.0) })
+        let empty = parent.take_used();
+        let surplus: Vec<String> = parent.surplus.drain(..parent.surplus.len().min(REMOVED_AT_ONCE)).collect();
+        let top = Arc::clone(&parent.folder);
+        let name = if empty.is_some() { String::new() } else { parent.next_name() };
+        // Making and removing may take long, and whoever gives a group back must not wait for that.
+        drop(place);
+        let kept: Vec<String> = surplus.into_iter().filter(|name| !is_removed(&top, name)).collect();
+        let folder = empty.inspect(|folder| folder.empty()).or_else(|| Folder::make(&top, name));
+        if let Place::Below(parent) = &mut *lock(&self.0) {
+            parent.surplus.extend(kept);
+        }
+        Some(CommandGroup { folder: folder?, place: Arc::clone(&self.0) })
     }
 
     /// Remove those that are empty, and take no more: this process ends.
     pub fn remove(&self) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         if let Place::Below(parent) = std::mem::replace(&mut *place, Place::None) {
             remove_below(&parent.folder);
             // What somebody is still in is left to the watchdog.
@@ -86,7 +101,7 @@ impl CommandGroups {
 
     /// The folder that holds them, made if there can be one.
     pub fn path(&self) -> Option<PathBuf> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         place.settle();
         match &*place {
             Place::Below(parent) => Some(parent.path.clone()),
@@ -131,8 +146,16 @@ impl Parent {
             let _ = fs::remove_dir(&path);
             return None;
         };
-        let folder = ThreadsFd::new(folder);
-        Some(Self { path, folder, host, checked: Instant::now(), count: 0, used: VecDeque::new() })
+        let folder = Arc::new(ThreadsFd::new(folder));
+        Some(Self {
+            path,
+            folder,
+            host,
+            checked: Instant::now(),
+            count: 0,
+            used: VecDeque::new(),
+            surplus: VecDeque::new(),
+        })
     }
 
     fn host_was_moved(&mut self) -> bool {
@@ -143,33 +166,55 @@ impl Parent {
         fs::read("/proc/self/cgroup").is_ok_and(|host| host != self.host)
     }
 
-    fn take(&mut self) -> Option<Arc<Folder>> {
+    /// One of those that were used which is empty.
+    fn take_used(&mut self) -> Option<Arc<Folder>> {
         // One that holds a daemon goes to the end; the next is probably empty.
         for _ in 0..self.used.len().min(2) {
             let folder = self.used.pop_front()?;
-            if folder.is_populated() || (folder.is_spent() && !self.remove(&folder)) {
-                self.used.push_back(folder);
-            } else if !folder.is_spent() {
-                folder.empty();
+            if !folder.is_populated() {
                 return Some(folder);
             }
+            self.give_back(folder);
         }
-        self.count += 1;
-        let name = self.count.to_string();
-        mkdirat(&self.folder, &name, Mode::from(0o755)).ok()?;
-        let fd = ThreadsFd::new(open_folder(&self.folder, &name).ok()?);
-        let events = ThreadsFd::new(open_file(&fd, "cgroup.events", OFlags::RDONLY).ok()?);
-        Some(Arc::new(Folder { name, fd, events, is_spent: AtomicBool::new(false) }))
+        None
     }
 
-    /// False while somebody is in it.
-    fn remove(&self, folder: &Folder) -> bool {
-        folder.empty();
-        unlinkat(&self.folder, &folder.name, AtFlags::REMOVEDIR).is_ok()
+    /// No more than that: where it is called, nothing may be waited for.
+    fn give_back(&mut self, folder: Arc<Folder>) {
+        if folder.is_spent() || self.used.len() >= MAX_KEPT {
+            self.surplus.push_back(folder.name.clone());
+        } else {
+            self.used.push_back(folder);
+        }
+    }
+
+    fn next_name(&mut self) -> String {
+        self.count += 1;
+        self.count.to_string()
     }
 }
 
 impl Folder {
+    fn make(top: &ThreadsFd, name: String) -> Option<Arc<Self>> {
+        mkdirat(top, &name, Mode::from(0o755)).ok()?;
+        let open = || {
+            let fd = ThreadsFd::new(open_folder(top, &name)?);
+            let events = ThreadsFd::new(open_file(&fd, "cgroup.events", OFlags::RDONLY)?);
+            Ok((fd, events))
+        };
+        let opened = match open() {
+            Err(Errno::MFILE) if open_files_limit::raise() => open(),
+            opened => opened,
+        };
+        match opened {
+            Ok((fd, events)) => Some(Arc::new(Self { name, fd, events, is_spent: AtomicBool::new(false) })),
+            Err(_) => {
+                let _ = unlinkat(top, &name, AtFlags::REMOVEDIR);
+                None
+            }
+        }
+    }
+
     fn is_populated(&self) -> bool {
         let mut events = [0; 64];
         let count = pread(&self.events, &mut events, 0).unwrap_or(0);
@@ -190,11 +235,16 @@ impl Folder {
 }
 
 impl CommandGroup {
+    /// Whether it was killed.
+    pub fn is_spent(&self) -> bool {
+        self.folder.is_spent()
+    }
+
     /// Kill all who are in it or below, and who are just being forked.
     pub fn kill(&self) -> io::Result<()> {
         let file = open_file(self, "cgroup.kill", OFlags::WRONLY)?;
-        self.folder.is_spent.store(true, Ordering::Relaxed);
         write(&file, b"1")?;
+        self.folder.is_spent.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -218,14 +268,25 @@ impl AsFd for CommandGroup {
 
 impl Drop for CommandGroup {
     fn drop(&mut self) {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Place::Below(parent) = &mut *place {
-            let is_of_use = parent.used.len() < MAX_KEPT && !self.folder.is_spent();
-            if is_of_use || !parent.remove(&self.folder) {
-                parent.used.push_back(Arc::clone(&self.folder));
-            }
+        if let Place::Below(parent) = &mut *lock(&self.place) {
+            parent.give_back(Arc::clone(&self.folder));
         }
     }
+}
+
+/// False while somebody is in it.
+fn is_removed(top: &ThreadsFd, name: &str) -> bool {
+    if unlinkat(top, name, AtFlags::REMOVEDIR).is_ok() {
+        return true;
+    }
+    if let Ok(folder) = open_folder(top, name) {
+        remove_below(folder);
+    }
+    unlinkat(top, name, AtFlags::REMOVEDIR).is_ok()
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The folder of this process's group, by what /proc/self/cgroup and /proc/self/mountinfo say.
@@ -352,8 +413,8 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(20));
         }
         drop(group);
-        assert!(!folder.exists());
         let again = groups.take().unwrap();
+        assert!(!folder.exists());
         assert!(folder.with_file_name("2").exists());
         drop(again);
         drop(groups.take().unwrap());

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,10 +119,10 @@ struct Look {
     none_left: bool,
 }
 
-#[derive(Default)]
 struct Sample {
     usage: Mutex<Usage>,
-    is_done: AtomicBool,
+    /// How many members have not told yet.
+    unread: AtomicUsize,
 }
 
 impl Sample {
@@ -131,7 +131,7 @@ impl Sample {
     }
 
     fn is_done(&self) -> bool {
-        self.is_done.load(Ordering::Acquire)
+        self.unread.load(Ordering::Acquire) == 0
     }
 }
 
@@ -235,13 +235,16 @@ impl EndingTree {
             }
             Err(_) => return,
         };
-        let sample = Arc::new(Sample::default());
-        self.samples.push(Arc::clone(&sample));
-        let read = move || {
-            pids.into_iter().for_each(|pid| add_usage(pid, |change| change(&mut sample.lock())));
-            sample.is_done.store(true, Ordering::Release);
-        };
-        threads.add_urgent(Task { pid: self.leader(), read: Box::new(read) });
+        let sample = Arc::new(Sample { usage: Mutex::default(), unread: AtomicUsize::new(pids.len()) });
+        for pid in pids {
+            let sample = Arc::clone(&sample);
+            let read = move || {
+                add_usage(pid, |change| change(&mut sample.lock()));
+                sample.unread.fetch_sub(1, Ordering::Release);
+            };
+            threads.add_urgent(Task { pid, read: Box::new(read) });
+        }
+        self.samples.push(sample);
     }
 
     pub fn signal_when_due(&mut self, now: Instant, threads: &mut ReadingThreads) {
@@ -268,11 +271,12 @@ impl EndingTree {
 
     fn terminate(&mut self, now: Instant) {
         self.stage = Stage::Terminating { since: ticks_since_boot(), sampled_again: false };
+        // Before the group is signalled: a leader that is just being made has none yet.
+        let mut others: Vec<i32> = self.members.keys().copied().filter(|pid| !self.is_in_group(*pid)).collect();
+        others.sort_unstable();
         self.group.signal(Signal::TERM);
         // A stopped process gets its signal only once it is continued.
         self.group.signal(Signal::CONT);
-        let mut others: Vec<i32> = self.members.keys().copied().filter(|pid| !self.is_in_group(*pid)).collect();
-        others.sort_unstable();
         for pid in others {
             self.send(pid);
         }
@@ -360,6 +364,12 @@ impl EndingTree {
 
     pub fn look_at_own(&mut self, sessions: &io::Result<Vec<(i32, i32)>>, now: Instant) {
         self.reopen();
+        if let Some(cgroup) =
+            self.cgroup.as_ref().filter(|cgroup| matches!(self.stage, Stage::Killing) && !cgroup.is_spent())
+        {
+            // It could not be before, for want of a descriptor.
+            let _ = cgroup.kill();
+        }
         let looked = match sessions {
             Err(error) if self.cgroup.is_none() || is_shortage(error) => Err(error.kind()),
             sessions => self.open_new(sessions.as_deref().ok()).map_err(|error| error.kind()),

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::call_watch::any_hangs;
 use crate::capture::Policy;
 use crate::cgroup::CommandGroups;
 use crate::ending_tree::Request;
@@ -153,8 +154,7 @@ impl Engine {
         // An answer or its absence: either way this process may end now.
         let _ = over.recv_timeout(patience);
         engine.cgroups.remove();
-        let threads = engine.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        !threads.io.as_ref().is_some_and(|io_thread| io_thread.hangs())
+        !any_hangs()
     }
 
     fn start_threads<'a>(&self, threads: &'a mut Threads) -> io::Result<&'a Sender<Start>> {

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,8 +31,6 @@ const HANGS: Duration = Duration::from_millis(200);
 const HANGS_AGAIN: Duration = Duration::from_millis(5);
 /// How long after a call that hung the shorter limit holds.
 const WARY: Duration = Duration::from_secs(2);
-/// Without /proc there is no telling a thread that hangs from one that waits for a processor.
-const HANGS_UNSEEN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(40);
 const LOOK_WARILY: Duration = Duration::from_millis(2);
 
@@ -61,8 +58,6 @@ pub struct IoThread {
     epoll: Arc<ThreadsFd>,
     messages: Arc<Mailbox<Message>>,
     state: Mutex<State>,
-    /// How many threads are inside a call that hangs.
-    hanging: AtomicUsize,
 }
 
 /// What the thread holds that serves.
@@ -84,15 +79,10 @@ impl IoThread {
         let epoll = Arc::new(ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?));
         let commands = RunningCommands::new(Arc::clone(&epoll), Arc::clone(&messages), terminator, groups)?;
         let state = Mutex::new(State { turn: 0, calling: None, commands });
-        let io_thread = Arc::new(Self { epoll, messages, state, hanging: AtomicUsize::new(0) });
+        let io_thread = Arc::new(Self { epoll, messages, state });
         let observer = io_thread.start_thread()?;
         let supervision = IoSupervision { io_thread: Arc::clone(&io_thread), observer, wary_until: None };
         Ok((io_thread, supervision))
-    }
-
-    /// Whether this process cannot end yet: a thread that hangs in the kernel does not die either.
-    pub fn hangs(&self) -> bool {
-        self.hanging.load(Ordering::Relaxed) > 0
     }
 
     fn start_thread(self: &Arc<Self>) -> io::Result<Observer> {
@@ -159,7 +149,6 @@ impl IoThread {
             let called = watch.during(|| call.make());
             state = self.lock();
             if state.turn != turn {
-                self.hanging.fetch_sub(1, Ordering::Relaxed);
                 self.messages.post(Message::Called(called));
                 return None;
             }
@@ -182,7 +171,7 @@ impl Supervised for IoSupervision {
         let is_wary = self.wary_until.is_some_and(|until| now < until);
         let inside = self.observer.inside_for(now);
         if inside.is_some_and(|inside| inside >= if is_wary { HANGS_AGAIN } else { HANGS })
-            && self.hangs(inside.unwrap_or_default())
+            && self.observer.is_uninterruptible(inside.unwrap_or_default())
             && self.take_over().is_ok()
         {
             self.wary_until = Some(now + WARY);
@@ -193,19 +182,11 @@ impl Supervised for IoSupervision {
 }
 
 impl IoSupervision {
-    fn hangs(&self, inside: Duration) -> bool {
-        match self.observer.state() {
-            Some(state) => state == b'D',
-            None => inside >= HANGS_UNSEEN,
-        }
-    }
-
     fn take_over(&mut self) -> io::Result<()> {
         let mut state = self.io_thread.lock();
         // It may have returned by now.
         let Some((id, stream)) = state.calling else { return Ok(()) };
         self.observer = self.io_thread.start_thread()?;
-        self.io_thread.hanging.fetch_add(1, Ordering::Relaxed);
         // At once, not when the successor comes to it, or the one that hangs might go on in between.
         state.turn += 1;
         state.calling = None;

@@ -57,7 +57,6 @@ mod running_command;
 #[cfg(not(loom))]
 mod running_commands;
 mod segment;
-#[cfg(not(loom))]
 mod signal_mask;
 #[cfg(not(loom))]
 mod spawn;

@@ -17,6 +17,7 @@ use crate::fork::ThreadsFd;
 use crate::output_rate::OutputRate;
 use crate::pipe_memory::PipeMemory;
 use crate::segment::{SegmentWriter, Slice};
+use crate::supervisor::Busy;
 
 pub struct Pipe {
     /// For epoll. None: closed, by the command and all its descendants or by us.
@@ -53,6 +54,8 @@ pub struct PipeCall {
     pub stream: usize,
     what: What,
     reader: Reader,
+    /// Keeps the supervisor looking, also when the command is over.
+    _busy: Option<Busy>,
 }
 
 enum What {
@@ -117,17 +120,17 @@ impl Pipe {
 
     /// None while another call is being made, or after the end.
     pub fn read(&mut self, id: u64, stream: usize) -> Option<PipeCall> {
-        Some(PipeCall { id, stream, what: What::Read, reader: self.reader.take()? })
+        Some(PipeCall { id, stream, what: What::Read, reader: self.reader.take()?, _busy: None })
     }
 
     pub fn count(&mut self, id: u64, stream: usize) -> Option<PipeCall> {
-        Some(PipeCall { id, stream, what: What::Count, reader: self.reader.take()? })
+        Some(PipeCall { id, stream, what: What::Count, reader: self.reader.take()?, _busy: None })
     }
 
     /// Give the pipe up. What there is to call is about a pipe that others may still write to.
-    pub fn close(&mut self, id: u64, stream: usize) -> Option<PipeCall> {
+    pub fn close(&mut self, id: u64, stream: usize, busy: &Busy) -> Option<PipeCall> {
         self.fd = None;
-        Some(PipeCall { id, stream, what: What::Close, reader: self.reader.take()? })
+        Some(PipeCall { id, stream, what: What::Close, reader: self.reader.take()?, _busy: Some(busy.clone()) })
     }
 
     /// The end of the stream has been read: nobody writes, so that nothing can hang.
@@ -146,7 +149,7 @@ impl Pipe {
 impl PipeCall {
     /// Make the call. May never return.
     pub fn make(self) -> Called {
-        let Self { id, stream, what, mut reader } = self;
+        let Self { id, stream, what, mut reader, _busy } = self;
         let told = match what {
             What::Read => Told::Read(reader.read()),
             What::Count => {
@@ -165,7 +168,7 @@ impl PipeCall {
 impl Called {
     /// The command is over, so the pipe is of no use any more.
     pub fn close(self) -> Option<PipeCall> {
-        Some(PipeCall { id: self.id, stream: self.stream, what: What::Close, reader: self.reader? })
+        Some(PipeCall { id: self.id, stream: self.stream, what: What::Close, reader: self.reader?, _busy: None })
     }
 }
 

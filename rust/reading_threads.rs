@@ -161,7 +161,7 @@ impl Seat {
         match self.observer.inside_for(now) {
             // A busy machine, or one that was stopped, makes nobody hang: only sleep counts.
             Some(inside) if !inside.is_zero() => {
-                if !matches!(self.observer.state(), Some(b'R' | b'T' | b't')) {
+                if self.observer.sleeps(inside) {
                     self.slept += passed.min(inside);
                 }
             }

@@ -62,7 +62,7 @@ pub enum Due {
 
 pub struct RunningCommand {
     pub handle: Arc<Handle>,
-    _busy: Busy,
+    pub busy: Busy,
     pub mark: Arc<str>,
     pub timing: Timing,
     pub pid: Pid,
@@ -99,6 +99,23 @@ pub struct RunningCommand {
     pub error: Option<io::Error>,
 }
 
+/// The leader of a command that is over, though it hangs in the kernel.
+pub struct Unkillable {
+    pid: Pid,
+    /// Tells when it has ended.
+    pub pidfd: Arc<ThreadsFd>,
+    /// Where the watchdog finds it.
+    slot: u64,
+}
+
+impl Unkillable {
+    /// It has ended.
+    pub fn collect(self, groups: &Groups) {
+        groups.remove(self.slot);
+        wait(self.pid);
+    }
+}
+
 /// What waiting for the command told.
 struct Status {
     exit_code: Option<i32>,
@@ -118,7 +135,7 @@ impl RunningCommand {
         let Start { order: Order { timing, policy, spill_folder, .. }, mark, handle, busy } = start;
         Self {
             handle,
-            _busy: busy,
+            busy,
             mark,
             timing,
             pid: child.pid,
@@ -268,34 +285,38 @@ impl RunningCommand {
         self.pipes.iter_mut().enumerate().filter_map(move |(stream, pipe)| pipe.count(id, stream))
     }
 
-    /// Collect the command's status. Its number is free for others from here on.
-    pub fn reap(&mut self, groups: &Groups) {
+    /// Collect the command's status. Its number is free for others from here on, unless it could not be killed: then it is
+    /// to be collected when it has ended.
+    pub fn reap(&mut self, groups: &Groups) -> Result<(), Unkillable> {
         if self.status.is_some() {
-            return;
+            return Ok(());
         }
         if let Some(slot) = self.group_slot.take() {
             groups.remove(slot);
         }
         let was_ended = !matches!(self.ending, None | Some(Reason::Leftovers));
         let sampled = self.watched.end(was_ended);
-        let (exit_code, mut usage) = wait(self.pid);
+        let (exit_code, mut usage, is_running) = wait(self.pid);
         // The kernel's figure includes the memory of this process, whose copy the command was at first.
         usage.max_rss = usage.max_rss.filter(|peak| *peak > self.host_peak);
         let usage = usage.joined(sampled);
         self.status =
             Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
+        if is_running {
+            let slot = groups.add(self.pid);
+            return Err(Unkillable { pid: self.pid, pidfd: Arc::clone(&self.pidfd), slot });
+        }
+        Ok(())
     }
 
-    /// Whether somebody of the command's group is left. Only meaningful straight after `reap`, before the number of an
-    /// empty group can have come round to somebody else.
-    pub fn group_remains(&self) -> bool {
-        ProcessGroup { leader: self.pid, pidfd: Arc::clone(&self.pidfd) }.remains()
+    pub fn group(&self) -> ProcessGroup {
+        ProcessGroup { leader: self.pid, pidfd: Arc::clone(&self.pidfd) }
     }
 
     /// Have what is to be kept in files written. True once it is, once the disk does nothing any more, or at once if
     /// nobody wants it.
     pub fn flush(&mut self) -> bool {
-        let discard = self.ending == Some(Reason::Stopped);
+        let discard = self.ending == Some(Reason::Stopped) || self.handle.is_stopped();
         // Both, so that the second stream need not wait for the first.
         let [stdout, stderr] = self.pipes.each_mut().map(|pipe| pipe.capture.flush(discard));
         if discard || (stdout && stderr) {
@@ -354,7 +375,8 @@ impl RunningCommand {
     }
 }
 
-fn wait(pid: Pid) -> (Option<i32>, Usage) {
+/// Its exit code, if it has one, what it used, and whether it still runs.
+fn wait(pid: Pid) -> (Option<i32>, Usage, bool) {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both pointers are to memory of the right type; all zeros is a valid `rusage`.
@@ -363,7 +385,7 @@ fn wait(pid: Pid) -> (Option<i32>, Usage) {
         (waited, usage.assume_init())
     };
     if waited != pid.as_raw_nonzero().get() {
-        return (None, Usage::default());
+        return (None, Usage::default(), waited == 0);
     }
     let exit_code = if libc::WIFSIGNALED(status) { -libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
     let duration = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
@@ -373,5 +395,5 @@ fn wait(pid: Pid) -> (Option<i32>, Usage) {
         max_rss: u64::try_from(usage.ru_maxrss).ok().map(|kilobytes| kilobytes * 1024),
         tree_max_rss: None,
     };
-    (Some(exit_code), usage)
+    (Some(exit_code), usage, false)
 }

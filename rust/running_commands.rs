@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use crate::ending_tree::{Request, Scope};
 use crate::fork::ThreadsFd;
@@ -21,7 +22,7 @@ use crate::mailbox::Mailbox;
 use crate::output_queue::Flow;
 use crate::pipe::{Called, PipeCall, Read, Told};
 use crate::pipe_memory::PipeMemory;
-use crate::running_command::{Due, Reason, RunningCommand};
+use crate::running_command::{Due, Reason, RunningCommand, Unkillable};
 use crate::spill::{News, Spill};
 use crate::watchdog::Groups;
 
@@ -36,6 +37,8 @@ pub struct RunningCommands {
     /// Calls to make as soon as nothing is held.
     calls: VecDeque<PipeCall>,
     running: HashMap<u64, Box<RunningCommand>>,
+    /// Those that are over, and could not be killed.
+    uncollected: HashMap<u64, Unkillable>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// The entry of each command in `deadlines`.
     armed: HashMap<u64, Instant>,
@@ -93,6 +96,7 @@ impl RunningCommands {
             groups,
             calls: VecDeque::new(),
             running: HashMap::new(),
+            uncollected: HashMap::new(),
             deadlines: BTreeSet::new(),
             armed: HashMap::new(),
             windows: BTreeMap::new(),
@@ -133,14 +137,15 @@ impl RunningCommands {
         self.take_messages();
         for (_, mut command) in self.running.drain() {
             command.error = Some(Errno::from_io_error(error).unwrap_or(Errno::IO).into());
-            let _ = rustix::process::kill_process_group(command.pid, rustix::process::Signal::KILL);
+            command.group().signal(Signal::KILL);
             command.complete(true);
         }
     }
 
     /// None: until there is an event.
     pub fn time_to_wait(&self) -> Option<Timespec> {
-        let wait = if self.deferred.is_empty() {
+        // Who takes over finds the calls that the other was to make.
+        let wait = if self.deferred.is_empty() && self.calls.is_empty() {
             let deadline = self.deadlines.first().map(|(at, _)| *at);
             let window = self.windows.first_key_value().map(|(at, _)| *at);
             deadline.into_iter().chain(window).min()?.saturating_duration_since(Instant::now())
@@ -273,8 +278,8 @@ impl RunningCommands {
         let pipe = &mut command.pipes[stream];
         let Some(Read { slice, busy }) = read else { return self.drained(id, stream) };
         let Some(slice) = slice else {
-            self.drained(id, stream);
             self.end_pipe(id, stream);
+            self.drained(id, stream);
             return self.finish_if_over(id);
         };
         let count = slice.len();
@@ -385,7 +390,7 @@ impl RunningCommands {
         let pipe = &mut command.pipes[stream];
         let Some(fd) = &pipe.fd else { return };
         let _ = epoll::delete(&*self.epoll, fd);
-        self.calls.extend(pipe.close(id, stream));
+        self.calls.extend(pipe.close(id, stream, &command.busy));
         command.handle.end(stream);
     }
 
@@ -417,7 +422,13 @@ impl RunningCommands {
     }
 
     fn exited(&mut self, id: u64) {
-        let Some(command) = self.running.get_mut(&id) else { return };
+        let Some(command) = self.running.get_mut(&id).filter(|command| !command.over) else {
+            if let Some(unkillable) = self.uncollected.remove(&id) {
+                let _ = epoll::delete(&*self.epoll, &*unkillable.pidfd);
+                unkillable.collect(&self.groups);
+            }
+            return;
+        };
         let _ = epoll::delete(&*self.epoll, &*command.pidfd);
         self.calls.extend(command.exit());
         self.arm(id);
@@ -438,7 +449,12 @@ impl RunningCommands {
         for id in ids {
             if let Some(command) = self.running.get_mut(&id) {
                 command.timing.kill_grace = Duration::ZERO;
-                command.ending = None;
+                if command.over {
+                    // Nobody will ask for what is being written.
+                    command.handle.stop();
+                } else {
+                    command.ending = None;
+                }
             }
             self.end(id, Reason::Stopped);
         }
@@ -453,7 +469,10 @@ impl RunningCommands {
             }
         }
         let Some(command) = self.running.get_mut(&id) else { return };
-        if command.ending.is_some() || command.over {
+        if command.over {
+            return self.finish_if_over(id);
+        }
+        if command.ending.is_some() {
             return;
         }
         command.ending = Some(reason);
@@ -489,8 +508,7 @@ impl RunningCommands {
                 return;
             }
             if command.ending.is_none() && command.exited && command.pipes_closed() {
-                command.reap(&self.groups);
-                if command.group_remains() {
+                if command.reap(&self.groups).is_ok() && command.group().remains() {
                     return self.end(id, Reason::Leftovers);
                 }
             } else if !(command.ending.is_some() && command.gone.is_some()) {
@@ -538,7 +556,9 @@ impl RunningCommands {
         self.disarm(id);
         if let Some(command) = self.running.get_mut(&id) {
             command.over = true;
-            command.reap(&self.groups);
+            if let Err(unkillable) = command.reap(&self.groups) {
+                self.uncollected.insert(id, unkillable);
+            }
         }
         self.finish_if_over(id);
     }

@@ -128,7 +128,7 @@ impl Command {
                 let descriptors = [null.as_fd(), pipes[0], pipes[1]];
                 process.descriptors = &descriptors;
                 let (pid, pidfd) = process.start()?;
-                let (pidfd, host_peak) = (ThreadsFd::new(pidfd), peak_resident_memory());
+                let (pidfd, host_peak) = (ThreadsFd::new(pidfd), own_peak());
                 Child { pid, pidfd, pipes: [stdout, stderr], host_peak, start: None, in_cgroup: false }
             }
         };
@@ -234,7 +234,8 @@ pub fn at_least(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() < least { fcntl_dupfd_cloexec(fd, least) } else { Ok(fd) }
 }
 
-fn peak_resident_memory() -> u64 {
+/// The most that this process had in memory so far, in bytes.
+fn own_peak() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to memory of the right type, and all zeros is a valid value of it.
     let usage = unsafe {

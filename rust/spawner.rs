@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::cgroup::CommandGroups;
 use crate::engine::Start;
@@ -77,7 +77,10 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
 
     /// Not where this process's own group was killed before it came there: see `cgroup`.
     fn processes_live_in(&mut self, cgroup: BorrowedFd) -> bool {
-        *self.has_cgroups.get_or_insert_with(|| survives_in(cgroup, &mut self.zygotes))
+        if self.has_cgroups.is_none() {
+            self.has_cgroups = survives_in(cgroup, &mut self.zygotes);
+        }
+        self.has_cgroups == Some(true)
     }
 
     fn start(&mut self, start: Start) {
@@ -109,15 +112,19 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
     }
 }
 
-/// Whether a process that is made there comes to its end by itself.
-fn survives_in(cgroup: BorrowedFd, zygotes: &mut Zygotes) -> bool {
+/// Whether a process that is made there comes to its end by itself; None if that could not be tried now.
+fn survives_in(cgroup: BorrowedFd, zygotes: &mut Zygotes) -> Option<bool> {
     // No program, so that it tells of its failure.
     let program = c"/".to_owned();
     let command = Command { program, args: Vec::new(), env: Vec::new(), path: None, cwd: None };
-    let Ok(Child { pidfd, start, in_cgroup, .. }) = command.spawn(zygotes, Some(cgroup)) else { return false };
-    let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
-    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    in_cgroup && start.is_some_and(|start| start.error().is_some())
+    let Child { pidfd, start, in_cgroup, .. } = command.spawn(zygotes, Some(cgroup)).ok()?;
+    let has_ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE)) == Ok(1);
+    if !has_ended {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    let start = start.filter(|_| has_ended)?;
+    Some(in_cgroup && start.error().is_some())
 }
 
 /// The zygote there is, if there is one.

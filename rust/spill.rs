@@ -12,6 +12,7 @@ use rustix::io::pread;
 
 use crate::output_queue::Flow;
 use crate::segment::Slice;
+use crate::signal_mask::with_signals_blocked;
 
 /// Bytes waiting to be written at which the stream is no longer read, and at which it is read again.
 const HIGH: usize = 8 << 20;
@@ -52,9 +53,6 @@ pub struct Spilled {
     pub length: u64,
 }
 
-/// To free what a file of this size takes on a disk is no longer a matter of a moment: 0.12 s for a GiB on ext4.
-const SLOW_TO_CLOSE: u64 = 64 << 20;
-
 impl Spilled {
     /// Read from `offset` on; returns what is filled and the rest of `target`, as `pread` does.
     pub fn read_at<'a>(
@@ -70,10 +68,10 @@ impl Spilled {
 impl Drop for Spilled {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
-        if self.length >= SLOW_TO_CLOSE {
-            // Whoever drops a result may be an event loop's thread. Where there is no thread to be had, it is closed here.
-            let _ = std::thread::Builder::new().name("tailrace-close".into()).spawn(move || drop(file));
-        }
+        // Closing frees what it takes on a disk, 0.12 s for a GiB on ext4, or waits for a disk that is elsewhere, and whoever
+        // drops a result may be an event loop's thread. Where there is no thread to be had, it is closed here.
+        let close = || std::thread::Builder::new().name("tailrace-close".into()).spawn(move || drop(file));
+        let _ = with_signals_blocked(close);
     }
 }
 

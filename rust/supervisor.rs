@@ -58,6 +58,12 @@ impl Supervisor {
     }
 }
 
+impl Clone for Busy {
+    fn clone(&self) -> Self {
+        self.0.begin()
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         *self.0.commands() -= 1;

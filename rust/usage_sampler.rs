@@ -85,7 +85,7 @@ impl UsageSampler {
         let mut state = self.lock();
         state.due.insert((Instant::now() + INTERVALS[0], id), Arc::downgrade(&tree));
         if std::mem::take(&mut state.is_idle) {
-            self.began.notify_one();
+            self.began.notify_all();
         }
         tree
     }
@@ -153,10 +153,7 @@ impl Supervised for SamplerRescue {
             self.observed = current.map(|reader| (Arc::clone(&reader), Observer::new(Arc::clone(&reader.watch))));
         }
         let Some((reader, observer)) = &mut self.observed else { return CHECK_INTERVAL };
-        if observer.inside_for(now).is_none_or(|time| time < PATIENCE)
-            // Without a processor, or stopped together with this process, it does not hang.
-            || matches!(observer.state(), Some(b'R' | b'T' | b't'))
-        {
+        if !observer.inside_for(now).is_some_and(|inside| inside >= PATIENCE && observer.sleeps(inside)) {
             return CHECK_INTERVAL;
         }
         let mut state = self.sampler.lock();

@@ -47,7 +47,7 @@ remove_groups() {
         kill -KILL "-$group"
     done
     # Whoever was just being forked is found in the next round, and a command that was just being started a moment later:
-    # until its program is loaded it has the host's environment. Zombies have none any more.
+    # until its program is loaded it has not its own environment. Zombies have none any more.
     round=0 looked_again=
     while [ $round -lt 50 ]; do
         kill_marked "$1"

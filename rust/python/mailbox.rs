@@ -35,8 +35,9 @@ impl Mailbox {
     /// seconds.
     #[pyo3(signature = (timeout = None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let deadline = timeout
-            .and_then(|timeout| Instant::now().checked_add(Duration::try_from_secs_f64(timeout).unwrap_or_default()));
+        let deadline = timeout.and_then(|timeout| {
+            Instant::now().checked_add(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX))
+        });
         loop {
             let mut descriptors = [PollFd::new(&*self.0, PollFlags::IN)];
             let polled = py.detach(|| poll(&mut descriptors, Some(&SIGNAL_CHECK)));
