@@ -163,6 +163,11 @@ async def loading(execute: Execute, how: str, program: str) -> Report:
         return {**report, "gap": largest_gap()}
 
 
+async def limited(execute: Execute, *command: str) -> Report:
+    """Run a command alone until its limit ends it, so that nothing else wakes anybody."""
+    return await _ended(execute, command, timeout=1.5, kill_grace=1)
+
+
 async def spilling(execute: Execute, *command: str) -> Report:
     """Cancel a command whose output has to go to a temporary file, while others tick."""
     async with ticking(execute, 3) as largest_gap:

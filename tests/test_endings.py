@@ -93,6 +93,20 @@ async def test_the_idle_clock_stands_still_while_a_slow_callback_keeps_us_from_r
     assert result.exit_code == 0
 
 
+async def test_all_that_was_read_at_the_end_is_not_called_truncated(mark: str) -> None:
+    async def slow(_: memoryview) -> None:
+        await anyio.sleep(2)
+
+    # More than is read ahead of a callback, and with what fits into the pipe all that is written.
+    size = 76 << 16 if backend == "native" else 16 << 16
+    source = f"import os, time\nfor _ in range({size >> 16}): os.write(1, b'x' * 65536)\ntime.sleep(60)"
+    with pytest.raises(WorkerTimeoutError) as caught:
+        await execute(python(source, mark), on_stdout=slow, stream="bytes", timeout=1, kill_grace=3)
+    assert caught.value.result is not None
+    assert len(caught.value.result.stdout_bytes) == size
+    assert not caught.value.result.truncated
+
+
 async def test_a_command_that_ignores_terminate_is_killed_after_the_grace(mark: str) -> None:
     started = time.monotonic()
     with pytest.raises(WorkerTimeoutError) as caught:

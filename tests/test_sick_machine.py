@@ -255,6 +255,27 @@ READ = {"before\n", "before\nunread\n"}
 
 stuck_writers = pytest.mark.parametrize("stuck", ["killable", "unkillable"])
 
+# Its pipe is empty when it gets stuck, so that nobody reads before everything is over.
+HANGS_WHEN_READ_AT_THE_END = """
+import ctypes, mmap, os, sys, time
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE)
+os.write(1, b"before\\n")
+time.sleep(0.3)
+ctypes.CDLL(None).write(1, ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(mapped))), len(mapped))
+"""
+
+
+@with_these_cgroups
+def test_a_command_alone_ends_by_its_limit_though_its_pipe_cannot_be_read_at_the_end(
+    machine: SickMachine, backend: str
+) -> None:
+    disk = machine.hung_disk(content=b"x" * 65536)
+    command = [*PYTHON, "-c", HANGS_WHEN_READ_AT_THE_END, str(disk.path / "content")]
+    report = machine.host("limited", backend, "asyncio", *command).reports(40)
+    assert report["stdout"] == "before\n"
+    assert report["elapsed"] < 1 + UNKILLABLE + SLACK
+
 
 @stuck_writers
 @on_both_loops
@@ -361,9 +382,12 @@ def test_a_program_that_loads_for_ever_holds_up_no_other_command(
 
 @with_these_cgroups
 @on_both_loops
-def test_a_hung_temporary_folder_holds_up_only_who_needs_it(machine: SickMachine, backend: str, loop: str) -> None:
+@pytest.mark.parametrize("then", ["; sleep 1000", ""], ids=["running", "exited"])
+def test_a_hung_temporary_folder_holds_up_only_who_needs_it(
+    machine: SickMachine, backend: str, loop: str, then: str
+) -> None:
     folder = machine.hung_disk().path
-    command = ["sh", "-c", "head -c 1000000 /dev/zero; sleep 1000"]
+    command = ["sh", "-c", f"head -c 1000000 /dev/zero{then}"]
     report = machine.host("spilling", backend, loop, *command, TMPDIR=str(folder)).reports(40)
     assert report["gap"] < 2
     assert report["elapsed"] < 1 + 1 + SLACK
