@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import anyio.lowlevel
 import pytest
 
 from processes import PYTHON, descendants_marked, fork_beside_threads, python, wait_until_marked
-from tailrace import Capture, LocalWorkerAdapter, UsageSample, WorkerJob, WorkerResult, WorkerTimeoutError
-from tailrace._python_pipe import PausableClock
+from tailrace import Capture, LocalWorkerAdapter, UsageSample, WorkerJob, WorkerResult, WorkerTimeoutError, _python_pipe
+from tailrace._python_pipe import PausableClock, PipeReader
 
 pytestmark = pytest.mark.anyio
 
@@ -256,6 +257,27 @@ async def test_output_that_could_not_be_kept_in_time_is_missing_from_the_result_
     assert caught.value.result is not None
     assert caught.value.result.truncated
     assert caught.value.result.stdout == "x" * 10
+
+
+async def test_what_went_to_a_file_is_kept_though_the_pipe_cannot_be_read_any_more(
+    monkeypatch: pytest.MonkeyPatch, never: threading.Event, mark: str
+) -> None:
+    monkeypatch.setattr(_python_pipe, "_state", lambda _: "D")
+    read = PipeReader._read
+
+    def read_until_stuck(reader: PipeReader, poll: select.poll) -> bytes | None:
+        if len(reader._capture) == 200_000:
+            reader._do("read")
+            never.wait()
+        return read(reader, poll)
+
+    monkeypatch.setattr(PipeReader, "_read", read_until_stuck)
+    command = python("import os, time\nos.write(1, b'x' * 200_000)\ntime.sleep(60)", mark)
+    with pytest.raises(WorkerTimeoutError) as caught:
+        await execute(command, capture=Capture.full(memory=1000), timeout=2, kill_grace=1)
+    assert caught.value.result is not None
+    assert caught.value.result.truncated
+    assert caught.value.result.stdout_bytes == b"x" * 200_000
 
 
 # What is used.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import tempfile
+import threading
 from collections import deque
 
 from ._capture import Capture
@@ -24,7 +25,8 @@ class PythonCapture:
         self._file_length = 0
         self._tail: deque[bytes] = deque()
         self._tail_length = 0
-        self._is_left = False
+        self._lock = threading.Lock()
+        self._is_writing = self._is_left = False
 
     def push(self, data: bytes) -> None:
         """Keep `data`. Raises `OSError` when a temporary file that it takes cannot be written."""
@@ -44,10 +46,16 @@ class PythonCapture:
             self.truncated = True
             raise
 
-    def leave(self) -> None:
-        """Do without the temporary file, which does not answer; to be called while another thread is in `push`."""
-        self.truncated = self._is_left = True
-        self._file, self._file_length = None, 0
+    def leave(self) -> bool:
+        """Do without the temporary file if another thread is writing to it, since it does not answer.
+
+        Returns whether that is so. Nothing may be pushed any more.
+        """
+        with self._lock:
+            if self._is_writing:
+                self.truncated = self._is_left = True
+                self._file, self._file_length = None, 0
+            return self._is_left
 
     def __len__(self) -> int:
         tail = self._tail_length if self._tail_limit is None else min(self._tail_length, self._tail_limit)
@@ -80,19 +88,25 @@ class PythonCapture:
             _close_elsewhere(self._file)
 
     def _push_file(self, data: bytes) -> None:
-        file = self._file
-        if file is None:
-            # Not Python's own choice of a folder, which goes on to others where TMPDIR cannot be written.
-            with tempfile.TemporaryFile(buffering=0, dir=os.environ.get("TMPDIR")) as opened:
-                file = self._file = os.dup(opened.fileno())
-        while data and not self._is_left:
-            count = os.write(file, data)
-            if not self._is_left:
-                self._file_length += count
-            data = data[count:]
-        if self._is_left:
-            self._file, self._file_length = None, 0
-            os.close(file)
+        with self._lock:
+            self._is_writing = True
+        file, length = self._file, self._file_length
+        try:
+            if file is None:
+                # Not Python's own choice of a folder, which goes on to others where TMPDIR cannot be written.
+                with tempfile.TemporaryFile(buffering=0, dir=os.environ.get("TMPDIR")) as opened:
+                    file = os.dup(opened.fileno())
+            while data and not self._is_left:
+                count = os.write(file, data)
+                length += count
+                data = data[count:]
+        finally:
+            with self._lock:
+                self._is_writing = False
+                if not self._is_left:
+                    self._file, self._file_length = file, length
+            if self._is_left and file is not None:
+                os.close(file)
 
     def _push_tail(self, data: bytes, limit: int) -> None:
         self._tail.append(data)

@@ -195,9 +195,8 @@ class PipeReader:
         """Give the pipe up to its thread, which gives it back whenever it can."""
         with self._changed:
             self._is_left = self.is_abandoned = self.is_over = True
-            if self._doing == "keep":
+            if self._capture.leave():
                 self.fault = describe_write_error(TimeoutError("it does not answer"))
-            self._capture.leave()
             self._changed.notify_all()
 
     def _run(self) -> None:
@@ -271,7 +270,11 @@ class PipeReader:
                 self._piece = _LARGE_PIECE
 
     def _hand_on(self, data: bytes) -> bool:
-        self._do("keep")
+        with self._changed:
+            if self._is_left:
+                # The result is somebody's by now.
+                return False
+            self._do("keep")
         try:
             self._capture.push(data)
         except OSError as error:
