@@ -355,6 +355,17 @@ asyncio.run(main())
     assert (told.stdout, told.stderr) == ("0\n", "")
 
 
+async def test_a_tree_is_seen_to_be_gone_where_there_are_no_descriptors_of_processes(
+    monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    started = time.monotonic()
+    with pytest.raises(WorkerTimeoutError) as caught:
+        await execute(("sh", ["-c", "sleep 60 & setsid sleep 60 & wait", mark]), timeout=0.5, kill_grace=1)
+    assert time.monotonic() - started < 5
+    assert str(caught.value) == "sh was ended because it ran longer than 0.5 s"
+
+
 async def test_many_trees_are_ended_at_once_in_the_time_of_one(mark: str) -> None:
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:

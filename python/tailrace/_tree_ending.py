@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from . import _process_files
 from ._bell import Bell
-from ._process_files import Figures, describe, figures_of
+from ._process_files import Figures, describe, figures_of, look, stat_fields
 from ._process_note import ProcessNote
 from ._process_tree import Processes, Tree
 
@@ -79,11 +79,12 @@ class Ending:
 class _Member:
     """A process of a tree; `outer` is the number that /proc shows, which may be that of another namespace."""
 
-    def __init__(self, number: int, outer: int, inode: int | None) -> None:
+    def __init__(self, tree: Tree, number: int, outer: int, inode: int | None) -> None:
         self.number = number
         self.outer = outer
         self.is_asked = self.is_dead = False
         self.pidfd: int | None = None
+        self._tree = tree
         self._inode = inode
         with contextlib.suppress(AttributeError, OSError):
             self.pidfd = os.pidfd_open(number)
@@ -98,7 +99,7 @@ class _Member:
             poll.register(self.pidfd, select.POLLIN)
             has_died = bool(poll.poll(0))
         else:
-            has_died = not self.is_dead and not self._is_there()
+            has_died = not self.is_dead and not (self._is_there() and self._is_alive())
         self.is_dead |= has_died
         if self.is_dead:
             self.close()
@@ -130,6 +131,12 @@ class _Member:
             return os.stat(f"/proc/{self.outer}").st_ino == self._inode  # noqa: PTH116
         except OSError:
             return False
+
+    def _is_alive(self) -> bool:
+        if self.number == self._tree.leader:
+            return self._tree.is_running()
+        states = look("state", [self.outer], lambda outer: stat_fields(outer)[0])
+        return states.found.get(self.outer) not in (b"Z", b"X")
 
 
 class _Terminator:
@@ -281,7 +288,7 @@ class _Terminator:
                 number = self._processes.number(outer)
                 known = ending.members.get(number or 0)
                 if number is not None and (known is None or known.is_dead):
-                    member = _Member(number, outer, self._processes.inode(outer))
+                    member = _Member(tree, number, outer, self._processes.inode(outer))
                     if not member.is_dead:
                         ending.members[number] = member
 
