@@ -182,8 +182,8 @@ async def spilling(execute: Execute, *command: str) -> Report:
 
 
 async def under_load(execute: Execute, loops: str) -> Report:
-    """Run commands with limits beside so many busy loops."""
-    report: Report = {"written": [], "ticks": []}
+    """Run commands with limits beside so many busy loops; some are ended by theirs."""
+    report: Report = {"written": [], "ticks": [], "ended": []}
 
     async def write() -> None:
         command = python("import os\nfor _ in range(100): os.write(1, b'x' * 99_999 + b'\\n')")
@@ -195,12 +195,18 @@ async def under_load(execute: Execute, loops: str) -> Report:
         result = await execute(WorkerJob(*command, on_stdout=len, idle_timeout=10))
         report["ticks"].append(result.stdout)
 
+    async def be_ended() -> None:
+        for _ in range(5):
+            end = await _ended(execute, ("sh", "-c", "setsid sleep 1000 & wait"), timeout=1, kill_grace=5)
+            report["ended"].append([end["error"], end["warnings"]])
+
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as load:
             for _ in range(int(loops)):
                 load.start_soon(execute, WorkerJob("sh", ["-c", "while :; do :; done"]))
             await anyio.sleep(0.5)
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(be_ended)
                 for _ in range(4):
                     tasks.start_soon(write)
                     tasks.start_soon(tick)

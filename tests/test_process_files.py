@@ -54,6 +54,21 @@ def test_a_process_that_does_not_answer_is_asked_once(never: threading.Event) ->
         assert time.monotonic() < deadline
 
 
+def test_nobody_is_taken_for_one_who_does_not_answer_while_the_interpreter_is_busy(never: threading.Event) -> None:
+    def read(number: int) -> int:
+        # Lets go of the interpreter, as every system call does.
+        time.sleep(0)
+        return number
+
+    def hold_the_interpreter() -> None:
+        while not never.is_set():
+            sum(range(9_000_000))
+
+    look("busy", [0], read)
+    threading.Thread(target=hold_the_interpreter).start()
+    assert [look(f"busy {number}", range(5), read, 5).unseen for number in range(4)] == [[]] * 4
+
+
 def test_threads_lost_to_processes_that_do_not_answer_are_bounded(never: threading.Event) -> None:
     before = threading.active_count()
     started = time.monotonic()
