@@ -16,10 +16,28 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
-from processes import PYTHON, descendants_marked, fork_beside_threads, python, wait_until_marked
-from tailrace import Capture, LocalWorkerAdapter, UsageSample, WorkerJob, WorkerResult, WorkerTimeoutError, _python_pipe
+from processes import (
+    PYTHON,
+    descendants_marked,
+    fork_beside_threads,
+    python,
+    wait_until_marked,
+    wait_until_none_is_marked,
+)
+from tailrace import (
+    Capture,
+    LocalWorkerAdapter,
+    UsageSample,
+    WorkerJob,
+    WorkerResult,
+    WorkerTimeoutError,
+    _python_backend,
+    _python_pipe,
+)
+from tailrace._process_note import ProcessNote
 from tailrace._python_pipe import PausableClock, PipeReader
 
 pytestmark = pytest.mark.anyio
@@ -364,6 +382,33 @@ async def test_a_tree_is_seen_to_be_gone_where_there_are_no_descriptors_of_proce
         await execute(("sh", ["-c", "sleep 60 & setsid sleep 60 & wait", mark]), timeout=0.5, kill_grace=1)
     assert time.monotonic() - started < 5
     assert str(caught.value) == "sh was ended because it ran longer than 0.5 s"
+
+
+def complain(_: str) -> None:
+    raise LookupError("from the callback")
+
+
+async def test_a_warning_that_nobody_can_take_replaces_no_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = ProcessNote(4711, "blender", "D", "")
+    monkeypatch.setattr(_python_backend._Execution, "_left_and_unseen", lambda _: ([note], []))
+    with anyio.move_on_after(0.5) as scope:
+        await execute(("sleep", ["60"]), on_warning=complain)
+    assert scope.cancelled_caught
+    assert "could not be ended: process 4711 (blender) in state D" in caplog.text
+    with pytest.raises(LookupError, match="from the callback"):
+        await execute(("true", []), on_warning=complain)
+
+
+async def test_a_limit_is_told_of_as_one_though_the_end_was_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.setattr(_python_backend, "_latest", lambda ending: ending.kill_at - 0.9)
+    command = ("sh", ["-c", "trap '' TERM; while :; do sleep 1; done", mark])
+    with pytest.raises(WorkerTimeoutError, match="gave up waiting for the end of the command"):
+        await execute(command, timeout=0.5, kill_grace=1, on_warning=complain)
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
 
 
 async def test_many_trees_are_ended_at_once_in_the_time_of_one(mark: str) -> None:

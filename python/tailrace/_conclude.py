@@ -11,6 +11,8 @@ from ._process_note import ProcessNote, warnings_about
 from ._worker_job import WorkerJob
 from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
 
+_log = logging.getLogger("tailrace")
+
 NO_STATUS = 255
 """Stands in the result of an error for an exit code that nobody knows."""
 
@@ -26,15 +28,16 @@ def conclude(
     truncated: bool,
     limit: Literal["total", "idle"] | None,
     error: str | None,
+    warnings: Sequence[str] = (),
     left: Sequence[ProcessNote] = (),
     unseen: Sequence[ProcessNote] = (),
 ) -> WorkerResult:
     """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking.
 
     `left` are the processes of the command that could not be ended, `unseen` those that could not be looked at: the
-    error says so, or the job's `on_warning` is told where there is none.
+    error says so, and what is in `warnings`, or the job's `on_warning` is told where there is none.
     """
-    warnings = warnings_about(left, unseen)
+    warnings = [*warnings, *warnings_about(left, unseen)]
     noted = "".join(f"; {warning}" for warning in warnings)
     result = WorkerResult(
         NO_STATUS if exit_code is None else exit_code,
@@ -59,12 +62,21 @@ def conclude(
 
 
 def warn(job: WorkerJob, warnings: Sequence[str]) -> None:
-    """Tell the job's `on_warning`, or the log where there is none."""
+    """Tell the job's `on_warning`, or the log where there is none. Raises what `on_warning` raises."""
     for warning in warnings:
         if job.on_warning is not None:
             job.on_warning(warning)
         else:
-            logging.getLogger("tailrace").warning("%s: %s", job.command, warning)
+            _log.warning("%s: %s", job.command, warning)
+
+
+def warn_beside_an_error(job: WorkerJob, warnings: Sequence[str]) -> None:
+    """Do the same while an exception is on its way, which nothing may replace: what `on_warning` raises is logged."""
+    for warning in warnings:
+        try:
+            warn(job, [warning])
+        except Exception:  # noqa: BLE001
+            _log.exception("%s: on_warning raised when it was told: %s", job.command, warning)
 
 
 def limit_error(

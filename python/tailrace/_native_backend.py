@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._conclude import conclude, warn
+from ._conclude import conclude, warn_beside_an_error
 from ._errors import WorkerSpawnError
 from ._native import (
     Execution,
@@ -200,7 +200,7 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
 def warn_of_rest(job: WorkerJob, execution: Execution) -> None:
     """Tell what is left of an execution that was stopped, and so has no result that could."""
     if not execution.over:
-        warn(
+        warn_beside_an_error(
             job,
             [f"{job.command} was to be ended {job.kill_grace + PATIENCE:g} s ago, and nothing was heard of it since"],
         )
@@ -211,7 +211,7 @@ def warn_of_rest(job: WorkerJob, execution: Execution) -> None:
         # It had not been started.
         return
     if not isinstance(outcome, tuple):
-        warn(job, warnings_about(_notes(outcome.left), _notes(outcome.unseen)))
+        warn_beside_an_error(job, warnings_about(_notes(outcome.left), _notes(outcome.unseen)))
 
 
 def _notes(processes: list[tuple[int, str, str, str]]) -> list[ProcessNote]:

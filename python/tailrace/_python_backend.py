@@ -24,7 +24,7 @@ import anyio.to_thread
 
 from . import _tree_ending, _usage_sampler
 from ._bell import Bell
-from ._conclude import conclude, warn
+from ._conclude import conclude, warn_beside_an_error
 from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
 from ._process_files import describe
@@ -135,6 +135,7 @@ class _Execution:
         self._is_ended = False
         """Whether the whole tree was, not only what is left of the group."""
         self._left: list[ProcessNote] = []
+        self._warnings: list[str] = []
         self._sample: UsageSample | None = None
         self._exit_code: int | None = None
         self._usage: ResourceUsage | None = None
@@ -173,7 +174,7 @@ class _Execution:
             are_over = partial(self._are_read, _CANCEL_PATIENCE)
             interruption = await self._see_through(are_over, lambda: math.inf, _GLANCE) or interruption
             self._reap()
-        warn(self._job, warnings_about(*self._left_and_unseen()))
+        warn_beside_an_error(self._job, [*self._warnings, *warnings_about(*self._left_and_unseen())])
         if interruption is not None:
             raise interruption
 
@@ -237,6 +238,7 @@ class _Execution:
             truncated=self._is_held or is_cut,
             limit=self._limit,
             error=fault,
+            warnings=self._warnings,
             left=left,
             unseen=unseen,
         )
@@ -315,7 +317,7 @@ class _Execution:
             while not is_over():
                 now = time.monotonic()
                 if now >= deadline():
-                    self._warn_of_waiting(now)
+                    self._note_waiting(now)
                     break
                 try:
                     with anyio.move_on_after(min(glance, deadline() - now)):
@@ -329,9 +331,9 @@ class _Execution:
                     interruption = error
         return interruption
 
-    def _warn_of_waiting(self, now: float) -> None:
+    def _note_waiting(self, now: float) -> None:
         if self._start is not None and self._start.is_over:
-            warn(self._job, [f"gave up waiting for the end of the command after {now - self._began:.1f} s"])
+            self._warnings.append(f"gave up waiting for the end of the command after {now - self._began:.1f} s")
 
     # Each of these tasks keeps its exceptions: through the task group they would come out in an ExceptionGroup.
 
@@ -365,7 +367,7 @@ class _Execution:
             while not ending.over.is_set():
                 now = time.monotonic()
                 if now >= _latest(ending):
-                    self._warn_of_waiting(now)
+                    self._note_waiting(now)
                     break
                 await self._wait_for_change(_latest(ending) - now)
             self._stop_reading()

@@ -69,7 +69,8 @@ class WorkerJob:
     """The same for standard error."""
     on_warning: Callable[[str], object] | None = None
     """Called with a line about what went wrong around the command and is in no result or error: after a cancellation,
-    which processes could not be ended. A plain function; adapters may ignore it."""
+    which processes could not be ended. A plain function; adapters may ignore it. What it raises comes out beside a
+    result, and is logged where an exception is on its way already."""
     on_usage: Callable[[UsageSample], object] | None = None
     """Called now and then with what the command and all it started use at the moment, about twice a second and less
     often where many commands run. A plain function; adapters may ignore it."""
