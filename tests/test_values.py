@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import anyio
 import pytest
 
 import tailrace
@@ -40,6 +41,8 @@ def is_module(value: object) -> bool:
         ({"merge_window": 1.5}, ValueError, "merge_window must be a number of seconds from 0 to 1"),
         ({"stream": "byte"}, ValueError, "stream must be 'text', 'lines' or 'bytes', not 'byte'"),
         ({"on_stdout": 3}, TypeError, "on_stdout must be callable"),
+        ({"on_warning": anyio.sleep}, TypeError, "on_warning must be a plain function"),
+        ({"on_usage": anyio.sleep}, TypeError, "on_usage must be a plain function"),
     ],
 )
 def test_a_job_that_cannot_be_run_is_refused_with_its_field(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ._local_adapter import LocalWorkerAdapter
-from ._worker_job import WorkerJob
+from ._worker_job import WorkerJob, is_async
 from ._worker_result import WorkerResult
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(job: WorkerJob) -> WorkerResult:
     if not isinstance(job, WorkerJob):
         raise TypeError(f'run() takes a WorkerJob, such as WorkerJob("ffmpeg", ["-version"]), not {job!r}')
     for callback in (job.on_stdout, job.on_stderr):
-        if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
+        if is_async(callback):
             raise _async_callback()
     try:
         from ._native import Mailbox

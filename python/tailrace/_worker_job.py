@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -107,10 +108,17 @@ class WorkerJob:
             callback = getattr(self, name)
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name} must be callable, not {callback!r}")
+            if name in ("on_warning", "on_usage") and is_async(callback):
+                raise TypeError(f"{name} must be a plain function, not an async one: {callback!r}")
 
     def __repr__(self) -> str:
         # Short, and without the environment: it may hold secrets, and reprs end up in logs.
         return f"<WorkerJob {self.command!r} with {len(self.args)} arguments>"
+
+
+def is_async(callback: object) -> bool:
+    """Whether what a callback returns is certain to have to be awaited."""
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__)
 
 
 def variables_of(job: WorkerJob) -> dict[str, str]:
