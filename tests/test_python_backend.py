@@ -411,6 +411,24 @@ async def test_a_limit_is_told_of_as_one_though_the_end_was_not_waited_for(
     await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
 
 
+def test_a_signal_handler_may_kill_everything_while_a_tree_is_about_to_be_ended() -> None:
+    source = """
+import anyio, os, signal
+from tailrace import LocalWorkerAdapter, WorkerJob, _tree_ending, kill_all_commands
+signal.signal(signal.SIGTERM, lambda *_: (kill_all_commands(1), os._exit(9)))
+class Endings(list):
+    def append(self, ending):
+        super().append(ending)
+        os.kill(os.getpid(), signal.SIGTERM)
+async def main():
+    _tree_ending._get()._endings = Endings()
+    with anyio.move_on_after(0.5):
+        await LocalWorkerAdapter(backend="python").execute(WorkerJob("sleep", ["60"]))
+anyio.run(main)
+"""
+    assert subprocess.run([sys.executable, "-c", source], check=False, timeout=30).returncode == 9
+
+
 async def test_many_trees_are_ended_at_once_in_the_time_of_one(mark: str) -> None:
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:

@@ -21,7 +21,8 @@ class Bell:
             os.set_blocking(self.fd, False)
             os.set_blocking(self._writing, False)
         # A thread that was left behind may ring when the number has long been somebody else's.
-        self._lock = threading.Lock()
+        # A signal handler may come in between, and ring to end everything.
+        self._lock = threading.RLock()
         self._is_closed = False
 
     def ring(self) -> None:

@@ -63,7 +63,8 @@ class Tree:
         self.mark = mark.encode()
         self.usage = TreeUsage()
         # Signals are sent from several threads, and the descriptor's number may be another's once it is given back.
-        self._lock = threading.Lock()
+        # The same thread may come again, in a signal handler that kills everything.
+        self._lock = threading.RLock()
 
     def signal_group(self, number: int) -> bool:
         """Send a signal to the command's group; False if there is nobody, or nobody vouches for its number."""
@@ -116,9 +117,9 @@ class Tree:
     def close(self) -> None:
         """Give the descriptor back."""
         with self._lock:
-            if self.pidfd is not None:
-                os.close(self.pidfd)
-                self.pidfd = None
+            pidfd, self.pidfd = self.pidfd, None
+            if pidfd is not None:
+                os.close(pidfd)
 
 
 @functools.cache

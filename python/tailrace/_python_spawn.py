@@ -52,7 +52,8 @@ class Start:
         self._job = job
         self.mark = mark
         self._notify = notify
-        self._lock = threading.Lock()
+        # See `Tree`.
+        self._lock = threading.RLock()
         self._is_abandoned = False
         self._started: Started | None = None
         self._error: BaseException | None = None

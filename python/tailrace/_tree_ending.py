@@ -144,7 +144,7 @@ class _Terminator:
 
     def __init__(self) -> None:
         self._bell = Bell()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._endings: list[Ending] = []
         self._orphans: list[Tree] = []
         self._processes = Processes()
@@ -357,7 +357,8 @@ class _Terminator:
 
 
 _terminator: _Terminator | None = None
-_lock = threading.Lock()
+# As all locks that `end` takes: a signal handler may call it while its thread has them.
+_lock = threading.RLock()
 
 
 def prepare() -> None:
@@ -393,7 +394,7 @@ def _replace(terminator: _Terminator) -> None:
 
 def _start_anew() -> None:
     global _terminator, _lock
-    _terminator, _lock = None, threading.Lock()
+    _terminator, _lock = None, threading.RLock()
 
 
 os.register_at_fork(after_in_child=_start_anew)
