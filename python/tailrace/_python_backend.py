@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -43,6 +44,8 @@ _SPARE = 5.0
 """How much longer than it may take the end of a tree is waited for, in seconds."""
 _LOADING_PATIENCE = 0.5
 """How long a start that has been given up may take to stop, in seconds."""
+_DESCRIBING_PATIENCE = 1.0
+"""How long to look at what hangs while it is loaded, in seconds."""
 _KEEPING_PATIENCE = 5.0
 """How long a temporary file may take for one piece of output when everything else is over, in seconds."""
 _CANCEL_PATIENCE = 0.3
@@ -305,7 +308,17 @@ class _Execution:
             return None
         interruption = await self._see_through(lambda: start.is_over, lambda: given_up_at)
         if not start.is_over:
-            self._left = describe(start.loading())
+            described = threading.Event()
+
+            def describe_it() -> None:
+                self._left = describe(start.loading())
+                described.set()
+                self._bell.ring()
+
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=describe_it, name="tailrace-describe", daemon=True).start()
+                until = time.monotonic() + _DESCRIBING_PATIENCE
+                interruption = await self._see_through(described.is_set, lambda: until) or interruption
         return interruption
 
     async def _see_through(
