@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -427,6 +428,31 @@ async def main():
 anyio.run(main)
 """
     assert subprocess.run([sys.executable, "-c", source], check=False, timeout=30).returncode == 9
+
+
+async def test_before_linux_6_9_what_is_left_of_a_group_is_ended_without_a_look_by_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    send, scan = signal.pidfd_send_signal, os.scandir
+
+    def refuse_flags(pidfd: int, number: int, info: None = None, flags: int = 0) -> None:
+        if flags:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        send(pidfd, number, info, flags)
+
+    def scan_elsewhere(path: str) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        return scan(path)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse_flags)
+    monkeypatch.setattr(os, "scandir", scan_elsewhere)
+    started = time.monotonic()
+    for _ in range(10):
+        await execute(("true", []))
+    assert (await execute(("sh", ["-c", "sh -c 'sleep 60; :' \"$0\" > /dev/null 2>&1 & exit 3", mark]))).exit_code == 3
+    assert time.monotonic() - started < 5
+    monkeypatch.undo()
+    assert descendants_marked(mark) == []
 
 
 async def test_many_trees_are_ended_at_once_in_the_time_of_one(mark: str) -> None:

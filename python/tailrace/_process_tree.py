@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import threading
@@ -103,10 +102,19 @@ class Tree:
         """Whether its number is certain to be that of its group and session still."""
         return self.is_uncollected() or self.signal_group(0)
 
-    def has_others(self) -> bool:
-        """Whether the command's group may have others too, the command having exited and not been collected."""
-        processes = Processes()
-        return any(processes.number(outer) != self.leader for outer in processes.sessions([self], groups_only=True))
+    def can_signal_group(self) -> bool:
+        """Whether the descriptor vouches for the command's group, also when the command has been collected."""
+        with self._lock:
+            if self.pidfd is None:
+                return False
+            try:
+                signal.pidfd_send_signal(self.pidfd, 0, None, _GROUP)
+            except ProcessLookupError:
+                pass
+            except OSError:
+                # Older than Linux 6.9, or not allowed to signal any of them.
+                return False
+            return True
 
     def collect(self) -> None:
         """Take the exit status of a command that has exited, for nobody, and give the descriptor back."""
@@ -120,25 +128,6 @@ class Tree:
             pidfd, self.pidfd = self.pidfd, None
             if pidfd is not None:
                 os.close(pidfd)
-
-
-@functools.cache
-def can_signal_groups() -> bool:
-    """Whether a descriptor of a process vouches for its group even when the process has been collected."""
-    try:
-        pidfd = os.pidfd_open(os.getpid())
-    except (AttributeError, OSError):
-        return False
-    try:
-        signal.pidfd_send_signal(pidfd, 0, None, _GROUP)
-    except ProcessLookupError:
-        pass
-    except OSError:
-        # Older than Linux 6.9.
-        return False
-    finally:
-        os.close(pidfd)
-    return True
 
 
 class _Stranger(NamedTuple):

@@ -30,7 +30,7 @@ from ._errors import WorkerSpawnError
 from ._output_splitter import OutputSplitter
 from ._process_files import describe
 from ._process_note import ProcessNote, warnings_about
-from ._process_tree import Tree, can_signal_groups
+from ._process_tree import Tree
 from ._python_capture import PythonCapture
 from ._python_pipe import PausableClock, PipeReader
 from ._python_spawn import Start
@@ -515,18 +515,18 @@ class _Execution:
         if self._is_ended:
             self._reap()
             return
-        if can_signal_groups():
+        if tree.can_signal_group():
             self._reap()
-            has_others = tree.signal_group(0)
-        else:
-            has_others = tree.has_others()
-        if has_others:
-            ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
-            self._endings.append(ending)
-            _tree_ending.end(ending)
-            interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending))
-            if interruption is not None:
-                raise interruption
+            if not tree.signal_group(0):
+                return
+        # Otherwise the command's zombie keeps the group's number, and only a look at /proc tells whether there is
+        # anybody else.
+        ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
+        self._endings.append(ending)
+        _tree_ending.end(ending)
+        interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending))
+        if interruption is not None:
+            raise interruption
         self._reap()
 
     def _stop_reading(self) -> None:

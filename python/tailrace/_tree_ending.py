@@ -303,7 +303,8 @@ class _Terminator:
             return False
         if self._processes.is_blind:
             # There is no telling who of a group is left, and a zombie there is while the command is uncollected.
-            return ending.is_killed or not ending.tree.signal_group(0)
+            is_left_to_itself = ending.only_group and ending.tree.is_uncollected()
+            return ending.is_killed or is_left_to_itself or not ending.tree.signal_group(0)
         return not ending.needs_look
 
     def _conclude(self, ending: Ending) -> None:
