@@ -10,8 +10,8 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._conclude import conclude, warn_beside_an_error
-from ._errors import WorkerSpawnError
+from ._conclude import NO_STATUS, conclude, warn_beside_an_error
+from ._errors import WorkerError, WorkerSpawnError
 from ._native import (
     Execution,
     Mailbox,
@@ -103,10 +103,24 @@ async def _await_callback(
             listener.also_call = None
     if scope.cancelled_caught:
         execution.stop()
+        deadline = time.monotonic() + job.kill_grace + PATIENCE
         while not execution.over:
-            await listener.wait()
+            if time.monotonic() >= deadline:
+                raise _unheard_of(job)
+            with anyio.move_on_after(LOOK_AGAIN):
+                await listener.wait()
         return False
     return True
+
+
+def _unheard_of(job: WorkerJob) -> WorkerError:
+    return WorkerError(
+        f"{job.command} was ended by a limit, but {_silence(job)}", WorkerResult(NO_STATUS, truncated=True)
+    )
+
+
+def _silence(job: WorkerJob) -> str:
+    return f"nothing was heard of it for {job.kill_grace + PATIENCE:g} s"
 
 
 async def _until_over(job: WorkerJob, execution: Execution, listener: Listener) -> None:
@@ -202,7 +216,7 @@ def warn_of_rest(job: WorkerJob, execution: Execution) -> None:
     if not execution.over:
         warn_beside_an_error(
             job,
-            [f"{job.command} was to be ended {job.kill_grace + PATIENCE:g} s ago, and nothing was heard of it since"],
+            [f"{job.command} was to be ended, but {_silence(job)}"],
         )
         return
     try:
