@@ -455,6 +455,19 @@ async def test_before_linux_6_9_what_is_left_of_a_group_is_ended_without_a_look_
     assert descendants_marked(mark) == []
 
 
+async def test_commands_that_run_keep_no_other_from_ending_where_processes_have_no_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(45):
+            tasks.start_soon(execute, ("sleep", ["60"]))
+        await anyio.sleep(1)
+        with anyio.fail_after(20):
+            assert (await execute(("true", []))).exit_code == 0
+        tasks.cancel_scope.cancel()
+
+
 async def test_many_trees_are_ended_at_once_in_the_time_of_one(mark: str) -> None:
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:

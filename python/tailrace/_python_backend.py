@@ -435,7 +435,9 @@ class _Execution:
                 await anyio.wait_readable(tree.pidfd)
             else:
                 wait = partial(os.waitid, os.P_PID, tree.leader, os.WEXITED | os.WNOWAIT)
-                await anyio.to_thread.run_sync(wait, abandon_on_cancel=True)
+                # It takes a thread for as long as the command runs, and others are not to wait for one of forty.
+                limiter = anyio.CapacityLimiter(math.inf)
+                await anyio.to_thread.run_sync(wait, abandon_on_cancel=True, limiter=limiter)
         except ChildProcessError:
             # Somebody else has collected it already.
             pass
