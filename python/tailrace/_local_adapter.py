@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
 from typing import Literal
 
@@ -61,9 +62,14 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
     For a program that has to end at once, and starts nothing more. Returns when all is gone, or after `patience`
     seconds. The interpreter's normal exit does the same.
     """
-    if _native_backend is not None and not _native_backend.kill_all(patience):
-        print("tailrace: cannot exit before a command that hangs in the kernel lets go of its pipe", file=sys.stderr)
+    can_exit = _native_backend is None or _native_backend.kill_all(patience)
     _python_backend.kill_all(patience)
+    if not can_exit:
+        # Nobody may be left to read it.
+        with contextlib.suppress(OSError, ValueError):
+            print(
+                "tailrace: cannot exit before a command that hangs in the kernel lets go of its pipe", file=sys.stderr
+            )
 
 
 atexit.register(kill_all_commands)

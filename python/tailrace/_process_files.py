@@ -151,7 +151,7 @@ class _Readers:
                 result, cost = None, time.thread_time()
                 try:
                     result = look.read(number)
-                except (OSError, ValueError, IndexError):
+                except (OSError, ValueError, LookupError):
                     # It is gone, or says nothing that could be understood.
                     pass
                 finally:
