@@ -32,13 +32,16 @@ from tailrace import (
     Capture,
     LocalWorkerAdapter,
     UsageSample,
+    WorkerError,
     WorkerJob,
     WorkerResult,
     WorkerTimeoutError,
     _python_backend,
     _python_pipe,
 )
+from tailrace._bell import Bell
 from tailrace._process_note import ProcessNote
+from tailrace._python_capture import PythonCapture
 from tailrace._python_pipe import PausableClock, PipeReader
 
 pytestmark = pytest.mark.anyio
@@ -297,6 +300,61 @@ async def test_what_went_to_a_file_is_kept_though_the_pipe_cannot_be_read_any_mo
     assert caught.value.result is not None
     assert caught.value.result.truncated
     assert caught.value.result.stdout_bytes == b"x" * 200_000
+
+
+async def test_nothing_is_missing_though_the_disk_was_slow_when_the_command_exited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = tempfile.TemporaryFile
+
+    def make_slowly(**options: Any) -> Any:
+        time.sleep(3.5)
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make_slowly)
+    result = await execute(("head", ["-c", "60000", "/dev/zero"]), capture=Capture.full(memory=10))
+    assert (result.truncated, len(result.stdout_bytes)) == (False, 60000)
+
+
+async def test_a_disk_that_hangs_when_the_command_has_exited_is_an_error_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, never: threading.Event
+) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", never_answering(never))
+    with anyio.fail_after(50):
+        with pytest.raises(WorkerError, match="could not be written: it does not answer"):
+            await execute(("head", ["-c", "60000", "/dev/zero"]), capture=Capture.full(memory=10))
+
+
+def test_a_pipe_of_which_somebody_else_reads_has_an_end() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 100)
+    stop = Bell()
+    over = threading.Event()
+    reader = PipeReader(
+        reading,
+        PythonCapture(Capture.full()),
+        is_heard=False,
+        silence=PausableClock(),
+        drain=PausableClock(),
+        stop=stop,
+        notify=over.set,
+    )
+    count = reader._count
+
+    def count_and_steal() -> int:
+        counted = count()
+        os.read(reading, 60)
+        return counted
+
+    reader._count = count_and_steal  # type: ignore[method-assign]
+    reader.stop()
+    stop.ring()
+    reader.start()
+    assert over.wait(10)
+    assert reader.is_over
+    assert reader.is_abandoned
+    os.close(writing)
+    stop.close()
 
 
 # What is used.

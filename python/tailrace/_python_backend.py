@@ -399,7 +399,11 @@ class _Execution:
             return "held"
         if self._has_exited:
             held_at = self._drain.reaches(_DRAIN)
-            return "held" if held_at is not None and time.monotonic() >= held_at else None
+            if held_at is None:
+                # A consumer, or a disk of ours, which may be slow but not hang.
+                hangs = any(reader.is_keeping() and reader.is_stuck(_KEEPING_PATIENCE) for reader in self._readers)
+                return "held" if hangs else None
+            return "held" if time.monotonic() >= held_at else None
         return self._due_limit()
 
     def _due_limit(self) -> Literal["total", "idle"] | None:
@@ -419,6 +423,8 @@ class _Execution:
 
     def _next_deadline(self) -> float:
         if self._has_exited:
+            if any(reader.is_keeping() for reader in self._readers):
+                return time.monotonic() + _GLANCE
             return _or_never(self._drain.reaches(_DRAIN))
         total = math.inf if self._job.timeout is None else self._began + self._job.timeout
         idle = math.inf if self._job.idle_timeout is None else _or_never(self._silence.reaches(self._job.idle_timeout))

@@ -191,6 +191,10 @@ class PipeReader:
             self._seen = (steps, now, sleeps)
         return now - self._seen[1] >= (_STUCK_AFTER if sleeps else patience)
 
+    def is_keeping(self) -> bool:
+        """Whether the thread is putting output away."""
+        return self._doing == "keep"
+
     def leave(self) -> None:
         """Give the pipe up to its thread, which gives it back whenever it can."""
         with self._changed:
@@ -235,6 +239,10 @@ class PipeReader:
                 return
             data = self._read(poll)
             if data is None:
+                if limit is not None:
+                    # Somebody else has read what was counted.
+                    self.is_abandoned = True
+                    return
                 continue
             if not data:
                 return
@@ -275,11 +283,20 @@ class PipeReader:
                 # The result is somebody's by now.
                 return False
             self._do("keep")
+        # Until the exit the clock tells nothing; what others write after it does not count.
+        counts = self._standing != 0
+        if counts:
+            self._drain.hold()
         try:
             self._capture.push(data)
         except OSError as error:
             self.fault = describe_write_error(error)
             return False
+        finally:
+            if counts:
+                self._drain.release()
+                if self._has_exited:
+                    self._notify()
         if not self._is_heard:
             return True
         with self._changed:
