@@ -54,7 +54,11 @@ class TreeUsage:
 
 
 class Tree:
-    """A command and all that it started. The command stays uncollected for as long as its number is to be used."""
+    """A command and all that it started.
+
+    Its number is used only where it is certain to be the command's still: while that is uncollected, or through the
+    descriptor.
+    """
 
     def __init__(self, leader: int, pidfd: int | None, mark: str) -> None:
         self.leader = leader

@@ -41,7 +41,7 @@ from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 _DRAIN = 2.0
 """How long a pipe is read after the command itself has ended, in seconds."""
 _SPARE = 5.0
-"""How much longer than it may take the end of a tree is waited for, in seconds."""
+"""How long the end of a tree is waited for after whoever ends it should have given up, in seconds."""
 _LOADING_PATIENCE = 0.5
 """How long a start that has been given up may take to stop, in seconds."""
 _DESCRIBING_PATIENCE = 1.0
