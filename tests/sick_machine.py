@@ -56,7 +56,6 @@ class Host:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **environment}
             )
-        self.started = time.monotonic()
 
     @property
     def pid(self) -> int:

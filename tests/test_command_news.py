@@ -73,11 +73,13 @@ def listener(events: list[JobEvent], *, is_async: bool) -> Callable[[JobEvent], 
 async def test_what_a_chunk_uses_is_an_event_twice_a_second_at_most(tmp_path: Path, is_async: bool) -> None:
     events: list[JobEvent] = []
     options = JobExecutionOptions(concurrency=2, on_event=listener(events, is_async=is_async), log_dir=tmp_path)
+    started = time.monotonic()
     await JobExecutor(Counting()).execute(job("one", "two"), options)
+    elapsed = time.monotonic() - started
     for chunk_id in range(2):
         mine = [event for event in events if getattr(event, "chunk_id", None) == chunk_id]
         usages = [event for event in mine if isinstance(event, ChunkUsage)]
-        assert 2 <= len(usages) <= 4
+        assert 2 <= len(usages) <= 1 + elapsed / 0.49
         assert all(later.monotonic - one.monotonic >= 0.49 for one, later in itertools.pairwise(usages))
         assert [usage.memory for usage in usages] == sorted({usage.memory for usage in usages})
         assert isinstance(mine[-1], ChunkFinished)

@@ -125,7 +125,7 @@ async def test_the_idle_clock_starts_when_a_slow_consumer_is_done_though_the_oth
     with pytest.raises(WorkerTimeoutError):
         await LocalWorkerAdapter(backend=backend).execute(job)
     assert size == 16 << 20
-    assert 0.3 < time.monotonic() - last < 4
+    assert 0.3 < time.monotonic() - last < 10
 
 
 @pytest.mark.anyio
@@ -150,7 +150,7 @@ async def test_the_idle_limit_is_not_late_because_a_slow_consumer_was_beside_a_l
     with pytest.raises(WorkerTimeoutError):
         await LocalWorkerAdapter(backend=backend).execute(job)
     # One backend gathers what a slow callback is given, the other hands on each piece after the limit too.
-    assert time.monotonic() - last < 4
+    assert time.monotonic() - last < 10
 
 
 STOPPED_HOST = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -107,7 +108,7 @@ time.sleep(60)
     with pytest.raises(WorkerTimeoutError) as caught:
         await execute(python(source, mark), stream="bytes", on_stdout=slow, idle_timeout=1, capture=Capture.none())
     assert caught.value.kind == "idle"
-    assert time.monotonic() - silent_since < 4
+    assert time.monotonic() - silent_since < 10
 
 
 def test_a_host_that_was_stopped_reads_before_it_declares_a_command_idle(mark: str) -> None:
@@ -252,7 +253,13 @@ def loaded_from(program: str) -> list[str]:
     """Return the children of this process that are loading a program, and have the command line of their parent."""
     own = Path("/proc/self/cmdline").read_bytes()
     children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
-    return [pid for pid in children if Path("/proc", pid, "cmdline").read_bytes() in (own, program.encode())]
+    loaded = []
+    for pid in children:
+        # It may be gone by now.
+        with contextlib.suppress(OSError):
+            if Path("/proc", pid, "cmdline").read_bytes() in (own, program.encode()):
+                loaded.append(pid)
+    return loaded
 
 
 async def test_a_temporary_folder_that_does_not_answer_holds_up_no_other_command_and_no_cancellation(
@@ -279,6 +286,7 @@ async def test_output_that_could_not_be_kept_in_time_is_missing_from_the_result_
     assert caught.value.result is not None
     assert caught.value.result.truncated
     assert caught.value.result.stdout == "x" * 10
+    assert "its output is incomplete: a temporary file" in str(caught.value)
 
 
 async def test_what_went_to_a_file_is_kept_though_the_pipe_cannot_be_read_any_more(

@@ -153,11 +153,15 @@ def test_a_helper_that_is_killed_is_replaced_and_every_command_runs_once(tmp_pat
 
 
 def test_the_helper_ends_with_its_host() -> None:
-    command = [sys.executable, "-c", RUN + "run(WorkerJob('true')); print(flush=True); os.kill(os.getpid(), 9)"]
+    # Again and again, or the helper would end for want of work.
+    command = [sys.executable, "-c", RUN + "while True: run(WorkerJob('true')); print(flush=True)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"\n"
-        helper = helpers(process.pid)
+        helper: list[int] = []
+        while not helper:
+            assert process.stdout.readline() == b"\n"
+            helper = helpers(process.pid)
+        process.kill()
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}/comm").exists() for pid in helper):
         assert time.monotonic() < deadline
@@ -168,7 +172,7 @@ def test_the_helper_ends_with_its_host() -> None:
 def test_a_program_that_is_never_loaded_holds_up_nobody_else(never_loaded: str) -> None:
     # More than the helper can have on their way at once.
     threads = [
-        threading.Thread(target=pytest.raises, args=(WorkerTimeoutError, run, WorkerJob(never_loaded, timeout=4)))
+        threading.Thread(target=pytest.raises, args=(WorkerTimeoutError, run, WorkerJob(never_loaded, timeout=10)))
         for _ in range(40)
     ]
     began = time.monotonic()
@@ -181,10 +185,10 @@ def test_a_program_that_is_never_loaded_holds_up_nobody_else(never_loaded: str) 
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     for thread in threads:
         thread.join()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.anyio

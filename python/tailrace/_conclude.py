@@ -48,7 +48,8 @@ def conclude(
         truncated=truncated,
     )
     if limit is not None:
-        raise limit_error(job, result, limit, noted)
+        missing = "" if error is None else f"; its output is incomplete: {error}"
+        raise limit_error(job, result, limit, missing + noted)
     if error is not None:
         raise incomplete_error(job, result, error + noted)
     if exit_code is None:
