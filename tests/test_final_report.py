@@ -104,6 +104,16 @@ def test_the_peak_memory_is_that_of_all_a_chunk_started_as_it_was_seen_or_told_a
     assert job.table()[4].split()[-3:] == ["5.0", "MiB", "cancelled"]
 
 
+def test_the_peak_memory_is_what_the_renderer_said_where_nobody_measured_it() -> None:
+    job = Ended()
+    unknown: dict[str, Any] = dict.fromkeys(("frame", "frame_fraction", "fraction", "remaining", "status"))
+    job.start(0)
+    for memory in (2 << 20, 9 << 20, 3 << 20):
+        job.happen(ChunkProgress, 0, renderer="r", memory=memory, **unknown)
+    job.finish(0)
+    assert job.table()[1].split()[-3:] == ["9.0", "MiB", "0"]
+
+
 @pytest.mark.parametrize(
     ("result", "cause", "shown"),
     [

@@ -88,6 +88,13 @@ def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:
     )
 
 
+def test_the_memory_is_what_the_renderer_says_where_nobody_measures_it() -> None:
+    job = Watched(24)
+    job.start(12, at=100)
+    job.advance(12, 130, 0.62, frame=34, memory=1_200_000_000, status="Sample 20/96")
+    assert "  1.1 GiB  Sample 20/96" in job.rows(130, columns=110)[1]
+
+
 def test_the_status_is_shown_where_the_renderer_is_known_and_the_latest_line_elsewhere() -> None:
     job = Watched(3)
     for chunk, renderer, status in ((0, "blender", "Denoising"), (1, "generic", "3/10"), (2, "blender", None)):

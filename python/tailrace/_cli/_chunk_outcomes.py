@@ -10,6 +10,7 @@ from tailrace import (
     ChunkFailed,
     ChunkFailedError,
     ChunkFinished,
+    ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
     ChunkUsage,
@@ -31,14 +32,21 @@ class ChunkOutcome:
     started: float
     duration: float | None = None
     """In seconds; None while it runs."""
-    memory: int | None = None
-    """The most that it and all it started used at once, in bytes, if that is known."""
+    used_memory: int | None = None
+    """The most that it and all it started used at once, in bytes, if that was measured."""
+    told_memory: int | None = None
+    """The most that its renderer said it used, in bytes, if it did."""
     exit: str = "cancelled"
     """The exit status, or in a word what happened instead."""
     error: ChunkFailedError | None = None
     """Why it failed, if it did."""
     reported: str | None = None
     """The last error that its renderer reported."""
+
+    @property
+    def memory(self) -> int | None:
+        """The most that it used, in bytes, if that is known: where nobody measured it, what its renderer said."""
+        return self.told_memory if self.used_memory is None else self.used_memory
 
     @property
     def has_failed(self) -> bool:
@@ -55,7 +63,9 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
             case ChunkStarted(chunk_id=chunk_id, attempt=attempt):
                 self[chunk_id] = ChunkOutcome(chunk_id, attempt, event.monotonic)
             case ChunkUsage(chunk_id=chunk_id, memory=memory):
-                self[chunk_id].memory = max(memory, self[chunk_id].memory or 0)
+                self[chunk_id].used_memory = max(memory, self[chunk_id].used_memory or 0)
+            case ChunkProgress(chunk_id=chunk_id, memory=int() as memory):
+                self[chunk_id].told_memory = max(memory, self[chunk_id].told_memory or 0)
             case ChunkErrorReported(chunk_id=chunk_id, message=message):
                 self[chunk_id].reported = message
             case ChunkRetrying(chunk_id=chunk_id):
@@ -79,7 +89,7 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
         outcome.duration = now - outcome.started if result is None else result.duration
         usage = None if result is None else result.usage
         if usage is not None:
-            outcome.memory = usage.tree_max_rss or usage.max_rss or outcome.memory
+            outcome.used_memory = usage.tree_max_rss or usage.max_rss or outcome.used_memory
 
 
 def _describe_failure(error: ChunkFailedError) -> str:

@@ -36,8 +36,8 @@ class RunningCommand:
     chunk_id: int | None = None
     slot: int = 0
     progress: ChunkProgress | None = None
-    memory: int | None = None
-    """What it and all it started use, in bytes, if that is known."""
+    used_memory: int | None = None
+    """What it and all it started use, in bytes, if that is measured."""
     tail: bytes = b""
     """The end of what it wrote, to the stream that it wrote to last."""
     _stream: str = ""
@@ -51,6 +51,13 @@ class RunningCommand:
         else:
             self.tail = bytes(data)
         self._stream = stream
+
+    @property
+    def memory(self) -> int | None:
+        """What it uses, in bytes, if that is known: where nobody measures it, as on other machines, what it says."""
+        if self.used_memory is None and self.progress is not None:
+            return self.progress.memory
+        return self.used_memory
 
     @property
     def fraction(self) -> float | None:
@@ -104,9 +111,10 @@ class JobProgress:
                 if (command := self.running.get(chunk_id)) is not None:
                     command.progress = event
                     self._has_moved = True
+                    self.knows_memory |= event.memory is not None
             case ChunkUsage(chunk_id=chunk_id, memory=memory):
                 if (command := self.running.get(chunk_id)) is not None:
-                    command.memory = memory
+                    command.used_memory = memory
                     self.knows_memory = True
             case JobStarted(skipped_chunk_ids=skipped):
                 self.job_id, self.started = event.job_id, event.monotonic
