@@ -283,7 +283,7 @@ class PipeReader:
                 # The result is somebody's by now.
                 return False
             self._do("keep")
-        # Until the exit the clock tells nothing; what others write after it does not count.
+        # What others write after the exit does not count, or one who never stops would keep it from being over.
         counts = self._standing != 0
         if counts:
             self._drain.hold()
