@@ -73,8 +73,8 @@ class WorkerJob:
     which processes could not be ended. A plain function; adapters may ignore it. What it raises comes out beside a
     result, and is logged where an exception is on its way already."""
     on_usage: Callable[[UsageSample], object] | None = None
-    """Called now and then with what the command and all it started use at the moment, about twice a second and less
-    often where many commands run. A plain function; adapters may ignore it."""
+    """Called now and then with what the command and all it started use at the moment, when that has changed: at
+    most about twice a second, and less often where many commands run. A plain function; adapters may ignore it."""
     meta: Mapping[str, object] = field(default_factory=dict)
     """For the adapter; the executor puts the chunk's fields here."""
 
