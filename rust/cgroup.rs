@@ -24,6 +24,8 @@ const PLACE_CHECK: Duration = Duration::from_secs(1);
 
 /// How many groups without commands are kept: each has two descriptors.
 const MAX_KEPT: usize = 16;
+/// How many commands have a group at a time, for the same reason; the others are found as where there is none.
+const MAX_TAKEN: usize = 64;
 /// How many of the others are removed when a group is taken.
 const REMOVED_AT_ONCE: usize = 2;
 
@@ -50,6 +52,8 @@ struct Parent {
     count: u64,
     /// Those whose commands are over. Some may still hold a daemon.
     used: VecDeque<Arc<Folder>>,
+    /// How many are a command's.
+    taken: usize,
     /// The names of more of them, to be removed.
     surplus: VecDeque<String>,
 }
@@ -75,6 +79,9 @@ impl CommandGroups {
         let mut place = lock(&self.0);
         place.settle();
         let Place::Below(parent) = &mut *place else { return None };
+        if parent.taken >= MAX_TAKEN {
+            return None;
+        }
         let empty = parent.take_used();
         let surplus: Vec<String> = parent.surplus.drain(..parent.surplus.len().min(REMOVED_AT_ONCE)).collect();
         let top = Arc::clone(&parent.folder);
@@ -85,8 +92,24 @@ impl CommandGroups {
         let folder = empty.inspect(|folder| folder.empty()).or_else(|| Folder::make(&top, name));
         if let Place::Below(parent) = &mut *lock(&self.0) {
             parent.surplus.extend(kept);
+            parent.taken += usize::from(folder.is_some());
         }
         Some(CommandGroup { folder: folder?, place: Arc::clone(&self.0) })
+    }
+
+    /// Close what is kept for the next commands and remove what is empty. True if there is more to come.
+    pub fn tidy(&self) -> bool {
+        let mut place = lock(&self.0);
+        let Place::Below(parent) = &mut *place else { return false };
+        let used = std::mem::take(&mut parent.used);
+        parent.surplus.extend(used.into_iter().map(|folder| folder.name.clone()));
+        let surplus = std::mem::take(&mut parent.surplus);
+        let top = Arc::clone(&parent.folder);
+        drop(place);
+        let kept: Vec<String> = surplus.into_iter().filter(|name| !is_removed(&top, name)).collect();
+        let Place::Below(parent) = &mut *lock(&self.0) else { return false };
+        parent.surplus.extend(kept);
+        parent.taken > 0
     }
 
     /// Remove those that are empty, and take no more: this process ends.
@@ -154,6 +177,7 @@ impl Parent {
             checked: Instant::now(),
             count: 0,
             used: VecDeque::new(),
+            taken: 0,
             surplus: VecDeque::new(),
         })
     }
@@ -269,6 +293,7 @@ impl AsFd for CommandGroup {
 impl Drop for CommandGroup {
     fn drop(&mut self) {
         if let Place::Below(parent) = &mut *lock(&self.place) {
+            parent.taken = parent.taken.saturating_sub(1);
             parent.give_back(Arc::clone(&self.folder));
         }
     }

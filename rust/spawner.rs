@@ -28,6 +28,8 @@ use crate::zygote::{Made, Refusal, Zygote, fits};
 
 /// How long after the last start the zygote is kept.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often to see whether commands have given back their control groups, when none is started.
+const TIDYING: Duration = Duration::from_millis(200);
 /// How long commands are started without a zygote when none could be made.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many zygotes may be tried for one command. Whoever kills each of them does not want it to start.
@@ -62,14 +64,19 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
 
     /// Start commands as they are ordered, until nobody can order any more.
     pub fn run(mut self, starts: &Receiver<Start>) {
+        let mut is_tidy = true;
         loop {
-            match if self.zygotes.present.is_some() {
-                starts.recv_timeout(IDLE)
-            } else {
-                starts.recv().map_err(Into::into)
-            } {
-                Ok(start) => self.start(start),
-                Err(RecvTimeoutError::Timeout) => self.zygotes.present = None,
+            let patience = if self.zygotes.present.is_some() { IDLE } else { TIDYING };
+            let start = if is_tidy { starts.recv().map_err(Into::into) } else { starts.recv_timeout(patience) };
+            match start {
+                Ok(start) => {
+                    self.start(start);
+                    is_tidy = false;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.zygotes.present = None;
+                    is_tidy = !self.cgroups.tidy();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
