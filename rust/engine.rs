@@ -50,7 +50,7 @@ pub struct Engine {
 struct Threads {
     groups: Option<Arc<Groups>>,
     terminator: Option<Arc<Mailbox<Request>>>,
-    io: Option<Arc<IoThread>>,
+    reads: bool,
     sampler: Option<Arc<UsageSampler>>,
     spawner: Option<Sender<Start>>,
     supervises: bool,
@@ -174,11 +174,9 @@ impl Engine {
                 Arc::clone(threads.terminator.insert(requests))
             }
         };
-        if threads.io.is_none() {
-            let messages = Arc::clone(&self.messages);
-            let (io_thread, supervision) = IoThread::start(messages, requests, Arc::clone(&groups))?;
-            threads.io = Some(io_thread);
-            self.supervisor.add(supervision);
+        if !threads.reads {
+            self.supervisor.add(IoThread::start(Arc::clone(&self.messages), requests, Arc::clone(&groups))?);
+            threads.reads = true;
         }
         if !threads.supervises {
             let supervisor = Arc::clone(&self.supervisor);

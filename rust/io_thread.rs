@@ -75,14 +75,13 @@ impl IoThread {
         messages: Arc<Mailbox<Message>>,
         terminator: Arc<Mailbox<Request>>,
         groups: Arc<Groups>,
-    ) -> io::Result<(Arc<Self>, IoSupervision)> {
+    ) -> io::Result<IoSupervision> {
         let epoll = Arc::new(ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?));
         let commands = RunningCommands::new(Arc::clone(&epoll), Arc::clone(&messages), terminator, groups)?;
         let state = Mutex::new(State { turn: 0, calling: None, commands });
         let io_thread = Arc::new(Self { epoll, messages, state });
         let observer = io_thread.start_thread()?;
-        let supervision = IoSupervision { io_thread: Arc::clone(&io_thread), observer, wary_until: None };
-        Ok((io_thread, supervision))
+        Ok(IoSupervision { io_thread, observer, wary_until: None })
     }
 
     fn start_thread(self: &Arc<Self>) -> io::Result<Observer> {
