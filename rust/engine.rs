@@ -37,6 +37,8 @@ pub struct Engine {
     threads: Mutex<Threads>,
     /// All commands are being ended, and none is started any more.
     closing: Arc<AtomicBool>,
+    /// Output came since the last start.
+    output_comes: Arc<AtomicBool>,
     supervisor: Arc<Supervisor>,
     pipe_memory: Arc<PipeMemory>,
     cgroups: Arc<CommandGroups>,
@@ -104,6 +106,7 @@ impl Engine {
             messages: Arc::new(Mailbox::new()?),
             threads: Mutex::default(),
             closing: Arc::default(),
+            output_comes: Arc::default(),
             supervisor: Arc::default(),
             pipe_memory: Arc::new(PipeMemory::new()),
             cgroups: Arc::default(),
@@ -175,7 +178,8 @@ impl Engine {
             }
         };
         if !threads.reads {
-            self.supervisor.add(IoThread::start(Arc::clone(&self.messages), requests, Arc::clone(&groups))?);
+            let (messages, output_comes) = (Arc::clone(&self.messages), Arc::clone(&self.output_comes));
+            self.supervisor.add(IoThread::start(messages, requests, Arc::clone(&groups), output_comes)?);
             threads.reads = true;
         }
         if !threads.supervises {
@@ -200,7 +204,8 @@ impl Engine {
                 let (mark_prefix, cgroups) = (self.mark_prefix.clone(), Arc::clone(&self.cgroups));
                 let start_watchdog = move || groups.start_watchdog(&mark_prefix, cgroups.path().as_deref());
                 let (closing, cgroups) = (Arc::clone(&self.closing), Arc::clone(&self.cgroups));
-                let spawner = Spawner::new(messages, memory, cgroups, closing, sampler, start_watchdog);
+                let output_comes = Arc::clone(&self.output_comes);
+                let spawner = Spawner::new(messages, memory, cgroups, closing, output_comes, sampler, start_watchdog);
                 thread("tailrace-spawn", move || spawner.run(&starts))?;
                 Ok(none.insert(sender))
             }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -75,9 +76,11 @@ impl IoThread {
         messages: Arc<Mailbox<Message>>,
         terminator: Arc<Mailbox<Request>>,
         groups: Arc<Groups>,
+        output_comes: Arc<AtomicBool>,
     ) -> io::Result<IoSupervision> {
         let epoll = Arc::new(ThreadsFd::new(epoll::create(epoll::CreateFlags::CLOEXEC)?));
-        let commands = RunningCommands::new(Arc::clone(&epoll), Arc::clone(&messages), terminator, groups)?;
+        let commands =
+            RunningCommands::new(Arc::clone(&epoll), Arc::clone(&messages), terminator, groups, output_comes)?;
         let state = Mutex::new(State { turn: 0, calling: None, commands });
         let io_thread = Arc::new(Self { epoll, messages, state });
         let observer = io_thread.start_thread()?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub struct RunningCommands {
     messages: Arc<Mailbox<Message>>,
     terminator: Arc<Mailbox<Request>>,
     groups: Arc<Groups>,
+    /// Tells the spawner that output comes.
+    output_comes: Arc<AtomicBool>,
     /// Calls to make as soon as nothing is held.
     calls: VecDeque<PipeCall>,
     running: HashMap<u64, Box<RunningCommand>>,
@@ -87,6 +90,7 @@ impl RunningCommands {
         messages: Arc<Mailbox<Message>>,
         terminator: Arc<Mailbox<Request>>,
         groups: Arc<Groups>,
+        output_comes: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         epoll::add(&*epoll, &*messages, event_data(0, Source::Messages), epoll::EventFlags::IN)?;
         Ok(Self {
@@ -94,6 +98,7 @@ impl RunningCommands {
             messages,
             terminator,
             groups,
+            output_comes,
             calls: VecDeque::new(),
             running: HashMap::new(),
             uncollected: HashMap::new(),
@@ -300,6 +305,7 @@ impl RunningCommands {
             };
         }
         command.byte_came();
+        self.output_comes.store(true, Ordering::Relaxed);
         let pipe = &mut command.pipes[stream];
         let window = command.timing.merge_window;
         let window_end = end_of_window(self.began, window);

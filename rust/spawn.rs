@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -159,6 +160,15 @@ impl Command {
             cwd: self.cwd.clone(),
             longest_string: sizes().max().unwrap_or(0),
             size: sizes().map(|size| size + size_of::<usize>()).sum(),
+        }
+    }
+}
+
+impl Child {
+    /// Wait until the program is loaded, or will not be; not longer than `patience`.
+    pub fn wait_for_program(&self, patience: Duration) {
+        if let Some(start) = &self.start {
+            start.loading.wait(patience);
         }
     }
 }

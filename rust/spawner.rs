@@ -32,6 +32,10 @@ const IDLE: Duration = Duration::from_millis(100);
 const TIDYING: Duration = Duration::from_millis(200);
 /// How long commands are started without a zygote when none could be made.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a start may hold up the next one until its program is loaded.
+const LOADING: Duration = Duration::from_millis(20);
+/// How long after output came it counts as still coming. The thread that reads it may itself wait for a processor.
+const GENTLE: Duration = Duration::from_millis(100);
 /// How many zygotes may be tried for one command. Whoever kills each of them does not want it to start.
 const ATTEMPTS: u32 = 3;
 /// How long a process may take that has nothing to do.
@@ -42,7 +46,11 @@ pub struct Spawner<W> {
     memory: Arc<PipeMemory>,
     cgroups: Arc<CommandGroups>,
     closing: Arc<AtomicBool>,
+    /// Set by the I/O thread whenever output comes.
+    output_comes: Arc<AtomicBool>,
     sampler: Arc<UsageSampler>,
+    /// Until when a program is to be loaded before the next start.
+    gentle_until: Option<Instant>,
     start_watchdog: Option<W>,
     zygotes: Zygotes,
     /// Whether commands can have control groups; None: not tried yet.
@@ -55,11 +63,23 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
         memory: Arc<PipeMemory>,
         cgroups: Arc<CommandGroups>,
         closing: Arc<AtomicBool>,
+        output_comes: Arc<AtomicBool>,
         sampler: Arc<UsageSampler>,
         start_watchdog: W,
     ) -> Self {
         let (start_watchdog, zygotes) = (Some(start_watchdog), Zygotes::default());
-        Self { messages, memory, cgroups, closing, sampler, start_watchdog, zygotes, has_cgroups: None }
+        Self {
+            messages,
+            memory,
+            cgroups,
+            closing,
+            output_comes,
+            sampler,
+            gentle_until: None,
+            start_watchdog,
+            zygotes,
+            has_cgroups: None,
+        }
     }
 
     /// Start commands as they are ordered, until nobody can order any more.
@@ -111,6 +131,13 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
                 let leader = child.pid.as_raw_nonzero().get();
                 let watched =
                     self.sampler.watch(leader, cgroup.clone(), Arc::clone(&start.handle), start.order.wants_usage);
+                if self.output_comes.swap(false, Ordering::Relaxed) {
+                    self.gentle_until = Some(started + GENTLE);
+                }
+                // Programs that are loaded all at once take the processors from the threads that the output goes through.
+                if self.gentle_until.is_some_and(|until| started < until) {
+                    child.wait_for_program(LOADING);
+                }
                 let command = RunningCommand::new(start, started, child, cgroup, &self.memory, watched);
                 self.messages.post(Message::Started(Box::new(command)));
             }

@@ -29,6 +29,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitid,
     waitpid,
 };
+use rustix::thread::futex;
 
 use crate::fork::{ThreadsFd, between_forks};
 use crate::inherited::{Inherited, InheritedInFiles};
@@ -97,6 +98,17 @@ impl Loading {
             Progress::InSlot(memory, offset) => memory.slot(*offset).failure(),
             Progress::Over(failure) => *failure,
         }
+    }
+
+    /// Wait until the program is loaded, or will not be; not longer than `patience`.
+    pub fn wait(&self, patience: Duration) {
+        let (memory, offset) = match &*self.lock() {
+            Progress::InSlot(memory, offset) => (Arc::clone(memory), *offset),
+            Progress::Over(_) => return,
+        };
+        let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+        // The kernel wakes whoever waits here when it clears this (CLONE_CHILD_CLEARTID).
+        let _ = futex::wait(&memory.slot(offset).loading, futex::Flags::empty(), 1, Some(&patience));
     }
 
     /// Let go of the slot if it is not needed any more.
