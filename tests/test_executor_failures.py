@@ -95,6 +95,7 @@ async def test_a_chunk_ended_by_a_signal_says_which() -> None:
         lambda: OSError(errno.EMFILE, "too many files"),
         lambda: OSError(errno.ENFILE, "too many files"),
         lambda: WorkerSpawnError(errno.ENOMEM, "no memory"),
+        lambda: ExceptionGroup("of tasks", [WorkerRemoteError("no answer")]),
     ],
 )
 async def test_errors_that_may_pass_are_retried(make_error: Callable[[], Exception]) -> None:
@@ -109,9 +110,10 @@ async def test_errors_that_may_pass_are_retried(make_error: Callable[[], Excepti
         lambda: WorkerSpawnError(errno.ENOENT, "no such program"),
         lambda: WorkerSpawnError(errno.E2BIG, "too long"),
         lambda: WorkerError("the exit status is unknown"),
-        lambda: TimeoutError("of something else"),
-        lambda: PermissionError(errno.EACCES, "not allowed"),
         lambda: ZeroDivisionError("in the adapter"),
+        lambda: ExceptionGroup("of tasks", [ZeroDivisionError()]),
+        # What another attempt cannot mend stays, whatever went wrong beside it.
+        lambda: ExceptionGroup("of tasks", [WorkerSpawnError(errno.ENOENT, "no such program"), OSError()]),
     ],
 )
 async def test_errors_that_stay_are_final_and_the_cause(make_error: Callable[[], Exception]) -> None:
@@ -121,6 +123,62 @@ async def test_errors_that_stay_are_final_and_the_cause(make_error: Callable[[],
     assert (caught.value.attempts, caught.value.result, adapter.started) == (1, None, 1)
     assert type(caught.value.__cause__) is type(make_error())
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_on", "attempts"),
+    [
+        (ConnectionResetError("by peer"), None, 2),
+        (TimeoutError("of something else"), None, 2),
+        (ExceptionGroup("of tasks", [ExceptionGroup("of tasks", [OSError("stale")])]), None, 2),
+        (ExceptionGroup("of tasks", [ValueError("noticed"), OSError("stale")]), None, 2),
+        (ZeroDivisionError(), (ArithmeticError,), 2),
+        (ExceptionGroup("of tasks", [ZeroDivisionError()]), [ArithmeticError], 2),
+        (OSError("stale"), (ArithmeticError,), 1),
+        (OSError("stale"), (), 1),
+        # Ours keep their rules.
+        (WorkerSpawnError(errno.ENOENT, "no such program"), (Exception,), 1),
+        (WorkerRemoteError("no answer"), (), 2),
+    ],
+)
+async def test_what_an_adapter_raises_is_retried_if_it_is_of_the_kinds_that_may_pass(
+    error: Exception, retry_on: Any, attempts: int
+) -> None:
+    adapter = FailingAdapter(lambda: error, 9)
+    asked = {} if retry_on is None else {"retry_on": retry_on}
+    with pytest.raises(ChunkFailedError) as caught:
+        await JobExecutor(adapter).execute(job("true"), JobExecutionOptions(retries=1, retry_delay=0, **asked))
+    assert (caught.value.attempts, caught.value.__cause__) == (attempts, error)
+
+
+async def test_what_a_callback_raises_is_not_retried_though_it_is_of_the_kinds_that_may_pass() -> None:
+    started = 0
+
+    class InGroups:
+        """Makes a group of whatever its tasks raise."""
+
+        streams = True
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            nonlocal started
+            started += 1
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(LocalWorkerAdapter().execute, job)
+            return WorkerResult(0)
+
+    def refuse(*_: object) -> None:
+        raise BrokenPipeError
+
+    options = JobExecutionOptions(retries=3, retry_delay=0, on_chunk_stdout=refuse)
+    with pytest.raises(BrokenPipeError):
+        await JobExecutor(InGroups()).execute(job("echo a"), options)
+    assert started == 1
+
+
+@pytest.mark.parametrize("retry_on", [OSError, "OSError", ["OSError"], (OSError, KeyboardInterrupt)])
+def test_what_cannot_be_retried_on_is_refused(retry_on: Any) -> None:
+    with pytest.raises(TypeError, match=r"^retry_on must be a collection of exception classes"):
+        JobExecutionOptions(retry_on=retry_on)
 
 
 async def test_a_missing_program_is_not_tried_again() -> None:

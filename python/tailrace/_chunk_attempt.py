@@ -167,7 +167,7 @@ class ChunkAttempt:
             result,
             None if error is None else self._mask.error(error, result),
             category,
-            is_worth_retrying(error, result, category),
+            is_worth_retrying(error, result, category, self._options.retry_on),
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:

@@ -45,6 +45,12 @@ class JobExecutionOptions:
     """How often a chunk that failed is started again."""
     retry_delay: float = 1.0
     """How long it waits for that the first time; the wait doubles each time, and a random part is added."""
+    retry_on: Collection[type[Exception]] = (OSError, TimeoutError)
+    """What an adapter raises that may be gone at the next attempt, by itself or in an `ExceptionGroup`.
+
+    Errors of tailrace's own keep their rules: a limit and a remote worker's failure are retried, a command that cannot
+    start only if descriptors, processes or memory were short. What a callback raises is never retried.
+    """
     timeout: float | None = None
     """The longest one attempt at a chunk may take."""
     idle_timeout: float | None = None
@@ -126,6 +132,7 @@ class JobExecutionOptions:
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
                 raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
+        _check_errors("retry_on", self.retry_on)
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
@@ -156,6 +163,15 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         raise TypeError(f"{name} must be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}: {value}")
+
+
+def _check_errors(name: str, kinds: object) -> None:
+    if not isinstance(kinds, Collection) or not all(_is_error_class(kind) for kind in kinds):
+        raise TypeError(f"{name} must be a collection of exception classes, such as (OSError,), not {kinds!r}")
+
+
+def _is_error_class(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
 
 
 def _check_slot_values(name: str, values: Sequence[str], concurrency: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import random
+from collections.abc import Collection, Iterator
 
-from ._errors import ErrorCategory, WorkerRemoteError, WorkerTimeoutError
+from ._errors import ErrorCategory, TailraceError, WorkerRemoteError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
 from ._worker_result import WorkerResult
 
@@ -15,18 +16,41 @@ _LONGEST_DELAY = 300.0
 _JITTER = 0.5
 
 
-def is_worth_retrying(error: Exception | None, result: WorkerResult | None, category: ErrorCategory | None) -> bool:
+def is_worth_retrying(
+    error: Exception | None,
+    result: WorkerResult | None,
+    category: ErrorCategory | None,
+    retry_on: Collection[type[Exception]],
+) -> bool:
     """Return whether a failure may be gone at the next attempt.
 
-    `error` is what the adapter raised, None if the command ended by itself, and `category` what the output tells. That
-    only counts where the command itself gave up: one that a limit or a signal ended may have gone on in spite of it.
+    `error` is what the adapter raised, None if the command ended by itself; what it is of `retry_on` may pass, unless
+    it is one of ours. `category` is what the output tells. That only counts where the command itself gave up: one that
+    a limit or a signal ended may have gone on in spite of it.
     """
     if error is not None:
-        if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
-            return True
-        return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
+        errors = list(_leaves(error))
+        ours = [each for each in errors if isinstance(each, TailraceError)]
+        if ours:
+            return all(map(_may_pass, ours))
+        return any(isinstance(each, tuple(retry_on)) for each in errors)
     gave_up = result is not None and result.exit_code >= 0
     return not (gave_up and category in ("missing_asset", "scene"))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, or what a group of errors is made of: an adapter may have a task group."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
+        return True
+    return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
 
 
 def delay_after(attempt: int, first_delay: float) -> float:
