@@ -634,6 +634,20 @@ def test_log_sizes_have_units(tmp_path: Path) -> None:
     assert b"'8X' is not a size: give a number of bytes, or one such as 64M" in bad.stderr
 
 
+def test_a_secret_of_slot_env_is_not_in_the_commands_that_are_printed(tmp_path: Path) -> None:
+    spec = write_job(tmp_path, "true", "echo $TOK >&2; exit 1")
+    result = tailrace("job", "run", spec, "--slot-env", "TOK=tr0ub4dor,hunter22", "--mask-env", "TOK")
+    told = result.stderr.decode().splitlines()
+    assert not re.search("tr0ub4dor|hunter22", result.stderr.decode())
+    for what in ("to run chunk 1 alone", "to run what is missing"):
+        command = next(line.partition(f"{what}: ")[2] for line in told if what in line)
+        assert shlex.split(command)[-4:] == ["--slot-env", "TOK=…", "--mask-env", "TOK"]
+    assert told[-1] == "tailrace: fill in the secrets there, which are shown as …"
+    plain = tailrace("job", "run", spec, "--slot-env", "TOK=tr0ub4dor,hunter22")
+    assert b"--slot-env TOK=tr0ub4dor,hunter22" in plain.stderr
+    assert b"fill in" not in plain.stderr
+
+
 def test_a_secret_is_masked_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENDER_TOKEN", "tr0ub4dor")
     spec = write_job(tmp_path, "echo $RENDER_TOKEN", "echo $RENDER_TOKEN >&2; exit 1")

@@ -25,7 +25,7 @@ from tailrace import (
 )
 from tailrace._cli._chunk_outcomes import ChunkOutcomes
 from tailrace._cli._final_report import failure_report, summary_table
-from tailrace._cli._rerun_command import rerun_command, single_chunk_command
+from tailrace._cli._rerun_command import rerun_command, single_chunk_command, without_secrets
 from tailrace._cli._terminal_style import TerminalStyle
 
 PLAIN = TerminalStyle(colours=False, unicode=True)
@@ -226,3 +226,16 @@ def test_the_command_for_one_chunk_has_the_options_that_still_mean_something(wor
 def test_the_command_for_what_is_missing_resumes() -> None:
     assert rerun_command(["job", "run", "j"]) == "tailrace job run --resume j"
     assert rerun_command(["job", "run", "j", "--resume"]) == "tailrace job run j --resume"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--slot-env", "TOK=hush1,hush2", "j"], ["--slot-env", "TOK=…", "j"]),
+        (["--slot-env=TOK=hush1,hush2"], ["--slot-env=TOK=…"]),
+        (["--slot-env", "GPU=0,1", "--url", "http://hush1@h/***"], ["--slot-env", "GPU=0,1", "--url", "http://…@h/…"]),
+        (["--url", "http://h/***", "TOKEN=x"], ["--url", "http://h/***", "TOKEN=x"]),
+    ],
+)
+def test_no_secret_is_in_the_commands_for_the_user(words: list[str], shown: list[str]) -> None:
+    assert without_secrets(words, ["TOK"], {"TOK": ["hush1", "hush2"], "GPU": ["0", "1"]}) == shown

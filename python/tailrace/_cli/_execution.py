@@ -36,7 +36,7 @@ from ._job_tally import JobTally
 from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
-from ._rerun_command import rerun_command, single_chunk_command
+from ._rerun_command import rerun_command, single_chunk_command, without_secrets
 from ._spec_notes import enumerated, notes_on
 from ._stitch_check import check_stitch
 from ._tell import tell, tell_sections
@@ -125,7 +125,10 @@ class _Execution:
         tell_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
         tell(self._tally.summary(self._spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
         if status != 0:
-            tell(f"to run what is missing: {rerun_command(sys.argv[1:])}", patience=patience)
+            words = self._words()
+            tell(f"to run what is missing: {rerun_command(words)}", patience=patience)
+            if words != sys.argv[1:]:
+                tell("fill in the secrets there, which are shown as …", patience=patience)
         if interrupted:
             # At once: a thread may still be waiting to write.
             os._exit(status)
@@ -188,6 +191,10 @@ class _Execution:
             self._tally, self._frames, self._style, prefixed=prefixed, watched=self._request.watch, quiet=quiet
         )
 
+    def _words(self) -> list[str]:
+        """Return this command line as it may be shown."""
+        return without_secrets(sys.argv[1:], self._request.mask_env, self._request.slot_env)
+
     def _report(self) -> Iterator[Iterable[str]]:
         """Yield what is told at the end, but for the summary in one line."""
         request = self._request
@@ -196,7 +203,7 @@ class _Execution:
             not_run = len(self._frames.keys() - self._outcomes.keys() - self._skipped)
             yield summary_table(outcomes, self._style, not_run=not_run)
         # What was asked for alone has its command on the screen already.
-        command_for = partial(single_chunk_command, sys.argv[1:]) if len(request.chunk) != 1 else None
+        command_for = partial(single_chunk_command, self._words()) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
 

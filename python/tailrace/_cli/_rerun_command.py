@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from tailrace._secret_mask import MASK, SecretMask
+
+_TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch"})
 
 
@@ -25,6 +28,23 @@ def single_chunk_command(words: Sequence[str], chunk_id: int) -> str:
         elif word != "--resume" and word.partition("=")[0] not in _WITH_VALUE:
             kept.append(word)
     return _command(words, ["--chunk", str(chunk_id)], kept)
+
+
+def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the words with "…" in place of each secret: the values of the variables in `masked`.
+
+    Of --slot-env that is the whole value, which may not even say how many there are.
+    """
+    mask = SecretMask(masked, slot_env)
+    shown = []
+    for word in words:
+        name, is_one, _ = word.removeprefix("--slot-env=").partition("=")
+        if is_one and name in masked and name in slot_env:
+            shown.append(f"{word[: word.index(f'{name}=')]}{name}={_TO_FILL_IN}")
+        else:
+            text = mask.text(word)
+            shown.append(word if text == word else text.replace(MASK, _TO_FILL_IN))
+    return shown
 
 
 def _command(words: Sequence[str], added: Sequence[str], rest: Sequence[str]) -> str:
