@@ -265,6 +265,10 @@ class HungDisk:
         """Answer all that was asked, and whatever will be."""
         self._ask("release")
 
+    def fall_silent(self) -> None:
+        """Not even take requests any more, like a server across a network: who waits can be killed."""
+        self._server.send_signal(signal.SIGSTOP)
+
     def close(self) -> None:
         """Have all requests fail: the connection ends with its only descriptor."""
         _end(self._server)

@@ -10,8 +10,10 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +23,16 @@ import pytest
 
 from jobs import job
 from processes import wait_until_none_is_marked
+from sick_machine import wait_until
 from tailrace import (
     Capture,
     ChunkFailedError,
+    ChunkFinished,
     ChunkOutput,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
+    JobFinished,
     JobLockedError,
     LocalWorkerAdapter,
     LogFailed,
@@ -35,10 +40,16 @@ from tailrace import (
     TailraceError,
     WorkerJob,
     WorkerResult,
+    _disk_threads,
+    _job_logs,
     _log_file,
 )
+from tailrace._job_lock import JobLock
 
 pytestmark = pytest.mark.anyio
+
+# What does not depend on the event loop.
+once = pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
 
 executor = JobExecutor(LocalWorkerAdapter())
 
@@ -124,15 +135,17 @@ async def test_events_of_output_join_to_the_logs(tmp_path: Path) -> None:
 
 
 async def test_logs_are_written_while_the_command_runs(tmp_path: Path) -> None:
-    seen: list[bytes] = []
+    expected = b""
 
     def look(_: int, data: str) -> None:
-        seen.append(log(tmp_path).read_bytes())
+        nonlocal expected
+        expected += data.encode()
+        # On its way when the callback is called.
+        wait_until(lambda: log(tmp_path).exists() and log(tmp_path).read_bytes() == expected, "it is logged")
 
-    await executor.execute(
-        job("echo a; sleep 0.2; echo b"), JobExecutionOptions(log_dir=tmp_path, on_chunk_stdout=look)
-    )
-    assert seen == [b"a\n", b"a\nb\n"]
+    options = JobExecutionOptions(log_dir=tmp_path, on_chunk_stdout=look)
+    await executor.execute(job("echo a; sleep 0.2; echo b"), options)
+    assert expected == b"a\nb\n"
 
 
 async def test_logs_are_complete_after_a_limit_a_cancellation_and_a_callback_that_raises(tmp_path: Path) -> None:
@@ -163,6 +176,7 @@ def test_logs_hold_what_had_arrived_when_tailrace_is_killed(tmp_path: Path, mark
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"a\n"
+        time.sleep(0.5)
         running.kill()
     wait_until_none_is_marked(mark)
     assert log(tmp_path / "logs").read_bytes() == b"a\n"
@@ -324,3 +338,209 @@ async def test_a_log_that_cannot_be_closed_is_told_and_its_descriptor_is_given_b
     assert [event.reason for event in events if isinstance(event, LogFailed)] == ["Disk quota exceeded"]
     assert len(closed) == len(set(closed)) == 2
     assert log(tmp_path).read_bytes() == b"a\n"
+
+
+class SickDisk:
+    """Has calls of `_log_file` wait that have to do with certain files, until it is well."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.delays: dict[str, float] = {}
+        """For files whose names have this in them."""
+        self._is_well = threading.Event()
+        self._waiting = 0
+        self._names: dict[int, str] = {}
+        patched = {name: self._delayed(getattr(os, name)) for name in ("open", "write", "writev", "close")}
+        monkeypatch.setattr(_log_file, "os", SimpleNamespace(**{**vars(os), **patched}))
+
+    def recover(self) -> None:
+        self._is_well.set()
+
+    @property
+    def is_waited_for(self) -> bool:
+        return self._waiting > 0
+
+    def wait(self, name: str) -> None:
+        """Wait for as long as a call takes that has to do with the file `name`."""
+        for part, delay in self.delays.items():
+            if part in name:
+                self._waiting += 1
+                self._is_well.wait(delay)
+                self._waiting -= 1
+
+    def _delayed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def delayed(file: Any, *args: Any) -> Any:
+            name = self._names.get(file, "") if isinstance(file, int) else str(file)
+            self.wait(name)
+            result = call(file, *args)
+            if call is os.open:
+                self._names[result] = name
+            return result
+
+        return delayed
+
+
+HANGS = 60.0
+"""A delay, in seconds, that no test waits for."""
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SickDisk]:
+    """A disk that can be made slow, or hang."""
+    disk = SickDisk(monkeypatch)
+    yield disk
+    disk.recover()
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have less patience than the 30 seconds that users have."""
+    monkeypatch.setattr(_disk_threads, "_PATIENCE", 1.0)
+    return 1.0
+
+
+def failures_in(events: list[JobEvent]) -> list[tuple[str, str]]:
+    """Return the names of the logs that failed, and why."""
+    return [(Path(event.path).name, event.reason) for event in events if isinstance(event, LogFailed)]
+
+
+@once
+async def test_a_slow_log_disk_holds_up_neither_other_chunks_nor_the_event_loop(tmp_path: Path, disk: SickDisk) -> None:
+    disk.delays["chunk-0"] = disk.delays["job.ndjson"] = 20.0
+    completed: list[tuple[int, bool]] = []
+
+    def note(chunk_id: int, _: WorkerResult) -> None:
+        completed.append((chunk_id, disk.is_waited_for))
+        disk.recover()
+
+    script = "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"
+    options = JobExecutionOptions(concurrency=2, log_dir=tmp_path, on_chunk_complete=note)
+    await executor.execute(job(script, script), options)
+    assert completed == [(1, True), (0, False)]
+    assert log(tmp_path, 0).read_bytes() == log(tmp_path, 1).read_bytes() == b"1\n2\n3\n4\n5\n"
+    assert events_in(tmp_path)[-1]["event"] == "job_finished"
+
+
+async def test_a_log_whose_disk_hangs_is_lost_and_its_chunk_goes_on(
+    tmp_path: Path, disk: SickDisk, patience: float
+) -> None:
+    disk.delays["stdout"] = HANGS
+    events: list[JobEvent] = []
+    received = received_before = 0
+
+    def listen(event: JobEvent) -> None:
+        nonlocal received, received_before
+        events.append(event)
+        if isinstance(event, ChunkOutput):
+            received += len(event.data)
+        elif isinstance(event, LogFailed):
+            received_before = received
+
+    options = JobExecutionOptions(on_event=listen, stream="bytes", capture=Capture.none(), log_dir=tmp_path)
+    report = await executor.execute(job("head -c 20000000 /dev/zero; echo err >&2"), options)
+    assert report.results[0].exit_code == 0
+    assert received == 20_000_000 + 4
+    # The command waited, instead of its output in our memory.
+    assert received_before < 6_000_000
+    assert failures_in(events) == [(log(tmp_path).name, f"it did not answer for {patience:g} s")]
+    assert log(tmp_path, stream="stderr").read_bytes() == b"err\n"
+
+
+@once
+async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chunk(
+    tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_disk_threads, "_PATIENCE", 2.0)
+    monkeypatch.setattr(_disk_threads, "_SHORT_PATIENCE", 0.01)
+    disk.delays["std"] = HANGS
+    events: list[JobEvent] = []
+    began = time.monotonic()
+    await executor.execute(job(*["echo a"] * 9), JobExecutionOptions(on_event=events.append, log_dir=tmp_path))
+    assert time.monotonic() - began < 9 * 2 / 2
+    assert len(failures_in(events)) == 9
+
+
+@once
+async def test_the_log_of_the_events_is_lost_when_its_disk_hangs_and_the_job_goes_on(
+    tmp_path: Path, disk: SickDisk, patience: float
+) -> None:
+    disk.delays["job.ndjson"] = HANGS
+    events: list[JobEvent] = []
+    await executor.execute(job("echo a", "echo b"), JobExecutionOptions(on_event=events.append, log_dir=tmp_path))
+    assert failures_in(events) == [("job.ndjson", f"it did not answer for {patience:g} s")]
+    assert isinstance(events[-1], JobFinished)
+    assert [event.sequence for event in events] == list(range(len(events)))
+    assert log(tmp_path, 1).read_bytes() == b"b\n"
+
+
+def can_be_locked(path: Path) -> bool:
+    try:
+        JobLock(path, "tested").release()
+    except JobLockedError:
+        return False
+    return True
+
+
+@once
+async def test_a_job_runs_without_logs_when_their_folder_cannot_be_opened_for_ever(
+    tmp_path: Path, disk: SickDisk, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = JobLock
+
+    def hang(*args: Any) -> Any:
+        disk.wait(".lock")
+        return lock(*args)
+
+    disk.delays[".lock"] = HANGS
+    monkeypatch.setattr(_job_logs, "JobLock", hang)
+    events: list[JobEvent] = []
+    logs = tmp_path / "logs"
+    options = JobExecutionOptions(on_event=events.append, log_dir=logs)
+    await executor.execute(job("echo a", merge="echo b"), options)
+    assert failures_in(events) == [("logs", f"it did not answer for {patience:g} s")]
+    assert sum(isinstance(event, ChunkFinished) for event in events) == 1
+    assert list(logs.iterdir()) == []
+    disk.recover()
+    # Whoever came too late keeps nobody out.
+    wait_until(lambda: can_be_locked(logs / ".lock"), "the lock is free")
+
+
+async def test_a_cancellation_does_not_wait_for_a_log_disk_that_hangs(tmp_path: Path, disk: SickDisk) -> None:
+    disk.delays[""] = HANGS
+    began = time.monotonic()
+    with anyio.move_on_after(1) as scope:
+        await executor.execute(job("yes", "echo a"), JobExecutionOptions(concurrency=2, log_dir=tmp_path))
+    assert scope.cancelled_caught
+    assert time.monotonic() - began < 10
+
+
+@once
+async def test_a_log_that_cannot_be_compressed_for_ever_stays_as_it_is(
+    tmp_path: Path, disk: SickDisk, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(path: Any, *args: Any, **options: Any) -> Any:
+        disk.wait(str(path))
+        return gzip.open(path, *args, **options)
+
+    disk.delays[".gz"] = HANGS
+    monkeypatch.setattr(_log_file, "gzip", SimpleNamespace(**{**vars(gzip), "open": hang}))
+    events: list[JobEvent] = []
+    options = JobExecutionOptions(on_event=events.append, log_dir=tmp_path, log_compress=True)
+    await executor.execute(job("echo a"), options)
+    assert failures_in(events) == [(log(tmp_path).name, f"it did not answer for {patience:g} s")]
+    assert log(tmp_path).read_bytes() == b"a\n"
+
+
+EXITS = """
+import os, sys, threading, types, anyio
+sys.path.insert(0, sys.argv[1])
+from jobs import job
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, _disk_threads, _log_file
+_disk_threads._PATIENCE = 0.2
+_log_file.os = types.SimpleNamespace(**{**vars(os), "writev": lambda *_: threading.Event().wait()})
+anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("echo a"), JobExecutionOptions(log_dir=sys.argv[2]))
+"""
+
+
+def test_the_interpreter_exits_though_a_log_disk_hangs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EXITS, str(Path(__file__).parent), str(tmp_path)]
+    subprocess.run(command, check=True, timeout=30)

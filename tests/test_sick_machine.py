@@ -394,6 +394,31 @@ def test_a_hung_temporary_folder_holds_up_only_who_needs_it(
     assert report["elapsed"] < 1 + 1 + SLACK
 
 
+# Logs.
+
+
+@with_these_cgroups
+def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine, mark: str) -> None:
+    disk = machine.hung_disk()
+    disk.fall_silent()
+    host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
+    assert host.ends(30 + 1 + SLACK) == 0
+    assert host.stdout == "rendered\n"
+    assert f"the log {disk.path} cannot be written: it did not answer for 30 s" in host.stderr
+    assert "1 chunk done, 1 log incomplete" in host.stderr
+
+
+@with_these_cgroups
+def test_ctrl_c_ends_a_job_whose_log_disk_hangs(machine: SickMachine, mark: str) -> None:
+    disk = machine.hung_disk()
+    disk.fall_silent()
+    host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
+    time.sleep(2)
+    host.process.send_signal(signal.SIGINT)
+    assert host.ends(1 + 1 + SLACK) == 130
+    assert host.stdout == ""
+
+
 # Numbers and namespaces.
 
 

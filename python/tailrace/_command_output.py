@@ -19,7 +19,6 @@ from ._log_file import LogFile
 from ._output_splitter import OutputSplitter
 from ._progress_watch import ProgressWatch
 from ._secret_mask import SecretMask, StreamMask
-from ._to_the_end import to_the_end
 from ._user_callback import await_if_needed
 from ._worker_job import STREAMS, StreamMode, StreamName
 from ._worker_result import WorkerResult
@@ -93,10 +92,12 @@ class CommandOutput:
         """Finish the log files."""
         if self._logs is None:
             return
-        if all(log.is_quick_to_close for log in self._logs):
-            self._close_logs()
-        else:
-            await to_the_end(self._close_logs)
+        for log in self._logs:
+            log.finish()
+        try:
+            await self._logs.stdout.settle()
+        finally:
+            await self._logs.stderr.settle()
         await await_if_needed(in_turn(step for log in self._logs for step in self._tell_failure(log)))
 
     def result_so_far(self, exit_code: int, duration: float) -> WorkerResult:
@@ -129,10 +130,6 @@ class CommandOutput:
             self._is_cut_off = True
             raise
 
-    def _close_logs(self) -> None:
-        for log in self._logs or ():
-            log.close()
-
     def _take(self, stream: _Stream, data: Any) -> Steps:
         if stream.mask is not None:
             data = memoryview(stream.mask.feed(data))
@@ -155,6 +152,7 @@ class CommandOutput:
             stream.end.add(data)
         if stream.log is not None:
             stream.log.write(data)
+            yield stream.log.room()
             yield from self._tell_failure(stream.log)
 
     def _tell_failure(self, log: LogFile) -> Steps:

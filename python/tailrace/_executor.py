@@ -111,16 +111,20 @@ class _JobRun:
     async def execute(self) -> JobReport:
         try:
             return await self._execute()
+        except self._cancelled:
+            if self._logs is not None:
+                self._logs.hurry()
+            raise
         finally:
             if self._logs is not None:
-                self._logs.close()
+                await self._logs.close()
 
     async def _execute(self) -> JobReport:
         try:
             if self._record is not None:
                 await anyio.to_thread.run_sync(self._record.open)
             if self._logs is not None:
-                await anyio.to_thread.run_sync(self._logs.open)
+                await self._logs.open()
             merge_result = await self._run()
         finally:
             if self._record is not None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ._events import ChunkFinished, ChunkOutput, JobEvent, LogFailed, MergeOutput
+from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._in_turn import Steps, in_turn
 from ._job_logs import JobLogs
@@ -91,6 +91,10 @@ class JobReporter:
         return lambda data: self.emit_now(MergeOutput, stream=stream, data=data)
 
     def _emit_steps(self, kind: type[JobEvent], fields: dict[str, object]) -> Steps:
+        if kind is JobFinished and self._logs is not None:
+            # It is the last event, and what of the log is lost is told before.
+            yield self._logs.settle_events()
+            yield from self._tell_log_failure(self._logs)
         event = kind(
             job_id=self._job_id,
             sequence=self._sequence,
@@ -99,11 +103,18 @@ class JobReporter:
             **fields,
         )
         self._sequence += 1
-        log = None if self._logs is None else self._logs.write_event(event)
+        logs = self._logs if self._logs is not None and self._logs.write_event(event) else None
+        # Nothing is awaited before, or events would come in another order.
         if self._on_event is not None:
             yield self._on_event(event)
-        if log is not None and (failure := log.take_failure()) is not None:
-            yield self.log_failed(log.path, failure)
+        if logs is not None:
+            yield logs.room_for_events()
+            yield from self._tell_log_failure(logs)
+
+    def _tell_log_failure(self, logs: JobLogs) -> Steps:
+        failure = logs.take_failure()
+        if failure is not None:
+            yield self.log_failed(*failure)
 
     def _call(self, callback: UserCallback | None, *args: object) -> Awaitable[None] | None:
         return None if callback is None or self.error is not None else callback(*args)

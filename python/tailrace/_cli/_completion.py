@@ -34,6 +34,12 @@ def complete_file(context: click.Context, parameter: click.Parameter, incomplete
     return [CompletionItem(incomplete, type="file")]
 
 
+def complete_folder(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Have the shell complete the name of a folder."""
+    del context, parameter
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a renderer."""
     del context, parameter

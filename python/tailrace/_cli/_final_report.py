@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tailrace._disk_threads import within
+
 from ._chunk_outcomes import ChunkOutcome
 from ._quantities import clock, size
 from ._terminal_style import BOLD, DIM, RED, TerminalStyle
 from ._terminal_text import latest_line
 
+_PATIENCE = 1.0
+"""How long the disk with the logs may take to list them, in seconds."""
 _MOST_ROWS = 20
 _MOST_FAILURES = 3
 _MOST_LINES = 10
@@ -100,7 +104,8 @@ def _describe_failure(outcome: ChunkOutcome) -> Iterator[str]:
 
 def _logs_of(outcome: ChunkOutcome, log_dir: Path) -> list[Path]:
     # How many digits the chunk's id has there depends on the job.
-    found = log_dir.glob(f"chunk-*-attempt-{outcome.attempts}-std*.log*")
+    pattern = f"chunk-*-attempt-{outcome.attempts}-std*.log*"
+    found: list[Path] = within(_PATIENCE, lambda: list(log_dir.glob(pattern)), [])
     return sorted(path for path in found if int(path.name.split("-")[1]) == outcome.chunk_id)
 
 

@@ -10,7 +10,7 @@ import click
 from tailrace.progress import renderer_names
 
 from ._adapter_options import adapter_options
-from ._completion import complete_chunk_id, complete_file, complete_variable
+from ._completion import complete_chunk_id, complete_file, complete_folder, complete_variable
 from ._execution import execute
 from ._file_size import parse_file_size
 from ._job_request import JobRequest
@@ -85,7 +85,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     callback=_parse_slot_env,
     help="A variable with one value for each chunk that may run at a time: CUDA_VISIBLE_DEVICES=0,1; may be repeated.",
 )
-@click.option("--log-dir", metavar="DIR", type=click.Path(file_okay=False), help="Write log files to this folder.")
+@click.option("--log-dir", metavar="DIR", shell_complete=complete_folder, help="Write log files to this folder.")
 @click.option(
     "--log-limit",
     metavar="SIZE",
