@@ -219,14 +219,17 @@ def main() -> None:
     build_programs()
     rates = Table("workload", "tailrace", "", "contender", "", "ratio", "min..max", "target", title="medians of pairs")
     costs = Table("workload", "per", "contender", "CPU seconds", title="processor time of the contender's own process")
-    for workload in WORKLOADS:
-        if arguments.only and not any(word in workload.name for word in arguments.only):
-            continue
-        print(f"measuring {workload.name} ...", file=sys.stderr)
-        Rows(workload, rates, costs).measure(quick=arguments.quick)
-    console = Console(width=120)
-    console.print(rates)
-    console.print(costs)
+    try:
+        for workload in WORKLOADS:
+            if arguments.only and not any(word in workload.name for word in arguments.only):
+                continue
+            print(f"measuring {workload.name} ...", file=sys.stderr)
+            Rows(workload, rates, costs).measure(quick=arguments.quick)
+    finally:
+        # Also when one contender failed: what came before took its time.
+        console = Console(width=120)
+        console.print(rates)
+        console.print(costs)
 
 
 def build_programs() -> None:

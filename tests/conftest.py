@@ -9,6 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from loops import ASYNCIO, TRIO
 from processes import descendants_marked
 
 # On a busy machine an example takes as long as it takes.
@@ -16,12 +17,9 @@ hypothesis.settings.register_profile("tailrace", deadline=None)
 hypothesis.settings.load_profile("tailrace")
 
 
-@pytest.fixture(
-    params=[("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})],
-    ids=["asyncio", "uvloop", "trio"],
-)
+@pytest.fixture(params=[ASYNCIO, TRIO], ids=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Run each async test on every event loop that tailrace supports; mark the test with `pytest.mark.anyio`."""
+    """Run each async test on both kinds of event loop; mark the test with `pytest.mark.anyio`."""
     backend: tuple[str, dict[str, Any]] = request.param
     return backend
 

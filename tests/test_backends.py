@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loops import ASYNCIO, TRIO, UVLOOP
 from processes import open_descriptors
 from tailrace import LocalWorkerAdapter, StreamMode, WorkerJob
 from tailrace._output_splitter import OutputSplitter
@@ -73,7 +74,7 @@ def test_pieces_are_the_same_wherever_python_alone_reads_them(pieces: list[bytes
     assert split("lines", pieces) == (unified if unified[-1] else unified[:-1])
 
 
-@pytest.mark.parametrize(("loop", "options"), [("asyncio", {}), ("asyncio", {"use_uvloop": True}), ("trio", {})])
+@pytest.mark.parametrize(("loop", "options"), [ASYNCIO, UVLOOP, TRIO])
 def test_an_event_loop_that_is_gone_leaves_no_descriptor(loop: str, options: dict[str, Any]) -> None:
     def run_once() -> None:
         anyio.run(LocalWorkerAdapter().execute, WorkerJob("true"), backend=loop, backend_options=options)

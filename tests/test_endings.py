@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from loops import on_asyncio, on_every_loop
 from processes import DAEMON, descendants_marked, open_descriptors, python, wait_until_marked
 from tailrace import (
     Capture,
@@ -26,10 +27,6 @@ from tailrace import (
 )
 
 pytestmark = pytest.mark.anyio
-
-on_asyncio = pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
 
 STUBBORN = """
 import os, signal, sys, time
@@ -61,6 +58,7 @@ async def test_exit_codes_are_those_of_subprocess() -> None:
     assert (await execute(("sh", ["-c", "kill -9 $$"]))).exit_code == -9
 
 
+@on_every_loop
 @pytest.mark.parametrize(("limit", "kind"), [("timeout", "total"), ("idle_timeout", "idle")])
 async def test_a_limit_ends_the_whole_tree_and_keeps_the_output_so_far(limit: str, kind: str, mark: str) -> None:
     received: list[str] = []
@@ -222,9 +220,7 @@ async def test_what_is_left_of_the_group_is_terminated_when_the_command_has_ende
     assert (result.exit_code, result.truncated) == (4, False)
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
+@on_asyncio
 async def test_cancelling_a_task_twice_does_not_shorten_the_end_of_the_tree(mark: str) -> None:
     task = asyncio.create_task(execute(python(STUBBORN, mark), kill_grace=0.7))
     await anyio.to_thread.run_sync(wait_until_marked, mark)
@@ -237,9 +233,7 @@ async def test_cancelling_a_task_twice_does_not_shorten_the_end_of_the_tree(mark
     assert descendants_marked(mark) == []
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
+@on_asyncio
 async def test_asyncio_timeout_ends_the_tree(mark: str) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.4):

@@ -17,6 +17,7 @@ import anyio.to_thread
 import pytest
 
 from jobs import count_lines, job, names_in
+from loops import on_asyncio
 from processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
@@ -33,10 +34,6 @@ from tailrace import (
 )
 
 pytestmark = pytest.mark.anyio
-
-on_asyncio = pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
 
 FAIL_TWICE = "echo x >> tries; [ $(wc -l < tries) -gt 2 ]"
 

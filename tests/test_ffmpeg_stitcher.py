@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import tunnel
 from jobs import names_in
+from loops import on_asyncio
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import (
     Callback,
@@ -535,9 +536,7 @@ async def test_a_cancellation_ends_ffmpeg_and_leaves_what_was_there(
     assert (place / "out.mp4").read_text() == "old"
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
+@on_asyncio
 async def test_cancelling_a_task_twice_leaves_nothing_of_a_join_either(
     ffmpeg: str, chunk: Path, place: Path, mark: str
 ) -> None:
@@ -553,9 +552,7 @@ async def test_cancelling_a_task_twice_leaves_nothing_of_a_join_either(
     assert names_in(place) == {"hanging"}
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
+@on_asyncio
 async def test_a_task_that_is_cancelled_again_while_its_files_wait_to_be_removed_leaves_none(
     ffmpeg: str, chunk: Path, place: Path, temporary: Path, mark: str
 ) -> None:
@@ -592,9 +589,7 @@ def test_a_thread_that_comes_too_late_makes_nothing(chunk: Path, place: Path, te
     assert names_in(place) == set()
 
 
-@pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
-)
+@on_asyncio
 async def test_a_task_that_is_cancelled_at_any_moment_leaves_nothing(
     ffmpeg: str, chunk: Path, place: Path, temporary: Path
 ) -> None:
