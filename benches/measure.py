@@ -260,6 +260,30 @@ def watched_spawn(contender: str, at_once: int, count: int) -> Measurement:
     return rate(count, lambda: run(count))
 
 
+def one_chunk(contender: str, case: str, size: int) -> Measurement:
+    """Return the bytes per second of one chunk of a job, in lines or, if "masked", searched for a secret."""
+    if contender == "native":
+        return native(READER, WRITER, str(size))
+    total = 0
+
+    def count(_: int, data: str | memoryview) -> None:
+        nonlocal total
+        total += len(data)
+
+    options = JobExecutionOptions(stream="lines", on_chunk_stdout=count, capture=Capture.none())
+    if case == "masked":
+        options = replace(options, stream="bytes", slot_env={"TOKEN": ["hunter2-hunter2"]}, mask_env=["TOKEN"])
+
+    def run(size: int) -> None:
+        asyncio.run(JobExecutor(LocalWorkerAdapter()).execute(job_of(1, f"{WRITER} {size}"), options))
+
+    run(size // 8)
+    total = 0
+    measurement = rate(size, lambda: run(size))
+    assert size * 0.98 <= total <= size, f"lost {size - total} bytes"
+    return measurement
+
+
 @contextmanager
 def watched() -> Iterator[JobExecutionOptions]:
     """Have a job watched in every way: events, progress and log files."""
@@ -359,6 +383,7 @@ WORKLOADS: dict[str, Callable[[str, Any, int], Measurement]] = {
     "many_writers_unprivileged": many_writers_unprivileged,
     "spawn": spawn,
     "spawn_from_large_host": spawn_from_large_host,
+    "one_chunk": one_chunk,
     "quiet_commands": quiet_commands,
     "progress_events": progress_events,
     "watched_text": watched_text,

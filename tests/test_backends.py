@@ -9,13 +9,10 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from loops import ASYNCIO, TRIO, UVLOOP
 from processes import open_descriptors
-from tailrace import LocalWorkerAdapter, StreamMode, WorkerJob
-from tailrace._output_splitter import OutputSplitter
+from tailrace import LocalWorkerAdapter, WorkerJob
 
 WITHOUT_CORE = """
 import sys
@@ -48,30 +45,6 @@ def test_everything_works_where_the_core_is_missing() -> None:
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="backend must be 'auto', 'native' or 'python', not 'rust'"):
         LocalWorkerAdapter(backend="rust")  # type: ignore[arg-type]
-
-
-def split(mode: StreamMode, pieces: list[bytes]) -> list[Any]:
-    splitter = OutputSplitter(mode)
-    received = [piece for data in pieces for piece in splitter.feed(data)]
-    return [*received, *splitter.finish()]
-
-
-tricky = st.lists(
-    st.sampled_from([b"", b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80", b"\xed\xa0", b"\xff"])
-    | st.binary(max_size=3),
-    max_size=12,
-)
-
-
-@given(pieces=tricky)
-def test_pieces_are_the_same_wherever_python_alone_reads_them(pieces: list[bytes]) -> None:
-    whole = b"".join(pieces)
-    texts = split("text", pieces)
-    assert "".join(texts) == whole.decode(errors="replace")
-    assert "" not in texts
-    assert split("lines", pieces) == split("lines", [whole])
-    unified = whole.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    assert split("lines", pieces) == (unified if unified[-1] else unified[:-1])
 
 
 @pytest.mark.parametrize(("loop", "options"), [ASYNCIO, UVLOOP, TRIO])

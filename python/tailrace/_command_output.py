@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ from ._worker_result import WorkerResult
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""
+_MOST_CALLS = 128
+"""How many pieces are handed over between two looks at the clock, which takes as long as to hand over one."""
 _KEPT = 64 * 1024
 """How much of the end of each stream is kept where the adapter's result may be lost, in bytes."""
 
@@ -47,7 +49,8 @@ class CommandOutput:
         on_log_failure: Callable[[str, str], Awaitable[None] | None],
         keeps_end: bool = False,
     ) -> None:
-        needs_bytes = bool(mask) or logs is not None or keeps_end
+        # Lines are split just before the callbacks, out of blocks: all else costs more for each line than they do.
+        needs_bytes = mode == "lines" or bool(mask) or logs is not None or keeps_end
         self.mode: StreamMode = "bytes" if needs_bytes else mode
         """What the adapter's callbacks are to receive."""
         self._logs = logs
@@ -60,15 +63,15 @@ class CommandOutput:
                 mask=mask.stream() if mask else None,
                 log=None if logs is None else logs[place],
                 end=_End() if keeps_end else None,
-                splitter=OutputSplitter(mode) if needs_bytes and mode != "bytes" else None,
+                splitter=OutputSplitter(mode) if needs_bytes else None,
             )
             for place, name in enumerate(STREAMS)
         }
-        self._has_bare_lines = self.mode == "lines"
+        self._has_bare_lines = mode == "lines"
         self._received: set[StreamName] = set()
         self._is_cut_off = False
 
-    def callback(self, name: StreamName) -> OutputCallback | None:
+    def callback(self, name: StreamName) -> Callable[[Any], Awaitable[None] | None] | None:
         """Return what the adapter is to call with the pieces of a stream; None if nobody wants them."""
         stream = self._streams[name]
         return partial(self._receive, stream) if stream.callback or self._is_read(stream) else None
@@ -132,20 +135,19 @@ class CommandOutput:
 
     def _take(self, stream: _Stream, data: Any) -> Steps:
         if stream.mask is not None:
-            data = memoryview(stream.mask.feed(data))
+            data = stream.mask.feed(data)
         if data:
             yield from self._log(stream, data)
-            yield from self._deliver(stream, data)
+            # An adapter that has but text hands it on, whatever it was asked for.
+            splitter = None if isinstance(data, str) else stream.splitter
+            yield from self._deliver(stream, ((data,),) if splitter is None else splitter.batches(data))
             yield from self._read(stream, data)
 
     def _end(self, stream: _Stream) -> Steps:
-        rest = b"" if stream.mask is None else stream.mask.finish()
-        if rest:
-            yield from self._log(stream, rest)
-            yield from self._deliver(stream, memoryview(rest))
-            yield from self._read(stream, rest)
+        if stream.mask is not None and (rest := stream.mask.finish()):
+            yield from self._take(stream._replace(mask=None), rest)
         if stream.splitter is not None:
-            yield from self._call(stream, stream.splitter.finish())
+            yield from self._deliver(stream, (stream.splitter.finish(),))
 
     def _log(self, stream: _Stream, data: Any) -> Steps:
         if stream.end is not None:
@@ -165,19 +167,23 @@ class CommandOutput:
             is_bare_line = self._has_bare_lines and isinstance(data, str)
             yield from self._watch.read(f"{data}\n" if is_bare_line else data, stream.name)
 
-    def _deliver(self, stream: _Stream, data: Any) -> Steps:
-        yield from self._call(stream, (data,) if stream.splitter is None else stream.splitter.feed(bytes(data)))
-
-    def _call(self, stream: _Stream, pieces: Iterable[Any]) -> Steps:
+    def _deliver(self, stream: _Stream, batches: Iterable[Sequence[Any]]) -> Steps:
         if stream.callback is None or self._is_cut_off:
             return
+        # As many again as were quick: a block may be a million lines, or a few that take long.
+        calls = 1
         began = time.monotonic()
-        for piece in pieces:
-            yield stream.callback(piece)
-            # What is gathered may be a million lines.
-            if time.monotonic() - began > _TIME_SLICE:
-                yield anyio.lowlevel.checkpoint()
-                began = time.monotonic()
+        for pieces in batches:
+            start = 0
+            while start < len(pieces):
+                yield from stream.callback(pieces[start : start + calls])
+                start += calls
+                if time.monotonic() - began > _TIME_SLICE:
+                    yield anyio.lowlevel.checkpoint()
+                    calls = 1
+                    began = time.monotonic()
+                else:
+                    calls = min(2 * calls, _MOST_CALLS)
 
 
 class _Stream(NamedTuple):

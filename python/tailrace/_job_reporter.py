@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
@@ -15,8 +16,8 @@ from ._user_callback import UserCallback, await_if_needed
 from ._worker_job import StreamName
 from ._worker_result import WorkerResult
 
-OutputCallback = Callable[[Any], Awaitable[None] | None]
-"""Takes a piece of output; returns what is still to be awaited."""
+OutputCallback = Callable[[Sequence[Any]], Steps]
+"""Takes pieces of output, one after the other."""
 
 
 class JobReporter:
@@ -76,19 +77,20 @@ class JobReporter:
         """Return the callback for a stream of an attempt at a chunk; None if nobody listens."""
         callback = self._on_output[stream]
         if self._on_event is None:
-            return None if callback is None else lambda data: self._call(callback, chunk_id, data)
+            return None if callback is None else partial(self._call_with_each, callback, chunk_id)
 
-        def steps(data: str | memoryview) -> Steps:
-            yield self._call(callback, chunk_id, data)
-            yield self.emit_now(ChunkOutput, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
+        def steps(pieces: Sequence[str | memoryview]) -> Steps:
+            for data in pieces:
+                yield self._call(callback, chunk_id, data)
+                yield self.emit_now(ChunkOutput, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
 
-        return lambda data: in_turn(steps(data))
+        return steps
 
     def merge_output(self, stream: StreamName) -> OutputCallback | None:
         """Return the callback for a stream of the merge command; None if nobody listens."""
         if self._on_event is None:
             return None
-        return lambda data: self.emit_now(MergeOutput, stream=stream, data=data)
+        return lambda pieces: (self.emit_now(MergeOutput, stream=stream, data=data) for data in pieces)
 
     def _emit_steps(self, kind: type[JobEvent], fields: dict[str, object]) -> Steps:
         if kind is JobFinished and self._logs is not None:
@@ -118,6 +120,14 @@ class JobReporter:
 
     def _call(self, callback: UserCallback | None, *args: object) -> Awaitable[None] | None:
         return None if callback is None or self.error is not None else callback(*args)
+
+    def _call_with_each(self, callback: UserCallback, chunk_id: int, pieces: Sequence[Any]) -> Steps:
+        if self.error is None:
+            for pending in callback.with_each(chunk_id, pieces):
+                yield pending
+                if self.error is not None:
+                    # That of another chunk's callback.
+                    return
 
     def _callback(self, function: Callable[..., object] | None, *, one_at_a_time: bool) -> UserCallback | None:
         return None if function is None else UserCallback(function, self._fail, one_at_a_time=one_at_a_time)

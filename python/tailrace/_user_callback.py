@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
+
+from ._in_turn import Steps
 
 
 async def await_if_needed(outcome: object) -> None:
     """Await what a callback returned, if it is awaitable."""
-    if inspect.isawaitable(outcome):
+    # The question takes long.
+    if outcome is not None and inspect.isawaitable(outcome):
         await outcome
 
 
@@ -42,6 +45,19 @@ class UserCallback:
             self._on_error(error)
             raise
         return self._finish(outcome) if inspect.isawaitable(outcome) else None
+
+    def with_each(self, first: object, seconds: Iterable[object]) -> Steps:
+        """Call the function with `first` and each of `seconds`; yield what has to be awaited before the next."""
+        function = self._function
+        for second in seconds:
+            try:
+                outcome = function(first, second)
+            except BaseException as error:
+                self._on_error(error)
+                raise
+            # To ask whether it is awaitable takes longer than the rest.
+            if outcome is not None and inspect.isawaitable(outcome):
+                yield self._finish(outcome)
 
     async def _finish(self, outcome: Awaitable[object]) -> None:
         try:

@@ -1,0 +1,132 @@
+"""What a chunk writes reaches the callbacks whole, in order, and at little cost for each line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from jobs import job
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, WorkerJob, WorkerResult
+
+pytestmark = pytest.mark.anyio
+
+_LINES = 20_000
+
+executor = JobExecutor(LocalWorkerAdapter())
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("masked", [False, True])
+async def test_of_python_a_line_costs_its_callback_alone(masked: bool) -> None:
+    secrets: dict[str, Any] = {"slot_env": {"TOKEN": ["a secret"]}, "mask_env": ["TOKEN"]} if masked else {}
+    calls = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    # Much at once, as from a command that is faster than we are.
+    options = JobExecutionOptions(stream="lines", on_chunk_stdout=lambda *_: None, **secrets)
+    sys.setprofile(count)
+    try:
+        await executor.execute(job(f"sleep 0.3; seq {_LINES}"), options)
+    finally:
+        sys.setprofile(None)
+    assert _LINES <= calls < 1.5 * _LINES
+
+
+async def test_lines_arrive_whole_and_in_order_whatever_is_returned() -> None:
+    received: list[str] = []
+
+    async def late(line: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        received.append(line)
+
+    def mixed(_: int, line: str) -> object:
+        if line.endswith("7"):
+            return late(line)
+        received.append(line)
+        return False if line.endswith("3") else len(line)
+
+    await executor.execute(job(f"seq {_LINES}"), JobExecutionOptions(stream="lines", on_chunk_stdout=mixed))
+    assert received == [str(number) for number in range(1, _LINES + 1)]
+
+
+async def test_after_a_callback_has_raised_none_is_called_any_more() -> None:
+    received: list[str] = []
+    error = ValueError("mine")
+
+    def refuse(_: int, line: str) -> None:
+        received.append(line)
+        if line == "100":
+            raise error
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        await executor.execute(job(f"seq {_LINES}"), JobExecutionOptions(stream="lines", on_chunk_stdout=refuse))
+    assert caught.value is error
+    assert received == [str(number) for number in range(1, 101)]
+
+
+async def test_what_another_chunks_callback_raised_stops_the_lines_that_have_been_split() -> None:
+    received: list[str] = []
+    is_first = anyio.Event()
+
+    async def on_line(chunk_id: int, line: str) -> None:
+        if chunk_id == 1:
+            await is_first.wait()
+            raise ValueError("mine")
+        is_first.set()
+        received.append(line)
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.5)
+
+    options = JobExecutionOptions(stream="lines", concurrency=2, on_chunk_stdout=on_line)
+    with pytest.raises(ValueError, match="mine"):
+        await executor.execute(job("seq 9; sleep 60", "echo; sleep 60"), options)
+    assert received == ["1"]
+
+
+async def test_lines_that_take_long_leave_the_event_loop_to_others() -> None:
+    in_turn, most = 0, 0
+
+    async def watch() -> None:
+        nonlocal in_turn, most
+        while True:
+            most, in_turn = max(most, in_turn), 0
+            await anyio.lowlevel.checkpoint()
+
+    def slow(_: int, line: str) -> None:
+        nonlocal in_turn
+        in_turn += 1
+        time.sleep(0.0005)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        # At once, so that all of it is one block.
+        script = "x=$(seq 2000); echo $x | tr ' ' '\\n'"
+        await executor.execute(job(script), JobExecutionOptions(stream="lines", on_chunk_stdout=slow))
+        tasks.cancel_scope.cancel()
+    assert 0 < most < 100
+
+
+async def test_an_adapter_that_has_but_lines_hands_them_on() -> None:
+    class Speaking:
+        streams = True
+        remote = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            assert job.on_stdout is not None
+            for line in ("one", "two"):
+                job.on_stdout(line)
+            return WorkerResult(0)
+
+    received: list[str] = []
+    options = JobExecutionOptions(stream="lines", on_chunk_stdout=lambda _, line: received.append(line))
+    await JobExecutor(Speaking()).execute(job("true"), options)
+    assert received == ["one", "two"]

@@ -1,0 +1,73 @@
+"""Output is cut into the same pieces wherever it was cut before."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tailrace import StreamMode, _output_splitter
+from tailrace._output_splitter import OutputSplitter
+
+_TRICKY = st.lists(
+    st.sampled_from([b"", b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80", b"\xed\xa0", b"\xff"])
+    | st.binary(max_size=3),
+    max_size=12,
+)
+
+
+def split(mode: StreamMode, pieces: list[bytes]) -> list[str]:
+    splitter = OutputSplitter(mode)
+    received = [piece for data in pieces for piece in splitter.feed(memoryview(data))]
+    return [*received, *splitter.finish()]
+
+
+def lines_by_definition(whole: bytes) -> list[str]:
+    """One byte after the other."""
+    lines, line, before = [], bytearray(), 0
+    for byte in whole:
+        if byte == ord("\r") or (byte == ord("\n") and before != ord("\r")):
+            lines.append(line.decode(errors="replace"))
+            line.clear()
+        elif byte != ord("\n"):
+            line.append(byte)
+        before = byte
+    return [*lines, line.decode(errors="replace")] if line else lines
+
+
+@given(pieces=_TRICKY, block=st.integers(1, 6))
+@example(pieces=[b"a\r", b"", b"\n\nb"], block=6)
+@example(pieces=[b"a\r", b"\rb\r\n"], block=1)
+def test_lines_are_those_of_the_whole(pieces: list[bytes], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_output_splitter, "_BLOCK", block)
+        assert split("lines", pieces) == lines_by_definition(b"".join(pieces))
+
+
+@given(pieces=_TRICKY)
+def test_text_is_that_of_the_whole_and_never_empty(pieces: list[bytes]) -> None:
+    texts = split("text", pieces)
+    assert "".join(texts) == b"".join(pieces).decode(errors="replace")
+    assert "" not in texts
+
+
+@given(parts=st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xc3", b"\xa9"]), max_size=6))
+def test_every_cut_gives_the_same_lines(parts: list[bytes]) -> None:
+    whole = b"".join(parts)
+    for cuts in range(1 << max(0, len(whole) - 1)):
+        places = [0, *(at for at in range(1, len(whole)) if cuts >> (at - 1) & 1), len(whole)]
+        assert split("lines", [whole[start:end] for start, end in pairwise(places)]) == lines_by_definition(whole)
+
+
+def test_a_line_ended_by_a_return_does_not_wait_for_what_follows() -> None:
+    splitter = OutputSplitter("lines")
+    assert list(splitter.feed(b"10%\r20%\r")) == ["10%", "20%"]
+    assert list(splitter.feed(b"\n30%")) == []
+    assert list(splitter.feed(b"\r")) == ["30%"]
+
+
+def test_never_more_lines_are_held_than_one_block_has() -> None:
+    most = max(map(len, OutputSplitter("lines").batches(b"\n" * 1_000_000)))
+    assert most <= _output_splitter._BLOCK
