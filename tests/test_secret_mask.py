@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import Capture, WorkerResult, WorkerSpawnError
+from tailrace import Capture, WorkerResult, WorkerSpawnError, _find_spans, _native
 from tailrace._secret_mask import SecretMask
 
 _TEXT = st.text("abc", max_size=40).map(str.encode)
@@ -36,6 +36,23 @@ def test_never_as_much_as_the_longest_secret_is_kept_back(secrets: list[str], pi
     for piece in pieces:
         stream.feed(piece)
         assert len(stream._kept) < max(map(len, secrets))
+
+
+@given(_TEXT, st.text("abc", min_size=1, max_size=4).map(str.encode))
+@example(b"a" * 40, b"aa")
+def test_a_secret_is_found_in_the_same_places_with_and_without_the_core(whole: bytes, secret: bytes) -> None:
+    spans = _native.find_spans(memoryview(whole), secret)
+    assert spans == _find_spans.find_spans(memoryview(whole), secret)
+    covered = {place for start, end in spans for place in range(start, end)}
+    starts = [start for start in range(len(whole)) if whole.startswith(secret, start)]
+    assert covered == {place for start in starts for place in range(start, start + len(secret))}
+
+
+def test_output_without_a_secret_is_not_copied() -> None:
+    output = memoryview(b"x" * 1_000_000)
+    shown = mask_of("a secret").stream().feed(output)
+    assert isinstance(shown, memoryview)
+    assert shown.obj is output.obj
 
 
 def test_values_of_the_environment_and_of_the_slots_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ __all__ = [
     "after_fork_in_child",
     "after_fork_in_parent",
     "before_fork",
+    "find_spans",
     "shut_down",
 ]
 
@@ -146,6 +147,12 @@ class CapturedOutput:
         """Return the last `count` bytes, or all if there are fewer."""
     def to_str(self) -> str:
         """The same as text; what is not UTF-8 becomes U+FFFD."""
+
+def find_spans(data: bytes | memoryview, pattern: bytes) -> list[tuple[int, int]]:
+    """Where `pattern` is in `data`, as pairs of start and end; where it overlaps itself, all of that as one.
+
+    Raises `ValueError` for an empty pattern.
+    """
 
 def before_fork() -> None: ...
 def after_fork_in_parent() -> None: ...

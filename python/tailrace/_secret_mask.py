@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ._capture import Capture
 from ._errors import WorkerError
 from ._worker_result import CapturedOutput, WorkerResult, end_of
+
+try:
+    from ._native import find_spans
+except ImportError:
+    from ._find_spans import find_spans
 
 MASK = "***"
 """What stands in the place of a secret."""
@@ -55,7 +60,7 @@ class SecretMask:
     def output(self, data: bytes) -> bytes:
         """Return `data` with a mask for each secret."""
         mask = self.stream()
-        return mask.feed(data) + mask.finish()
+        return b"".join((mask.feed(data), mask.finish()))
 
     def result(self, result: WorkerResult, capture: Capture) -> WorkerResult:
         """Return a result whose output is masked when somebody asks for it; `capture` says what may be cut off."""
@@ -107,19 +112,19 @@ class StreamMask:
         self._covered = 0
         """How much of what is kept belongs to a secret whose mask has been put out already."""
 
-    def feed(self, data: bytes | memoryview) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes | memoryview:
         """Return what is safe to be shown of `data` and what was kept back before."""
-        whole = b"".join((self._kept, data))
+        whole = b"".join((self._kept, data)) if self._kept else data
         return self._cut(whole, len(whole) - self._ambiguous(whole))
 
-    def finish(self) -> bytes:
+    def finish(self) -> bytes | memoryview:
         """Return what was kept back and turned out to be no secret."""
         return self._cut(self._kept, len(self._kept))
 
-    def _cut(self, data: bytes, safe: int) -> bytes:
-        shown = []
+    def _cut(self, data: bytes | memoryview, safe: int) -> bytes | memoryview:
+        shown: list[bytes | memoryview] = []
         place = self._covered
-        for start, end in sorted(span for secret in self._secrets for span in _find_spans(data, secret)):
+        for start, end in sorted(span for secret in self._secrets for span in find_spans(data, secret)):
             if start < place:
                 # Overlaps what has its mask already.
                 place = max(place, end)
@@ -127,15 +132,16 @@ class StreamMask:
                 shown += [data[place:start], MASK.encode()]
                 place = end
         shown.append(data[place:safe])
-        self._kept = data[safe:]
+        self._kept = bytes(data[safe:])
         self._covered = max(0, place - safe)
-        return b"".join(shown)
+        # Nearly always there was no secret, and nothing is copied.
+        return shown[0] if len(shown) == 1 else b"".join(shown)
 
-    def _ambiguous(self, data: bytes) -> int:
+    def _ambiguous(self, data: bytes | memoryview) -> int:
         """Return how many bytes at the end are the beginning of a secret, and not the whole of it."""
         longest = 0
         for secret in self._secrets:
-            tail = data[max(0, len(data) - len(secret) + 1) :]
+            tail = bytes(data[max(0, len(data) - len(secret) + 1) :])
             while len(tail) > longest and not secret.startswith(tail):
                 first = tail.find(secret[:1], 1)
                 tail = tail[first:] if first > 0 else b""
@@ -165,14 +171,3 @@ class _MaskedOutput:
 
     def to_str(self) -> str:
         return self.to_bytes().decode(errors="replace")
-
-
-def _find_spans(data: bytes, secret: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where a secret is; where it overlaps itself, all of that at once."""
-    start = data.find(secret)
-    while start >= 0:
-        end = start + len(secret)
-        while (last := data.rfind(secret, start + 1, end + len(secret) - 1)) > end - len(secret):
-            end = last + len(secret)
-        yield start, end
-        start = data.find(secret, end)

@@ -4,6 +4,7 @@ mod captured_output;
 mod consumer;
 mod execution;
 mod mailbox;
+mod spans;
 mod view;
 
 use std::time::Duration;
@@ -25,6 +26,8 @@ mod native {
     use super::execution::{Ended, Execution};
     #[pymodule_export]
     use super::mailbox::Mailbox;
+    #[pymodule_export]
+    use super::spans::find_spans;
     #[pymodule_export]
     use super::{after_fork_in_child, after_fork_in_parent, before_fork, shut_down};
 
