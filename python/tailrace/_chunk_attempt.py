@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +76,8 @@ class ChunkAttempt:
         self._sharing = sharing
         self._mask = mask
         self._logs = logs
+        # Once and for all: it is looked up in as many steps as the path has parts.
+        self._folder = {} if getattr(adapter, "remote", False) else {"PWD": os.path.realpath(job_dir)}
         self._looks_at_files = record is not None or options.verify_output
         self._limit = options.no_progress_timeout if adapter.streams else None
         self._is_told = options.on_event is not None or logs is not None
@@ -154,7 +158,7 @@ class ChunkAttempt:
         if result is not None:
             result = self._mask.result(result, self._options.capture)
         # After a limit a callback has as long for what is left as it has for the rest.
-        with anyio.move_on_after(job.kill_grace if isinstance(error, WorkerTimeoutError) else None):
+        with anyio.move_on_after(job.kill_grace) if isinstance(error, WorkerTimeoutError) else nullcontext():
             await output.finish(result)
         errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
         reason = await self._reason_of_failure(chunk, job, result, error, errors)
@@ -234,7 +238,11 @@ class ChunkAttempt:
         return WorkerJob(
             words[0],
             words[1:],
-            env={SLOT_VARIABLE: str(slot), **{name: values[slot] for name, values in options.slot_env.items()}},
+            env={
+                **self._folder,
+                SLOT_VARIABLE: str(slot),
+                **{name: values[slot] for name, values in options.slot_env.items()},
+            },
             cwd=self._job_dir,
             timeout=options.timeout,
             idle_timeout=options.idle_timeout,

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
 from ._capture import Capture
@@ -108,7 +109,7 @@ class WorkerJob:
             callback = getattr(self, name)
             if callback is not None and not callable(callback):
                 raise TypeError(f"{name} must be callable, not {callback!r}")
-            if name in ("on_warning", "on_usage") and is_async(callback):
+            if name in ("on_warning", "on_usage") and callback is not None and is_async(callback):
                 raise TypeError(f"{name} must be a plain function, not an async one: {callback!r}")
 
     def __repr__(self) -> str:
@@ -118,14 +119,20 @@ class WorkerJob:
 
 def is_async(callback: object) -> bool:
     """Whether what a callback returns is certain to have to be awaited."""
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__)
+    if inspect.iscoroutinefunction(callback):
+        return True
+    # What is slow is not asked for nothing: each command's callbacks are looked at.
+    is_function = isinstance(callback, FunctionType | MethodType)
+    return not is_function and inspect.iscoroutinefunction(type(callback).__call__)
 
 
 def variables_of(job: WorkerJob) -> dict[str, str]:
     """Return the variables to lay over those of this process."""
-    # Some programs believe PWD instead of asking for the folder they are in: Blender would look for its files in ours.
-    folder = {} if job.cwd is None else {"PWD": os.path.realpath(job.cwd)}
-    return {**folder, **(job.env or {})}
+    env = dict(job.env or {})
+    if job.cwd is not None and "PWD" not in env:
+        # Some programs believe it instead of asking where they are: Blender would look for its files in our folder.
+        env["PWD"] = os.path.realpath(job.cwd)
+    return env
 
 
 def _check_text(what: str, value: object) -> None:
