@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-import anyio.to_thread
 
 from ._chunk_queue import Turn
 from ._command_news import CommandNews
@@ -20,6 +19,7 @@ from ._conclude import NO_STATUS
 from ._describe_failure import describe_error, describe_exit
 from ._errors import ErrorCategory, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
+from ._in_slices import Work, in_slices
 from ._in_turn import in_turn
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
@@ -148,7 +148,7 @@ class ChunkAttempt:
         error: Exception | None = None
         try:
             if self._looks_at_files and chunk.id not in self._sharing:
-                await anyio.to_thread.run_sync(set_leftovers_aside, chunk, self._job_dir)
+                await in_slices(set_leftovers_aside(chunk, self._job_dir))
             result = await self._run_command(job, output, watch)
         except Exception as raised:
             if self._reporter.error is not None:
@@ -203,14 +203,13 @@ class ChunkAttempt:
             return f"{job.command} exited with status 0 after an error"
         if self._looks_at_files:
             # What is done is recorded, though something else may be ending the job at this moment.
-            with anyio.CancelScope(shield=True):
-                return await anyio.to_thread.run_sync(self._accept_output, chunk)
+            return await in_slices(self._accept_output(chunk))
         return None
 
-    def _accept_output(self, chunk: Chunk) -> str | None:
-        fault = fault_of_output(chunk, self._job_dir) if self._options.verify_output else None
+    def _accept_output(self, chunk: Chunk) -> Work[str | None]:
+        fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
         if fault is None and self._record is not None:
-            self._record.add(chunk)
+            yield from self._record.add(chunk)
         return fault
 
     def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:

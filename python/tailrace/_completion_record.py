@@ -6,10 +6,12 @@ import json
 import os
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ._errors import TailraceError
+from ._in_slices import Work, at_once
 from ._job_folder import job_folder, resolve_job_dir
 from ._job_lock import JobLock
 from ._output_files import output_paths
@@ -83,7 +85,7 @@ class CompletionRecord:
                     f"the record of the job cannot be kept in {self._folder}: {error.strerror}"
                 ) from error
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> Work[None]:
         """Record that the chunk is completed, with its output files as they are now.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
@@ -92,7 +94,7 @@ class CompletionRecord:
             "chunk": chunk.id,
             "command": chunk.command,
             "outputFile": chunk.output_file,
-            "outputs": _fingerprint(chunk, self._job_dir),
+            "outputs": (yield from _fingerprint(chunk, self._job_dir)),
             "recordedAt": time.time(),
         }
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
@@ -118,18 +120,18 @@ class CompletionRecord:
             self._is_closed = True
             timer, self._timer = self._timer, None
             try:
-                if timer is not None:
-                    timer.cancel()
-                    os.fsync(self._fd)
-                if self._failure is not None:
-                    raise self._failure
+                with ExitStack() as stack:
+                    if self._lock is not None:
+                        stack.callback(self._lock.release)
+                    if self._fd >= 0:
+                        stack.callback(os.close, self._fd)
+                    if timer is not None:
+                        timer.cancel()
+                        os.fsync(self._fd)
+                    if self._failure is not None:
+                        raise self._failure
             except OSError as error:
                 raise self._cannot_be_written(error) from error
-            finally:
-                if self._fd >= 0:
-                    os.close(self._fd)
-                if self._lock is not None:
-                    self._lock.release()
 
     def _append(self, line: bytes) -> None:
         if not self._begins_line:
@@ -176,11 +178,11 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _is_current(entry: dict[str, Any] | None, chunk: Chunk, job_dir: Path) -> bool:
     if entry is None or entry.get("command") != chunk.command or entry.get("outputFile") != chunk.output_file:
         return False
-    outputs = _fingerprint(chunk, job_dir)
+    outputs = at_once(_fingerprint(chunk, job_dir))
     return None not in outputs and entry.get("outputs") == outputs
 
 
-def _fingerprint(chunk: Chunk, job_dir: Path) -> list[list[int] | None]:
+def _fingerprint(chunk: Chunk, job_dir: Path) -> Work[list[list[int] | None]]:
     """Return size and time of each of the chunk's output files, None for one that is not there."""
     fingerprint: list[list[int] | None] = []
     for path in output_paths(chunk, job_dir):
@@ -190,4 +192,5 @@ def _fingerprint(chunk: Chunk, job_dir: Path) -> list[list[int] | None]:
             fingerprint.append(None)
         else:
             fingerprint.append([status.st_size, status.st_mtime_ns])
+        yield
     return fingerprint

@@ -7,9 +7,10 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ._in_slices import Work
 from ._spec import Chunk
 
 FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d")
@@ -27,12 +28,13 @@ def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
         yield job_dir / FRAME_NUMBER.sub(lambda match, frame=frame: number(match[0], frame), name)  # type: ignore[misc]
 
 
-def fault_of_output(chunk: Chunk, job_dir: Path) -> str | None:
+def fault_of_output(chunk: Chunk, job_dir: Path) -> Work[str | None]:
     """Return what is wrong with the chunk's output, or None if every file is there and not empty."""
     for path in output_paths(chunk, job_dir):
         fault = fault_of_file(path)
         if fault is not None:
             return f"its output {path} {fault}"
+        yield
     return None
 
 
@@ -47,9 +49,10 @@ def fault_of_file(path: Path) -> str | None:
     return None if status.st_size else "is empty"
 
 
-def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> None:
+def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[None]:
     """Rename what an earlier attempt left to `*.partial`, so that it cannot pass for the output of the next one."""
     for path in output_paths(chunk, job_dir):
+        yield
         # A link stays where it is and its target is renamed: the next output is to go to the same place. Devices
         # (/dev/null) and folders are no leftovers.
         target = os.path.realpath(path)
@@ -95,18 +98,12 @@ def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     sharing: set[int] = set()
     for by_frames in by_output.values():
         sharing.update(id_ for ids in by_frames.values() if len(ids) > 1 for id_ in ids)
-        # Those that begin before the next one and may still have frames in common with it.
-        earlier: list[range] = []
-        for frames in sorted(by_frames, key=lambda frames: frames.start):
-            earlier = [other for other in earlier if other[-1] >= frames.start]
-            for other in earlier:
-                if _have_frames_in_common(other, frames):
-                    sharing.update(by_frames[other] + by_frames[frames])
-            earlier.append(frames)
+        for frames in _that_meet_another(by_frames):
+            sharing.update(by_frames[frames])
     return frozenset(sharing)
 
 
-def _have_frames_in_common(first: range, second: range) -> bool:
+def have_frames_in_common(first: range, second: range) -> bool:
     """Return whether there are any, without looking at each: `second` must not start before `first`."""
     divisor = math.gcd(first.step, second.step)
     difference = first.start - second.start
@@ -115,3 +112,34 @@ def _have_frames_in_common(first: range, second: range) -> bool:
     # The first number from `second.start` on that both would reach if neither ended.
     steps = difference // divisor * pow(second.step // divisor, -1, first.step // divisor) % (first.step // divisor)
     return second.start + second.step * steps <= min(first[-1], second[-1])
+
+
+def _that_meet_another(ranges: Iterable[range]) -> Iterator[range]:
+    """Yield the ranges that have a frame of another one, some of them several times.
+
+    Those with the same step that meet leave the same remainder when divided by it; of these, the one that ends last
+    meets whatever any of them would from there on. So the chunks of a job are not compared each with each, though all
+    are interleaved.
+    """
+    last_to_end: dict[int, dict[int, range]] = {}
+    ends: dict[int, int] = {}
+    for frames in sorted(ranges, key=lambda frames: frames.start):
+        for step in [step for step, end in ends.items() if end < frames.start]:
+            del ends[step], last_to_end[step]
+        for step, others in last_to_end.items():
+            looked_up = frames[:1] if step == frames.step else frames
+            if len(looked_up) <= len(others):
+                met = [
+                    other
+                    for frame in looked_up
+                    if (other := others.get(frame % step)) is not None and frame <= other[-1]
+                ]
+            else:
+                met = [other for other in others.values() if have_frames_in_common(other, frames)]
+            if met:
+                yield from (*met, frames)
+        others = last_to_end.setdefault(frames.step, {})
+        remainder = frames.start % frames.step
+        if remainder not in others or others[remainder][-1] < frames[-1]:
+            others[remainder] = frames
+        ends[frames.step] = max(frames[-1], ends.get(frames.step, 0))

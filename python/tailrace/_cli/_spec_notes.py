@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 
 from tailrace import JobSpec, parse_command
-from tailrace._output_files import chunks_sharing_outputs
+from tailrace._output_files import chunks_sharing_outputs, have_frames_in_common
 
 from ._quantities import counted
 
@@ -58,7 +58,7 @@ def _notes_on_frames(job: JobSpec) -> Iterator[str]:
         furthest = max(furthest, first, key=lambda chunk: chunk.frames.stop)
         if second.start_frame > furthest.frames.stop:
             yield f"no chunk has the frames between chunk {furthest.id} and chunk {second.id}"
-        elif any(frame in first.frames for frame in takewhile(first.frames[-1].__ge__, second.frames)):
+        elif have_frames_in_common(first.frames, second.frames):
             yield f"chunk {first.id} and chunk {second.id} have frames in common"
     planned, total = sum(chunk.frame_count for chunk in job.chunks), job.metadata.total_frames
     if planned < total:
