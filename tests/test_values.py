@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 import tailrace
-from tailrace import Capture, ChunkFailedError, TailraceError, WorkerError, WorkerJob, WorkerResult, WorkerSpawnError
+from tailrace import (
+    Capture,
+    ChunkFailedError,
+    LocalWorkerAdapter,
+    TailraceError,
+    WorkerError,
+    WorkerJob,
+    WorkerResult,
+    WorkerSpawnError,
+)
 
 
 def test_the_exports_are_exactly_the_public_names() -> None:
@@ -37,6 +47,13 @@ def is_module(value: object) -> bool:
         ({"timeout": 0}, ValueError, "timeout must be a positive number of seconds"),
         ({"timeout": float("nan")}, ValueError, "timeout must be a positive number of seconds"),
         ({"idle_timeout": -1}, ValueError, "idle_timeout must be a positive number of seconds"),
+        ({"timeout": "5"}, TypeError, "timeout must be a number of seconds, not '5'"),
+        ({"kill_grace": None}, TypeError, "kill_grace must be a number of seconds, not None"),
+        ({"env": ["A=b"]}, TypeError, "env must be a mapping of names to values"),
+        ({"cwd": b"/"}, TypeError, "cwd must be a path"),
+        ({"cwd": "a\0"}, ValueError, "cwd must not contain a NUL byte"),
+        ({"capture": 100}, TypeError, "capture must be a Capture"),
+        ({"meta": None}, TypeError, "meta must be a mapping"),
         ({"kill_grace": -1}, ValueError, "kill_grace must be a number of seconds"),
         ({"merge_window": 1.5}, ValueError, "merge_window must be a number of seconds from 0 to 1"),
         ({"stream": "byte"}, ValueError, "stream must be 'text', 'lines' or 'bytes', not 'byte'"),
@@ -54,6 +71,23 @@ def test_a_job_that_cannot_be_run_is_refused_with_its_field(
 
 def test_a_limit_of_infinity_is_no_limit() -> None:
     assert tailrace.run(WorkerJob("true", timeout=float("inf"), idle_timeout=float("inf"))).exit_code == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("backend", ["native", "python"])
+async def test_a_command_that_holds_its_arguments_too_says_where_they_go(backend: Any, tmp_path: Path) -> None:
+    adapter = LocalWorkerAdapter(backend=backend)
+    for command, told in (
+        ("ls -l 'a b'", r"WorkerJob\('ls', \['-l', 'a b'\]\)$"),
+        ("./render -x", r"WorkerJob\('./render', \['-x'\]\)$"),
+    ):
+        with pytest.raises(WorkerSpawnError, match=told):
+            await adapter.execute(WorkerJob(command, cwd=tmp_path))
+    # A file may be called so.
+    (tmp_path / "ls -l").write_text("#!/bin/sh\necho mine\n")
+    (tmp_path / "ls -l").chmod(0o755)
+    assert (await adapter.execute(WorkerJob("./ls -l", cwd=tmp_path))).stdout == "mine\n"
 
 
 @pytest.mark.parametrize(

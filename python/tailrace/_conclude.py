@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from ._errors import WorkerError, WorkerTimeoutError
+from ._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
+from ._parse_command import parse_command
 from ._process_note import ProcessNote, warnings_about
 from ._worker_job import WorkerJob
 from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
 
 _log = logging.getLogger("tailrace")
+
+_NOT_FOUND = ("no such file", "no such program in the PATH it would run with")
+"""How the backends end what they say of a command that there is not."""
 
 NO_STATUS = 255
 """Stands in the result of an error for an exit code that nobody knows."""
@@ -60,6 +66,16 @@ def conclude(
         )
     warn(job, warnings)
     return result
+
+
+def spawn_error(job: WorkerJob, number: int, message: str) -> WorkerSpawnError:
+    """Return the error for a command that was not started; one that holds its arguments too is told where they go."""
+    words = job.command.split()
+    if number == errno.ENOENT and len(words) > 1 and not job.args and message.endswith(_NOT_FOUND):
+        with contextlib.suppress(SpecError):
+            command, args = parse_command(job.command)
+            message += f": arguments are given apart from it, WorkerJob({command!r}, {args!r})"
+    return WorkerSpawnError(number, message)
 
 
 def warn(job: WorkerJob, warnings: Sequence[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
 from ._capture import Capture
+from ._check_times import check_delays, check_limits
+from ._check_types import check_collection, check_method, check_path, check_type
 from ._events import JobEvent
 from ._secret_mask import SecretMask
 from ._stitcher import Stitcher
@@ -114,6 +115,8 @@ class JobExecutionOptions:
     """Puts the chunks together into `output_file`, in place of the merge command."""
     output_file: str | os.PathLike[str] | None = None
     """What the stitcher writes, relative to the job's folder."""
+    merge_timeout: float | None = None
+    """The longest the merge command or the stitcher may take; the other limits are for the chunks."""
     completed_chunk_ids: Collection[int] = ()
     """Chunks to skip because they are done already."""
     slot_env: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -122,40 +125,57 @@ class JobExecutionOptions:
     """For the adapter; goes into the `meta` of each chunk's `WorkerJob`."""
 
     def __post_init__(self) -> None:
-        _check_count("concurrency", self.concurrency, least=1)
-        _check_count("retries", self.retries, least=0)
-        for name in ("retry_delay", "resource_delay"):
-            seconds = getattr(self, name)
-            if not 0 <= seconds < math.inf:
-                raise ValueError(f"{name} must be a number of seconds, 0 or more: {seconds!r}")
-        for name in ("timeout", "idle_timeout", "no_progress_timeout"):
-            seconds = getattr(self, name)
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
-        _check_errors("retry_on", self.retry_on)
-        if self.stream not in get_args(StreamMode):
-            raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
-        for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
-            callback = getattr(self, name)
-            if callback is not None and not callable(callback):
-                raise TypeError(f"{name} must be callable, not {callback!r}")
+        self._check_types()
         if self.progress is not None:
-            if not isinstance(self.progress, str | Renderer):
-                raise TypeError(f"progress must be the name of a renderer, a Renderer or None, not {self.progress!r}")
             # Says so if there is no such renderer.
             ProgressParser(self.progress)
         elif self.no_progress_timeout is not None or self.fail_on_error:
             raise ValueError("no_progress_timeout and fail_on_error need the output to be read: progress is None")
-        if self.log_limit is not None:
-            _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
-        if isinstance(self.mask_env, str):
-            raise TypeError(f"mask_env must be a collection of names, not a str: {self.mask_env!r}")
-        # Says so if a variable is missing or its value cannot be masked.
-        SecretMask(self.mask_env, self.slot_env)
-        if self.stitcher is not None and self.output_file is None:
+        if self.log_dir is None and (self.log_limit is not None or self.log_compress):
+            raise ValueError("log_limit and log_compress are for the logs in log_dir: give that too")
+        if self.stitcher is None and self.output_file is not None:
+            raise ValueError("output_file is what a stitcher writes: give a stitcher too")
+        if self.stitcher is not None and not (self.output_file and os.fspath(self.output_file)):
             raise ValueError("a stitcher needs an output_file")
+        if self.stitcher is not None and self.merge_adapter is not None:
+            raise ValueError(
+                "merge_adapter runs the merge command, and a stitcher takes its place: give one of the two"
+            )
         for name, values in self.slot_env.items():
             _check_slot_values(name, values, self.concurrency)
+        # Says so if a variable is missing or its value cannot be masked.
+        SecretMask(self.mask_env, self.slot_env)
+
+    def _check_types(self) -> None:
+        _check_count("concurrency", self.concurrency, least=1)
+        _check_count("retries", self.retries, least=0)
+        if self.log_limit is not None:
+            _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
+        check_delays(retry_delay=self.retry_delay, resource_delay=self.resource_delay)
+        for name in ("timeout", "idle_timeout", "no_progress_timeout", "merge_timeout"):
+            check_limits(**{name: getattr(self, name)})
+        for name in ("merge", "fail_on_error", "fail_fast", "verify_output", "log_compress"):
+            check_type(name, getattr(self, name), bool, "True or False")
+        for name in ("job_dir", "log_dir", "output_file"):
+            check_path(name, getattr(self, name))
+        for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
+            callback = getattr(self, name)
+            if callback is not None and not callable(callback):
+                raise TypeError(f"{name} must be callable, not {callback!r}")
+        if self.stream not in get_args(StreamMode):
+            raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
+        if not isinstance(self.progress, str | Renderer | None):
+            raise TypeError(f"progress must be the name of a renderer, a Renderer or None, not {self.progress!r}")
+        check_collection("mask_env", self.mask_env, str, "names")
+        _check_errors("retry_on", self.retry_on)
+        check_collection("completed_chunk_ids", self.completed_chunk_ids, int, "ids")
+        check_type("capture", self.capture, Capture, "a Capture, such as Capture.tail(65536)")
+        check_type("slot_env", self.slot_env, Mapping, "a mapping of names to values")
+        check_type("meta", self.meta, Mapping, "a mapping")
+        if self.merge_adapter is not None:
+            check_method("merge_adapter", self.merge_adapter, "execute")
+        if self.stitcher is not None:
+            check_method("stitcher", self.stitcher, "stitch")
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:
@@ -175,9 +195,9 @@ def _is_error_class(kind: object) -> bool:
 
 
 def _check_slot_values(name: str, values: Sequence[str], concurrency: int) -> None:
-    if not name or "=" in name or "\0" in name:
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
         raise ValueError(f"slot_env: {name!r} cannot be the name of a variable")
-    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, Sequence) or isinstance(values, str) or not all(isinstance(one, str) for one in values):
         raise TypeError(f"slot_env[{name!r}] must be a sequence of str, one for each slot, not {values!r}")
     if len(values) < concurrency:
         raise ValueError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from ._check_types import check_method
 from ._describe_failure import describe_error, describe_exit
 from ._errors import StitchError, WorkerError, WorkerSpawnError
 from ._ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
@@ -39,6 +40,8 @@ class FfmpegStitcher:
     def __init__(self, *, ffmpeg: str | os.PathLike[str] = "ffmpeg", adapter: WorkerAdapter | None = None) -> None:
         """Have `ffmpeg`, a name in the PATH or a path, run by `adapter`; None is a `LocalWorkerAdapter`."""
         self._ffmpeg = os.fspath(ffmpeg)
+        if adapter is not None:
+            check_method("adapter", adapter, "execute")
         self._adapter = LocalWorkerAdapter() if adapter is None else adapter
 
     async def stitch(

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+import anyio
+
 from ._command_output import CommandOutput
 from ._describe_failure import describe_error, describe_exit
 from ._errors import MergeFailedError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
+from ._in_slices import Work, in_slices
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._local_adapter import LocalWorkerAdapter
@@ -54,7 +57,11 @@ async def merge(
         async with _failing_the_merge(reporter, output, options, mask):
             if options.stitcher is not None and options.output_file is not None:
                 result = None
-                await _stitch(options.stitcher, spec, job_dir, job_dir / options.output_file, output)
+                inputs = await in_slices(_inputs(spec, job_dir))
+                with anyio.move_on_after(options.merge_timeout) as scope:
+                    await _stitch(options.stitcher, inputs, job_dir / options.output_file, output)
+                if scope.cancelled_caught:
+                    raise TimeoutError(f"the stitcher was ended because it ran longer than {options.merge_timeout:g} s")
             else:
                 job = _to_job(spec.merge_command or "", options, job_dir, output)
                 result = await _run(job, _choose_adapter(options, adapter), output, options, mask)
@@ -85,10 +92,18 @@ async def _failing_the_merge(
         raise reporter.error
 
 
-async def _stitch(stitcher: Stitcher, spec: JobSpec, job_dir: Path, target: Path, output: CommandOutput) -> None:
+def _inputs(spec: JobSpec, job_dir: Path) -> Work[list[Path]]:
     # With steps, the frames of one chunk can lie between those of another.
-    outputs = [pair for chunk in spec.chunks for pair in zip(chunk.frames, output_paths(chunk, job_dir), strict=False)]
-    inputs = [path for _, path in sorted(outputs, key=lambda pair: pair[0])]
+    outputs: list[tuple[int, Path]] = []
+    for chunk in spec.chunks:
+        for frame, path in zip(chunk.frames, output_paths(chunk, job_dir), strict=False):
+            outputs.append((frame, path))
+            yield
+    outputs.sort(key=lambda output: output[0])
+    return [path for _, path in outputs]
+
+
+async def _stitch(stitcher: Stitcher, inputs: list[Path], target: Path, output: CommandOutput) -> None:
     if getattr(stitcher, "streams", False):
         stdout, stderr = map(output.callback, STREAMS)
         streaming = cast(StreamingStitcher, stitcher)
@@ -104,6 +119,7 @@ def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: Comm
         command,
         args,
         cwd=job_dir,
+        timeout=options.merge_timeout,
         stream=output.mode,
         capture=options.capture,
         on_stdout=output.callback("stdout"),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._conclude import NO_STATUS, conclude, warn_beside_an_error
+from ._conclude import NO_STATUS, conclude, spawn_error, warn_beside_an_error
 from ._errors import WorkerError, WorkerSpawnError
 from ._native import (
     Execution,
@@ -195,7 +195,7 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
     """Return the result of an execution that is over, or raise the error that it ended with."""
     outcome = execution.outcome()
     if isinstance(outcome, tuple):
-        raise WorkerSpawnError(*outcome)
+        raise spawn_error(job, *outcome)
     return conclude(
         job,
         exit_code=outcome.exit_code,

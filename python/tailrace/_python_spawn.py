@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from ._conclude import spawn_error
 from ._errors import WorkerSpawnError
 from ._worker_job import WorkerJob, variables_of
 
@@ -140,7 +141,7 @@ def _spawn(job: WorkerJob, mark: str) -> Started:
     except OSError as error:
         for end in ends:
             os.close(end)
-        raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {_explain(job, error)}") from None
+        raise spawn_error(job, error.errno or 0, f"cannot start {job.command}: {_explain(job, error)}") from None
     except BaseException:
         for end in ends:
             os.close(end)

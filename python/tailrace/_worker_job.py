@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -11,6 +10,8 @@ from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
 from ._capture import Capture
+from ._check_times import check_delays, check_limits
+from ._check_types import check_path, check_type
 from ._worker_result import UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
@@ -88,21 +89,19 @@ class WorkerJob:
         for index, arg in enumerate(self.args):
             _check_text(f"args[{index}]", arg)
         if self.env is not None:
+            check_type("env", self.env, Mapping, "a mapping of names to values")
             for name, value in self.env.items():
                 _check_text("a name in env", name)
                 _check_text(f"env[{name!r}]", value)
                 if not name or "=" in name:
                     raise ValueError(f"a name in env must not be empty or contain '=': {name!r}")
-        if self.cwd is not None and "\0" in os.fspath(self.cwd):
-            raise ValueError("cwd must not contain a NUL byte")
-        for limit in ("timeout", "idle_timeout"):
-            seconds = getattr(self, limit)
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{limit} must be a positive number of seconds: {seconds!r}")
-        if not 0 <= self.kill_grace < math.inf:
-            raise ValueError(f"kill_grace must be a number of seconds, 0 or more: {self.kill_grace!r}")
-        if not 0 <= self.merge_window <= 1:
+        check_path("cwd", self.cwd)
+        check_limits(timeout=self.timeout, idle_timeout=self.idle_timeout)
+        check_delays(kill_grace=self.kill_grace, merge_window=self.merge_window)
+        if self.merge_window > 1:
             raise ValueError(f"merge_window must be a number of seconds from 0 to 1: {self.merge_window!r}")
+        check_type("capture", self.capture, Capture, "a Capture, such as Capture.tail(65536)")
+        check_type("meta", self.meta, Mapping, "a mapping")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         for name in ("on_stdout", "on_stderr", "on_warning", "on_usage"):

@@ -148,6 +148,7 @@ class _Execution:
                 concurrency=request.concurrency,
                 job_dir=self._job_dir,
                 merge=not request.no_merge and not request.chunk,
+                merge_timeout=request.merge_timeout,
                 retries=request.retries,
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,

@@ -15,6 +15,7 @@ class JobRequest(NamedTuple):
     chunk: tuple[int, ...]
     no_merge: bool
     stitch: str | None
+    merge_timeout: float | None
     retries: int
     retry_delay: float
     timeout: float | None

@@ -1,0 +1,40 @@
+"""Says which argument is not of the type that it has to be, before anything is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+
+def check_type(name: str, value: object, wanted: type, described: str) -> None:
+    """Raise `TypeError` unless `value` is a `wanted`."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} must be {described}, not {value!r}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise `TypeError` or `ValueError` unless `value` can be the path of a file, or is None."""
+    if value is None:
+        return
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be a path (a str or an os.PathLike of one), not {value!r}")
+    if "\0" in path:
+        raise ValueError(f"{name} must not contain a NUL byte")
+
+
+def check_collection(name: str, value: object, of: type, described: str) -> None:
+    """Raise `TypeError` unless `value` is a collection of such elements; an iterator can be looked at only once."""
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        raise TypeError(f"{name} must be a collection of {described}, such as a list, not {value!r}")
+    for element in value:
+        if not isinstance(element, of):
+            raise TypeError(f"{name} must be a collection of {described} ({of.__name__}), and {element!r} is none")
+
+
+def check_method(name: str, value: object, method: str) -> None:
+    """Raise `TypeError` unless `value` is an object, and not a class, with that method."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be an object, not the class {value.__name__}: write {value.__name__}()")
+    if not callable(getattr(value, method, None)):
+        raise TypeError(f"{name} must have an async method {method}(), and {value!r} has none")
