@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -25,8 +26,10 @@ from processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
     ChunkFailedError,
+    JobEvent,
     JobExecutionOptions,
     JobExecutor,
+    JobFinished,
     JobLockedError,
     JobSpec,
     LocalWorkerAdapter,
@@ -36,6 +39,7 @@ from tailrace import (
     completed_chunk_ids,
 )
 from tailrace._completion_record import CompletionRecord
+from tailrace._in_slices import at_once
 from tailrace._job_folder import job_folder
 
 pytestmark = pytest.mark.anyio
@@ -199,7 +203,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
     record = CompletionRecord(spec, job_dir)
     record.open()
     for chunk in spec.chunks[:2]:
-        record.add(chunk)
+        at_once(record.add(chunk))
     record.close()
     content = _journal(job_dir).read_bytes()
     whole = content[:cut].count(b"\n")
@@ -210,7 +214,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
 
     record = CompletionRecord(spec, job_dir)
     record.open()
-    record.add(spec.chunks[2])
+    at_once(record.add(spec.chunks[2]))
     record.close()
     assert completed_chunk_ids(spec, job_dir) >= left | {2}
 
@@ -394,3 +398,35 @@ async def test_a_chunk_that_ends_while_another_fails_is_recorded(tmp_path: Path)
     with pytest.raises(ChunkFailedError, match="chunk 1 failed"):
         await JobExecutor(Adapter()).execute(spec, JobExecutionOptions(concurrency=2, job_dir=tmp_path))
     assert completed_chunk_ids(spec, tmp_path) == {0}
+
+
+async def test_a_record_that_cannot_be_closed_is_told_and_replaces_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.fsync
+
+    def fail(fd: int) -> None:
+        if os.path.realpath(f"/proc/self/fd/{fd}") == str(_journal(tmp_path)):
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    events: list[JobEvent] = []
+    with pytest.raises(TailraceError, match=r"^the record .* cannot be written: Input/output error$") as caught:
+        await _run(job(WRITES[0]), tmp_path, on_event=events.append)
+    assert isinstance(events[-1], JobFinished)
+    assert events[-1].error is caught.value
+    assert not caplog.messages
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await _run(job(WRITES[0]), tmp_path, on_chunk_complete=refuse)
+    with anyio.move_on_after(60) as scope:
+        await _run(job(WRITES[0], "sleep 60"), tmp_path, on_chunk_complete=lambda *_: scope.cancel())
+    assert scope.cancelled_caught
+    assert [message.partition(" cannot be ")[2] for message in caplog.messages] == ["written: Input/output error"] * 2
+    # The lock is free again.
+    monkeypatch.undo()
+    await _run(job(WRITES[0]), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tailrace import (
 )
 
 pytestmark = pytest.mark.anyio
+
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 executor = JobExecutor(LocalWorkerAdapter())
 
@@ -135,3 +138,59 @@ async def test_a_slow_consumer_holds_the_job_up_and_loses_nothing() -> None:
 async def test_entering_and_leaving_at_once_starts_nothing_that_stays() -> None:
     async with executor.stream(job("sleep 60")):
         pass
+
+
+async def test_a_callback_that_raises_stop_async_iteration_does_not_end_the_iteration_as_if_all_were_well() -> None:
+    error = StopAsyncIteration()
+
+    def stop(chunk_id: int, data: str) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match="a callback raised StopAsyncIteration") as caught:
+        async with executor.stream(job("echo a"), JobExecutionOptions(on_chunk_stdout=stop)) as events:
+            async for _ in events:
+                pass
+    assert caught.value.__cause__ is error
+    assert events.report is None
+
+
+@on_asyncio
+async def test_awaiting_what_was_cancelled_does_not_end_the_iteration_as_if_all_were_well() -> None:
+    async def wait_for_cancelled(*_: object) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    with pytest.raises(RuntimeError, match="something was awaited that had been cancelled"):
+        async with executor.stream(job("echo a"), JobExecutionOptions(on_chunk_stdout=wait_for_cancelled)) as events:
+            async for _ in events:
+                pass
+
+
+@on_asyncio
+async def test_cancelling_the_tasks_of_the_job_alone_is_told_to_who_iterates() -> None:
+    with pytest.raises(RuntimeError, match="the job was cancelled"):
+        async with executor.stream(job("sleep 60")) as events:
+            assert await anext(events)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                if "_run_job" in repr(task):
+                    task.cancel()
+            async for _ in events:
+                pass
+
+
+async def test_iterating_without_entering_says_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match="`async with executor"):
+        async for _ in executor.stream(job("true")):
+            pass
+    with pytest.raises(RuntimeError, match="`async with executor"):
+        await anext(executor.stream(job("true")))
+
+
+async def test_a_listener_hears_of_the_end_of_a_job_whose_block_was_left(tmp_path: Path) -> None:
+    listened: list[JobEvent] = []
+    options = JobExecutionOptions(job_dir=tmp_path, on_event=listened.append)
+    async with executor.stream(job("sleep 60"), options) as events:
+        await anext(events)
+    assert isinstance(listened[-1], JobFinished)
+    assert isinstance(listened[-1].error, anyio.get_cancelled_exc_class())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,3 +162,67 @@ async def test_a_job_that_may_not_start_tells_nothing(tmp_path: Path) -> None:
         job("true"), JobExecutionOptions(job_dir=tmp_path, on_progress=run_again)
     )
     assert (len(inner), events) == (1, [])
+
+
+async def test_every_job_that_was_started_tells_of_its_end_and_what_comes_out() -> None:
+    events: list[JobEvent] = []
+    error = ValueError("of another callback")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    options = JobExecutionOptions(on_event=events.append, on_progress=fail, concurrency=2)
+    with pytest.raises(ValueError, match="of another callback"):
+        await JobExecutor(LocalWorkerAdapter()).execute(job("true", "sleep 60"), options)
+    assert isinstance(events[-1], JobFinished)
+    assert events[-1].error is error
+    assert [event.sequence for event in events] == list(range(len(events)))
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+async def test_a_cancelled_job_tells_of_its_end_and_waits_little_for_who_listens(patience: float) -> None:
+    events: list[JobEvent] = []
+
+    async def listen(event: JobEvent) -> None:
+        await anyio.sleep(patience if isinstance(event, JobFinished) else 0)
+        events.append(event)
+
+    began = time.monotonic()
+    with anyio.move_on_after(0.3) as scope:
+        await JobExecutor(LocalWorkerAdapter()).execute(job("sleep 60"), JobExecutionOptions(on_event=listen))
+    assert scope.cancelled_caught
+    assert time.monotonic() - began < 20
+    if patience:
+        assert not isinstance(events[-1], JobFinished)
+    else:
+        assert isinstance(events[-1], JobFinished)
+        assert isinstance(events[-1].error, anyio.get_cancelled_exc_class())
+
+
+async def test_nothing_that_a_listener_raises_at_the_end_replaces_what_comes_out() -> None:
+    def refuse_the_end(event: JobEvent) -> None:
+        if isinstance(event, JobFinished):
+            raise ZeroDivisionError
+
+    def fail(*_: object) -> None:
+        raise ValueError("of another callback")
+
+    options = JobExecutionOptions(on_event=refuse_the_end, on_progress=fail)
+    with pytest.raises(ValueError, match="of another callback") as caught:
+        await JobExecutor(LocalWorkerAdapter()).execute(job("true"), options)
+    assert caught.value.__notes__ == ["on_event raised ZeroDivisionError() when it was told"]
+    with anyio.move_on_after(0.3) as scope:
+        await JobExecutor(LocalWorkerAdapter()).execute(job("sleep 60"), JobExecutionOptions(on_event=refuse_the_end))
+    assert scope.cancelled_caught
+
+
+async def test_the_log_of_events_has_the_end_though_on_event_raised(tmp_path: Path) -> None:
+    def fail(event: JobEvent) -> None:
+        raise ValueError("of the listener")
+
+    options = JobExecutionOptions(log_dir=tmp_path, on_event=fail)
+    with pytest.raises(ValueError, match="of the listener"):
+        await JobExecutor(LocalWorkerAdapter()).execute(job("true"), options)
+    events = [json.loads(line) for line in (tmp_path / "job.ndjson").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["job_started", "job_finished"]
+    assert events[-1]["error"] == {"type": "ValueError", "message": "of the listener"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jobs import FRAMES, job, names_in
 from tailrace import (
     Capture,
+    FfmpegStitcher,
     JobExecutionOptions,
     JobExecutor,
     LocalWorkerAdapter,
@@ -263,7 +265,17 @@ async def test_an_adapter_that_never_waits_can_still_be_cancelled() -> None:
         ({"timeout": 0}, "timeout must be a positive number of seconds: 0"),
         ({"idle_timeout": float("nan")}, "idle_timeout must be a positive number of seconds: nan"),
         ({"stream": "words"}, "stream must be 'text', 'lines' or 'bytes', not 'words'"),
-        ({"stitcher": object()}, "a stitcher needs an output_file"),
+        ({"stitcher": FfmpegStitcher()}, "a stitcher needs an output_file"),
+        ({"stitcher": FfmpegStitcher(), "output_file": ""}, "a stitcher needs an output_file"),
+        ({"output_file": "all"}, "output_file is what a stitcher writes: give a stitcher too"),
+        (
+            {"stitcher": FfmpegStitcher(), "output_file": "all", "merge_adapter": LocalWorkerAdapter()},
+            "merge_adapter runs the merge command, and a stitcher takes its place: give one of the two",
+        ),
+        ({"log_limit": 1 << 20}, "log_limit and log_compress are for the logs in log_dir: give that too"),
+        ({"log_compress": True}, "log_limit and log_compress are for the logs in log_dir: give that too"),
+        ({"merge_timeout": -1}, "merge_timeout must be a positive number of seconds: -1"),
+        ({"log_dir": "a\0b"}, "log_dir must not contain a NUL byte"),
         (
             {"concurrency": 3, "slot_env": {"GPU": ["0", "1"]}},
             "slot_env['GPU'] has 2 values for 3 slots: give one for each chunk that may run at a time (concurrency)",
@@ -278,12 +290,65 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(options: dict[str, 
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    "options", [{"concurrency": 1.5}, {"retries": True}, {"on_event": 3}, {"slot_env": {"GPU": "01"}}]
-)
-def test_options_of_the_wrong_type_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(TypeError):
-        JobExecutionOptions(**options)  # type: ignore[arg-type]
+WRONG: dict[str, list[object]] = {
+    "concurrency": [1.5, True, "2", None],
+    "job_dir": [3, b"folder"],
+    "merge": ["no", None],
+    "retries": [True, 1.0],
+    "retry_delay": ["1", None],
+    "timeout": ["5", True],
+    "idle_timeout": ["5"],
+    "no_progress_timeout": ["5"],
+    "fail_on_error": [1],
+    "resource_delay": [None],
+    "fail_fast": ["false"],
+    "verify_output": [0],
+    "on_progress": [3],
+    "on_chunk_complete": [3],
+    "on_chunk_stdout": [3],
+    "on_chunk_stderr": ["print"],
+    "on_event": [[]],
+    "stream": [3],
+    "progress": [3],
+    "log_dir": [3],
+    "log_limit": ["64M"],
+    "log_compress": ["gzip"],
+    "mask_env": ["TOKEN", [3], None],
+    "capture": [1 << 20, None, Capture],
+    "merge_adapter": [LocalWorkerAdapter, "local"],
+    "stitcher": [FfmpegStitcher, object(), "ffmpeg"],
+    "output_file": [3],
+    "merge_timeout": ["5"],
+    "completed_chunk_ids": [3, ["0"], iter([0]), "0"],
+    "slot_env": [["GPU"], {"GPU": "01"}, {"GPU": 0}, {3: ["0"]}],
+    "meta": [[], None],
+}
+
+
+def test_every_option_of_the_wrong_type_is_refused_by_name() -> None:
+    assert list(WRONG) == [field.name for field in dataclasses.fields(JobExecutionOptions)]
+    for name, values in WRONG.items():
+        for value in values:
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}\b") as caught:
+                JobExecutionOptions(**{name: value})  # type: ignore[arg-type]
+            assert isinstance(caught.value, TypeError) or name in ("stream", "slot_env")
+
+
+async def test_what_is_no_specification_no_adapter_or_no_options_says_what_to_write() -> None:
+    executor = JobExecutor(LocalWorkerAdapter())
+    for start in (executor.execute, executor.stream):
+        with pytest.raises(TypeError, match=r"^spec must be a JobSpec, not 'job.json': JobSpec.load\('job.json'\)"):
+            await start("job.json")  # type: ignore
+        with pytest.raises(TypeError, match=r"^spec must be a JobSpec, not \{"):
+            await start({"chunks": []})  # type: ignore
+        with pytest.raises(TypeError, match=r"^options must be JobExecutionOptions, not \{'concurrency': 2\}"):
+            await start(job("true"), {"concurrency": 2})  # type: ignore
+    with pytest.raises(TypeError, match=r"not the class LocalWorkerAdapter: write LocalWorkerAdapter\(\)"):
+        JobExecutor(LocalWorkerAdapter)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^adapter must have an async method execute\(\), and 'local' has none"):
+        JobExecutor("local")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="adapter must be an object"):
+        FfmpegStitcher(adapter=LocalWorkerAdapter)  # type: ignore[arg-type]
 
 
 class ScriptedAdapter:

@@ -7,7 +7,7 @@ import errno
 import itertools
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
     ChunkFailedError,
+    JobEvent,
     JobExecutionOptions,
     JobExecutor,
+    JobFinished,
     LocalWorkerAdapter,
     WorkerError,
     WorkerJob,
@@ -278,9 +280,28 @@ async def test_keep_going_runs_the_rest_and_lists_every_failure(tmp_path: Path) 
         )
     assert caught.value.chunk_id == 0
     assert [failure.chunk_id for failure in caught.value.failures] == [0, 2]
-    assert caught.value.failures[1].failures == caught.value.failures
+    assert caught.value.failures[1].failures is caught.value.failures
     assert sorted(completed) == [1, 3]
     assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+async def test_a_failed_chunk_does_not_lose_the_results_of_the_others(fail_fast: bool) -> None:
+    events: list[JobEvent] = []
+    with pytest.raises(ChunkFailedError) as caught:
+        await JobExecutor(LocalWorkerAdapter()).execute(
+            job("echo a", "exit 1", "echo c", "exit 3"),
+            JobExecutionOptions(fail_fast=fail_fast, on_event=events.append),
+        )
+    report = caught.value.report
+    assert report is not None
+    assert [result.stdout for result in report.results.values()] == (["a\n"] if fail_fast else ["a\n", "c\n"])
+    assert list(report.attempts) == list(report.results)
+    assert {failure.report for failure in caught.value.failures} == {report}
+    end = events[-1]
+    assert isinstance(end, JobFinished)
+    assert end.error is caught.value
+    assert end.duration >= report.duration > 0
 
 
 class CallbackError(Exception):
@@ -294,6 +315,7 @@ ERRORS: list[Callable[[], BaseException]] = [
     lambda: WorkerTimeoutError("of the callback", WorkerResult(0), "idle"),
     lambda: ChunkFailedError("of the callback", chunk_id=7, attempts=7),
     lambda: SystemExit(3),
+    StopAsyncIteration,
 ]
 
 
@@ -392,17 +414,47 @@ async def test_a_callback_cancelled_by_the_adapters_limit_is_not_an_error_of_the
     assert dict(report.attempts) == {0: 2}
 
 
-@on_asyncio
-async def test_a_callback_that_raises_a_cancellation_of_its_own_does_not_lose_the_chunk() -> None:
-    async def wait_for_cancelled(*_: object) -> None:
-        future = asyncio.get_running_loop().create_future()
-        future.cancel()
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("name", CALLBACKS)
+async def test_a_callback_that_awaits_what_was_cancelled_is_an_error_and_no_cancellation(name: str, kind: str) -> None:
+    """As a cancellation it would end the task group's task as if all were well."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+
+    async def wait(*_: object) -> None:
         await future
 
-    with pytest.raises(asyncio.CancelledError):
-        await JobExecutor(LocalWorkerAdapter()).execute(
-            job("echo x", "true"), JobExecutionOptions(on_chunk_stdout=wait_for_cancelled)
-        )
+    def look(*_: object) -> None:
+        future.result()
+
+    options: dict[str, Any] = {name: look if kind == "plain" else wait}
+    executed = asyncio.ensure_future(
+        JobExecutor(LocalWorkerAdapter()).execute(job("echo x; echo y >&2", "true"), JobExecutionOptions(**options))
+    )
+    with pytest.raises(RuntimeError, match="something was awaited that had been cancelled") as caught:
+        await executed
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert not executed.cancelled()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_adapter_or_a_stitcher_that_awaits_what_was_cancelled_is_an_error() -> None:
+    class Cancelling:
+        streams = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            raise asyncio.CancelledError
+
+        async def stitch(self, inputs: Sequence[Path], output: Path) -> None:
+            raise asyncio.CancelledError
+
+    for adapter, options in (
+        (Cancelling(), JobExecutionOptions()),
+        (LocalWorkerAdapter(), JobExecutionOptions(stitcher=Cancelling(), output_file="all")),
+    ):
+        with pytest.raises(RuntimeError, match="something was awaited that had been cancelled"):
+            await JobExecutor(adapter).execute(job("true"), options)
 
 
 async def _started(mark: str, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -213,3 +214,28 @@ async def test_shared_output_cannot_be_stitched(tmp_path: Path) -> None:
             job("true").model_copy(update={"chunks": chunks}),
             JobExecutionOptions(job_dir=tmp_path, stitcher=Stitching(), output_file="all"),
         )
+
+
+async def test_a_merge_may_not_take_longer_than_its_timeout(tmp_path: Path, mark: str) -> None:
+    class Slow:
+        async def stitch(self, inputs: Sequence[Path], output: Path) -> None:
+            await LocalWorkerAdapter().execute(WorkerJob("sh", ["-c", "sleep 60; :", mark]))
+
+    spec = job("echo a", merge=f"echo so far; sleep 60; : {mark}")
+    began = time.monotonic()
+    for options, said in (
+        (JobExecutionOptions(merge_timeout=0.5), "sh was ended because it ran longer than 0.5 s"),
+        (
+            JobExecutionOptions(merge_timeout=0.5, stitcher=Slow(), output_file="all"),
+            "the stitcher was ended because it ran longer than 0.5 s",
+        ),
+    ):
+        with pytest.raises(MergeFailedError) as caught:
+            await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
+        assert str(caught.value) == f"the merge failed: {said}"
+        assert isinstance(caught.value.__cause__, TimeoutError)
+        assert (caught.value.result is None) == (options.stitcher is not None)
+        assert caught.value.report is not None
+        assert caught.value.report.results[0].stdout == "a\n"
+        assert caught.value.report.merge_result is caught.value.result
+    assert time.monotonic() - began < 20

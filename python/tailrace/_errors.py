@@ -16,10 +16,11 @@ A command that merely exits non-zero is not an error of an adapter: it is a `Wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from ._job_report import JobReport
     from ._worker_result import WorkerResult
 
 ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
@@ -108,13 +109,14 @@ class ChunkFailedError(TailraceError):
     `category` is what the output tells of the reason, None if nothing.
     `failures` lists the failures of all chunks, this one included, when the job went on after the first
     (`fail_fast=False`); else it holds this one alone.
+    `report` has the results of the chunks that were completed; it is None until the job has ended.
     """
 
     chunk_id: int
     attempts: int
     result: WorkerResult | None
     category: ErrorCategory | None
-    failures: Sequence[ChunkFailedError]
+    report: JobReport | None
 
     def __init__(
         self,
@@ -130,21 +132,49 @@ class ChunkFailedError(TailraceError):
         self.attempts = attempts
         self.result = result
         self.category = category
-        self.failures = (self,)
+        self.report = None
+        self._failures = _Failures([self])
+
+    @property
+    def failures(self) -> Sequence[ChunkFailedError]:
+        """The failures of all chunks."""
+        return self._failures.errors
+
+    @staticmethod
+    def share(errors: Iterable[ChunkFailedError], report: JobReport) -> None:
+        """Have each of the errors list all of them and have the report."""
+        failures = _Failures(errors)
+        for error in failures.errors:
+            error._failures, error.report = failures, report
+
+
+class _Failures:
+    # Pickled as a list, which is put down once: a tuple is gone through for each of its elements that leads back to it.
+
+    def __init__(self, errors: Iterable[ChunkFailedError]) -> None:
+        self.errors = tuple(errors)
+
+    def __getstate__(self) -> list[ChunkFailedError]:
+        return list(self.errors)
+
+    def __setstate__(self, errors: list[ChunkFailedError]) -> None:
+        self.errors = tuple(errors)
 
 
 class MergeFailedError(TailraceError):
     """The chunks are done, putting them together failed.
 
     `result` is that of the merge command, or of the command that a stitcher ran; None if there is none. An error that
-    stopped the merge is the `__cause__`; a stitcher's always is.
+    stopped the merge is the `__cause__`; a stitcher's always is. `report` has the results of the chunks.
     """
 
     result: WorkerResult | None
+    report: JobReport | None
 
     def __init__(self, message: str, result: WorkerResult | None = None) -> None:
         super().__init__(message)
         self.result = result
+        self.report = None
 
 
 class StitchError(TailraceError):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ._errors import ChunkFailedError, ErrorCategory, TailraceError
+from ._errors import ChunkFailedError, ErrorCategory
 from ._event_json import event_to_json
 from ._worker_result import WorkerResult
 
@@ -176,9 +176,12 @@ class LogFailed(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFinished(JobEvent):
-    """The last event of a job, unless it was cancelled or a callback raised."""
+    """The last event of a job that was started, however it ends; only an `on_event` that raised is not called again.
+
+    After a cancellation, and after another callback has raised, an async `on_event` has two seconds for it.
+    """
 
     duration: float
     """Seconds since the job started."""
-    error: TailraceError | None
-    """What the job raises; None if it succeeded."""
+    error: BaseException | None
+    """What the job raises, a cancellation too; None if it succeeded."""

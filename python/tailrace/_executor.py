@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import reprlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +12,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from ._cancellation import as_error
+from ._check_types import check_method, check_type
 from ._chunk_attempt import ChunkAttempt, Failure
 from ._chunk_queue import ChunkQueue, Turn
 from ._completion_record import CompletionRecord
-from ._errors import ChunkFailedError, SpecError, TailraceError
-from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobFinished, JobStarted
+from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
+from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from ._execution_options import JobExecutionOptions
 from ._job_event_stream import JobEventStream
 from ._job_folder import resolve_job_dir
@@ -29,6 +34,8 @@ from ._to_the_end import to_the_end
 from ._worker_adapter import WorkerAdapter
 from ._worker_result import WorkerResult
 
+_log = logging.getLogger("tailrace")
+
 _DEFAULTS = JobExecutionOptions()
 
 
@@ -36,6 +43,8 @@ class JobExecutor:
     """Runs the chunks of jobs through a worker adapter."""
 
     def __init__(self, adapter: WorkerAdapter) -> None:
+        """Run all commands through `adapter`; raises `TypeError` for what is none."""
+        check_method("adapter", adapter, "execute")
         self._adapter = adapter
 
     async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
@@ -46,10 +55,12 @@ class JobExecutor:
 
         Raises `ChunkFailedError` when a chunk used up its attempts, `MergeFailedError` when the chunks could not be
         put together, `JobLockedError` when the job is being run already, `SpecError` when chunks would overwrite
-        each other's output that is to be verified or stitched, `TailraceError` when the record cannot be kept.
+        each other's output that is to be verified or stitched, `TailraceError` when the record cannot be kept,
+        `TypeError` for what is no specification. The first two have the results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.
         """
+        _check_arguments(spec, options)
         return await _JobRun(self._adapter, spec, options).execute()
 
     def stream(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobEventStream:
@@ -62,7 +73,9 @@ class JobExecutor:
         ```
 
         The iteration raises what `execute` raises, after the last event. Leaving the block ends the job.
+        Raises `TypeError` for what is no specification.
         """
+        _check_arguments(spec, options)
         return JobEventStream(
             lambda on_event: self.execute(spec, replace(options, on_event=on_event)), on_event=options.on_event
         )
@@ -96,6 +109,7 @@ class _JobRun:
         self._cancelled = anyio.get_cancelled_exc_class()
         self._scope: anyio.CancelScope | None = None
         self._error: BaseException | None = None
+        self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(spec, options, skipped=len(self._skipped), logs=self._logs, on_error=self._end)
         self._attempt = ChunkAttempt(
             adapter,
@@ -110,52 +124,83 @@ class _JobRun:
 
     async def execute(self) -> JobReport:
         try:
-            return await self._execute()
-        except self._cancelled:
-            if self._logs is not None:
-                self._logs.hurry()
+            report = await self._run_and_record()
+        except GeneratorExit:
+            # The event loop is gone, and nothing can be awaited any more.
             raise
+        except BaseException as raised:
+            error = as_error(raised)
+            if self._logs is not None and isinstance(error, self._cancelled):
+                self._logs.hurry()
+            if isinstance(error, ChunkFailedError):
+                ChunkFailedError.share(self._failures or [error], self._report(None))
+            elif isinstance(error, MergeFailedError):
+                error.report = self._report(error.result)
+            await self._reporter.job_finished(self._duration(), error)
+            if error is raised:
+                raise
+            raise error from raised
+        else:
+            await self._reporter.job_finished(report.duration, None)
+            return report
         finally:
             if self._logs is not None:
                 await self._logs.close()
 
-    async def _execute(self) -> JobReport:
+    async def _run_and_record(self) -> JobReport:
         try:
             if self._record is not None:
                 await anyio.to_thread.run_sync(self._record.open)
             if self._logs is not None:
                 await self._logs.open()
             merge_result = await self._run()
-        finally:
+            await to_the_end(self._close_record)
+        except GeneratorExit:
+            self._close_record()
+            raise
+        except BaseException:
+            await to_the_end(self._close_record)
+            if self._record_failure is not None:
+                # It may not replace what is on its way out.
+                _log.warning("%s", self._record_failure)
+            raise
+        if self._record_failure is not None:
+            raise self._record_failure
+        return self._report(merge_result)
+
+    def _close_record(self) -> None:
+        try:
             if self._record is not None:
-                await to_the_end(self._record.close)
-        report = JobReport(
-            {chunk.id: self._results[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
-            {chunk.id: self._attempts[chunk.id] for chunk in self._spec.chunks if chunk.id in self._results},
-            merge_result,
-            time.monotonic() - self._started,
-        )
-        await self._reporter.emit(JobFinished, duration=report.duration, error=None)
-        return report
+                self._record.close()
+        except TailraceError as error:
+            self._record_failure = error
 
     async def _run(self) -> WorkerResult | None:
         await self._reporter.emit(
             JobStarted, total_chunks=len(self._spec.chunks), skipped_chunk_ids=tuple(sorted(self._skipped))
         )
-        try:
-            await self._run_chunks()
-            return await merge(
-                self._spec,
-                self._options,
-                self._adapter,
-                self._job_dir,
-                reporter=self._reporter,
-                mask=self._mask,
-                logs=self._logs,
-            )
-        except TailraceError as error:
-            await self._reporter.emit(JobFinished, duration=time.monotonic() - self._started, error=error)
-            raise
+        await self._run_chunks()
+        return await merge(
+            self._spec,
+            self._options,
+            self._adapter,
+            self._job_dir,
+            reporter=self._reporter,
+            mask=self._mask,
+            logs=self._logs,
+        )
+
+    def _report(self, merge_result: WorkerResult | None) -> JobReport:
+        completed = [chunk.id for chunk in self._spec.chunks if chunk.id in self._results]
+        return JobReport(
+            {id_: self._results[id_] for id_ in completed},
+            {id_: self._attempts[id_] for id_ in completed},
+            merge_result,
+            self._duration(),
+        )
+
+    def _duration(self) -> float:
+        return time.monotonic() - self._started
 
     async def _run_chunks(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -172,8 +217,6 @@ class _JobRun:
         if self._failures:
             places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
             self._failures.sort(key=lambda failure: places[failure.chunk_id])
-            for failure in self._failures:
-                failure.failures = tuple(self._failures)
             raise self._failures[0]
 
     async def _work(self, slot: int) -> None:
@@ -240,6 +283,13 @@ class _JobRun:
                 " give each chunk an outputFile of its own"
             )
         return sharing
+
+
+def _check_arguments(spec: object, options: object) -> None:
+    if not isinstance(spec, JobSpec):
+        hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
+        raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
+    check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
 
 
 def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:

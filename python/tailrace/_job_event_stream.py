@@ -33,11 +33,13 @@ class JobEventStream:
         self._run = run
         self._also_call = on_event
         self._error: BaseException | None = None
+        self._is_entered = False
 
     async def __aenter__(self) -> Self:
         self._send, self._receive = anyio.create_memory_object_stream[JobEvent](0)
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run_job)
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -47,21 +49,29 @@ class JobEventStream:
             # The event loop is gone: there is nothing to wait for any more, and the commands end with their task.
             return
         self._tasks.cancel_scope.cancel()
-        with self._receive:
-            # The task group is not told what left the block, or it would come out in an ExceptionGroup.
-            await self._tasks.__aexit__(None, None, None)
+        # Nobody takes what comes now.
+        self._receive.close()
+        # The task group is not told what left the block, or it would come out in an ExceptionGroup.
+        await self._tasks.__aexit__(None, None, None)
         if error is None and self._error is not None and not isinstance(self._error, Exception):
             # Ctrl-C that hit the job's task.
             raise self._error
 
     def __aiter__(self) -> Self:
+        if not self._is_entered:
+            raise RuntimeError(
+                "the job has not been started: write `async with executor.stream(spec) as events:` around the iteration"
+            )
         return self
 
     async def __anext__(self) -> JobEvent:
         with suppress(anyio.EndOfStream):
-            return await self._receive.receive()
+            return await aiter(self)._receive.receive()
         if self._error is not None:
             error, self._error = self._error, None
+            if isinstance(error, StopAsyncIteration):
+                # It would end the loop as if all were well.
+                raise RuntimeError("a callback raised StopAsyncIteration") from error
             raise error
         raise StopAsyncIteration
 
@@ -69,8 +79,10 @@ class JobEventStream:
         with self._send:
             try:
                 self.report = await self._run(self._pass_on)
-            except anyio.get_cancelled_exc_class():
-                raise
+            except anyio.get_cancelled_exc_class() as error:
+                # For who still iterates: then somebody has cancelled this task alone.
+                self._error = RuntimeError("the job was cancelled")
+                self._error.__cause__ = error
             except BaseException as error:  # noqa: BLE001
                 # Out of here it would come in an ExceptionGroup.
                 self._error = error
@@ -78,4 +90,5 @@ class JobEventStream:
     async def _pass_on(self, event: JobEvent) -> None:
         if self._also_call is not None:
             await await_if_needed(self._also_call(event))
-        await self._send.send(event)
+        with suppress(anyio.BrokenResourceError):
+            await self._send.send(event)

@@ -1,4 +1,4 @@
-"""What a job that succeeded leaves behind."""
+"""What a job leaves behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._worker_result import WorkerResult
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """The results of a job's chunks, by chunk id in the order of the specification; skipped chunks have none."""
+    """What became of a job's completed chunks, by id in the order of the specification; skipped ones are left out."""
 
     results: Mapping[int, WorkerResult]
     """The result of each chunk's last attempt."""

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+import anyio
+
+from ._errors import TailraceError
 from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._in_turn import Steps, in_turn
@@ -20,8 +23,12 @@ OutputCallback = Callable[[Sequence[Any]], Steps]
 """Takes pieces of output, one after the other."""
 
 
+_PATIENCE = 2.0
+"""How long a log and an async listener may take for the end of a job that was cancelled, in seconds."""
+
+
 class JobReporter:
-    """The callbacks and the log of one run of a job. After a callback has raised, none is called any more.
+    """The callbacks and the log of one run of a job. Once a callback has raised, none is called but for the last event.
 
     `error` is what it raised, and `on_error` is told at once, whatever the adapter makes of the exception.
     """
@@ -42,7 +49,7 @@ class JobReporter:
         self._sequence = 0
         self._completed = skipped
         self._total = len(spec.chunks)
-        self._on_event = self._callback(options.on_event, one_at_a_time=True)
+        self._on_event = self._callback(options.on_event, one_at_a_time=True, on_error=self._fail_events)
         self._on_chunk_complete = self._callback(options.on_chunk_complete, one_at_a_time=True)
         self._on_progress = self._callback(options.on_progress, one_at_a_time=True)
         # Of one chunk, the adapter sees to the order; chunks do not wait for one another's callbacks.
@@ -60,6 +67,23 @@ class JobReporter:
         if self.error is not None or (self._on_event is None and self._logs is None):
             return None
         return in_turn(self._emit_steps(kind, fields))
+
+    async def job_finished(self, duration: float, error: BaseException | None) -> None:
+        """Tell of the job's end, if its beginning was told: whatever it is, unless `on_event` itself raised.
+
+        What a callback raised, and a cancellation, is replaced by nothing, and not held up for long.
+        """
+        if not self._sequence:
+            return
+        steps = self._emit_steps(JobFinished, {"duration": duration, "error": error})
+        if error is None or (isinstance(error, TailraceError) and error is not self.error):
+            await await_if_needed(in_turn(steps))
+            return
+        with anyio.move_on_after(_PATIENCE, shield=True):
+            try:
+                await await_if_needed(in_turn(steps))
+            except Exception as raised:  # noqa: BLE001
+                error.add_note(f"on_event raised {raised!r} when it was told")
 
     def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""
@@ -129,8 +153,18 @@ class JobReporter:
                     # That of another chunk's callback.
                     return
 
-    def _callback(self, function: Callable[..., object] | None, *, one_at_a_time: bool) -> UserCallback | None:
-        return None if function is None else UserCallback(function, self._fail, one_at_a_time=one_at_a_time)
+    def _callback(
+        self,
+        function: Callable[..., object] | None,
+        *,
+        one_at_a_time: bool,
+        on_error: Callable[[BaseException], None] | None = None,
+    ) -> UserCallback | None:
+        return None if function is None else UserCallback(function, on_error or self._fail, one_at_a_time=one_at_a_time)
+
+    def _fail_events(self, error: BaseException) -> None:
+        self._on_event = None
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if self.error is None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 
+from ._cancellation import as_error
 from ._in_turn import Steps
 
 
@@ -41,9 +42,12 @@ class UserCallback:
         """Call the function; return what is still to be awaited."""
         try:
             outcome = self._function(*args)
-        except BaseException as error:
+        except BaseException as raised:
+            error = as_error(raised)
             self._on_error(error)
-            raise
+            if error is raised:
+                raise
+            raise error from raised
         return self._finish(outcome) if inspect.isawaitable(outcome) else None
 
     def with_each(self, first: object, seconds: Iterable[object]) -> Steps:
@@ -52,9 +56,12 @@ class UserCallback:
         for second in seconds:
             try:
                 outcome = function(first, second)
-            except BaseException as error:
+            except BaseException as raised:
+                error = as_error(raised)
                 self._on_error(error)
-                raise
+                if error is raised:
+                    raise
+                raise error from raised
             # To ask whether it is awaitable takes longer than the rest.
             if outcome is not None and inspect.isawaitable(outcome):
                 yield self._finish(outcome)
@@ -66,12 +73,14 @@ class UserCallback:
             else:
                 async with self._lock:
                     await outcome
-        except self._cancelled:
+        except BaseException as raised:
+            error = as_error(raised)
             # Perhaps by the adapter, which may not wait for ever for a callback when a limit has been reached.
-            raise
-        except BaseException as error:
-            self._on_error(error)
-            raise
+            if not isinstance(error, self._cancelled):
+                self._on_error(error)
+            if error is raised:
+                raise
+            raise error from raised
         finally:
             if inspect.iscoroutine(outcome):
                 # Cancelled before its turn came: a coroutine that never ran would warn about it.

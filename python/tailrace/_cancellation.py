@@ -1,0 +1,28 @@
+"""On asyncio, being cancelled told from having awaited something else that was."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import anyio
+
+
+def is_being_cancelled() -> bool:
+    """Return whether the running task is, when a cancellation came out of what it did."""
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return True
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0 or anyio.current_effective_deadline() == -math.inf
+
+
+def as_error(raised: BaseException) -> BaseException:
+    """Return what is to come out for what was raised: an error for a cancellation that is not one of the running task.
+
+    As it is, it would end a task of a group as if all were well.
+    """
+    if not isinstance(raised, anyio.get_cancelled_exc_class()) or is_being_cancelled():
+        return raised
+    error = RuntimeError("something was awaited that had been cancelled")
+    error.__cause__ = raised
+    return error
