@@ -296,6 +296,7 @@ WRONG: dict[str, list[object]] = {
     "merge": ["no", None],
     "retries": [True, 1.0],
     "retry_delay": ["1", None],
+    "retry_on": [OSError, [3], [KeyboardInterrupt]],
     "timeout": ["5", True],
     "idle_timeout": ["5"],
     "no_progress_timeout": ["5"],

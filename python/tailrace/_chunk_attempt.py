@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -146,9 +147,12 @@ class ChunkAttempt:
     ) -> WorkerResult | Failure:
         result: WorkerResult | None = None
         error: Exception | None = None
+        retry_on: Collection[type[Exception]] = ()
         try:
             if self._looks_at_files and chunk.id not in self._sharing:
                 await in_slices(set_leftovers_aside(chunk, self._job_dir))
+            # What the adapter raises may pass; a folder that cannot be used stays one.
+            retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
         except Exception as raised:
             if self._reporter.error is not None:
@@ -171,7 +175,7 @@ class ChunkAttempt:
             result,
             None if error is None else self._mask.error(error, result),
             category,
-            is_worth_retrying(error, result, category, self._options.retry_on),
+            is_worth_retrying(error, result, category, retry_on),
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
