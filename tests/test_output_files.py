@@ -103,12 +103,39 @@ async def test_a_leftover_is_set_aside_before_an_attempt_so_that_it_cannot_pass_
     verify: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "chunk_0").write_text("of an earlier run")
-    script = (
-        "if [ -e once ]; then [ ! -e chunk_0 ] && echo good > chunk_0; else touch once; echo half > chunk_0; exit 1; fi"
-    )
+    second = "[ ! -e chunk_0 ] && cp chunk_0.partial seen && echo good > chunk_0"
+    script = f"if [ -e once ]; then {second}; else touch once; echo half > chunk_0; exit 1; fi"
     assert await _run(job(script), tmp_path, verify=verify, retries=1) == 2
     assert (tmp_path / "chunk_0").read_text() == "good\n"
-    assert (tmp_path / "chunk_0.partial").read_text() == "half\n"
+    assert (tmp_path / "seen").read_text() == "half\n"
+
+
+async def test_leftovers_are_deleted_once_the_chunk_has_succeeded_also_those_of_earlier_runs(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for name in ("f_01.partial", "disk/f_02", "f_03", "f_04.partial"):
+        (tmp_path / name).write_text("of an earlier run")
+    (tmp_path / "f_02").symlink_to("disk/f_02")
+    command = "sh -c '[ -e f_03.partial ] && [ -e disk/f_02.partial ] && echo | tee f_01 f_02 f_03'"
+    await _run(_spec(_chunk("f_##", start=1, count=3, command=command)), tmp_path, verify=False)
+    assert names_in(tmp_path) == {"f_01", "f_02", "f_03", "f_04.partial", "disk"}
+    assert names_in(tmp_path / "disk") == {"f_02"}
+
+
+async def test_a_leftover_in_place_of_which_there_is_no_new_output_is_kept(tmp_path: Path) -> None:
+    # As where the command ran on another machine.
+    (tmp_path / "chunk_0").write_text("of an earlier run")
+    assert await _run(job("true"), tmp_path, verify=False) == 1
+    assert names_in(tmp_path) == {"chunk_0.partial"}
+
+
+async def test_what_another_chunk_writes_is_not_taken_for_a_leftover(tmp_path: Path) -> None:
+    spec = _spec(
+        _chunk("./a.partial", id=0, command="sh -c 'echo whole > a.partial'"),
+        _chunk("a", id=1, command="sh -c 'echo > a'"),
+    )
+    for _ in range(2):
+        await _run(spec, tmp_path)
+        assert (tmp_path / "a.partial").read_text() == "whole\n"
 
 
 async def test_a_leftover_cannot_pass_for_the_output_of_a_command_that_writes_nothing(tmp_path: Path) -> None:

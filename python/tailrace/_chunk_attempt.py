@@ -24,7 +24,7 @@ from ._in_slices import Work, in_slices
 from ._in_turn import in_turn
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
-from ._output_files import fault_of_output, set_leftovers_aside
+from ._output_files import delete_leftovers, fault_of_output, set_leftovers_aside
 from ._parse_command import parse_command
 from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
 from ._reported_errors import ReportedErrors
@@ -212,9 +212,13 @@ class ChunkAttempt:
 
     def _accept_output(self, chunk: Chunk) -> Work[str | None]:
         fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
-        if fault is None and self._record is not None:
+        if fault is not None:
+            return fault
+        if self._record is not None:
             yield from self._record.add(chunk)
-        return fault
+        if chunk.id not in self._sharing:
+            yield from delete_leftovers(chunk, self._job_dir)
+        return None
 
     def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
         """Return the errors in the output of a failure, which nobody has read."""

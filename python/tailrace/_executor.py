@@ -26,7 +26,7 @@ from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
 from ._merge import merge
-from ._output_files import chunks_sharing_outputs
+from ._output_files import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
 from ._spec import JobSpec
@@ -282,7 +282,7 @@ class _JobRun:
                 f"job {self._spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
                 " give each chunk an outputFile of its own"
             )
-        return sharing
+        return sharing.union(chunks_whose_leftovers_are_outputs(self._spec.chunks))
 
 
 def _check_arguments(spec: object, options: object) -> None:

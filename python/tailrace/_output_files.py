@@ -8,6 +8,7 @@ import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ._in_slices import Work
@@ -61,6 +62,24 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[None]:
                 os.replace(target, target + _LEFTOVER_SUFFIX)  # noqa: PTH105
         except FileNotFoundError:
             continue
+
+
+def delete_leftovers(chunk: Chunk, job_dir: Path) -> Work[None]:
+    """Delete what `set_leftovers_aside` renamed, now or in an earlier run, and there is a new output in place of."""
+    for path in output_paths(chunk, job_dir):
+        yield
+        if fault_of_file(path) is None:
+            target = os.path.realpath(path) if path.is_symlink() else os.fspath(path)
+            with suppress(OSError):
+                os.unlink(target + _LEFTOVER_SUFFIX)  # noqa: PTH108
+
+
+def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]:
+    """Yield the ids of the chunks that cannot have leftovers, since other chunks write files of these names."""
+    names = {os.path.normpath(chunk.output_file) for chunk in chunks}
+    for chunk in chunks:
+        if os.path.normpath(chunk.output_file) + _LEFTOVER_SUFFIX in names:
+            yield chunk.id
 
 
 def is_numbered(name: str) -> bool:
