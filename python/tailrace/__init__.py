@@ -3,7 +3,7 @@
 from ._aws_lambda_adapter import AwsLambdaAdapter
 from ._capture import Capture
 from ._cloud_run_adapter import CloudRunAdapter
-from ._completion_record import completed_chunk_ids
+from ._completed_chunks import completed_chunk_ids
 from ._errors import (
     ChunkFailedError,
     ErrorCategory,

@@ -1,4 +1,4 @@
-"""Which chunks of a job are done, kept on disk so that a later run need not do them again."""
+"""What a run of a job has done, kept on disk so that a later one need not do it again."""
 
 from __future__ import annotations
 
@@ -8,42 +8,18 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from ._errors import TailraceError
-from ._in_slices import Work, at_once
-from ._job_folder import job_folder, resolve_job_dir
+from ._in_slices import Work
+from ._job_folder import job_folder
 from ._job_lock import JobLock
 from ._output_files import output_paths
 from ._spec import Chunk, JobSpec
 
-_FILE_NAME = "completed.jsonl"
+FILE_NAME = "completed.jsonl"
 _LOCK_NAME = "lock"
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
-
-
-def completed_chunk_ids(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> frozenset[int]:
-    """Return the chunks that are recorded as completed by the command they have now and whose output is unchanged.
-
-    A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them.
-    `job_dir` is what the job was or will be run with. Blocks for reading the record. Raises `TailraceError` if there
-    is a record and it cannot be read.
-    """
-    folder = resolve_job_dir(spec, job_dir)
-    path = job_folder(folder, spec.id) / _FILE_NAME
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return frozenset()
-    except OSError as error:
-        raise TailraceError(f"the record {path} cannot be read: {error.strerror}") from error
-    latest: dict[object, dict[str, Any]] = {}
-    for line in lines:
-        entry = _parse(line)
-        if entry is not None:
-            latest[entry.get("chunk")] = entry
-    return frozenset(chunk.id for chunk in spec.chunks if _is_current(latest.get(chunk.id), chunk, folder))
 
 
 class CompletionRecord:
@@ -58,7 +34,7 @@ class CompletionRecord:
         self._job_id = spec.id
         self._job_dir = job_dir
         self._folder = job_folder(job_dir, spec.id)
-        self._path = self._folder / _FILE_NAME
+        self._path = self._folder / FILE_NAME
         self._mutex = threading.Lock()
         self._lock: JobLock | None = None
         self._fd = -1
@@ -93,8 +69,9 @@ class CompletionRecord:
         entry = {
             "chunk": chunk.id,
             "command": chunk.command,
+            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step],
             "outputFile": chunk.output_file,
-            "outputs": (yield from _fingerprint(chunk, self._job_dir)),
+            "outputs": (yield from fingerprint(chunk, self._job_dir)),
             "recordedAt": time.time(),
         }
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
@@ -167,30 +144,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("chunk"), int) else None
-
-
-def _is_current(entry: dict[str, Any] | None, chunk: Chunk, job_dir: Path) -> bool:
-    if entry is None or entry.get("command") != chunk.command or entry.get("outputFile") != chunk.output_file:
-        return False
-    outputs = at_once(_fingerprint(chunk, job_dir))
-    return None not in outputs and entry.get("outputs") == outputs
-
-
-def _fingerprint(chunk: Chunk, job_dir: Path) -> Work[list[list[int] | None]]:
+def fingerprint(chunk: Chunk, job_dir: Path) -> Work[list[list[int] | None]]:
     """Return size and time of each of the chunk's output files, None for one that is not there."""
-    fingerprint: list[list[int] | None] = []
+    files: list[list[int] | None] = []
     for path in output_paths(chunk, job_dir):
         try:
             status = path.stat()
         except OSError:
-            fingerprint.append(None)
+            files.append(None)
         else:
-            fingerprint.append([status.st_size, status.st_mtime_ns])
+            files.append([status.st_size, status.st_mtime_ns])
         yield
-    return fingerprint
+    return files

@@ -22,8 +22,8 @@ from tailrace import (
     JobExecutor,
     JobSpec,
     MergeFailedError,
-    completed_chunk_ids,
 )
+from tailrace._completed_chunks import reasons_to_run
 
 from ._adapter_options import make_adapter
 from ._chunk_outcomes import ChunkOutcomes
@@ -36,6 +36,7 @@ from ._job_tally import JobTally
 from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
+from ._quantities import counted
 from ._rerun_command import rerun_command, single_chunk_command, without_secrets
 from ._spec_notes import enumerated, notes_on
 from ._stitch_check import check_stitch
@@ -57,7 +58,8 @@ _STDERR = 2
 
 def execute(request: JobRequest) -> int:
     """Run the job and show it; return the exit status. Raises `click.UsageError` or `TailraceError`."""
-    return _Execution(request).run()
+    execution = _Execution(request)
+    return execution.list_chunks() if request.dry_run else execution.run()
 
 
 class _Execution:
@@ -74,19 +76,33 @@ class _Execution:
             raise click.UsageError("--log-limit and --log-compress are for the logs in --log-dir: name that too")
         if request.quiet and request.watch is not None:
             raise click.UsageError("--watch shows output, --quiet shows none: use one of them")
+        if request.dry_run and request.events is not None:
+            raise click.UsageError("--events writes what happens, and with --dry-run nothing does: use one of them")
         if request.stitch is not None:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
             check_stitch(self._spec, self._job_dir, request.stitch)
         self._adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
-        done = completed_chunk_ids(self._spec, self._job_dir) if request.resume else frozenset()
-        self._skipped = unasked | done
+        self._reasons: dict[int, str | None] = {}
+        if request.resume:
+            self._reasons = reasons_to_run(self._spec, self._job_dir)
+        self._skipped = unasked.union(chunk_id for chunk_id, reason in self._reasons.items() if reason is None)
         self._frames = {chunk.id: chunk.frame_count for chunk in self._spec.chunks if chunk.id not in unasked}
         self._tally = JobTally(unasked)
         self._outcomes = ChunkOutcomes()
         self._style = style_of(_STDERR, no_colour=request.no_color)
         self._display = self._choose_display()
+
+    def list_chunks(self) -> int:
+        """Write what `run` would do with each chunk."""
+        for chunk_id in self._frames:
+            reason = self._reasons.get(chunk_id)
+            to_run = "to be run" if reason is None else f"to be run: {reason}"
+            click.echo(f"chunk {chunk_id}: {'done' if chunk_id in self._skipped else to_run}")
+        done = len(self._frames.keys() & self._skipped)
+        tell(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._frames) - done} to be run")
+        return 0
 
     def run(self) -> int:
         options = self._options()

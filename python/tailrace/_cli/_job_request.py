@@ -26,6 +26,7 @@ class JobRequest(NamedTuple):
     resource_delay: float
     keep_going: bool
     resume: bool
+    dry_run: bool
     verify_output: bool
     slot_env: dict[str, list[str]]
     log_dir: str | None

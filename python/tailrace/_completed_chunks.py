@@ -1,0 +1,117 @@
+"""Which chunks of a job need not be run again, and why the others do."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ._completion_record import FILE_NAME, fingerprint
+from ._errors import TailraceError
+from ._in_slices import at_once
+from ._job_folder import job_folder, resolve_job_dir
+from ._output_files import output_paths
+from ._spec import Chunk, JobSpec
+
+_SECOND = 10**9
+_UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
+"""What file systems count the time in, in nanoseconds: FAT, HFS+ and SFTP, exFAT, ..., NTFS and SMB."""
+
+
+def completed_chunk_ids(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> frozenset[int]:
+    """Return the chunks whose command and frames are recorded as completed and whose output is unchanged.
+
+    A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them; times
+    are compared as exactly as the coarser of the file systems keeps them. `job_dir` is what the job was or will be
+    run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot be read.
+    """
+    reasons = reasons_to_run(spec, job_dir)
+    return frozenset(chunk_id for chunk_id, reason in reasons.items() if reason is None)
+
+
+def reasons_to_run(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> dict[int, str | None]:
+    """Return for each chunk why it is not completed, None if it is; see `completed_chunk_ids`."""
+    folder = resolve_job_dir(spec, job_dir)
+    record = _Record(job_folder(folder, spec.id) / FILE_NAME)
+    return {chunk.id: record.reason_to_run(chunk, folder) for chunk in spec.chunks}
+
+
+class _Entry(NamedTuple):
+    command: str
+    frames: tuple[int, int, int]
+    output_file: str
+    outputs: list[tuple[int, int] | None]
+
+
+class _Record:
+    """The newest entries of a record, by what was done."""
+
+    def __init__(self, path: Path) -> None:
+        self._entries: dict[tuple[str, tuple[int, int, int], str], _Entry] = {}
+        self._by_output: dict[str, _Entry] = {}
+        for entry in _read(path):
+            # Not by the chunk's id: when a job is planned again, its chunks get others.
+            self._entries[entry[:3]] = self._by_output[entry.output_file] = entry
+
+    def reason_to_run(self, chunk: Chunk, job_dir: Path) -> str | None:
+        frames = (chunk.start_frame, chunk.frame_count, chunk.frame_step)
+        entry = self._entries.get((chunk.command, frames, chunk.output_file))
+        if entry is not None:
+            return _change(entry.outputs, chunk, job_dir)
+        other = self._by_output.get(chunk.output_file)
+        if other is None:
+            return "it is not recorded as done"
+        return f"its {'frames' if other.command == chunk.command else 'command'} changed since it was done"
+
+
+def _read(path: Path) -> Iterator[_Entry]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TailraceError(f"the record {path} cannot be read: {error.strerror}") from error
+    for line in lines:
+        try:
+            fields = json.loads(line)
+            start, count, step = fields["frames"]
+            outputs = [None if file is None else _size_and_time(*file) for file in fields["outputs"]]
+            entry = _Entry(fields["command"], (start, count, step), fields["outputFile"], outputs)
+            hash(entry[:3])
+        except (ValueError, TypeError, LookupError, RecursionError):
+            # Torn, when the run was killed.
+            continue
+        yield entry
+
+
+def _size_and_time(size: int, time: int) -> tuple[int, int]:
+    return operator.index(size), operator.index(time)
+
+
+def _change(recorded: list[tuple[int, int] | None], chunk: Chunk, job_dir: Path) -> str | None:
+    """Return how the chunk's output differs from what was recorded, None if it does not."""
+    found = at_once(fingerprint(chunk, job_dir))
+    if len(found) != len(recorded):
+        return "its record is of other files"
+    for path, then, now in zip(output_paths(chunk, job_dir), recorded, found, strict=True):
+        name = os.path.relpath(path, job_dir)
+        if now is None:
+            return f"its output {name} is missing"
+        if then is None:
+            return f"its output {name} was missing when it was done"
+        if then[0] != now[0]:
+            return f"its output {name} has {now[0]} bytes, and had {then[0]} when it was done"
+        if not _is_same_time(then[1], now[1]):
+            return f"its output {name} was written again since it was done"
+    return None
+
+
+def _is_same_time(first: int, second: int) -> bool:
+    """Return whether two times, in nanoseconds, can be the same one on two file systems."""
+    if first % _SECOND == second % _SECOND == 0:
+        return first == second
+    unit = next((unit for unit in _UNITS if first % unit == 0 or second % unit == 0), 1)
+    return abs(first - second) < unit
