@@ -21,21 +21,26 @@ _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
 """What file systems count the time in, in nanoseconds: FAT, HFS+ and SFTP, exFAT, ..., NTFS and SMB."""
 
 
-def completed_chunk_ids(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> frozenset[int]:
+def completed_chunk_ids(
+    spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, state_dir: str | os.PathLike[str] | None = None
+) -> frozenset[int]:
     """Return the chunks whose command and frames are recorded as completed and whose output is unchanged.
 
     A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them; times
-    are compared as exactly as the coarser of the file systems keeps them. `job_dir` is what the job was or will be
-    run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot be read.
+    are compared as exactly as the coarser of the file systems keeps them. `job_dir` and `state_dir` are what the job
+    was or will be run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot
+    be read.
     """
-    reasons = reasons_to_run(spec, job_dir)
+    reasons = reasons_to_run(spec, job_dir, state_dir=state_dir)
     return frozenset(chunk_id for chunk_id, reason in reasons.items() if reason is None)
 
 
-def reasons_to_run(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None) -> dict[int, str | None]:
+def reasons_to_run(
+    spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, state_dir: str | os.PathLike[str] | None = None
+) -> dict[int, str | None]:
     """Return for each chunk why it is not completed, None if it is; see `completed_chunk_ids`."""
     folder = resolve_job_dir(spec, job_dir)
-    record = _Record(job_folder(folder, spec.id) / FILE_NAME)
+    record = _Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
     return {chunk.id: record.reason_to_run(chunk, folder) for chunk in spec.chunks}
 
 

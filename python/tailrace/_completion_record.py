@@ -12,31 +12,42 @@ from pathlib import Path
 from ._errors import TailraceError
 from ._in_slices import Work
 from ._job_folder import job_folder
-from ._job_lock import JobLock
+from ._job_outputs import JobOutputs
 from ._output_files import output_paths
+from ._running_job import RunningJob
 from ._spec import Chunk, JobSpec
 
 FILE_NAME = "completed.jsonl"
-_LOCK_NAME = "lock"
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
 
 
 class CompletionRecord:
-    """The record of one run of a job, which no other process can run as long as this is open.
+    """The record of one run of a job; as long as it is open, nobody else can run that, or what writes the same files.
 
     A journal of JSON lines that is only ever appended to: whenever the process ends, at most its last line is torn,
     which costs one chunk. All methods block; `add` may be called by several threads.
     """
 
-    def __init__(self, spec: JobSpec, job_dir: Path) -> None:
-        """Only say where; `open` does the work, and `close` is allowed at any time."""
-        self._job_id = spec.id
+    def __init__(
+        self,
+        spec: JobSpec,
+        job_dir: Path,
+        state_dir: str | os.PathLike[str] | None = None,
+        *,
+        stitched: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Only say where, and what else than the chunks' output is written; `open` does the work.
+
+        `close` is allowed at any time.
+        """
+        self._spec = spec
         self._job_dir = job_dir
-        self._folder = job_folder(job_dir, spec.id)
+        self._stitched = stitched
+        self._folder = job_folder(job_dir, spec.id, state_dir)
         self._path = self._folder / FILE_NAME
         self._mutex = threading.Lock()
-        self._lock: JobLock | None = None
+        self._running: RunningJob | None = None
         self._fd = -1
         self._is_closed = False
         self._begins_line = False
@@ -46,19 +57,21 @@ class CompletionRecord:
     def open(self) -> None:
         """Take the job for this run.
 
-        Raises `JobLockedError` if another run has it, `TailraceError` if the record cannot be kept.
+        Raises `JobLockedError` if another run has it or one of its files, `TailraceError` if the record cannot be kept.
         """
         with self._mutex:
             if self._is_closed:
                 return
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._lock = JobLock(self._folder / _LOCK_NAME, f"job {self._job_id} is being run")
+                outputs = JobOutputs.of(self._spec, self._job_dir, self._stitched)
+                self._running = RunningJob(self._folder, self._spec.id, outputs)
                 self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
                 _sync_folder(self._folder)
             except OSError as error:
                 raise TailraceError(
-                    f"the record of the job cannot be kept in {self._folder}: {error.strerror}"
+                    f"the record of the job cannot be kept in {self._folder}: {error.strerror}; state_dir (--state-dir)"
+                    " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
     def add(self, chunk: Chunk) -> Work[None]:
@@ -98,8 +111,8 @@ class CompletionRecord:
             timer, self._timer = self._timer, None
             try:
                 with ExitStack() as stack:
-                    if self._lock is not None:
-                        stack.callback(self._lock.release)
+                    if self._running is not None:
+                        stack.callback(self._running.release)
                     if self._fd >= 0:
                         stack.callback(os.close, self._fd)
                     if timer is not None:

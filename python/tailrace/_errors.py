@@ -9,7 +9,7 @@
     * `ChunkFailedError`: a chunk used up its attempts
     * `MergeFailedError`: the chunks are done, putting them together failed
     * `StitchError`: a stitcher could not join files
-    * `JobLockedError`: another process is running the same job in the same folder
+    * `JobLockedError`: another process is running the same job, or one of the same folder that writes the same files
 
 A command that merely exits non-zero is not an error of an adapter: it is a `WorkerResult`.
 """
@@ -191,7 +191,10 @@ class StitchError(TailraceError):
 
 
 class JobLockedError(TailraceError):
-    """Another process, `pid`, is running the same job in the same folder."""
+    """Another process is running the same job in the same folder, or one that writes the same files.
+
+    `pid` is None where it cannot be had.
+    """
 
     pid: int | None
 

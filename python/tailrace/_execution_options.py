@@ -40,6 +40,16 @@ class JobExecutionOptions:
 
     None is the folder of the specification's file, or the current one if it did not come from a file.
     """
+    record: bool = True
+    """Whether completed chunks are recorded, and other runs kept out that would write the same files.
+
+    Without a `job_dir`, a `state_dir` or a specification's file they are not.
+    """
+    state_dir: str | os.PathLike[str] | None = None
+    """The folder for the record and the locks, of this job and others; None is `.tailrace` in the job's folder.
+
+    It serves where that cannot be written, or refuses locks. A run with another `state_dir` is not kept out.
+    """
     merge: bool = True
     """Whether the chunks are put together at the end."""
     retries: int = 0
@@ -131,6 +141,8 @@ class JobExecutionOptions:
             ProgressParser(self.progress)
         elif self.no_progress_timeout is not None or self.fail_on_error:
             raise ValueError("no_progress_timeout and fail_on_error need the output to be read: progress is None")
+        if self.state_dir is not None and not self.record:
+            raise ValueError("state_dir is for the record, and record=False keeps none: use one of them")
         if self.log_dir is None and (self.log_limit is not None or self.log_compress):
             raise ValueError("log_limit and log_compress are for the logs in log_dir: give that too")
         if self.stitcher is None and self.output_file is not None:
@@ -154,9 +166,9 @@ class JobExecutionOptions:
         check_delays(retry_delay=self.retry_delay, resource_delay=self.resource_delay)
         for name in ("timeout", "idle_timeout", "no_progress_timeout", "merge_timeout"):
             check_limits(**{name: getattr(self, name)})
-        for name in ("merge", "fail_on_error", "fail_fast", "verify_output", "log_compress"):
+        for name in ("record", "merge", "fail_on_error", "fail_fast", "verify_output", "log_compress"):
             check_type(name, getattr(self, name), bool, "True or False")
-        for name in ("job_dir", "log_dir", "output_file"):
+        for name in ("job_dir", "state_dir", "log_dir", "output_file"):
             check_path(name, getattr(self, name))
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
             callback = getattr(self, name)

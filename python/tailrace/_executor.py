@@ -50,13 +50,14 @@ class JobExecutor:
     async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
         """Run the job to its end: all chunks but the completed ones, then the merge.
 
-        When `options.job_dir` is given or the specification came from a file, each completed chunk is recorded in
-        the job's folder (see `completed_chunk_ids`) before `on_chunk_complete` is called.
+        When `options.job_dir` or `state_dir` is given or the specification came from a file, each completed chunk is
+        recorded in the job's folder (see `completed_chunk_ids`) before `on_chunk_complete` is called.
 
         Raises `ChunkFailedError` when a chunk used up its attempts, `MergeFailedError` when the chunks could not be
-        put together, `JobLockedError` when the job is being run already, `SpecError` when chunks would overwrite
-        each other's output that is to be verified or stitched, `TailraceError` when the record cannot be kept,
-        `TypeError` for what is no specification. The first two have the results so far in their `report`.
+        put together, `JobLockedError` when the job is being run already, or another one of the same folder that
+        writes the same files, `SpecError` when chunks would overwrite each other's output that is to be verified or
+        stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification. The first
+        two have the results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.
         """
@@ -90,10 +91,9 @@ class _JobRun:
         self._options = options
         self._job_dir = resolve_job_dir(spec, options.job_dir)
         self._started = time.monotonic()
-        is_recorded = options.job_dir is not None or spec.path is not None
-        self._record = CompletionRecord(spec, self._job_dir) if is_recorded else None
+        self._record = _make_record(spec, options, self._job_dir)
         self._sharing: frozenset[int] = frozenset()
-        if is_recorded or options.verify_output or options.stitcher is not None:
+        if self._record is not None or options.verify_output or options.stitcher is not None:
             self._sharing = self._find_shared_outputs()
         self._mask = SecretMask(options.mask_env, options.slot_env)
         self._logs = _make_logs(spec, options)
@@ -290,6 +290,14 @@ def _check_arguments(spec: object, options: object) -> None:
         hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
         raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
     check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
+
+
+def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path) -> CompletionRecord | None:
+    has_folder = options.job_dir is not None or options.state_dir is not None or spec.path is not None
+    if not options.record or not has_folder:
+        return None
+    stitched = options.output_file if options.merge and options.stitcher is not None else None
+    return CompletionRecord(spec, job_dir, options.state_dir, stitched=stitched)
 
 
 def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:

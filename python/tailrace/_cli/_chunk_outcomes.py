@@ -77,6 +77,10 @@ class ChunkOutcomes(dict[int, ChunkOutcome]):
                 self._end(chunk_id, event.monotonic, _describe_failure(error), error.result)
                 self[chunk_id].error = error
 
+    def completed(self) -> set[int]:
+        """Return the ids of the chunks that succeeded."""
+        return {outcome.chunk_id for outcome in self.values() if outcome.exit == "0" and not outcome.has_failed}
+
     def end(self, now: float) -> None:
         """Have what runs no longer end now."""
         for outcome in self.values():

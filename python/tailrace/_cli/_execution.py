@@ -76,6 +76,8 @@ class _Execution:
             raise click.UsageError("--log-limit and --log-compress are for the logs in --log-dir: name that too")
         if request.quiet and request.watch is not None:
             raise click.UsageError("--watch shows output, --quiet shows none: use one of them")
+        if request.no_record and request.state_dir is not None:
+            raise click.UsageError("--state-dir says where the record is, --no-record keeps none: use one of them")
         if request.dry_run and request.events is not None:
             raise click.UsageError("--events writes what happens, and with --dry-run nothing does: use one of them")
         if request.stitch is not None:
@@ -86,7 +88,7 @@ class _Execution:
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         self._reasons: dict[int, str | None] = {}
         if request.resume:
-            self._reasons = reasons_to_run(self._spec, self._job_dir)
+            self._reasons = reasons_to_run(self._spec, self._job_dir, state_dir=request.state_dir)
         self._skipped = unasked.union(chunk_id for chunk_id, reason in self._reasons.items() if reason is None)
         self._frames = {chunk.id: chunk.frame_count for chunk in self._spec.chunks if chunk.id not in unasked}
         self._tally = JobTally(unasked)
@@ -140,7 +142,11 @@ class _Execution:
         self._outcomes.end(time.monotonic())
         tell_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
         tell(self._tally.summary(self._spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
-        if status != 0:
+        if status != 0 and self._request.no_record:
+            missing = self._frames.keys() - self._skipped - self._outcomes.completed()
+            told = f"chunks {enumerated(missing)} are missing; " if missing else ""
+            tell(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
+        elif status != 0:
             words = self._words()
             tell(f"to run what is missing: {rerun_command(words)}", patience=patience)
             if words != sys.argv[1:]:
@@ -163,6 +169,8 @@ class _Execution:
             return JobExecutionOptions(
                 concurrency=request.concurrency,
                 job_dir=self._job_dir,
+                record=not request.no_record,
+                state_dir=request.state_dir,
                 merge=not request.no_merge and not request.chunk,
                 merge_timeout=request.merge_timeout,
                 retries=request.retries,

@@ -27,6 +27,8 @@ class JobRequest(NamedTuple):
     keep_going: bool
     resume: bool
     dry_run: bool
+    state_dir: str | None
+    no_record: bool
     verify_output: bool
     slot_env: dict[str, list[str]]
     log_dir: str | None

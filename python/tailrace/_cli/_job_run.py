@@ -79,6 +79,13 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
 @click.option("--resume", is_flag=True, help="Skip the chunks that are recorded as done and whose output is unchanged.")
 @click.option("--dry-run", is_flag=True, help="Run nothing: list the chunks, and why --resume does not skip them.")
+@click.option(
+    "--state-dir",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Keep what --resume needs, and the locks, in this folder, not in .tailrace beside the job.",
+)
+@click.option("--no-record", is_flag=True, help="Keep neither: nothing is locked, and nothing can be resumed.")
 @click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
 @click.option(
     "--slot-env",

@@ -1,0 +1,145 @@
+"""What a job writes, to be compared with what others write, however many files that is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ._frame_set import FrameSet
+from ._output_files import FRAME_NUMBER, number
+from ._spec import JobSpec
+
+_MOST_DIGITS = 20
+"""No frame has a longer number."""
+
+
+class JobOutputs:
+    """The names of a job's output files, and of those that are numbered the frames."""
+
+    def __init__(self, names: Iterable[str], numbered: Mapping[str, Iterable[range]]) -> None:
+        self._names = frozenset(names)
+        self._numbered = {pattern: FrameSet(frames) for pattern, frames in numbered.items()}
+
+    @classmethod
+    def of(cls, spec: JobSpec, job_dir: Path, stitched: str | os.PathLike[str] | None = None) -> JobOutputs:
+        """Return what all chunks of the job write, and `stitched`. Looks for links among the folders."""
+        places = _Places(job_dir)
+        names = set() if stitched is None else {places.of(os.fspath(stitched))}
+        numbered: dict[str, list[range]] = defaultdict(list)
+        for chunk in spec.chunks:
+            name = places.of(chunk.output_file)
+            pattern = FRAME_NUMBER.sub(lambda match: _unified(match[0]), name)
+            if FRAME_NUMBER.search(pattern) is None:
+                names.add(name)
+            else:
+                numbered[pattern].append(chunk.frames)
+        return cls(names, numbered)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> JobOutputs:
+        """Return what `to_json` has written. Raises `ValueError` for anything else."""
+        try:
+            fields = json.loads(text)
+            frames = {
+                pattern: [range(start, start + count * step, step) for start, count, step in ranges]
+                for pattern, ranges in fields["frames"].items()
+            }
+            return cls(fields["files"], frames)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError("not a list of outputs") from error
+
+    def to_json(self) -> str:
+        """Return the outputs as text: names, and patterns with the start, count and step of each run of frames."""
+        frames = {
+            pattern: [[run.start, len(run), run.step] for run in frames] for pattern, frames in self._numbered.items()
+        }
+        return json.dumps({"files": sorted(self._names), "frames": frames}, separators=(",", ":"))
+
+    def shared_with(self, other: JobOutputs) -> str | None:
+        """Return a file that both write, None if there is none."""
+        common = self._names & other._names
+        if common:
+            return min(common)
+        return self._numbered_as(other._names) or other._numbered_as(self._names) or self._same_number(other)
+
+    def _numbered_as(self, names: Iterable[str]) -> str | None:
+        """Return one of `names` that is the name of a frame."""
+        by_start: dict[str, list[str]] = defaultdict(list)
+        for pattern in self._numbered:
+            by_start[FRAME_NUMBER.split(pattern, 1)[0]].append(pattern)
+        for name in names if by_start else ():
+            for place, character in enumerate(name):
+                if character.isdecimal() or character == " ":
+                    for pattern in by_start.get(name[:place], ()):
+                        frame = _frame_in(name, place, pattern)
+                        if frame is not None and frame in self._numbered[pattern]:
+                            return name
+        return None
+
+    def _same_number(self, other: JobOutputs) -> str | None:
+        by_words: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for pattern in other._numbered:
+            by_words[tuple(FRAME_NUMBER.split(pattern))].append(pattern)
+        for pattern, frames in self._numbered.items():
+            for candidate in by_words.get(tuple(FRAME_NUMBER.split(pattern)), ()):
+                # Where they pad numbers differently, only those are alike that need no padding.
+                least = max((10 ** (width - 1) for width in _different_widths(pattern, candidate)), default=0)
+                frame = frames.common_frame(other._numbered[candidate], least)
+                if frame is not None:
+                    return _filled_in(pattern, frame)
+        return None
+
+
+class _Places:
+    """Finds names that do not depend on how files were called, nor, in the job's folder, on where that is."""
+
+    def __init__(self, job_dir: Path) -> None:
+        self._job_dir = os.path.realpath(job_dir)
+        self._folders: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        folder, base = os.path.split(os.path.normpath(name))
+        if folder not in self._folders:
+            real = os.path.realpath(f"{self._job_dir}/{folder}" if not folder.startswith("/") else folder)
+            seen = os.path.relpath(real, self._job_dir)
+            self._folders[folder] = "" if seen == "." else f"{seen}/"
+        return self._folders[folder] + base
+
+
+def _unified(token: str) -> str:
+    """Return the one way to write what stands for a number of this width: `%d`, `%04d`, or `%4d` with spaces."""
+    if token[0] == "#":
+        return f"%0{len(token)}d"
+    width = int(token[1:-1] or 0)
+    return "%d" if width < 2 else f"%{'0' * (token[1] == '0')}{width}d"
+
+
+def _widths(pattern: str) -> Iterator[tuple[str, int]]:
+    for token in FRAME_NUMBER.findall(pattern):
+        yield token, int(token[1:-1] or 1)
+
+
+def _different_widths(first: str, second: str) -> Iterator[int]:
+    for (token, width), (other_token, other_width) in zip(_widths(first), _widths(second), strict=True):
+        if token != other_token:
+            yield max(width, other_width)
+
+
+def _frame_in(name: str, place: int, pattern: str) -> int | None:
+    """Return the frame whose name by `pattern` is `name`, where the number begins at `place`."""
+    width = max(width for _, width in _widths(pattern))
+    digits = re.match(r" *\d*", name[place : place + max(width, _MOST_DIGITS)], re.ASCII)
+    text = "" if digits is None else digits[0]
+    # What comes next may be digits too.
+    for end in range(len(text), 0, -1):
+        if text[end - 1].isdecimal() and _filled_in(pattern, int(text[:end])) == name:
+            return int(text[:end])
+    return None
+
+
+def _filled_in(pattern: str, frame: int) -> str:
+    return FRAME_NUMBER.sub(lambda match: number(match[0], frame), pattern)
