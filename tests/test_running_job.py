@@ -146,10 +146,10 @@ HOST = textwrap.dedent("""
     from tailrace._running_job import RunningJob
     job = RunningJob(Path(sys.argv[1]), "first", JobOutputs(["a"], {}))
     if len(sys.argv) > 2 and os.fork() == 0:
-        print(os.getpid(), flush=True)
+        os.write(1, b'%d\n' % os.getpid())
         time.sleep(60)
     else:
-        print(0, flush=True)
+        os.write(1, b'0\n')
         time.sleep(60)
 """)
 
