@@ -163,8 +163,8 @@ def test_ctrl_c_leaves_a_clean_screen(tmp_path: Path, mark: str) -> None:
         terminal.wait_for("ready")
         terminal.type(b"\x03")
         # While the commands end, the rows are there still.
-        screen = terminal.wait_for("tailrace: SIGINT: ending the commands that run; once more kills them")
-        assert len(rows_of(screen)) == 2
+        ending = "tailrace: SIGINT: ending the commands that run; once more kills them"
+        terminal.wait_until(lambda screen: ending in screen and len(rows_of(screen)) == 2)
         assert terminal.wait() == 130
         screen = terminal.screen
         assert rows_of(screen) == []
