@@ -30,6 +30,8 @@ mod mapping;
 #[cfg(loom)]
 mod model;
 #[cfg(not(loom))]
+mod needles;
+#[cfg(not(loom))]
 mod new_process;
 #[cfg(not(loom))]
 mod open_files_limit;

@@ -20,6 +20,7 @@ from tailrace.progress import (
     Report,
     Rule,
     _registry,
+    _search,
     register_renderer,
     renderer_names,
 )
@@ -275,6 +276,31 @@ def test_detection_does_not_depend_on_how_the_output_is_cut(lines: list[tuple[st
         pieces.feed(text[start:end])
     pieces.finish()
     assert (pieces.renderer, pieces.progress) == (whole.renderer, whole.progress)
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [*_DETECTED, *BLENDER_LINES, "Error: no", "all is well", "x" * 70_000, "all is well\n" * 9000]
+            ),
+            st.sampled_from(["\n", "\r", "\r\n"]),
+        ),
+        max_size=12,
+    ),
+    cuts=st.lists(st.integers(0, 300_000), max_size=3),
+)
+def test_what_is_skipped_would_have_told_nothing(lines: list[tuple[str, str]], cuts: list[int]) -> None:
+    text = "".join(line + end for line, end in lines).encode()
+
+    def read(parser: ProgressParser, pieces: list[bytes]) -> list[Report]:
+        return [report for piece in pieces for report in parser.feed(memoryview(piece))] + parser.finish()
+
+    pieces = [text[start:end] for start, end in pairwise([0, *sorted(cuts), len(text)])]
+    quick = read(ProgressParser(), pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tailrace.progress._parser.search_for", lambda _: _search.EveryLine())
+        assert read(ProgressParser(), pieces) == quick
 
 
 def test_each_stream_has_its_own_line_and_characters() -> None:

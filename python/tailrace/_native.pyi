@@ -4,10 +4,12 @@ __all__ = [
     "Ended",
     "Execution",
     "Mailbox",
+    "Needles",
     "after_fork_in_child",
     "after_fork_in_parent",
     "before_fork",
     "find_spans",
+    "line_ends",
     "shut_down",
 ]
 
@@ -153,6 +155,20 @@ def find_spans(data: bytes | memoryview, pattern: bytes) -> list[tuple[int, int]
 
     Raises `ValueError` for an empty pattern.
     """
+@final
+class Needles:
+    """Texts to look for in output."""
+
+    def __new__(cls, texts: Sequence[tuple[bytes, int]]) -> Needles:
+        """Look for the given texts; with each comes the place in it from which on it is the least likely in other text.
+
+        Raises `ValueError` where it would not be faster than to look for one after the other.
+        """
+    def find_line(self, data: bytes | memoryview, start: int, end: int) -> int:
+        """The start of the first line of `data[start:end]` that holds one of the texts, or -1."""
+
+def line_ends(data: bytes | memoryview) -> tuple[int, int] | None:
+    """The places of the first and the last line end of `data`, or None."""
 
 def before_fork() -> None: ...
 def after_fork_in_parent() -> None: ...

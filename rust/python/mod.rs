@@ -4,6 +4,7 @@ mod captured_output;
 mod consumer;
 mod execution;
 mod mailbox;
+mod needles;
 mod spans;
 mod view;
 
@@ -26,6 +27,8 @@ mod native {
     use super::execution::{Ended, Execution};
     #[pymodule_export]
     use super::mailbox::Mailbox;
+    #[pymodule_export]
+    use super::needles::{Needles, line_ends};
     #[pymodule_export]
     use super::spans::find_spans;
     #[pymodule_export]

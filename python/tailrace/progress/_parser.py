@@ -10,6 +10,7 @@ from ._plan import Meaning, plan_of, rarest_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
+from ._search import line_ends, search_for
 from ._state import State
 
 # Both ends of a longer line are read, each half of it, so that no line can hold up those who wait.
@@ -22,6 +23,8 @@ _LONGEST_MESSAGE = 300
 _MOST_CHANGES = 250
 # From here on it pays to look for a trigger's rarest character first, at the speed of memchr.
 _LARGE = 512
+# From a line that holds something on, so much is read closely before the next such line is searched for.
+_BLOCK = 64 * 1024
 
 
 class ProgressParser:
@@ -72,24 +75,22 @@ class ProgressParser:
         if isinstance(data, str):
             data = data.encode(errors="replace")
         elif not isinstance(data, bytes):
-            data = bytes(data)
-        # An "\r\n" leaves an empty line behind, which means nothing.
-        if b"\r" in data:
-            data = data.replace(b"\r", b"\n")
+            data = memoryview(data)
+            data = data.cast("B") if data.c_contiguous else data.tobytes()
         partial = self._partial[stream]
-        end = data.rfind(b"\n")
+        ends = line_ends(data)
         reports: list[Report] = []
-        if end >= 0:
-            start = 0
+        start = 0
+        if ends is not None:
+            first, last = ends
             if partial:
-                start = data.find(b"\n")
-                partial += data[:start]
+                partial += data[:first]
                 self._read(bytes(partial), 0, len(partial), reports)
                 partial.clear()
-                start += 1
-            if start < end:
-                self._read(data, start, end, reports)
-        partial += memoryview(data)[end + 1 :]
+                start = first + 1
+            self._read(data, start, last, reports)
+            start = last + 1
+        partial += data[start:]
         if len(partial) > _LONGEST_PARTIAL:
             # It stays longer than a line that is read as a whole.
             del partial[_END:-_LONGEST_LINE]
@@ -109,6 +110,7 @@ class ProgressParser:
         self._state = State(self._frames)
         beside = [] if self._certain else signatures_beside(renderer)
         self._signatures = [(text, rarest_of(text), other) for text, other in beside]
+        self._search = search_for((*self._plan.texts, *(text for text, _ in beside)))
         self._changed = True
 
     def _report(self, reports: list[Report]) -> list[Report]:
@@ -120,7 +122,18 @@ class ProgressParser:
                 reports.append(progress)
         return reports
 
-    def _read(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
+    def _read(self, data: bytes | memoryview, start: int, end: int, reports: list[Report]) -> None:
+        """Read the lines of data[start:end], of which only few mean something."""
+        while (start := self._search.find_line(data, start, end)) >= 0:
+            block = _block_from(data, start, end)
+            # An "\r\n" leaves an empty line behind, which means nothing.
+            if b"\r" in block:
+                block = block.replace(b"\r", b"\n")
+            self._read_block(block, reports)
+            start += len(block) + 1
+
+    def _read_block(self, data: bytes, reports: list[Report]) -> None:
+        start, end = 0, len(data)
         looked = start
         while self._signatures and looked < end:
             known = self._detect(data, looked, end)
@@ -154,7 +167,6 @@ class ProgressParser:
         return first
 
     def _read_lines(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
-        """Read the lines of data[start:end], of which only few mean something."""
         plan = self._plan
         meanings: dict[int, tuple[Meaning, str] | None] = {}
         large = end - start >= _LARGE
@@ -210,6 +222,16 @@ class ProgressParser:
             self._state.forget(self._plan.whole_groups, self._plan.whole_of)
         self._state.apply(rule, match)
         self._changed = True
+
+
+def _block_from(data: bytes | memoryview, start: int, end: int) -> bytes:
+    """Return whole lines of data[start:end], from its first one on, without the end of the last."""
+    if end - start > _BLOCK:
+        block = bytes(data[start : start + _BLOCK])
+        ends = line_ends(block)
+        if ends is not None:
+            return block[: ends[1]]
+    return bytes(data[start:end])
 
 
 def _line_around(data: bytes, at: int, start: int, end: int) -> tuple[int, int]:

@@ -43,6 +43,8 @@ class Plan:
             trigger.encode() for trigger in sorted(whole) if not any(other in trigger for other in every)
         ]
         """Of the lines that hold one of these, the newest counts."""
+        self.texts = (*(trigger for trigger, _ in self.triggers), *self.whole_triggers)
+        """All of these: other lines mean nothing."""
         self.whole_groups = frozenset(name for rule in rules if rule.whole for name in rule.regex.groupindex)
         """Everything that such lines tell."""
         self.whole_of = frozenset(rule.of for rule in rules if rule.whole)
@@ -77,7 +79,7 @@ class Plan:
 @functools.lru_cache(maxsize=1024)
 def rarest_of(text: bytes) -> bytes:
     """Return the character of `text` that is the least likely in ordinary output."""
-    return max(text, key=_rarity).to_bytes()
+    return max(text, key=rarity).to_bytes()
 
 
 def _with_common_rules(own: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -97,7 +99,8 @@ def _shortest(triggers: set[str]) -> set[str]:
     return {trigger for trigger in triggers if not any(other in trigger for other in triggers - {trigger})}
 
 
-def _rarity(character: int) -> int:
+def rarity(character: int) -> int:
+    """Return how unlikely a character is in ordinary output."""
     # What is not listed, such as "_", "|" and "%", is the rarest.
     place = " etaoinshrdlcumwfgypbvkjxqz0123456789.:/-,()TSAIMCPBDRFLNHWGUOVKYJEXZQ".find(chr(character))
     return place if place >= 0 else 100
