@@ -22,7 +22,6 @@ import pytest
 from jobs import count_lines, job, names_in
 from processes import descendants_marked, fork_beside_threads, wait_until_marked
 from tailrace import JobSpec
-from tailrace._cli._line_prefixer import LinePrefixer
 from tailrace._cli._seconds import parse_limit
 from tunnel import search_path
 
@@ -473,21 +472,6 @@ def test_help_names_every_option_and_the_version_is_that_of_the_package() -> Non
 def test_times_are_seconds_or_have_units(text: str, seconds: float) -> None:
     parameter = click.Option(["--timeout"])
     assert parse_limit(click.Context(click.Command("run")), parameter, text) == seconds
-
-
-def test_lines_get_their_prefix_wherever_they_are_cut() -> None:
-    text = b"one\ntwo\r\nthree\rfour\r\r\n\nfive"
-    expected = b"".join(b"> %s\n" % line for line in (b"one", b"two", b"three", b"four", b"", b"", b"five"))
-    for first in range(len(text) + 1):
-        for second in range(first, len(text) + 1):
-            prefixer = LinePrefixer("> ")
-            pieces = [text[:first], text[first:second], text[second:]]
-            assert b"".join([prefixer.feed(piece) for piece in pieces]) + prefixer.finish() == expected
-
-
-def test_a_line_without_an_end_is_shown_in_parts() -> None:
-    prefixer = LinePrefixer("> ")
-    assert prefixer.feed(b"x" * 100_000) == b"> " + b"x" * 100_000 + b"\n"
 
 
 @pytest.mark.parametrize("args", [["--version"], ["job", "run", "--help"], ["job", "validate", "job.json"]])

@@ -18,23 +18,26 @@ class LinePrefixer:
         self._partial = b""
         self._after_return = False
 
-    def feed(self, data: bytes | memoryview) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes | memoryview:
         """Return the lines that `data` completes."""
-        text = bytes(data)
-        if self._after_return and text:
-            text = text.removeprefix(b"\n")
+        if self._after_return and data:
             self._after_return = False
-        if not text:
+            if data[0] == ord("\n"):
+                data = data[1:]
+        if not data:
             return b""
-        self._after_return = text.endswith(b"\r")
-        text = self._partial + text
-        lines = text.splitlines()
-        is_complete = text.endswith((b"\n", b"\r"))
-        self._partial = b"" if is_complete or not lines else lines.pop()
+        self._after_return = data[-1] == ord("\r")
+        # All lines of a block at once: there are millions of them.
+        text = b"".join((self._prefix, self._partial, data))
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = text.rfind(b"\n") + 1
+        self._partial = text[end or len(self._prefix) :]
+        lines = text.replace(b"\n", b"\n" + self._prefix)
         if len(self._partial) > _LONGEST_LINE:
-            lines.append(self._partial)
             self._partial = b""
-        return b"".join(self._prefix + line + b"\n" for line in lines)
+            return lines + b"\n"
+        return memoryview(lines)[: len(lines) - len(self._partial) - len(self._prefix)]
 
     def finish(self) -> bytes:
         """Return the last line, if nothing ended it."""
