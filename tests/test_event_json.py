@@ -41,6 +41,13 @@ def test_bytes_come_back_as_they_were(data: bytes) -> None:
     assert record["data"] == data.decode(errors="replace")
 
 
+@given(st.text(st.characters(max_codepoint=127)) | st.text())
+def test_output_is_written_as_the_json_module_writes_it(text: str) -> None:
+    event = _output(memoryview(text.encode()))
+    record = {field.name: getattr(event, field.name) for field in fields(event)} | {"data": text}
+    assert event.to_json() == json.dumps({"event": "chunk_output", **record}, separators=(",", ":"))
+
+
 @given(st.text())
 def test_text_comes_back_as_it_was(text: str) -> None:
     assert json.loads(_output(text).to_json())["data"] == text

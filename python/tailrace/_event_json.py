@@ -18,18 +18,47 @@ if TYPE_CHECKING:
 
 _WORD = re.compile("(?<!^)(?=[A-Z])")
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_PLAIN = bytes(set(range(ord(" "), 127)) - set(b'"\\'))
+"""What stands for itself in JSON."""
+_ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t"}
+"""The backslash comes first: the others bring more of them."""
+
 
 def event_to_json(event: JobEvent) -> str:
     """Return `event` as one line of JSON, without a line end."""
+    return event_to_line(event)[:-1].decode()
+
+
+def event_to_line(event: JobEvent) -> bytes:
+    """Return the same with its line end."""
     record: dict[str, object] = {"event": _name_of(type(event).__name__)}
+    text = None
     for field in fields(event):
         value = getattr(event, field.name)
-        if isinstance(value, memoryview):
-            record |= describe_bytes(field.name, value)
-        else:
+        if not isinstance(value, memoryview):
             record[field.name] = _to_plain(value)
+        elif (text := _escaped(value)) is None:
+            record |= describe_bytes(field.name, value)
     # Lone surrogates, in file names for example, are only safe escaped.
-    return json.dumps(record, separators=(",", ":"))
+    line = _encode(record).encode()
+    # Output comes last in its events, and is nearly all there is to them.
+    return line + b"\n" if text is None else b"".join((line[:-1], b',"data":"', text, b'"}\n'))
+
+
+def _escaped(data: memoryview) -> bytes | None:
+    """Return `data` as it stands between quotes in JSON, which is for text that needs few escapes, else None.
+
+    The same as what `json` makes of it, several times as fast.
+    """
+    text = bytes(data)
+    special = text.translate(None, _PLAIN)
+    if special.strip(b"".join(_ESCAPES)):
+        return None
+    for character, escape in _ESCAPES.items():
+        if character in special:
+            text = text.replace(character, escape)
+    return text
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tailrace import JobEvent
+from tailrace._event_json import event_to_line
 
 from ._descriptor_writer import settle, standard_writers
 from ._display import Display
@@ -30,7 +31,7 @@ class EventOutput(Display):
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job, after the tally. Raises `OSError`."""
-        await settle(self._stdout.write(event.to_json().encode() + b"\n"))
+        await settle(self._stdout.write(event_to_line(event)))
         if self._screen is not None:
             await self._screen.show(event)
             return
