@@ -112,6 +112,7 @@ class _Execution:
             runs_here = not getattr(self._adapter, "remote", False)
             for note in notes_on(self._spec, self._job_dir, runs_here=runs_here):
                 tell(f"note: {note}")
+        _keep_freed_memory()
         started = time.monotonic()
         interruptible = Interruptible(self._display.announce)
 
@@ -231,6 +232,14 @@ class _Execution:
         command_for = partial(single_chunk_command, self._words()) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(outcomes, command_for, log_dir)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep twice this much of what is freed: memory that is new takes longer than all else done with output.
+
+    Its thresholds follow the largest block that was freed, up to 32 MiB: see M_MMAP_THRESHOLD in mallopt(3).
+    """
+    bytes(8 << 20)
 
 
 def _in_option_names(text: str) -> str:
