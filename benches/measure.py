@@ -301,6 +301,41 @@ def job_of(count: int, command: str) -> JobSpec:
     )
 
 
+def job_run(contender: str, options: list[str], size: int) -> Measurement:
+    """Return the bytes a second that `job run` passes on of two chunks that write so much together, less its start."""
+    if contender == "native":
+        return native(READER, WRITER, str(size))
+    started = seconds_of_job_run(job_of(2, f"{WRITER} 100"), options)
+    return Measurement(size / (seconds_of_job_run(job_of(2, f"{WRITER} {size // 2}"), options) - started))
+
+
+def job_run_spawn(contender: str, at_once: int, count: int) -> Measurement:
+    """Return how many chunks that do nothing `job run` runs per second, less its start."""
+    if contender == "xargs":
+        numbers = "\n".join(map(str, range(count))).encode()
+        command = ["xargs", "-n", "1", "-P", str(at_once), "/bin/true"]
+        return rate(count, lambda: subprocess.run(command, input=numbers, check=True))
+    options = ["--concurrency", str(at_once)]
+    started = seconds_of_job_run(job_of(1, "/bin/true"), options)
+    return Measurement(count / (seconds_of_job_run(job_of(count, "/bin/true"), options) - started))
+
+
+def seconds_of_job_run(spec: JobSpec, options: list[str]) -> float:
+    """Return how long `job run` takes when its output goes to a pipe that is read at once."""
+    with tempfile.TemporaryDirectory(dir=PROGRAMS) as folder:
+        path = Path(folder, "job.json")
+        path.write_text(spec.model_dump_json(by_alias=True, exclude_none=True))
+        memory = bytearray(1 << 20)
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "tailrace", "job", "run", str(path), *options]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder) as process:
+            assert process.stdout is not None
+            while os.readv(process.stdout.fileno(), [memory]):
+                pass
+        assert process.returncode == 0
+        return time.perf_counter() - started
+
+
 def latency(contender: str, _: StreamMode, burst: int, *, writers: int = 1, percentile: int = 99) -> Measurement:
     """Return the percentile of the microseconds from a write to its callback, in a burst of starts if wanted."""
     seen: list[tuple[int, int]] = []
@@ -388,6 +423,8 @@ WORKLOADS: dict[str, Callable[[str, Any, int], Measurement]] = {
     "progress_events": progress_events,
     "watched_text": watched_text,
     "watched_spawn": watched_spawn,
+    "job_run": job_run,
+    "job_run_spawn": job_run_spawn,
     "latency": latency,
     "latency_p50": lambda contender, mode, burst: latency(contender, mode, burst, percentile=50),
     "steady_writers": lambda contender, mode, burst: latency(contender, mode, burst, writers=STEADY_WRITERS),

@@ -209,6 +209,16 @@ WORKLOADS = [
     Workload(
         "watched: /bin/true, 8 at a time", "watched_spawn", 8, 5000, "/s", ("unwatched",), {"unwatched": 0.7}, pairs=3
     ),
+    *[
+        Workload(f"job run, {name}", "job_run", options, GIB, "GB/s", ("native",), {"native": target}, 1e-9)
+        for name, options, target in (
+            ("two chunks with labels", ["--concurrency", "2"], 0.35),
+            ("one chunk at a time", [], 0.52),
+            ("quiet with logs", ["--quiet", "--log-dir", "logs"], 0.52),
+            ("events as NDJSON", ["--events", "ndjson"], 0.17),
+        )
+    ],
+    Workload("job run, /bin/true, 8 at a time", "job_run_spawn", 8, 1000, "/s", ("xargs",), {"xargs": 1 / 1.3}),
 ]
 
 
