@@ -155,6 +155,7 @@ def find_spans(data: bytes | memoryview, pattern: bytes) -> list[tuple[int, int]
 
     Raises `ValueError` for an empty pattern.
     """
+
 @final
 class Needles:
     """Texts to look for in output."""
