@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := examples/tunnel
+# Two for each processor: tests wait for half of their time.
+WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 USER_PATH := $(PATH)
 # The demo's commands and the tests find their tools (ffmpeg above all) by name.
@@ -45,7 +47,7 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
-	python -m pytest --numprocesses auto --dist worksteal -m "not stress and not renderers"
+	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
 	sh scripts/install_renderers.sh

@@ -26,7 +26,7 @@ def _tailrace(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 
@@ -95,7 +95,7 @@ def test_names_are_seen_from_the_folder_of_the_job_file(tmp_path: Path) -> None:
         cwd=here,
         env=os.environ | {"PATH": search_path()},
         check=True,
-        timeout=60,
+        timeout=200,
     )
     names = ("--output", "parts/p_##.mp4", "--video", str(here / "all.mp4"))
     frames = ("--frames", "0-29", "--chunk-size", "8", "--fps", "25")

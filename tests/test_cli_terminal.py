@@ -356,12 +356,12 @@ def test_the_command_for_a_chunk_alone_runs_it(tmp_path: Path) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(job("echo zero", "test -e fixed && echo one").model_dump_json(by_alias=True))
     command = [sys.executable, "-m", "tailrace", "job", "run", str(spec), "--concurrency=2", "--keep-going"]
-    failed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=200)
     found = re.search(r"^tailrace: to run chunk 1 alone: tailrace (.*)$", failed.stderr, flags=re.MULTILINE)
     assert found is not None
     assert found[1] == f"job run --chunk 1 {spec} --keep-going"
     (tmp_path / "fixed").touch()
-    again = subprocess.run([*command[:3], *found[1].split()], capture_output=True, text=True, timeout=60)
+    again = subprocess.run([*command[:3], *found[1].split()], capture_output=True, text=True, timeout=200)
     assert (again.returncode, again.stdout) == (0, "one\n")
 
 
@@ -369,7 +369,7 @@ def test_all_that_is_said_on_a_pipe_says_who_says_it(tmp_path: Path) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(job("true", "true", "true").model_dump_json(by_alias=True))
     command = [sys.executable, "-m", "tailrace", "job", "run", str(spec)]
-    lines = subprocess.run(command, capture_output=True, text=True, timeout=60).stderr.splitlines()
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=200).stderr.splitlines()
     assert all(line.startswith("tailrace: ") for line in lines)
     assert "tailrace: chunk  attempts  duration  peak memory  exit" in lines
 

@@ -18,7 +18,7 @@ PROGRAM_FOLDER = Path(sys.executable).parent
 
 def _run(command: list[str], cwd: Path) -> str:
     env = {**os.environ, "PATH": f"{PROGRAM_FOLDER}:{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=True, timeout=60, text=True).stdout
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=True, timeout=200, text=True).stdout
 
 
 def _complete_in_bash(folder: Path, *words: str) -> list[str]:

@@ -308,7 +308,7 @@ def test_a_second_process_is_kept_out_and_told_the_pid_of_the_first(tmp_path: Pa
         try:
             wait_until_marked(mark)
             with _start_host(path) as second:
-                _, stderr = second.communicate(timeout=60)
+                _, stderr = second.communicate(timeout=200)
             assert second.returncode == 1
             assert f"is being run by process {first.pid} already".encode() in stderr
         finally:
@@ -330,7 +330,7 @@ def test_after_a_kill_only_what_was_not_done_is_rendered_and_half_a_file_is_not_
     assert completed_chunk_ids(spec) == {0}
     (tmp_path / "second_run").touch()
     with _start_host(path) as host:
-        assert host.wait(timeout=60) == 0
+        assert host.wait(timeout=200) == 0
     assert (tmp_path / "starts").read_text().split() == ["a", "b", "b", "c"]
     assert (tmp_path / "chunk_1").read_text() == "whole\n"
     assert completed_chunk_ids(spec) == {0, 1, 2}

@@ -144,7 +144,7 @@ try:
 except KeyboardInterrupt:
     print("came out")
 """
-    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=200)
     assert result.stdout == "came out\n"
 
 

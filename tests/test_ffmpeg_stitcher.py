@@ -801,7 +801,7 @@ def _job_run(place: Path, *options: str, cwd: Path, path: str | None = None) -> 
         env=os.environ | {"PATH": tunnel.search_path() if path is None else path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 

@@ -318,7 +318,7 @@ def _run(spec: JobSpec, folder: Path) -> None:
 def _ffmpeg(folder: Path, *args: str) -> None:
     env = os.environ | {"PATH": search_path()}
     command = ["ffmpeg", "-v", "error", *args]
-    subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, check=True, timeout=200)
 
 
 def _distinct_frames(fps: str) -> str:
@@ -399,7 +399,7 @@ def test_a_chunk_that_is_missing_or_broken_fails_the_join(suffix: str, tmp_path:
         assert spec.merge_command is not None
         env = os.environ | {"PATH": search_path()}
         words = shlex.split(spec.merge_command)
-        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=200, check=False)
         return done.returncode == 0
 
     assert merged()
@@ -449,11 +449,11 @@ def test_a_picture_that_is_missing_fails_the_video(tmp_path: Path) -> None:
         picture = tmp_path / (pattern % frame)
         content = picture.read_bytes()
         picture.unlink()
-        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode != 0
         assert done.stderr == f"./{picture.name} is missing\n"
         picture.write_bytes(content)
-    subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=60, check=True)
+    subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=200, check=True)
     assert len(frame_hashes(tmp_path / "all.mp4", path=search_path())) == 5
 
 
@@ -511,7 +511,7 @@ def test_chunks_of_povray_are_equal_to_a_single_pass(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
     chunks = _pictures(tmp_path / "chunks")
     assert len(set(chunks.values())) == 12
@@ -562,7 +562,7 @@ def test_a_job_file_in_another_folder_renders_into_the_current_one(template: str
     plan = [template, str(scene.relative_to(tmp_path)), "--frames", "1-3", "--chunk-size", "2", "--size", "32x24"]
     to = ["--output", "a b/f_##.png", "--to", "jobs/deep/job.json"]
     command = [sys.executable, "-m", "tailrace", "job", "plan", *plan, *to]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=200)
     done = run_job(tmp_path / "jobs" / "deep", "--verify-output", path=search_path())
     assert done.returncode == 0, done.stderr
     assert set(_pictures(tmp_path / "a b")) == {"f_01.png", "f_02.png", "f_03.png"}

@@ -58,7 +58,7 @@ def in_namespaces(
     """Run Python with new namespaces, in which the shell commands `setup` are run first."""
     inside = ["sh", "-c", setup + ' && exec "$@"', "sh", sys.executable, "-c", source, *args]
     command = ["unshare", "--mount", *options, *inside]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 def test_a_user_without_privileges_has_everything(backend: str, mark: str) -> None:
     # The interpreter may lie where only root can read it, so what is run is a shell.
     command = [sys.executable, "-c", AS_NOBODY + COMMON + ENDS_A_TREE, backend, mark, DAEMON]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    host = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (host.stdout, host.stderr) == ("total started\n", "")
     assert descendants_marked(mark) == []
 
@@ -115,7 +115,7 @@ async def main():
 asyncio.run(main())
 """
     command = [sys.executable, "-c", AS_NOBODY + source, backend]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    host = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (host.stdout, host.stderr) == ("{65536} {0} {0, 30000000}\n", "")
 
 
@@ -132,7 +132,7 @@ async def main():
     print((await execute(WorkerJob("echo", ["and again"]))).stdout)
 asyncio.run(main())
 """
-    host = subprocess.run([sys.executable, "-c", AS_NOBODY + source], capture_output=True, text=True, timeout=60)
+    host = subprocess.run([sys.executable, "-c", AS_NOBODY + source], capture_output=True, text=True, timeout=200)
     message = "cannot start sleep: no more processes are allowed (see `ulimit -u`)"
     assert (host.stdout, host.stderr) == (f"{{'{message}'}} True\nand again\n\n", "")
 

@@ -205,7 +205,7 @@ print(results[0].exit_code, repr(results[0].stdout))
 
 def test_a_forked_child_that_exits_leaves_its_parents_commands_running(backend: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORKING_HOST, backend]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    host = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (host.stdout, host.stderr) == ("5\n0 'ready\\ndone\\n'\n", "")
 
 
@@ -226,7 +226,7 @@ print("over", flush=True)
 def test_a_daemon_thread_inside_run_is_no_harm_to_the_interpreters_exit(backend: str, mark: str) -> None:
     started = time.monotonic()
     command = [sys.executable, "-c", EXITING_HOST, backend, mark]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    host = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (host.returncode, host.stdout, host.stderr) == (0, "over\n", "")
     assert time.monotonic() - started < 20
     assert descendants_marked(mark) == []
@@ -255,7 +255,7 @@ run(interpreters.create(), source)
 @pytest.mark.parametrize("before", ["", "import tailrace"], ids=["alone", "beside the main one"])
 def test_a_subinterpreter_is_told_that_it_cannot_use_this(before: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER.format(before=before)]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    host = subprocess.run(command, capture_output=True, text=True, timeout=200)
     (line,) = host.stdout.splitlines()
     assert "subinterpreter" in line
     assert (host.returncode, host.stderr) == (0, "")

@@ -12,7 +12,7 @@ LOGS = Path(__file__).parent / "logs"
 
 def _replay(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tailrace", "progress", "replay", *args]
-    result = subprocess.run(command, input=stdin, capture_output=True, timeout=60)
+    result = subprocess.run(command, input=stdin, capture_output=True, timeout=200)
     return subprocess.CompletedProcess(command, result.returncode, result.stdout.decode(), result.stderr.decode())
 
 

@@ -436,7 +436,7 @@ async def main():
     print((await task).exit_code)
 asyncio.run(main())
 """
-    told = subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, timeout=60)
+    told = subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, timeout=200)
     assert (told.stdout, told.stderr) == ("0\n", "")
 
 

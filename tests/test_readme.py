@@ -87,6 +87,6 @@ def run(command: list[str], folder: Path, path: str) -> subprocess.CompletedProc
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )

@@ -244,7 +244,7 @@ def run_cli(spec: Path, *options: str, path: str, **environment: str) -> subproc
         env=os.environ | {"PATH": path, "AWS_EC2_METADATA_DISABLED": "true"} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 

@@ -120,7 +120,7 @@ def test_a_dry_run_lists_each_chunk_with_the_reason_and_runs_nothing(tmp_path: P
     (tmp_path / "chunk_1").unlink()
     before = names_in(tmp_path)
     command = [sys.executable, "-m", "tailrace", "job", "run", str(path), "--resume", "--dry-run"]
-    listed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert listed.returncode == 0
     assert listed.stdout.splitlines() == [
         "chunk 0: done",

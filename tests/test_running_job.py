@@ -63,14 +63,14 @@ def test_two_job_files_that_write_the_same_file_exclude_each_other(tmp_path: Pat
     with subprocess.Popen([*TAILRACE, "job", "run", first], stderr=subprocess.DEVNULL) as process:
         try:
             wait_until_marked(mark)
-            refused = subprocess.run([*TAILRACE, "job", "run", second], capture_output=True, timeout=60)
+            refused = subprocess.run([*TAILRACE, "job", "run", second], capture_output=True, timeout=200)
         finally:
             process.terminate()
     assert refused.returncode == 1
     expected = f"tailrace: job first/job, which writes chunk_0 too, is being run by process {process.pid} already"
     assert refused.stderr.decode().startswith(expected)
     assert not (tmp_path / "ran").exists()
-    assert subprocess.run([*TAILRACE, "job", "run", second], capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run([*TAILRACE, "job", "run", second], capture_output=True, timeout=200).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_job_in_a_folder_that_can_only_be_read_is_recorded_elsewhere(tmp_path:
         command = shlex.join([*TAILRACE, "job", "run", spec, *options])
         script = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec {command}"
         unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
-        return subprocess.run(unshare, capture_output=True, text=True, timeout=60)
+        return subprocess.run(unshare, capture_output=True, text=True, timeout=200)
 
     refused = tailrace()
     assert refused.returncode == 1

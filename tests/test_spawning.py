@@ -31,7 +31,7 @@ from tailrace import WorkerJob, run
 def host(source: str, *args: str) -> str:
     """Run Python in a process of its own, and return what it wrote."""
     command = [sys.executable, "-c", RUN + source, *args]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=200).stdout
 
 
 def helpers(of: int) -> list[int]:

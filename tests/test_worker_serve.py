@@ -34,7 +34,7 @@ def serving(specs: Path, *options: str, environment: Mapping[str, str] = Mapping
 def refused(*options: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     """Run a worker that cannot start, and return why."""
     finished = subprocess.run(
-        [*SERVE, *options], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+        [*SERVE, *options], capture_output=True, text=True, timeout=200, env={**os.environ, **environment}
     )
     assert finished.returncode == 2, finished.stderr
     assert len(finished.stderr.splitlines()) == 1
@@ -117,7 +117,7 @@ def test_without_uvicorn_the_remedy_is_told(tmp_path: Path) -> None:
         [*SERVE, "--port", "0", "--allow-spec", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
     )
     assert finished.returncode == 1

@@ -75,7 +75,7 @@ class Worker:
         self, body: str | bytes | None, headers: Mapping[str, str] = {}, *, method: str = "POST", path: str = "/"
     ) -> Iterator[HTTPConnection]:
         """Send a request; nothing of the answer has been read."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=200)
         try:
             connection.request(method, path, body, dict(headers))
             yield connection
@@ -94,7 +94,7 @@ class Worker:
 
     def connect(self) -> socket.socket:
         """Return a connection on which nothing has been sent."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=200)
 
 
 class WorkerThread(Worker):
