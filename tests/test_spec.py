@@ -51,6 +51,13 @@ def test_id_assets_and_merge_command_may_be_missing(change: str) -> None:
     assert (spec.id, spec.assets_url, spec.merge_command) == ("job", None, None)
 
 
+def test_empty_assets_and_an_empty_merge_command_are_none() -> None:
+    spec = JobSpec.parse(json.dumps(spec_fields() | {"assetsUrl": "", "mergeCommand": ""}))
+    assert (spec.assets_url, spec.merge_command) == (None, None)
+    built = JobSpec(id="x", metadata=spec.metadata, chunks=spec.chunks, merge_command="", assets_url="")
+    assert (built.assets_url, built.merge_command) == (None, None)
+
+
 def test_a_spec_can_be_built_in_python_and_cannot_be_changed() -> None:
     chunk = Chunk(id=0, start_frame=0, frame_count=1, output_file="a", command="b")
     metadata = JobMetadata(total_frames=1, fps=23.976, width=1, height=1, duration=0.04)

@@ -15,7 +15,7 @@ import pytest
 from tailrace._output_frames import FrameKind
 from workers import FRAMES, LINES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
-KEYS = {"exitCode", "duration", "usage", "truncated", "error"}
+KEYS = {"exitCode", "duration", "durationMs", "usage", "truncated", "error"}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,7 @@ def test_a_buffered_answer_has_the_exit_code_and_all_output(worker: Worker) -> N
     assert (body["exitCode"], body["stdout"], body["stderr"]) == (3, "out", "err\n")
     assert (body["truncated"], body["error"]) == (False, None)
     assert body["duration"] > 0
+    assert body["durationMs"] == round(body["duration"] * 1000)
     assert set(body["usage"]) == {"cpuUser", "cpuSystem", "maxRss", "treeMaxRss"}
 
 
@@ -123,6 +124,7 @@ def test_a_timeout_is_told_with_the_output_so_far_and_never_with_exit_code_0(
         "kind": "timeout-total",
         "message": "sh was ended because it ran longer than 0.5 s",
     }
+    assert result["message"] == result["error"]["message"]
     assert result["exitCode"] == 255
     assert result["stdout"] == "begun\n"
 
@@ -197,7 +199,9 @@ def test_beyond_the_limit_requests_are_told_to_come_again(worker: Worker, tmp_pa
             assert (busy.status, busy.message) == (429, "all 1 places of this worker are taken")
             assert int(busy.headers["Retry-After"]) > 0
             assert small.send(None, method="GET", path="/healthz").status == 200
+            assert small.send(None, method="GET", path="/places").json() == {"places": 1, "free": 0}
         wait_until(lambda: small.ask(job, 1).status == 200)
+        assert small.send(None, method="GET", path="/any/path/places").json() == {"places": 1, "free": 1}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +237,7 @@ def test_a_request_that_cannot_be_understood_is_refused_in_one_line(
     assert answer.status in (400, 404)
     assert answer.json()["error"]["kind"] == "refused"
     assert message in answer.message
+    assert answer.json()["message"] == answer.message
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,12 @@ def handle(tmp_path: Path, environment: pytest.MonkeyPatch) -> Handle:
 
 def test_the_answer_has_the_exit_code_and_the_output(handle: Handle) -> None:
     status, body = handle("printf out; echo err >&2; exit 3")
-    assert status == 200
+    assert status == 500
     assert (body["exitCode"], body["output"], body["stderr"]) == (3, "out", "err\n")
     assert (body["truncated"], body["error"]) == (False, None)
     assert body["duration"] > 0
+    assert body["durationMs"] == round(body["duration"] * 1000)
+    assert handle("true")[0] == 200
 
 
 def test_bytes_that_are_no_text_come_exactly(handle: Handle) -> None:
@@ -77,8 +79,9 @@ def test_the_command_is_ended_before_the_function_would_be(handle: Handle) -> No
     started = time.monotonic()
     status, body = handle(f"echo begun; sh -c 'sleep 60; : {mark}'", seconds=4)
     assert time.monotonic() - started < 4
-    assert status == 200
+    assert status == 500
     assert body["error"]["kind"] == "timeout-total"
+    assert body["message"] == body["error"]["message"]
     assert (body["exitCode"], body["output"]) == (-15, "begun\n")
     wait_until_none_is_marked(mark)
     assert descendants_marked(mark) == []
@@ -120,7 +123,7 @@ def test_a_command_that_cannot_start_is_told(handle: Handle, tmp_path: Path) -> 
     (tmp_path / "job.json").write_text(json.dumps(spec))
     answer = lambda_handler({"jobPath": f"{tmp_path}/job.json", "chunkIndex": 0}, Context(60))
     body = json.loads(answer["body"])
-    assert (answer["statusCode"], body["exitCode"], body["error"]["errno"]) == (200, 255, "ENOENT")
+    assert (answer["statusCode"], body["exitCode"], body["error"]["errno"]) == (500, 255, "ENOENT")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,8 @@ def test_requests_over_http_carry_a_body_and_the_token(
         output = json.loads(answer["body"])["output"]
         assert output.startswith("rendered\n")
         assert "s3cret" not in output
-    for headers in ({}, {"Authorization": "Bearer wrong"}):
+    assert lambda_handler({**event, "headers": {"X-Functions-Key": "s3cret"}}, Context(60))["statusCode"] == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-Functions-Key": "wrong"}):
         assert lambda_handler({**event, "headers": headers}, Context(60))["statusCode"] == 401
     assert lambda_handler({**encoded, "body": "%"}, Context(60))["statusCode"] == 400
     assert lambda_handler({**event, "body": None}, Context(60))["statusCode"] == 400
@@ -204,7 +208,7 @@ def test_settings_that_cannot_be_used_never_open_the_function(
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(5.5, 200), (3.3, 504)], ids=["late", "too late"])
+@pytest.mark.parametrize(("seconds", "status"), [(5.5, 500), (3.3, 504)], ids=["late", "too late"])
 def test_a_slow_download_counts_towards_the_functions_time(
     seconds: float, status: int, environment: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +224,21 @@ def test_a_slow_download_counts_towards_the_functions_time(
         # What is left is for the answer, and for the command's last words.
         assert context.get_remaining_time_in_millis() > 1000
     assert answer["statusCode"] == status
+
+
+def test_jobs_with_assets_are_refused_unless_those_are_to_be_ignored(
+    handle: Handle, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    handle("true")
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"assetsUrl": "https://a.example/x.zip"}))
+    event = {"jobPath": str(path), "chunkIndex": 0}
+    answer = lambda_handler(event, Context(60))
+    assert answer["statusCode"] == 422
+    assert "assetsUrl" in json.loads(answer["body"])["message"]
+    environment.setenv("TAILRACE_IGNORE_ASSETS", "1")
+    _lambda_handler._worker.cache_clear()
+    assert lambda_handler(event, Context(60))["statusCode"] == 200
 
 
 def test_web_pages_are_not_answered(environment: pytest.MonkeyPatch) -> None:

@@ -527,6 +527,21 @@ def test_the_token_opens_and_is_compared_in_constant_time(tmp_path: Path, monkey
     assert compared == [(b"s3cret", b"s3cret")] * 2 + [(b"s3cres", b"s3cret")]
 
 
+def test_the_token_may_come_as_the_key_of_a_function(tmp_path: Path) -> None:
+    with running_worker(tmp_path, token="s3cret") as worker:
+        address = worker.write_job("echo rendered")
+        assert worker.ask(address, headers={"x-functions-key": "s3cret"}).json()["stdout"] == "rendered\n"
+        for wrong in ("s3cres", "Bearer s3cret", "\xe9"):
+            assert worker.ask(address, headers={"x-functions-key": wrong}).status == 401
+
+
+def test_who_may_not_ask_is_not_told_the_places_either(tmp_path: Path) -> None:
+    with running_worker(tmp_path, token="s3cret", concurrency=2) as worker:
+        authorized = {"Authorization": "Bearer s3cret"}
+        for headers, status in (({}, 401), ({**authorized, "Origin": "http://evil.example"}, 403), (authorized, 200)):
+            assert worker.send(None, headers, method="GET", path="/places").status == status
+
+
 def test_web_pages_are_not_answered(worker: Worker) -> None:
     address = worker.write_job("touch started")
     answer = worker.ask(address, headers={"Origin": "http://evil.example", "Content-Type": "text/plain"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from types import MappingProxyType
 
 import pytest
 
-from workers import Worker
+from workers import Answer, Worker
 
 SERVE = (sys.executable, "-m", "tailrace", "worker", "serve")
 
@@ -62,6 +63,20 @@ def test_the_options_do_what_they_say(tmp_path: Path) -> None:
         (tmp_path / "job.json").write_text((tmp_path / "job.json").read_text().replace('"sh ', '"env sh '))
         assert worker.ask(address, headers=authorized).status == 403
     assert (tmp_path / "chunk_0").read_text() == "rendered\n"
+
+
+def test_a_job_with_assets_is_refused_by_a_worker_that_was_not_told_to_ignore_them(tmp_path: Path) -> None:
+    def ask(worker: Worker) -> Answer:
+        path = Path(worker.write_job("echo rendered"))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"assetsUrl": "https://a.example/x.zip"}))
+        return worker.ask(str(path))
+
+    with serving(tmp_path) as worker:
+        refusal = ask(worker)
+        assert (refusal.status, refusal.json()["error"]["kind"]) == (422, "refused")
+        assert refusal.message == "the job has an assetsUrl, and this worker fetches no assets (--ignore-assets)"
+    with serving(tmp_path, "--ignore-assets") as worker:
+        assert ask(worker).json()["stdout"] == "rendered\n"
 
 
 def test_places_and_commands_may_come_from_the_environment(tmp_path: Path) -> None:

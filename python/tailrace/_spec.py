@@ -164,6 +164,12 @@ class JobSpec(_Part):
         except ValidationError as error:
             raise to_spec_error(where, error) from None
 
+    @field_validator("merge_command", "assets_url", mode="before")
+    @classmethod
+    def _may_be_empty(cls, text: object) -> object:
+        # Some job files say so that there is none.
+        return None if text == "" else text
+
     @field_validator("merge_command")
     @classmethod
     def _can_be_parsed(cls, text: str | None) -> str | None:

@@ -65,6 +65,12 @@ _SILENCE = {
     help="Chunks at a time; default: one for each processor.",
 )
 @click.option(
+    "--ignore-assets",
+    is_flag=True,
+    envvar="TAILRACE_IGNORE_ASSETS",
+    help="Run jobs with an assetsUrl too, without their assets: they are in place already.",
+)
+@click.option(
     "--max-body",
     metavar="BYTES",
     type=click.IntRange(min=1),
@@ -81,6 +87,7 @@ def serve(
     token_env: str | None,
     no_token: bool,
     concurrency: int,
+    ignore_assets: bool,
     max_body: int,
 ) -> None:
     """Run chunks for the http and gcp adapters of other machines.
@@ -98,6 +105,7 @@ def serve(
             work_dir=work_dir,
             token=_take_token(token_env),
             concurrency=concurrency,
+            ignore_assets=ignore_assets,
             max_body=max_body,
         )
         app = create_app(settings)

@@ -17,6 +17,8 @@ from ._stream_format import FrameFormat, LineFormat, StreamFormat
 from ._token import check_token
 
 _HEALTH = "/healthz"
+_PLACES = "/places"
+"""Of any path, as chunks are asked for at any."""
 
 
 class WorkerApp:
@@ -45,16 +47,22 @@ class WorkerApp:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _Headers(scope["headers"])
-        if scope["method"] in ("GET", "HEAD"):
-            if scope["path"] != _HEALTH:
-                raise RefusedError(404, f"there is nothing to GET but {_HEALTH}: chunks are asked for by POST")
+        is_question = scope["method"] in ("GET", "HEAD")
+        if is_question and scope["path"] == _HEALTH:
             await send_json(send, 200, {"status": "ok"}, {})
             return
-        if scope["method"] != "POST":
+        if is_question and not scope["path"].endswith(_PLACES):
+            raise RefusedError(
+                404, f"there is nothing to GET but {_HEALTH} and {_PLACES}: chunks are asked for by POST"
+            )
+        if not is_question and scope["method"] != "POST":
             raise RefusedError(405, "chunks are asked for by POST", headers={"Allow": "POST"})
         if "origin" in headers:
             raise RefusedError(403, "requests from web pages are not answered")
-        check_token(self._settings.token, headers.get("authorization"))
+        check_token(self._settings.token, headers.get("authorization"), headers.get("x-functions-key"))
+        if is_question:
+            await send_json(send, 200, self._attempts.places(), {})
+            return
         request = read_request(await self._read_body(headers, receive))
         stream = _choose_format(headers, request)
         attempt, is_new = self._attempts.admit(request, needs_all=stream is None)

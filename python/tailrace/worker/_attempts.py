@@ -43,9 +43,7 @@ class Attempts:
             return attempt, False
         if self._closing_reason is not None:
             raise RefusedError(503, self._closing_reason, headers={"Retry-After": "5"})
-        self._slot_holders = [attempt for attempt in self._slot_holders if attempt.holds_slot]
-        taken = {attempt.slot for attempt in self._slot_holders}
-        slot = next((slot for slot in range(self._settings.concurrency) if slot not in taken), None)
+        slot = next(iter(self._free_slots()), None)
         if slot is None:
             raise RefusedError(
                 429, f"all {self._settings.concurrency} places of this worker are taken", headers={"Retry-After": "1"}
@@ -57,6 +55,16 @@ class Attempts:
         if request.attempt_id is not None:
             self._known[request.attempt_id] = attempt, _subject(request)
         return attempt, True
+
+    def places(self) -> dict[str, object]:
+        """Return the JSON that says how many attempts may run at a time, and how many more may begin now."""
+        free = 0 if self._closing_reason is not None else len(self._free_slots())
+        return {"places": self._settings.concurrency, "free": free}
+
+    def _free_slots(self) -> list[int]:
+        self._slot_holders = [attempt for attempt in self._slot_holders if attempt.holds_slot]
+        taken = {attempt.slot for attempt in self._slot_holders}
+        return [slot for slot in range(self._settings.concurrency) if slot not in taken]
 
     async def run(self, attempt: Attempt, request: ChunkRequest) -> None:
         """Run a new attempt to its end."""

@@ -46,19 +46,21 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
 
     The event is the request itself, or that of a function URL or an API gateway with the request as its body.
     Settings come from the environment: `TAILRACE_ALLOW_SPEC`, `TAILRACE_ALLOW_COMMAND` (both separated by spaces),
-    `TAILRACE_WORK_DIR`, and `TAILRACE_TOKEN` for requests over HTTP.
+    `TAILRACE_WORK_DIR`, `TAILRACE_IGNORE_ASSETS` (1), and `TAILRACE_TOKEN` for requests over HTTP. The status is 200
+    for a command that exited with 0, 500 for one that failed.
     """
     try:
         settings, finder = _worker()
         request = _read_event(event, settings)
-        return _answer(200, _run(request, finder, context))
+        report = _run(request, finder, context)
+        # Older clients look at nothing else.
+        return _answer(200 if report["exitCode"] == 0 else 500, report)
     except RefusedError as refusal:
-        # Older clients look for the message beside the error.
-        return _answer(refusal.status, {**refusal.to_json(), "message": refusal.message})
+        return _answer(refusal.status, refusal.to_json())
     except Exception:
         _logger.exception("an attempt failed")
         failure = RefusedError(500, "the worker failed; its log says why")
-        return _answer(failure.status, {**failure.to_json(), "message": failure.message})
+        return _answer(failure.status, failure.to_json())
 
 
 @cache
@@ -70,6 +72,7 @@ def _worker() -> tuple[WorkerSettings, TaskFinder]:
         allow_commands=None if commands is None else commands.split(),
         work_dir=os.environ.get("TAILRACE_WORK_DIR") or None,
         token=os.environ.get("TAILRACE_TOKEN"),
+        ignore_assets=os.environ.get("TAILRACE_IGNORE_ASSETS") == "1",
     )
     finder = TaskFinder(settings)
     # The commands that are run have no business with it. Not before: after a failure, the next call comes here again
@@ -84,7 +87,7 @@ def _read_event(event: Mapping[str, Any], settings: WorkerSettings) -> ChunkRequ
     headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
     if "origin" in headers:
         raise RefusedError(403, "requests from web pages are not answered")
-    check_token(settings.token, headers.get("authorization", ""))
+    check_token(settings.token, headers.get("authorization", ""), headers.get("x-functions-key", ""))
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return read_request(body.encode())

@@ -63,6 +63,8 @@ class Outcome:
         return {
             "exitCode": self.exit_code,
             "duration": self.duration,
+            # For older clients, as is the message beside the error.
+            "durationMs": round(self.duration * 1000),
             "usage": None
             if usage is None
             else {
@@ -73,4 +75,5 @@ class Outcome:
             },
             "truncated": self.truncated,
             "error": None if self.error_kind is None else error,
+            **({} if self.error_kind is None else {"message": self.message}),
         }

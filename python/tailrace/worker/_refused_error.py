@@ -30,4 +30,5 @@ class RefusedError(Exception):
 
     def to_json(self) -> dict[str, object]:
         """Return the body of the answer."""
-        return {"error": {"kind": self.kind, "message": self.message}}
+        # Older clients look for the message beside the error.
+        return {"error": {"kind": self.kind, "message": self.message}, "message": self.message}

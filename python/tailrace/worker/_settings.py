@@ -32,11 +32,13 @@ class WorkerSettings:
     None: each chunk runs in a temporary folder, which is deleted with what was written there.
     """
     token: str | None = field(default=None, repr=False)
-    """What a client has to send as `Authorization: Bearer ...`; None: nothing."""
+    """What a client has to send as `Authorization: Bearer ...` or as `x-functions-key`; None: nothing."""
     concurrency: int = field(default_factory=_processors)
     """How many chunks may run at a time; requests beyond it are answered with 429."""
     max_body: int = 2**20
     """The largest body of a request."""
+    ignore_assets: bool = False
+    """Whether jobs with an `assetsUrl` are run all the same: a worker fetches no assets, and else refuses them."""
     body_timeout: float = 10.0
     """The longest a request's body may take to come."""
     kept_output: int = 256 * 2**20

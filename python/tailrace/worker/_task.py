@@ -82,6 +82,7 @@ class TaskFinder:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._specs = AllowedSpecs(settings.allow_specs)
+        self._ignores_assets = settings.ignore_assets
         self._commands = None if settings.allow_commands is None else frozenset(settings.allow_commands)
         self._work_dir = None if settings.work_dir is None else Path(os.path.realpath(settings.work_dir))
 
@@ -93,6 +94,8 @@ class TaskFinder:
         chunk = next((chunk for chunk in spec.chunks if chunk.id == request.chunk_index), None)
         if chunk is None:
             raise RefusedError(404, f"the job has no chunk {request.chunk_index}")
+        if spec.assets_url is not None and not self._ignores_assets:
+            raise RefusedError(422, "the job has an assetsUrl, and this worker fetches no assets (--ignore-assets)")
         command, _ = parse_command(chunk.command)
         if self._commands is not None and command not in self._commands:
             raise RefusedError(403, f"the command of chunk {chunk.id} is none that this worker runs: {command!r}")

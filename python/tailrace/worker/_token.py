@@ -7,14 +7,17 @@ import hmac
 from ._refused_error import RefusedError
 
 
-def check_token(token: str | None, authorization: str) -> None:
-    """Raise `RefusedError` unless the header has the token, or none is needed.
+def check_token(token: str | None, authorization: str, functions_key: str) -> None:
+    """Raise `RefusedError` unless one of the headers, `Authorization` or `x-functions-key`, has it, or none is needed.
 
     How long it takes tells nothing of where a wrong one differs.
     """
     if token is None:
         return
-    scheme, _, given = authorization.partition(" ")
-    is_right = hmac.compare_digest(given.strip().encode(), token.strip().encode())
-    if scheme.lower() != "bearer" or not is_right:
+    scheme, _, bearer = authorization.partition(" ")
+    is_right = hmac.compare_digest(bearer.strip().encode(), token.strip().encode()) and scheme.lower() == "bearer"
+    if functions_key:
+        # What clients of Azure Functions send.
+        is_right |= hmac.compare_digest(functions_key.strip().encode(), token.strip().encode())
+    if not is_right:
         raise RefusedError(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
