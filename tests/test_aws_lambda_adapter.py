@@ -107,12 +107,13 @@ async def test_a_function_is_invoked_once_with_what_it_needs() -> None:
         ({"exitCode": 0, "stdout": "all"}, (0, "all", "")),
         ({"statusCode": 200, "body": {"exitCode": 0, "output": "all"}}, (0, "all", "")),
         ({"statusCode": 500, "body": '{"exitCode": 1, "output": "all", "message": "why"}'}, (1, "all", "why")),
+        ({"statusCode": 500, "body": {"exitCode": 3, "error": None, "durationMs": 1500}}, (3, "", "")),
         (
             {"statusCode": 200, "isBase64Encoded": True, "body": base64.b64encode(b'{"exitCode": 2}').decode()},
             (2, "", ""),
         ),
     ],
-    ids=["bare", "object", "failed-command", "base64"],
+    ids=["bare", "object", "failed-command", "of-our-function", "base64"],
 )
 async def test_the_answers_of_other_functions_are_understood(payload: Any, expected: tuple[int, str, str]) -> None:
     with serving(lambda connection, _: answer(connection, payload)) as server:
@@ -141,6 +142,15 @@ async def test_without_the_word_of_the_function_there_is_no_success(payload: Any
     ):
         await execute(server)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("payload", [{"statusCode": 204}, {"statusCode": 200, "body": "{}"}], ids=repr)
+async def test_a_success_without_an_exit_code_is_one_only_for_who_trusts_it(payload: dict[str, Any]) -> None:
+    with serving(lambda connection, _: answer(connection, payload)) as server:
+        result = await execute(server, trust_2xx=True)
+        with pytest.raises(WorkerRemoteError):
+            await execute(server)
+    assert (result.exit_code, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("status", [403, 503])
@@ -188,8 +198,6 @@ async def test_the_limit_for_answers_is_named_as_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "streaming"),
     [
-        ("429 Too Many Requests", "TooManyRequestsException", False),
-        ("429 Too Many Requests", "TooManyRequestsException", True),
         ("500 Internal Server Error", "ServiceException", False),
         ("502 Bad Gateway", "EC2UnexpectedException", True),
         ("404 Not Found", "ResourceNotFoundException", False),

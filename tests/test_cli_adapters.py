@@ -54,6 +54,25 @@ def test_what_does_not_go_together_is_told(options: list[str], message: str, spe
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_a_success_without_an_exit_code_needs_trust(is_trusted: bool, spec: Path) -> None:
+    with serving(lambda connection, _: answer(connection, {"output": "all"})) as server:
+        result = run(spec, "--adapter", "http", "--url", server.url, *(["--trust-2xx"] if is_trusted else []))
+    assert result.exit_code == (0 if is_trusted else 1), result.output
+
+
+def test_the_token_goes_into_the_header_that_the_worker_looks_at(spec: Path) -> None:
+    where = ["--adapter", "http", "--token-header", "x-functions-key"]
+    with serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server:
+        result = run(spec, *where, "--url", server.url, TAILRACE_TOKEN="s3cret")
+    assert result.exit_code == 0, result.output
+    [request] = server.requests
+    assert request.headers["x-functions-key"] == "s3cret"
+    assert "authorization" not in request.headers
+    result = run(spec, *where, "--url", server.url)
+    assert (result.exit_code, "--token-header needs a token" in result.stderr) == (2, True)
+
+
 def test_an_adapter_without_its_extra_names_the_command(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tailrace._http_transport", raising=False)
     monkeypatch.delattr(tailrace, "_http_transport", raising=False)

@@ -147,7 +147,7 @@ async def test_a_service_that_refuses_every_token_is_an_error(tokens: TokenSourc
     assert len(tokens.audiences) == 2
 
 
-@pytest.mark.parametrize("status", ["403 Forbidden", "429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize("status", ["403 Forbidden", "503 Service Unavailable"])
 async def test_no_other_error_asks_for_a_new_token(status: str, tokens: TokenSource) -> None:
     with (
         serving(lambda connection, _: answer(connection, "<html>", status=status, media_type="text/html")) as server,

@@ -299,7 +299,7 @@ async def test_without_a_true_exit_code_there_is_no_success(exit_code: object, m
 @pytest.mark.parametrize(
     ("status", "media_type", "body", "message"),
     [
-        ("429 Too Many Requests", "text/plain", "try later\n", "it answered 429 Too Many Requests: try later$"),
+        ("408 Request Timeout", "text/plain", "try later\n", "it answered 408 Request Timeout: try later$"),
         (
             "500 Internal Server Error",
             "application/json",
@@ -311,7 +311,7 @@ async def test_without_a_true_exit_code_there_is_no_success(exit_code: object, m
         ("503 Service Unavailable", "application/json", "[1]", "it answered 503 Service Unavailable$"),
         ("302 Found", "text/html", "", "it answered 302 Found to https://login.example/$"),
     ],
-    ids=["429", "500", "500-of-our-worker", "502-html", "503", "302"],
+    ids=["408", "500", "500-of-our-worker", "502-html", "503", "302"],
 )
 @pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
 async def test_an_http_error_is_named_with_what_the_worker_says_of_it(
@@ -333,7 +333,6 @@ async def test_an_http_error_is_named_with_what_the_worker_says_of_it(
         ("404 Not Found", WorkerError),
         ("422 Unprocessable", WorkerError),
         ("401 Unauthorized", WorkerRemoteError),
-        ("429 Too Many Requests", WorkerRemoteError),
         ("503 Service Unavailable", WorkerRemoteError),
     ],
 )
@@ -370,6 +369,79 @@ async def test_an_answer_that_is_not_what_was_agreed_is_an_error(body: str, mess
     ):
         await execute(server)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
+async def test_a_command_that_failed_is_a_result_whatever_the_status(streaming: bool) -> None:
+    # More than of an error that is none of a command's.
+    report = {"exitCode": 3, "stdout": "x" * 200_000, "stderr": "why", "durationMs": 1500}
+    with serving(lambda connection, _: answer(connection, report, status="500 Internal Server Error")) as server:
+        result = await execute(server, streaming=streaming)
+    assert (result.exit_code, len(result.stdout), result.stderr, result.duration) == (3, 200_000, "why", 1.5)
+
+
+@pytest.mark.parametrize(
+    "report", [{"exitCode": 0}, {"exitCode": True}, {"exitCode": "3"}, {"exitCode": 3, "error": "no disk"}], ids=repr
+)
+async def test_the_status_of_an_error_is_one_unless_a_command_failed(report: dict[str, object]) -> None:
+    with (
+        serving(lambda connection, _: answer(connection, report, status="500 Internal Server Error")) as server,
+        pytest.raises(WorkerRemoteError, match="it answered 500 Internal Server Error"),
+    ):
+        await execute(server)
+
+
+async def test_a_limit_is_told_by_the_error_beside_the_exit_code() -> None:
+    error = {"kind": "timeout-total", "message": "longer than 5 s"}
+    report = {"exitCode": 255, "output": "so far", "error": error, "message": error["message"]}
+    with (
+        serving(lambda connection, _: answer(connection, report, status="500 Internal Server Error")) as server,
+        pytest.raises(WorkerTimeoutError, match="longer than 5 s") as caught,
+    ):
+        await execute(server)
+    assert caught.value.result is not None
+    assert (caught.value.result.stdout, caught.value.result.stderr) == ("so far", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "output"),
+    [
+        ("200 OK", "{}", ""),
+        ("200 OK", '{"output": "all", "exitCode": null}', "all"),
+        ("202 Accepted", "begun\n", "begun\n"),
+        ("204 No Content", "", ""),
+        ("200 OK", "[1]", "[1]"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
+async def test_a_success_without_an_exit_code_is_one_only_for_who_trusts_it(
+    status: str, body: str, output: str, streaming: bool
+) -> None:
+    with serving(lambda connection, _: answer(connection, body, status=status)) as server:
+        result = await execute(server, streaming=streaming, trust_2xx=True)
+        with pytest.raises(WorkerRemoteError):
+            await execute(server, streaming=streaming)
+    assert (result.exit_code, result.stdout) == (0, output)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("200 OK", '{"exitCode": "0"}'),
+        ("200 OK", '{"error": "no disk"}'),
+        ("200 OK", '{"stdout": 1}'),
+        ("302 Found", "{}"),
+        ("500 Internal Server Error", "{}"),
+    ],
+)
+async def test_nothing_else_is_trusted(status: str, body: str) -> None:
+    with (
+        serving(lambda connection, _: answer(connection, body, status=status)) as server,
+        pytest.raises(WorkerRemoteError),
+    ):
+        await execute(server, trust_2xx=True)
+    with serving(lambda connection, _: answer(connection, {"exitCode": 3})) as server:
+        assert (await execute(server, trust_2xx=True)).exit_code == 3
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])

@@ -12,6 +12,7 @@ from ._errors import (
     SpecError,
     StitchError,
     TailraceError,
+    WorkerBusyError,
     WorkerError,
     WorkerRemoteError,
     WorkerSpawnError,
@@ -51,6 +52,7 @@ from ._spec import Chunk, JobMetadata, JobSpec
 from ._stitcher import Stitcher, StreamingStitcher
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
+from ._worker_pool import WorkerPool
 from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 __all__ = [
@@ -100,8 +102,10 @@ __all__ = [
     "TailraceError",
     "UsageSample",
     "WorkerAdapter",
+    "WorkerBusyError",
     "WorkerError",
     "WorkerJob",
+    "WorkerPool",
     "WorkerRemoteError",
     "WorkerResult",
     "WorkerSpawnError",

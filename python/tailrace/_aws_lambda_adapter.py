@@ -10,6 +10,7 @@ from ._lambda_answer import LambdaStream, receive_payload
 from ._remote_answer import RemoteAnswer
 from ._remote_request import remote_request
 from ._worker_job import WorkerJob
+from ._worker_queue import WorkerQueue
 from ._worker_result import WorkerResult
 
 _LONGEST_FUNCTION = 900.0
@@ -19,7 +20,8 @@ _LONGEST_FUNCTION = 900.0
 class AwsLambdaAdapter:
     """Has an AWS Lambda function run the chunks of a job: `tailrace.worker.lambda_handler`, or another that takes them.
 
-    Each `execute` is one invocation, which is never repeated: `JobExecutor` alone does that. Credentials come from
+    Each `execute` is one invocation, which is never repeated: `JobExecutor` alone does that. Only while Lambda answers
+    that too many functions run (429) the job waits, of which `on_warning` is told once a minute. Credentials come from
     where every AWS tool looks for them. With `streaming=True` (`InvokeWithResponseStream`) the callbacks are called
     while the command runs, if the function streams frames, which the managed Python runtime cannot; otherwise they are
     not called, and the result has the output, 6 MB at most.
@@ -40,6 +42,7 @@ class AwsLambdaAdapter:
         region: str | None = None,
         endpoint_url: str | None = None,
         streaming: bool = False,
+        trust_2xx: bool = False,
         connect_timeout: float = 10.0,
         response_timeout: float = _LONGEST_FUNCTION + 30,
         silence_timeout: float = 60.0,
@@ -47,8 +50,9 @@ class AwsLambdaAdapter:
         """Take the function's name or ARN and how to reach it; times are seconds.
 
         `job_def_url` is where the function finds the job specification, unless the `meta` of a job says it
-        (`job_def_url`). `endpoint_url` is that of an emulator or a VPC endpoint. `response_timeout` is how long the
-        answer may take; less than the function may run would abandon functions that are still at work.
+        (`job_def_url`). `endpoint_url` is that of an emulator or a VPC endpoint. With `trust_2xx`, a command whose
+        answer has a `statusCode` of success and no exit code has succeeded; else that is an error. `response_timeout`
+        is how long the answer may take; less than the function may run would abandon functions that are still at work.
         `silence_timeout` is how long a streamed answer may pause; a third of it is asked for as the interval of
         heartbeats.
 
@@ -65,17 +69,23 @@ class AwsLambdaAdapter:
         self.streams = streaming
         self._function_name = function_name
         self._job_def_url = job_def_url
+        self._trusts_2xx = trust_2xx
         self._silence = silence_timeout
         self._new_call = LambdaCall
         self._client = LambdaClient(
             region=region, endpoint_url=endpoint_url, connect_timeout=connect_timeout, read_timeout=response_timeout
         )
+        self._queue = WorkerQueue([(self.try_execute, None)])
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the function run the chunk `job.meta["chunk_id"]`; its command is the specification's.
 
         Raises what `HttpWorkerAdapter.execute` does; an error of the function has the end of its log.
         """
+        return await self._queue.execute(job)
+
+    async def try_execute(self, job: WorkerJob) -> WorkerResult:
+        """Do the same, but raise `WorkerBusyError` where too many functions run, instead of waiting."""
         heartbeat = self._silence / 3 if self.streams else None
         request = {
             "FunctionName": self._function_name,
@@ -86,11 +96,12 @@ class AwsLambdaAdapter:
         call = self._new_call()
         try:
             if self.streams:
-                stream = LambdaStream(call, partial(self._client.invoke_with_response_stream, **request))
+                invoke = partial(self._client.invoke_with_response_stream, **request)
+                stream = LambdaStream(call, invoke, trusts_2xx=self._trusts_2xx)
                 return await stream.receive(answer, silence=self._silence)
             response = await answer.within_limit(lambda: call.run(partial(self._client.invoke, **request)))
             payload = await answer.take_in(lambda: call.run(response["Payload"].read))
-            return receive_payload(answer, response, payload)
+            return receive_payload(answer, response, payload, trusts_2xx=self._trusts_2xx)
         except BaseException:
             call.end()
             raise

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from ._extra import missing_extra
 from ._worker_job import WorkerJob
+from ._worker_queue import WorkerQueue
 from ._worker_result import WorkerResult
 
 
@@ -28,6 +29,7 @@ class CloudRunAdapter:
         *,
         job_def_url: str | None = None,
         streaming: bool = False,
+        trust_2xx: bool = False,
         audience: str | None = None,
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 10.0,
@@ -54,14 +56,20 @@ class CloudRunAdapter:
             headers=headers or {},
             authorise=IdentityTokens(audience or f"{parts.scheme}://{parts.netloc}").authorise,
             streaming=streaming,
+            trust_2xx=trust_2xx,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
             silence_timeout=silence_timeout,
         )
+        self._queue = WorkerQueue([(self._transport.execute, None)])
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the service run the chunk `job.meta["chunk_id"]`; its command is the specification's.
 
         Raises what `HttpWorkerAdapter.execute` does, and `WorkerRemoteError` if there is no identity token.
         """
+        return await self._queue.execute(job)
+
+    async def try_execute(self, job: WorkerJob) -> WorkerResult:
+        """Do the same, but raise `WorkerBusyError` where the service has no place, instead of waiting for one."""
         return await self._transport.execute(job)

@@ -6,6 +6,7 @@
         * `WorkerSpawnError`: the command could not be started (also an `OSError`)
         * `WorkerTimeoutError`: a limit ended the command (also a `TimeoutError`)
         * `WorkerRemoteError`: a remote worker did not answer as agreed
+            * `WorkerBusyError`: it has no free place now
     * `ChunkFailedError`: a chunk used up its attempts
     * `MergeFailedError`: the chunks are done, putting them together failed
     * `StitchError`: a stitcher could not join files
@@ -98,7 +99,30 @@ class WorkerTimeoutError(WorkerError, TimeoutError):
 
 
 class WorkerRemoteError(WorkerError):
-    """A remote worker could not be reached, or did not answer as agreed."""
+    """A remote worker could not be reached, or did not answer as agreed.
+
+    `nothing_began` is True where it is certain that the command was not started, so that another worker may be asked.
+    """
+
+    nothing_began: bool
+
+    def __init__(self, message: str, result: WorkerResult | None = None, *, nothing_began: bool = False) -> None:
+        super().__init__(message, result)
+        self.nothing_began = nothing_began
+
+
+class WorkerBusyError(WorkerRemoteError):
+    """A remote worker has no free place now; the command was not started.
+
+    `retry_after` is how many seconds the worker asks to wait, None if it does not say. Only `try_execute` of an adapter
+    raises it; `execute` waits.
+    """
+
+    retry_after: float | None
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, nothing_began=True)
+        self.retry_after = retry_after
 
 
 class ChunkFailedError(TailraceError):

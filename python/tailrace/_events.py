@@ -96,7 +96,7 @@ class ChunkUsage(ChunkEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkWarning(ChunkEvent):
-    """What went wrong around a chunk's command and is in no result or error: processes that could not be ended."""
+    """What is in no result or error: processes of a chunk that could not be ended, a worker that is busy."""
 
     message: str
 

@@ -7,6 +7,8 @@ import os
 import re
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Literal
 from urllib.parse import urlsplit
 
 import anyio
@@ -15,9 +17,10 @@ import httpx
 from ._check_headers import check_headers
 from ._check_times import check_times
 from ._describe_failure import describe_error
+from ._errors import WorkerRemoteError
 from ._keep_alive import keep_alive_options
 from ._output_frames import MEDIA_TYPE
-from ._remote_answer import RemoteAnswer, RemoteFault
+from ._remote_answer import RemoteAnswer, RemoteFault, parse_object
 from ._remote_request import remote_request
 from ._spec_source import is_url, name_of
 from ._worker_job import WorkerJob
@@ -29,7 +32,9 @@ Authorise = Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]
 _LARGEST_ANSWER = 512 * 2**20
 """The most bytes that a buffered answer may have: its text has to be in memory, several times."""
 _LARGEST_REFUSAL = 64 * 1024
-"""How much of the answer that comes with an HTTP error is read, in bytes."""
+"""How much of the answer that comes with an HTTP error is read if it is no JSON, in bytes."""
+_LONGEST_QUESTION = 5.0
+"""How long a worker may take to tell its places, in seconds: chunks wait for it."""
 _UNAUTHORISED = 401
 
 
@@ -48,6 +53,7 @@ class HttpTransport:
         headers: Mapping[str, str],
         authorise: Authorise | None,
         streaming: bool,
+        trust_2xx: bool,
         connect_timeout: float,
         response_timeout: float,
         silence_timeout: float,
@@ -64,7 +70,10 @@ class HttpTransport:
         if not is_usable:
             raise ValueError(f"expected the http(s) URL of a worker, not {url!r}")
         check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
+        parts = urlsplit(url)
+        self._places_url = httpx.URL(parts._replace(path=f"{parts.path.rstrip('/')}/places").geturl())
         self._job_def_url = job_def_url
+        self._trusts_2xx = trust_2xx
         self._headers = {
             "Content-Type": "application/json",
             "Accept": MEDIA_TYPE if streaming else "application/json",
@@ -84,46 +93,77 @@ class HttpTransport:
         self._new_transport()
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
-        """Have the worker run the chunk that `job.meta` names, once."""
+        """Have the worker run the chunk that `job.meta` names, once. Raises `WorkerBusyError` if it has no place."""
         content = remote_request(job, self._job_def_url, heartbeat=self._heartbeat)
         answer = RemoteAnswer(job, name_of(str(self._url)))
-        async with httpx.AsyncClient(transport=self._new_transport(), timeout=self._timeout, trust_env=False) as client:
-            response = _Response(await answer.within_limit(lambda: self._send(client, content)))
+        async with self._new_client() as client:
+            response = _Response(await answer.within_limit(lambda: self._send(client, "POST", self._url, content)))
             try:
                 if not response.is_success:
-                    body = await answer.within_limit(lambda: response.read_start(_LARGEST_REFUSAL))
-                    raise answer.refusal(
-                        response.status, response.reason, body, is_text=response.media_type == "text/plain"
+                    body = await answer.within_limit(response.read_failure)
+                    return answer.receive_failure(
+                        response.status,
+                        response.reason,
+                        body,
+                        headers=response.headers,
+                        is_text=response.media_type == "text/plain",
                     )
                 if response.media_type == MEDIA_TYPE:
                     return await answer.receive_frames(response.read, silence=self._silence)
-                return answer.receive_json(await answer.take_in(response.read_whole))
+                return answer.receive_json(await answer.take_in(response.read_whole), is_success=self._trusts_2xx)
             finally:
                 await response.close()
 
-    async def _send(self, client: httpx.AsyncClient, content: bytes) -> httpx.Response:
-        """Send the request; once more with new credentials if it was not authorised, for then nothing has begun."""
+    async def places(self) -> int | None:
+        """Return how many chunks the worker takes at a time, None if it does not say so.
+
+        Raises `WorkerRemoteError` if it cannot be reached.
+        """
+        with anyio.move_on_after(_LONGEST_QUESTION):
+            async with self._new_client() as client:
+                try:
+                    response = _Response(await self._send(client, "GET", self._places_url))
+                    try:
+                        told = parse_object(await response.read_start(_LARGEST_REFUSAL), "the answer")
+                    finally:
+                        await response.close()
+                except RemoteFault as fault:
+                    if fault.nothing_began:
+                        where = name_of(str(self._url))
+                        raise WorkerRemoteError(f"{where}: {fault}", nothing_began=True) from fault.__cause__
+                    return None
+                places = told.get("places")
+                return places if response.is_success and type(places) is int and places > 0 else None
+        return None
+
+    def _new_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=self._new_transport(), timeout=self._timeout, trust_env=False)
+
+    async def _send(
+        self, client: httpx.AsyncClient, method: Literal["GET", "POST"], url: httpx.URL, content: bytes | None = None
+    ) -> httpx.Response:
+        """Send a request; once more with new credentials if it was not authorised, for then nothing has begun."""
         authorisation = {} if self._authorise is None else await self._authorise(None)
-        response = await self._post(client, content, authorisation)
+        build = partial(client.build_request, method, url, content=content)
+        response = await self._send_once(client, build, authorisation)
         if response.status_code == _UNAUTHORISED and self._authorise is not None:
             await response.aclose()
-            response = await self._post(client, content, await self._authorise(authorisation))
+            response = await self._send_once(client, build, await self._authorise(authorisation))
         return response
 
-    async def _post(
-        self, client: httpx.AsyncClient, content: bytes, authorisation: Mapping[str, str]
+    async def _send_once(
+        self, client: httpx.AsyncClient, build: Callable[..., httpx.Request], authorisation: Mapping[str, str]
     ) -> httpx.Response:
         check_headers(authorisation)
-        headers = {**self._headers, **authorisation}
         try:
-            request = client.build_request("POST", self._url, headers=headers, content=content)
-            return await client.send(request, stream=True)
+            return await client.send(build(headers={**self._headers, **authorisation}), stream=True)
         except httpx.ConnectTimeout as error:
-            raise RemoteFault(f"no connection within {self._timeout.connect:g} s") from error
+            raise RemoteFault(f"no connection within {self._timeout.connect:g} s", nothing_began=True) from error
         except httpx.ReadTimeout as error:
             raise RemoteFault(f"no answer within {self._timeout.read:g} s") from error
         except httpx.HTTPError as error:
-            raise RemoteFault(f"no answer: {_reason(error)}") from error
+            never_sent = isinstance(error, httpx.ConnectError | httpx.ProxyError)
+            raise RemoteFault(f"no answer: {_reason(error)}", nothing_began=never_sent) from error
 
     def _new_transport(self) -> httpx.AsyncHTTPTransport:
         # httpx itself looks for proxies in the environment only where it chooses the options of the socket too.
@@ -149,6 +189,7 @@ class _Response:
         self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         place = f" to {name_of(response.headers['Location'])}" if response.has_redirect_location else ""
         self.status = response.status_code
+        self.headers = response.headers
         self.reason = f"{response.reason_phrase}{place}"
 
     async def read(self) -> bytes:
@@ -168,12 +209,18 @@ class _Response:
         return bytes(body)
 
     async def read_start(self, length: int) -> bytes:
-        """Return the beginning of the body, as far as it can be had."""
+        """Return the beginning of the body, up to at least `length`, as far as it can be had."""
         body = bytearray()
         with contextlib.suppress(RemoteFault):
             while len(body) < length and (part := await self.read()):
                 body += part
-        return bytes(body[:length])
+        return bytes(body)
+
+    async def read_failure(self) -> bytes:
+        """Return the body that comes with an HTTP error: all of it where it may tell of a command and its output."""
+        start = await self.read_start(_LARGEST_REFUSAL)
+        may_tell = start[:16].lstrip().startswith(b"{")
+        return start + await self.read_start(_LARGEST_ANSWER) if may_tell else start
 
     async def close(self) -> None:
         """Read no more: the connection is closed, and the worker hears of it, unless the body was at its end."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ._extra import missing_extra
 from ._worker_job import WorkerJob
+from ._worker_queue import WorkerQueue
 from ._worker_result import WorkerResult
 
 Credentials: TypeAlias = str | Mapping[str, str]
@@ -17,10 +18,12 @@ Credentials: TypeAlias = str | Mapping[str, str]
 class HttpWorkerAdapter:
     """Has a worker at an http(s) URL run the chunks of a job: `tailrace worker serve`, or whatever takes the same POST.
 
-    Each `execute` is one request, which is never repeated: `JobExecutor` alone does that. With `streaming=True` the
-    callbacks are called while the command runs, as `LocalWorkerAdapter` does; without it, and with a worker that does
-    not stream, they are not called, and the result has the output. However `execute` ends before the answer is there,
-    the connection is closed, which ends the command on a worker that notices: docs/remote-workers.md says which.
+    Each `execute` is one request, which is never repeated: `JobExecutor` alone does that. Only while the worker answers
+    that it is busy (429, or 503 with `Retry-After`) the job waits, of which `on_warning` is told once a minute. With
+    `streaming=True` the callbacks are called while the command runs, as `LocalWorkerAdapter` does; without it, and with
+    a worker that does not stream, they are not called, and the result has the output. However `execute` ends before the
+    answer is there, the connection is closed, which ends the command on a worker that notices: docs/remote-workers.md
+    says which.
 
     `streams` is True where streaming was asked for; `remote` is True.
     """
@@ -35,6 +38,7 @@ class HttpWorkerAdapter:
         auth: Credentials | Callable[[], Credentials | Awaitable[Credentials]] | None = None,
         headers: Mapping[str, str] | None = None,
         streaming: bool = False,
+        trust_2xx: bool = False,
         connect_timeout: float = 10.0,
         response_timeout: float = 3630.0,
         silence_timeout: float = 60.0,
@@ -43,8 +47,9 @@ class HttpWorkerAdapter:
 
         `job_def_url` is where the worker finds the job specification, unless the `meta` of a job says it
         (`job_def_url`). `auth` is a bearer token, or headers, or a plain or async function that returns one of them;
-        it is called for each request, and once more if the worker answers 401. `response_timeout` is how long the
-        answer may take to begin (the default is just more than Cloud Run's hour), and to go on where it is not
+        it is called for each request, and once more if the worker answers 401. With `trust_2xx`, a command whose answer
+        has a status of success and no exit code has succeeded; else that is an error. `response_timeout` is how long
+        the answer may take to begin (the default is just more than Cloud Run's hour), and to go on where it is not
         streamed. `silence_timeout` is how long a streamed one may pause; a third of it is asked for as the interval
         of heartbeats.
 
@@ -62,10 +67,12 @@ class HttpWorkerAdapter:
             headers={**(headers or {}), **fixed},
             authorise=authorise,
             streaming=streaming,
+            trust_2xx=trust_2xx,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
             silence_timeout=silence_timeout,
         )
+        self._queue = WorkerQueue([(self._transport.execute, None)])
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk `job.meta["chunk_id"]`; its command is the specification's.
@@ -75,7 +82,18 @@ class HttpWorkerAdapter:
         if the worker could not or would not run it, and `WorkerRemoteError` if it could not be reached or did not
         answer as agreed; all with the output so far. What a callback raises comes out unchanged.
         """
+        return await self._queue.execute(job)
+
+    async def try_execute(self, job: WorkerJob) -> WorkerResult:
+        """Do the same, but raise `WorkerBusyError` where the worker has no place, instead of waiting for one."""
         return await self._transport.execute(job)
+
+    async def places(self) -> int | None:
+        """Return how many chunks the worker runs at a time, None if it cannot say: a GET of `places` below its URL.
+
+        Raises `WorkerRemoteError` if it cannot be reached.
+        """
+        return await self._transport.places()
 
 
 def _caller(

@@ -31,20 +31,23 @@ _LIMITS = {
 }
 
 
-def receive_payload(answer: RemoteAnswer, response: Mapping[str, Any], payload: bytes) -> WorkerResult:
+def receive_payload(
+    answer: RemoteAnswer, response: Mapping[str, Any], payload: bytes, *, trusts_2xx: bool
+) -> WorkerResult:
     """Return the result in the response of `Invoke`; `payload` is what its payload says."""
     if response.get("FunctionError"):
         # It comes with HTTP status 200.
         raise answer.failure(_describe_function_error(payload) + _describe_log(response))
-    return _receive_body(answer, payload)
+    return _receive_body(answer, payload, trusts_2xx=trusts_2xx)
 
 
 class LambdaStream:
     """The answer to `InvokeWithResponseStream`; `invoke` makes the call."""
 
-    def __init__(self, call: LambdaCall, invoke: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, call: LambdaCall, invoke: Callable[[], dict[str, Any]], *, trusts_2xx: bool) -> None:
         self._call = call
         self._invoke = invoke
+        self._trusts_2xx = trusts_2xx
         self._events: Iterator[dict[str, Any]] = iter(())
         self._unread = b""
         self._is_complete = False
@@ -58,9 +61,12 @@ class LambdaStream:
             head = await answer.within_limit(self._begin)
             if head.get("statusCode", 200) // 100 != 2:
                 body = await answer.within_limit(self._read_all)
-                raise answer.refusal(head["statusCode"], "", body, is_text=False)
+                return answer.receive_failure(head["statusCode"], "", body, headers=_headers_in(head))
             if self._unread[:1] not in _FRAME_STARTS:
-                return _receive_body(answer, await answer.take_in(self._read_all))
+                body = await answer.take_in(self._read_all)
+                if "statusCode" in head:
+                    return answer.receive_json(body, is_success=self._trusts_2xx)
+                return _receive_body(answer, body, trusts_2xx=self._trusts_2xx)
             result = await answer.receive_frames(self._read, silence=silence)
             # Only now it is known that nothing has been cut off.
             await answer.take_in(partial(self._finish, silence))
@@ -121,7 +127,7 @@ class LambdaStream:
             raise RemoteFault(f"the stream was not completed within {silence:g} s after the result")
 
 
-def _receive_body(answer: RemoteAnswer, payload: bytes) -> WorkerResult:
+def _receive_body(answer: RemoteAnswer, payload: bytes, *, trusts_2xx: bool) -> WorkerResult:
     """Return the result in an answer that is one, or that of an HTTP server as JSON."""
     try:
         envelope = parse_object(payload, "the answer")
@@ -130,25 +136,22 @@ def _receive_body(answer: RemoteAnswer, payload: bytes) -> WorkerResult:
     if "statusCode" not in envelope:
         return answer.receive_json(payload)
     body, status = envelope.get("body"), envelope["statusCode"]
-    text: str | bytes = body if isinstance(body, str) else json.dumps(body)
+    text: str | bytes = body if isinstance(body, str) else "" if body is None else json.dumps(body)
     if envelope.get("isBase64Encoded") is True:
         try:
             text = base64.b64decode(text, validate=True)
         except ValueError as error:
             raise answer.failure("the body of the answer is not Base64") from error
-    is_success = isinstance(status, int) and status // 100 == 2
-    if not is_success and not _has_failed_command(text):
-        raise answer.refusal(status, "", text, is_text=False)
-    return answer.receive_json(text)
+    if not isinstance(status, int) or status // 100 != 2:
+        return answer.receive_failure(status, "", text, headers=_headers_in(envelope))
+    return answer.receive_json(text, is_success=trusts_2xx)
 
 
-def _has_failed_command(body: str | bytes) -> bool:
-    """Return whether an answer whose status is that of an error tells of the command, and of nothing else."""
-    try:
-        report = parse_object(body, "the answer")
-    except RemoteFault:
-        return False
-    return isinstance(report.get("exitCode"), int) and report["exitCode"] != 0 and report.get("error") is None
+def _headers_in(head: Mapping[str, Any]) -> Mapping[str, str]:
+    headers = head.get("headers")
+    if not isinstance(headers, Mapping):
+        return {}
+    return {str(name).lower(): str(value) for name, value in headers.items()}
 
 
 def _describe_function_error(payload: bytes) -> str:

@@ -20,13 +20,15 @@ from botocore.eventstream import ParserError
 
 from ._describe_failure import describe_error
 from ._keep_alive import keep_alive_options
-from ._remote_answer import RemoteFault
+from ._remote_answer import BusyFault, RemoteFault
+from ._retry_after import parse_retry_after
 
 _T = TypeVar("_T")
 
 _MOST_CONNECTIONS = 1000
 """How many are kept for later calls; an account may run as many functions at a time unless it asks for more."""
 _EMULATED_REGION = "us-east-1"
+_BUSY = 429
 
 _current_call: ContextVar[LambdaCall] = ContextVar("tailrace_lambda_call")
 
@@ -92,10 +94,17 @@ class LambdaCall:
             return await anyio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
         except botocore.exceptions.ClientError as error:
             told = error.response.get("Error", {})
-            words = ": ".join(word for word in (told.get("Code"), told.get("Message")) if word)
-            raise RemoteFault(words or describe_error(error)) from error
+            words = ": ".join(word for word in (told.get("Code"), told.get("Message")) if word) or describe_error(error)
+            response: Any = error.response.get("ResponseMetadata", {})
+            if response.get("HTTPStatusCode") == _BUSY:
+                headers = response.get("HTTPHeaders", {})
+                wait = parse_retry_after(headers.get("retry-after", ""), headers.get("date", ""))
+                raise BusyFault(words, wait) from error
+            raise RemoteFault(words) from error
         except botocore.exceptions.ReadTimeoutError as error:
             raise RemoteFault("no answer in the time that a function may take") from error
+        except (botocore.exceptions.EndpointConnectionError, botocore.exceptions.ConnectTimeoutError) as error:
+            raise RemoteFault(f"no connection: {describe_error(error)}", nothing_began=True) from error
         except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, ParserError, OSError) as error:
             raise RemoteFault(f"the connection was lost or not made: {describe_error(error)}") from error
 

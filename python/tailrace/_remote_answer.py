@@ -6,20 +6,22 @@ docs/worker-protocol.md describes the answers.
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import inspect
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeGuard, TypeVar
 
 import anyio
 
 from ._conclude import NO_STATUS, incomplete_error, limit_error
-from ._errors import WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from ._errors import WorkerBusyError, WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from ._output_frames import FrameError, FrameKind, FrameReader
 from ._output_splitter import OutputSplitter
 from ._python_capture import PythonCapture, describe_write_error
+from ._retry_after import parse_retry_after
 from ._worker_job import Callback, WorkerJob
 from ._worker_result import ResourceUsage, WorkerResult
 
@@ -32,10 +34,26 @@ _LONGEST_EXCERPT = 300
 
 _FINAL = frozenset({400, 403, 404, 405, 413, 422})
 """What our worker answers when it will never do what was asked."""
+_UNAUTHORISED = 401
+_BUSY = 429
+_UNAVAILABLE = 503
+"""The worker is busy if it says when to come again (RFC 9110, 10.2.3)."""
 
 
 class RemoteFault(Exception):  # noqa: N818 (it never leaves the package)
-    """The worker could not be reached, or did not answer as agreed."""
+    """The worker could not be reached, or did not answer as agreed; `nothing_began` is that of `WorkerRemoteError`."""
+
+    def __init__(self, message: str, *, nothing_began: bool = False) -> None:
+        super().__init__(message)
+        self.nothing_began = nothing_began
+
+
+class BusyFault(RemoteFault):
+    """The worker has no free place; `retry_after` is that of `WorkerBusyError`."""
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        super().__init__(message, nothing_began=True)
+        self.retry_after = retry_after
 
 
 class RemoteAnswer:
@@ -68,8 +86,10 @@ class RemoteAnswer:
         """
         try:
             return await action()
+        except BusyFault as fault:
+            raise WorkerBusyError(f"{self._where}: {fault}", retry_after=fault.retry_after) from fault.__cause__
         except RemoteFault as fault:
-            raise self.failure(str(fault)) from fault.__cause__
+            raise self.failure(str(fault), nothing_began=fault.nothing_began) from fault.__cause__
 
     async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
         """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
@@ -93,39 +113,52 @@ class RemoteAnswer:
         await self._finish()
         return self._conclude(report)
 
-    def receive_json(self, body: bytes | str) -> WorkerResult:
+    def receive_json(self, body: bytes | str, *, is_success: bool = False) -> WorkerResult:
         """Return the result that a buffered answer holds; the callbacks are not called.
 
-        Raises `WorkerTimeoutError` or `WorkerError` for what the worker says went wrong, and `WorkerRemoteError` if
-        it did not answer as agreed.
+        With `is_success`, the command has succeeded if no exit code says anything else, and what is no JSON is its
+        output. Raises `WorkerTimeoutError` or `WorkerError` for what the worker says went wrong, and
+        `WorkerRemoteError` if it did not answer as agreed.
         """
         try:
-            report = parse_object(body, "the answer")
+            report = _parse_loosely(body) if is_success else parse_object(body, "the answer")
             self._take_output(report)
         except RemoteFault as fault:
             raise self.failure(str(fault)) from fault.__cause__
+        if is_success and report.get("exitCode") is None:
+            report = {**report, "exitCode": 0}
         return self._conclude(report)
 
-    def refusal(self, status: object, reason: str, body: bytes | str, *, is_text: bool) -> WorkerError:
-        """Return the error for an answer whose HTTP status says that it is none; what `body` tells is in it.
+    def receive_failure(
+        self, status: object, reason: str, body: bytes | str, *, headers: Mapping[str, str], is_text: bool = False
+    ) -> WorkerResult:
+        """Return the result of a command that failed, where an answer with the HTTP status of an error tells of one.
 
-        `is_text` says whether `body` is for people to read if it is not JSON.
+        The names in `headers` are in lower case; `is_text` says whether `body` is for people to read if it is not JSON.
+        Raises what `receive_json` does, and `WorkerBusyError`, if it tells of none; what `body` tells is in the error.
         """
         try:
             report = parse_object(body, "the answer")
-            self._take_output(report)
         except RemoteFault:
             report = {"message": _to_text(body)} if is_text else {}
         error = report.get("error")
         told = error if isinstance(error, dict) else {"message": report.get("message") or error}
-        failure = self.failure(f"it answered {f'{status} {reason}'.strip()}{_after_colon(told.get('message'))}")
+        message = f"it answered {f'{status} {reason}'.strip()}{_after_colon(told.get('message'))}"
+        if status == _BUSY or (status == _UNAVAILABLE and "retry-after" in headers):
+            wait = parse_retry_after(headers.get("retry-after", ""), headers.get("date", ""))
+            raise WorkerBusyError(f"{self._where}: {message}", retry_after=wait)
+        if _tells_of_command(report):
+            return self.receive_json(body)
+        with contextlib.suppress(RemoteFault):
+            self._take_output(report)
+        failure = self.failure(message, nothing_began=status == _UNAUTHORISED)
         if told.get("kind") == "refused" and status in _FINAL:
-            return WorkerError(str(failure), failure.result)
-        return failure
+            raise WorkerError(str(failure), failure.result)
+        raise failure
 
-    def failure(self, message: str) -> WorkerRemoteError:
+    def failure(self, message: str, *, nothing_began: bool = False) -> WorkerRemoteError:
         """Return the error that says `message`, with the output so far."""
-        return WorkerRemoteError(f"{self._where}: {message}", self._result(None, {}))
+        return WorkerRemoteError(f"{self._where}: {message}", self._result(None, {}), nothing_began=nothing_began)
 
     async def _read_frames(
         self, read: Callable[[], Awaitable[bytes]], silence: float
@@ -195,9 +228,11 @@ class RemoteAnswer:
                 self._is_stopped = scope.cancelled_caught
 
     def _take_output(self, report: Mapping[str, Any]) -> None:
+        # Older workers put there what the command wrote; beside an error it is the error's.
+        message = () if isinstance(report.get("error"), dict) else ("message",)
         for stream, keys, encoded in (
             (self._stdout, ("stdout", "output"), "stdoutBase64"),
-            (self._stderr, ("stderr", "message"), "stderrBase64"),
+            (self._stderr, ("stderr", *message), "stderrBase64"),
         ):
             data = _output_in(report, keys, encoded)
             if data:
@@ -208,7 +243,7 @@ class RemoteAnswer:
         if error is not None:
             self._raise(error if isinstance(error, dict) else {"message": error}, report)
         exit_code = report.get("exitCode")
-        if not isinstance(exit_code, int) or isinstance(exit_code, bool) or abs(exit_code) >= 2**32:
+        if not _is_exit_code(exit_code):
             found = "without an exitCode" if exit_code is None else f"with exitCode {_excerpt(repr(exit_code))}"
             raise self.failure(f"it answered {found}{_after_colon(report.get('message'))}")
         return self._result(exit_code, report)
@@ -225,7 +260,7 @@ class RemoteAnswer:
         raise WorkerError(message, result) if kind == "refused" else WorkerRemoteError(message, result)
 
     def _result(self, exit_code: int | None, report: Mapping[str, Any]) -> WorkerResult:
-        duration = _number(report.get("duration"))
+        duration = _duration_in(report)
         stdout, stderr = self._stdout.capture, self._stderr.capture
         return WorkerResult(
             NO_STATUS if exit_code is None else exit_code,
@@ -258,6 +293,29 @@ def parse_object(text: bytes | str, what: str) -> Mapping[str, Any]:
     return parsed
 
 
+def _parse_loosely(body: bytes | str) -> Mapping[str, Any]:
+    """Return the JSON object that `body` is; that it is the output if it is something else."""
+    try:
+        return parse_object(body, "the answer")
+    except RemoteFault:
+        exact = body.encode() if isinstance(body, str) else body
+        return {"stdoutBase64": base64.b64encode(exact).decode()}
+
+
+def _tells_of_command(report: Mapping[str, Any]) -> bool:
+    """Return whether an answer says how a command failed: callers that look at nothing else are told by the status."""
+    error = report.get("error")
+    return (
+        _is_exit_code(report.get("exitCode"))
+        and report["exitCode"] != 0
+        and (error is None or (isinstance(error, dict) and error.get("kind") != "refused"))
+    )
+
+
+def _is_exit_code(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**32
+
+
 def _output_in(report: Mapping[str, Any], keys: Iterable[str], encoded: str) -> bytes:
     exact = report.get(encoded)
     if exact is not None:
@@ -281,6 +339,11 @@ def _parse_usage(usage: object) -> ResourceUsage | None:
     if user is None or system is None:
         return None
     return ResourceUsage(user, system, *(None if peak is None else int(peak) for peak in peaks))
+
+
+def _duration_in(report: Mapping[str, Any]) -> float | None:
+    seconds, milliseconds = (_number(report.get(key)) for key in ("duration", "durationMs"))
+    return milliseconds / 1000 if seconds is None and milliseconds is not None else seconds
 
 
 def _number(value: object) -> float | None:

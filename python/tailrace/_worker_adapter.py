@@ -12,7 +12,9 @@ class WorkerAdapter(Protocol):
     """Executes one command somewhere and returns its exit code and output.
 
     An adapter may also have `remote: bool`, True where the command runs on another machine; without it the
-    command is taken to run here.
+    command is taken to run here. For a `WorkerPool` it may have `try_execute`, which does what `execute` does but
+    raises `WorkerBusyError` rather than wait for a place, and `async places() -> int | None`: how many commands may run
+    at a time, None if nobody can say.
     """
 
     streams: bool

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobSpec, LocalWorkerAdapter, WorkerAdapter
+from tailrace import (
+    AwsLambdaAdapter,
+    CloudRunAdapter,
+    HttpWorkerAdapter,
+    JobSpec,
+    LocalWorkerAdapter,
+    WorkerAdapter,
+    WorkerPool,
+)
 
 from ._late_output import LateOutput
 
 _USERS = {
     "url": ("gcp", "http"),
     "token_env": ("http",),
+    "token_header": ("http",),
     "function": ("aws",),
     "region": ("aws",),
     "endpoint_url": ("aws",),
     "job_def_url": ("aws", "gcp", "http"),
     "streaming": ("aws", "gcp", "http"),
+    "trust_2xx": ("aws", "gcp", "http"),
     # A worker gives slots of its own.
     "slot_env": ("local",),
 }
@@ -34,13 +44,15 @@ class AdapterRequest(NamedTuple):
     """What the options say."""
 
     adapter: str
-    url: str | None
+    url: tuple[str, ...]
     token_env: str | None
+    token_header: str | None
     function: str | None
     region: str | None
     endpoint_url: str | None
     job_def_url: str | None
     streaming: bool
+    trust_2xx: bool
 
 
 _OPTIONS = (
@@ -51,11 +63,22 @@ _OPTIONS = (
         envvar="TAILRACE_ADAPTER",
         help="Where the chunks run: here, on AWS Lambda, on Google Cloud Run, or on an HTTP worker. Default local.",
     ),
-    click.option("--url", metavar="U", envvar="TAILRACE_URL", help="The worker's URL (gcp, http)."),
+    click.option(
+        "--url",
+        metavar="U",
+        multiple=True,
+        envvar="TAILRACE_URL",
+        help="A worker's URL (gcp, http). May be given again: each worker gets as many chunks as it has places.",
+    ),
     click.option(
         "--token-env",
         metavar="NAME",
         help=f"The environment variable with the token that the worker wants (http); default {_DEFAULT_TOKEN}.",
+    ),
+    click.option(
+        "--token-header",
+        metavar="NAME",
+        help="The header that has the token (http), such as x-functions-key; default Authorization, as a bearer.",
     ),
     click.option("--function", metavar="F", envvar="TAILRACE_FUNCTION", help="The function's name or ARN (aws)."),
     click.option(
@@ -78,6 +101,12 @@ _OPTIONS = (
         is_flag=True,
         envvar="TAILRACE_STREAMING",
         help="Receive output while chunks run, from a worker that can send it; otherwise it comes at the end.",
+    ),
+    click.option(
+        "--trust-2xx",
+        is_flag=True,
+        envvar="TAILRACE_TRUST_2XX",
+        help="Take an answer with a status of success but no exit code for success; otherwise it is an error.",
     ),
 )
 
@@ -115,19 +144,23 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked:
 
 
 def _make_remote(request: AdapterRequest, job_def_url: str, masked: Collection[str]) -> WorkerAdapter:
-    url, streaming = request.url or "", request.streaming
+    common: dict[str, Any] = {
+        "job_def_url": job_def_url,
+        "streaming": request.streaming,
+        "trust_2xx": request.trust_2xx,
+    }
+    if request.adapter == "aws":
+        return AwsLambdaAdapter(
+            request.function or "", region=request.region, endpoint_url=request.endpoint_url, **common
+        )
+    urls = dict.fromkeys(request.url)
+    adapters: Sequence[WorkerAdapter]
     if request.adapter == "gcp":
-        return CloudRunAdapter(url, job_def_url=job_def_url, streaming=streaming)
-    if request.adapter == "http":
-        token = _token(request.token_env, masked)
-        return HttpWorkerAdapter(url, job_def_url=job_def_url, auth=token, streaming=streaming)
-    return AwsLambdaAdapter(
-        request.function or "",
-        job_def_url=job_def_url,
-        region=request.region,
-        endpoint_url=request.endpoint_url,
-        streaming=streaming,
-    )
+        adapters = [CloudRunAdapter(url, **common) for url in urls]
+    else:
+        auth = _credentials(request, masked)
+        adapters = [HttpWorkerAdapter(url, auth=auth, **common) for url in urls]
+    return adapters[0] if len(adapters) == 1 else WorkerPool(adapters)
 
 
 def _check(request: AdapterRequest) -> None:
@@ -154,6 +187,15 @@ def _address_of(spec: JobSpec, source: str) -> str:
     if spec.path is None:
         raise click.UsageError(f"{source} is no file that a worker could read: give --job-def-url")
     return str(spec.path)
+
+
+def _credentials(request: AdapterRequest, masked: Collection[str]) -> str | dict[str, str] | None:
+    token = _token(request.token_env, masked)
+    if request.token_header is None:
+        return token
+    if token is None:
+        raise click.UsageError(f"--token-header needs a token: {_DEFAULT_TOKEN}, or --token-env NAME")
+    return {request.token_header: token}
 
 
 def _token(name: str | None, masked: Collection[str]) -> str | None:

@@ -1,0 +1,45 @@
+"""Several workers as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._worker_adapter import WorkerAdapter
+from ._worker_job import WorkerJob
+from ._worker_queue import WorkerQueue
+from ._worker_result import WorkerResult
+
+
+class WorkerPool:
+    """Has several workers run the chunks of a job: an adapter made of adapters.
+
+    ```python
+    pool = WorkerPool([HttpWorkerAdapter(url, job_def_url="job.json") for url in urls])
+    await JobExecutor(pool).execute(spec, JobExecutionOptions(concurrency=16))
+    ```
+
+    Each worker gets as many jobs at a time as it has places, which it is asked for (`places` of its adapter); one that
+    cannot say gets what it does not refuse (`WorkerBusyError`). The other jobs wait, in the order they came, and
+    `timeout` only begins when they run. A worker that failed is left for the others, at first for half a minute. A job
+    that cannot have begun there goes on to another worker; else the error comes out, and it is up to the executor's
+    `retries` to try another.
+
+    `streams` is True where all adapters' is, `remote` where any's is.
+    """
+
+    def __init__(self, adapters: Sequence[WorkerAdapter]) -> None:
+        """Take an adapter for each worker. Raises `ValueError` if there is none."""
+        if not adapters:
+            raise ValueError("a pool needs at least one adapter")
+        self.streams = all(adapter.streams for adapter in adapters)
+        self.remote = any(getattr(adapter, "remote", False) for adapter in adapters)
+        self._queue = WorkerQueue(
+            [
+                (getattr(adapter, "try_execute", adapter.execute), getattr(adapter, "places", None))
+                for adapter in adapters
+            ]
+        )
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        """Have one of the workers run `job`. Raises what its adapter raises."""
+        return await self._queue.execute(job)
