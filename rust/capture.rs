@@ -3,15 +3,27 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::mapping::{Mapping, Owner};
 use crate::output_queue::Flow;
-use crate::segment::Slice;
+use crate::segment::{SegmentWriter, Slice};
 use crate::spill::{Spill, Spilled};
 
 /// Output up to this size is copied when the command ends, so that a small result does not hold a large segment.
 const COMPACT: usize = 256 << 10;
+
+/// Output that has come to this size will probably be large: memory is asked for that the result can be made of.
+const MUCH: usize = 4 << 20;
+/// As much more may have come before there is that memory; copying it there takes some milliseconds.
+const TOO_MUCH: usize = 16 << 20;
+/// How much memory is asked for: putting less together costs little, and more may not be had, though little of it will be used.
+const WORTH_ASKING: RangeInclusive<usize> = 64 << 20..=1 << 30;
+
+/// What is never filled of it: a segment that has less room than this is full.
+const ROOM: usize = 4096;
 
 /// A piece of this size is still in the processor's cache when it is copied after it was looked at.
 const COPIED_AT_ONCE: usize = 64 << 10;
@@ -37,11 +49,20 @@ pub struct Capture {
     tail: Pieces,
     spill: Option<Spill>,
     truncated: bool,
+    has_asked: bool,
 }
 
 impl Capture {
     pub fn new(policy: Policy, spill_folder: Arc<Path>) -> Self {
-        Self { policy, spill_folder, head: Pieces::default(), tail: Pieces::default(), spill: None, truncated: false }
+        Self {
+            policy,
+            spill_folder,
+            head: Pieces::default(),
+            tail: Pieces::default(),
+            spill: None,
+            truncated: false,
+            has_asked: false,
+        }
     }
 
     /// Keep a slice. `start_spill` is called once, when there is the first byte too many for memory. `Flow::Pause` says
@@ -85,6 +106,31 @@ impl Capture {
         self.tail.drop_front_beyond(tail);
     }
 
+    /// How much memory to ask the consumer for, if it is time; told once.
+    pub fn wanted(&mut self) -> Option<usize> {
+        let Policy::Full { memory } = self.policy else { return None };
+        if self.has_asked || self.head.bytes < MUCH || memory < *WORTH_ASKING.start() {
+            return None;
+        }
+        self.has_asked = true;
+        Some(memory.min(*WORTH_ASKING.end()) + ROOM)
+    }
+
+    /// Whether memory may have been lent.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked
+    }
+
+    /// Have what is kept lie in this memory, and what `writer` writes next.
+    pub fn move_to(&mut self, lent: Mapping, writer: &mut SegmentWriter) {
+        let count = self.head.bytes;
+        if count <= TOO_MUCH.min(lent.size()) {
+            let parts = self.head.slices.iter().map(|slice| &**slice);
+            let all = writer.move_to(lent, |memory| copy(parts, 0, memory, |_| true).map_or(0, |_| count));
+            self.head.slices = [all].into();
+        }
+    }
+
     /// Have the file completed, or, with `discard`, left as it is. True once that is done; until then there will be
     /// news of the spill.
     pub fn flush(&mut self, discard: bool) -> bool {
@@ -115,13 +161,14 @@ impl Capture {
         } else {
             Kept::Shared(pieces.slices.into())
         };
-        (Captured { kept, in_memory: pieces.bytes, spilled, truncated: self.truncated || error.is_some() }, error)
+        let truncated = self.truncated || error.is_some();
+        (Captured { kept: Mutex::new(kept), in_memory: pieces.bytes, spilled, truncated }, error)
     }
 }
 
 /// The kept output of one stream.
 pub struct Captured {
-    kept: Kept,
+    kept: Mutex<Kept>,
     in_memory: usize,
     spilled: Option<Spilled>,
     /// Whether something was dropped.
@@ -138,29 +185,34 @@ impl Captured {
         self.in_memory + self.spilled.as_ref().map_or(0, |spilled| spilled.length as usize)
     }
 
+    /// The owner of the memory that all of it was read into, if there is such memory and nobody else sees it, and how much
+    /// was read. There is nothing to copy any more then.
+    pub fn take_lent(&self) -> Option<(Owner, usize)> {
+        if self.spilled.is_some() {
+            return None;
+        }
+        match &mut *self.kept() {
+            Kept::Shared(slices) if slices.len() == 1 => slices[0].take_lent(),
+            _ => None,
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Copy everything to `target`, or if that is shorter, the end that has its length, as long as `accept` agrees to
     /// each piece. Returns whether it did.
     pub fn copy_to(&self, target: &mut [MaybeUninit<u8>], accept: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
-        let mut skip = self.len() - target.len();
-        let mut rest = target;
-        let (copied, shared): (&[u8], &[Slice]) = match &self.kept {
+        let skip = self.len() - target.len();
+        let kept = self.kept();
+        let (copied, shared): (&[u8], &[Slice]) = match &*kept {
             Kept::Copied(bytes) => (bytes, &[]),
             Kept::Shared(slices) => (&[], slices),
         };
         let parts = std::iter::once(copied).chain(shared.iter().map(|slice| &**slice));
-        for piece in parts.flat_map(|part| part.chunks(COPIED_AT_ONCE)) {
-            let skipped = skip.min(piece.len());
-            let piece = &piece[skipped..];
-            skip -= skipped;
-            if !accept(piece) {
-                return Ok(false);
-            }
-            let (front, behind) = rest.split_at_mut(piece.len());
-            // SAFETY: `front` is as long as `piece`, and nobody else has the memory that is to be filled.
-            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), front.as_mut_ptr().cast(), piece.len()) };
-            rest = behind;
-        }
-        let mut offset = skip as u64;
+        let Some(mut rest) = copy(parts, skip, target, &accept) else { return Ok(false) };
+        let mut offset = skip.saturating_sub(self.in_memory) as u64;
         while let Some(spilled) = &self.spilled
             && !rest.is_empty()
         {
@@ -174,8 +226,32 @@ impl Captured {
             offset += filled.len() as u64;
             rest = behind;
         }
-        Ok(true)
+        if rest.is_empty() { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+/// Copy parts, without the first `skip` bytes of all, to the front of `target`, as long as `accept` agrees to each piece. Returns
+/// what is left of it.
+fn copy<'a>(
+    parts: impl Iterator<Item = &'a [u8]>,
+    mut skip: usize,
+    target: &mut [MaybeUninit<u8>],
+    accept: impl Fn(&[u8]) -> bool,
+) -> Option<&mut [MaybeUninit<u8>]> {
+    let mut rest = target;
+    for piece in parts.flat_map(|part| part.chunks(COPIED_AT_ONCE)) {
+        let skipped = skip.min(piece.len());
+        let piece = &piece[skipped..];
+        skip -= skipped;
+        if !accept(piece) {
+            return None;
+        }
+        let (front, behind) = rest.split_at_mut(piece.len());
+        // SAFETY: `front` is as long as `piece`, and nobody else has the memory that is to be filled.
+        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), front.as_mut_ptr().cast(), piece.len()) };
+        rest = behind;
+    }
+    Some(rest)
 }
 
 /// Slices in order, adjacent ones merged.

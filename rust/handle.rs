@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::capture::Captured;
+use crate::loan::Loan;
 use crate::mailbox::Mailbox;
 use crate::output_queue::{Flow, OutputQueue};
 use crate::segment::Slice;
@@ -115,6 +116,8 @@ pub struct Handle {
     /// Whether the consumer has been told to look, and has not looked yet.
     announced: AtomicBool,
     queues: [Option<Mutex<OutputQueue>>; 2],
+    /// Memory for what is kept of each stream.
+    pub loans: [Loan; 2],
     stopped: AtomicBool,
     limit_hit: OnceLock<Instant>,
     usage: Mutex<Option<UsageSample>>,
@@ -129,6 +132,7 @@ impl Handle {
             mailbox,
             announced: AtomicBool::new(false),
             queues: wanted.map(|wanted| wanted.then(Mutex::default)),
+            loans: Default::default(),
             stopped: AtomicBool::new(false),
             limit_hit: OnceLock::new(),
             usage: Mutex::default(),

@@ -24,6 +24,7 @@ mod inherited;
 mod io_thread;
 #[cfg(not(loom))]
 mod lines;
+mod loan;
 mod mailbox;
 #[cfg_attr(loom, path = "model/mapping.rs")]
 mod mapping;

@@ -1,5 +1,6 @@
-//! Memory from the kernel.
+//! Memory from the kernel, or lent by whom what is written there is for.
 
+use std::any::Any;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -8,13 +9,18 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 pub const HUGE: usize = 2 << 20;
 
-/// Anonymous memory of our own, returned to the kernel when dropped.
+/// What the memory belongs to, which is dropped with it.
+pub type Owner = Box<dyn Any + Send>;
+
+/// Anonymous memory of our own, returned to the kernel when dropped, or memory that its owner has lent.
 pub struct Mapping {
     start: NonNull<u8>,
     size: usize,
+    /// None: it is our own.
+    owner: Option<Owner>,
 }
 
-// SAFETY: a mapping is plain memory that its one owner may use from any thread.
+// SAFETY: a mapping is plain memory that its one user may use from any thread, and so may its owner be.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
@@ -38,7 +44,25 @@ impl Mapping {
             let _ = unsafe { madvise(start.cast(), size, Advice::LinuxHugepage) };
         }
         let start = NonNull::new(start).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, size })
+        Ok(Self { start, size, owner: None })
+    }
+
+    /// # Safety
+    ///
+    /// There are `size` bytes at `start`, for as long as the owner lives, and nobody uses them until it is given back.
+    pub unsafe fn lent(start: NonNull<u8>, size: usize, owner: Owner) -> Self {
+        Self { start, size, owner: Some(owner) }
+    }
+
+    pub fn is_lent(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Give the memory back; None if it is our own.
+    pub fn into_owner(mut self) -> Option<Owner> {
+        let owner = self.owner.take()?;
+        std::mem::forget(self);
+        Some(owner)
     }
 
     pub fn size(&self) -> usize {
@@ -66,6 +90,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.is_lent() {
+            return;
+        }
         // SAFETY: the mapping is ours and whoever could refer to it is gone, as it is being dropped.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
     }

@@ -14,6 +14,7 @@ use rustix::io::{ioctl_fionread, read};
 
 use crate::capture::{Capture, Policy};
 use crate::fork::ThreadsFd;
+use crate::mapping::Mapping;
 use crate::output_rate::OutputRate;
 use crate::pipe_memory::PipeMemory;
 use crate::segment::{SegmentWriter, Slice};
@@ -137,6 +138,13 @@ impl Pipe {
     pub fn end(&mut self) {
         self.fd = None;
         self.reader = None;
+    }
+
+    /// Go on reading into memory that was lent for what is kept.
+    pub fn read_into(&mut self, lent: Mapping) {
+        if let Some(reader) = &mut self.reader {
+            self.capture.move_to(lent, &mut reader.writer);
+        }
     }
 
     /// A call has returned.

@@ -304,6 +304,14 @@ impl RunningCommands {
                 self.read(id, stream);
             };
         }
+        if let Some(size) = pipe.capture.wanted() {
+            command.handle.loans[stream].ask(size);
+            command.handle.announce();
+        } else if pipe.capture.has_asked()
+            && let Some(lent) = command.handle.loans[stream].take()
+        {
+            pipe.read_into(lent);
+        }
         command.byte_came();
         self.output_comes.store(true, Ordering::Relaxed);
         let pipe = &mut command.pipes[stream];

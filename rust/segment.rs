@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
 
-use crate::mapping::{HUGE, Mapping};
+use crate::mapping::{HUGE, Mapping, Owner};
 use crate::sync::{Arc, Mutex};
 
 /// A stream starts small, because most commands say little, and grows as it proves busy. The model checker follows every
@@ -61,12 +61,17 @@ impl Segment {
     fn size(&self) -> usize {
         self.0.as_ref().map_or(0, Mapping::size)
     }
+
+    fn is_lent(&self) -> bool {
+        self.0.as_ref().is_some_and(Mapping::is_lent)
+    }
 }
 
 impl Drop for Segment {
     fn drop(&mut self) {
         let Some(mapping) = self.0.take() else { return };
-        if let Ok(mut pool) = POOL.try_lock()
+        if !mapping.is_lent()
+            && let Ok(mut pool) = POOL.try_lock()
             && pool.bytes + mapping.size() <= POOL_LIMIT
         {
             pool.bytes += mapping.size();
@@ -105,9 +110,19 @@ impl Slice {
         self.range.start += count.min(self.len());
     }
 
-    /// The size of the segment that this slice keeps alive.
+    /// The size of the segment that this slice keeps alive. What was lent takes no more than was written there.
     pub fn pinned(&self) -> usize {
-        self.segment.size()
+        if self.segment.is_lent() { self.len() } else { self.segment.size() }
+    }
+
+    /// Give back memory that was lent, if this is its front and nobody else sees any of it. Returns its owner and how much
+    /// of it was written, and is empty then.
+    pub fn take_lent(&mut self) -> Option<(Owner, usize)> {
+        if self.range.start > 0 {
+            return None;
+        }
+        let mapping = Arc::get_mut(&mut self.segment)?.0.take_if(|mapping| mapping.is_lent())?;
+        Some((mapping.into_owner()?, std::mem::take(&mut self.range).end))
     }
 
     /// Whether both keep the same segment alive.
@@ -155,6 +170,15 @@ impl SegmentWriter {
         let range = self.filled..self.filled + count;
         self.filled = range.end;
         Ok((count > 0).then_some(Slice { segment, range }))
+    }
+
+    /// Go on in memory that was lent, behind what `fill` writes to its front and returns the size of.
+    pub fn move_to(&mut self, lent: Mapping, fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> usize) -> Slice {
+        // SAFETY: nobody else has seen it yet.
+        let filled = unsafe { lent.write(0, fill) }.min(lent.size());
+        let segment = Arc::new(Segment(Some(lent)));
+        (self.segment, self.filled) = (Some(Arc::clone(&segment)), filled);
+        Slice { segment, range: 0..filled }
     }
 
     fn free_segment(&mut self) -> std::io::Result<Arc<Segment>> {

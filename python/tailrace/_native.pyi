@@ -144,7 +144,7 @@ class CapturedOutput:
 
     def __len__(self) -> int: ...
     def to_bytes(self) -> bytes:
-        """Put the output together; a copy of its own each time."""
+        """Put the output together; a copy of its own each time, unless it is in one piece already."""
     def end(self, count: int) -> bytes:
         """Return the last `count` bytes, or all if there are fewer."""
     def to_str(self) -> str:

@@ -1,5 +1,6 @@
 //! Memory whose every byte the model checker follows: it fails where a read and a write are not ordered.
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -8,16 +9,35 @@ use loom::cell;
 
 pub const HUGE: usize = 8;
 
+pub type Owner = Box<dyn Any + Send>;
+
 pub struct Mapping {
     bytes: Box<[UnsafeCell<u8>]>,
     /// Accessed as the byte in the same place is: the checker's own cells do not lie side by side as bytes do.
     accesses: Box<[cell::UnsafeCell<()>]>,
+    owner: Option<Owner>,
 }
 
 impl Mapping {
     pub fn new(size: usize) -> std::io::Result<Self> {
         let bytes = (0..size).map(|_| UnsafeCell::new(0)).collect();
-        Ok(Self { bytes, accesses: (0..size).map(|_| cell::UnsafeCell::new(())).collect() })
+        Ok(Self { bytes, accesses: (0..size).map(|_| cell::UnsafeCell::new(())).collect(), owner: None })
+    }
+
+    /// Memory of the model's own in place of the owner's.
+    pub fn lent(size: usize, owner: Owner) -> std::io::Result<Self> {
+        let mut mapping = Self::new(size)?;
+        mapping.owner = Some(owner);
+        Ok(mapping)
+    }
+
+    pub fn is_lent(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// What the owner does with it is a write.
+    pub fn into_owner(mut self) -> Option<Owner> {
+        self.owner.take()
     }
 
     pub fn size(&self) -> usize {

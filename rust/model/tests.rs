@@ -12,7 +12,9 @@ use loom::thread;
 
 use crate::delivery::{Delivery, Listener, Round};
 use crate::handle::{Handle, Outcome};
+use crate::loan::Loan;
 use crate::mailbox::Mailbox;
+use crate::mapping::Mapping;
 use crate::output_queue::{Flow, HIGH};
 use crate::segment::{SegmentWriter, Slice};
 
@@ -104,6 +106,47 @@ fn memory_goes_to_another_stream_only_when_nobody_sees_it() {
         let second = stream(2);
         first.join().unwrap();
         second.join().unwrap();
+    });
+}
+
+#[test]
+fn memory_that_was_lent_is_given_back_only_when_nobody_sees_it() {
+    check("loan", 3, || {
+        let loan = Arc::new(Loan::default());
+        loan.ask(4);
+        let (sender, slices) = mpsc::channel::<Slice>();
+        let consumer = thread::spawn({
+            let loan = Arc::clone(&loan);
+            move || {
+                let size = loan.wanted().unwrap();
+                loan.lend(Mapping::lent(size, Box::new(7)).unwrap());
+                assert_eq!(*slices.recv().unwrap(), [2]);
+                assert_eq!(loan.wanted(), None);
+            }
+        });
+        let mut writer = SegmentWriter::new(true);
+        let mut kept = write(&mut writer, &[1]);
+        let lent = loan.take();
+        let was_lent = lent.is_some();
+        if let Some(lent) = lent {
+            kept = writer.move_to(lent, |memory| {
+                memory[0].write(1);
+                1
+            });
+        }
+        let next = write(&mut writer, &[2]);
+        assert!(kept.try_append(&next));
+        assert!(kept.take_lent().is_none());
+        sender.send(next).unwrap();
+        drop(writer);
+        let early = kept.take_lent();
+        if early.is_none() {
+            assert_eq!(*kept, [1, 2]);
+        }
+        consumer.join().unwrap();
+        let given_back = early.or_else(|| kept.take_lent());
+        assert_eq!(given_back.is_some(), was_lent);
+        assert!(given_back.is_none_or(|(owner, count)| owner.is::<i32>() && count == 2));
     });
 }
 

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::capture::Policy;
 use crate::delivery::Delivery;
 use crate::engine::{Engine, Order};
 use crate::handle::{self, Handle, Limit, Outcome, ProcessNote};
-use crate::python::captured_output::CapturedOutput;
+use crate::python::captured_output::{CapturedOutput, lend};
 use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
 use crate::running_command::Timing;
@@ -32,6 +33,8 @@ pub struct Execution {
     engine: &'static Engine,
     handle: Arc<Handle>,
     delivery: Mutex<Delivery<Consumer>>,
+    /// Made once: memory that was lent is given back once.
+    ended: PyOnceLock<Py<Ended>>,
 }
 
 #[derive(FromPyObject)]
@@ -95,7 +98,7 @@ impl Execution {
         let handle = engine
             .run(Order { command, timing, policy, spill_folder, wanted, wants_usage }, Arc::clone(&mailbox.get().0))?;
         let delivery = Mutex::new(Delivery::new(consumers));
-        Ok(Self { engine, handle, delivery })
+        Ok(Self { engine, handle, delivery, ended: PyOnceLock::new() })
     }
 
     /// The number that `Mailbox.take` gives when there is news of this execution.
@@ -112,6 +115,7 @@ impl Execution {
         let Ok(mut delivery) = self.delivery.try_lock() else {
             return Err(PyRuntimeError::new_err("a callback must not deliver the output of its own command"));
         };
+        self.handle.loans.iter().for_each(|loan| lend(py, loan));
         let turn = Turn { py, deadline: Instant::now() + TIME_SLICE };
         delivery.deliver(&self.handle, &turn, |stream| self.engine.resume(self.handle.id, stream))
     }
@@ -183,7 +187,10 @@ impl Execution {
     /// A command that could not be started gives a pair of its errno and a message.
     fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self.handle.outcome() {
-            Some(Outcome::Ended(ended)) => Ok(Py::new(py, Ended::new(py, ended)?)?.into_any()),
+            Some(Outcome::Ended(ended)) => {
+                let ended = self.ended.get_or_try_init(py, || Py::new(py, Ended::new(py, ended)?))?;
+                Ok(ended.clone_ref(py).into_any())
+            }
             Some(Outcome::NotStarted(error)) => {
                 Ok((error.errno, error.message.as_str()).into_pyobject(py)?.into_any().unbind())
             }
@@ -255,7 +262,7 @@ pub struct Ended {
 
 impl Ended {
     fn new(py: Python<'_>, ended: &handle::Ended) -> PyResult<Self> {
-        let [stdout, stderr] = ended.output.each_ref().map(|output| Py::new(py, CapturedOutput(Arc::clone(output))));
+        let [stdout, stderr] = ended.output.each_ref().map(|output| Py::new(py, CapturedOutput::new(py, output)?));
         Ok(Self {
             exit_code: ended.exit_code,
             stdout: stdout?,
