@@ -23,7 +23,7 @@ pub struct Needle {
 impl Needles {
     /// None where the processor, or so many texts, are not made for it.
     pub fn new(needles: Vec<Needle>) -> Option<Self> {
-        let rare: Vec<_> = needles.iter().filter(|needle| needle.text.len() > 1).map(Needle::from_rare).collect();
+        let rare: Vec<_> = needles.iter().filter(|needle| needle.text.len() > 1).map(Needle::rare_end).collect();
         let searcher = if rare.is_empty() { None } else { Some(Config::new().builder().extend(rare).build()?) };
         let longest = needles.iter().map(|needle| needle.text.len()).max()?;
         Some(Self { needles, searcher, longest })
@@ -56,7 +56,7 @@ impl Needles {
 }
 
 impl Needle {
-    fn from_rare(&self) -> &[u8] {
+    fn rare_end(&self) -> &[u8] {
         &self.text[self.rare..]
     }
 
