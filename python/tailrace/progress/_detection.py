@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import PurePath
+from typing import NamedTuple
 
+from ._plan import rarest_of
 from ._registry import renderers
 from ._renderer import Renderer
 
@@ -69,14 +72,28 @@ def renderer_of_command(command: str | Sequence[str]) -> tuple[Renderer, bool] |
     return found, _known(words[0]) is found and not any(map(_OPERATOR.fullmatch, words))
 
 
-def signatures_beside(renderer: Renderer) -> list[tuple[bytes, Renderer]]:
-    """Return what a line may hold, and the renderer that it tells then, where it was taken for `renderer` so far."""
-    return [
-        (text.encode(), other)
-        for other in renderers()
+class Signature(NamedTuple):
+    """What a line may hold, and the renderer that it tells then."""
+
+    text: bytes
+    rarest: bytes
+    """The character of the text that is the least likely."""
+    renderer: Renderer
+
+
+def signatures_beside(renderer: Renderer) -> tuple[Signature, ...]:
+    """Return those that count where the output was taken for that of `renderer` so far."""
+    return _signatures_beside(renderer, renderers())
+
+
+@functools.lru_cache(maxsize=64)
+def _signatures_beside(renderer: Renderer, known: tuple[Renderer, ...]) -> tuple[Signature, ...]:
+    return tuple(
+        Signature(text.encode(), rarest_of(text.encode()), other)
+        for other in known
         if other.name != renderer.name and not (renderer.name in _HOSTS and other.name in _GUESTS)
         for text in other.signatures
-    ]
+    )
 
 
 def _find(words: list[str]) -> Renderer | None:
@@ -129,14 +146,22 @@ def _find_behind(words: list[str]) -> Renderer | None:
 
 
 def _known(word: str) -> Renderer | None:
-    names = _names(word)
-    return next((renderer for renderer in renderers() if names.intersection(renderer.programs)), None)
+    places = _places_of_programs(renderers())
+    place = min((places[name] for name in _names(word) if name in places), default=None)
+    return None if place is None else renderers()[place]
 
 
-def _names(word: str) -> set[str]:
+@functools.lru_cache(maxsize=8)
+def _places_of_programs(known: tuple[Renderer, ...]) -> dict[str, int]:
+    """Return for each program the place of the first renderer that has it."""
+    return {program: place for place, other in reversed([*enumerate(known)]) for program in other.programs}
+
+
+@functools.lru_cache(maxsize=256)
+def _names(word: str) -> frozenset[str]:
     """Return what the program may be called: with and without a version."""
     name = PurePath(word).name.removesuffix(".exe").removesuffix(".bin")
-    return {name, _VERSION.sub("", name)}
+    return frozenset([name, _VERSION.sub("", name)])
 
 
 def _words(command: str | Sequence[str]) -> list[str]:

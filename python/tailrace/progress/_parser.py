@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import renderer_of_command, signatures_beside
-from ._plan import Meaning, plan_of, rarest_of
+from ._plan import Meaning, plan_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
@@ -108,9 +108,8 @@ class ProgressParser:
     def _use(self, renderer: Renderer) -> None:
         self._plan = plan_of(renderer)
         self._state = State(self._frames)
-        beside = [] if self._certain else signatures_beside(renderer)
-        self._signatures = [(text, rarest_of(text), other) for text, other in beside]
-        self._search = search_for((*self._plan.texts, *(text for text, _ in beside)))
+        self._signatures = () if self._certain else signatures_beside(renderer)
+        self._search = search_for(self._plan.texts + tuple(signature.text for signature in self._signatures))
         self._changed = True
 
     def _report(self, reports: list[Report]) -> list[Report]:

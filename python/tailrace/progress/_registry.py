@@ -33,6 +33,6 @@ def renderer_named(name: str) -> Renderer:
         raise ValueError(f"no renderer is called {name!r}; known are: auto, {', '.join(renderer_names())}") from None
 
 
-def renderers() -> list[Renderer]:
+def renderers() -> tuple[Renderer, ...]:
     """Return all renderers, the newest first."""
-    return list(reversed(_renderers.values()))
+    return tuple(reversed(_renderers.values()))
