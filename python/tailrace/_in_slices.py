@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
+
+from ._disk_threads import DiskThreads
+from ._in_thread import in_thread
 
 _T = TypeVar("_T")
 
@@ -19,6 +23,18 @@ _SLICE = 2.0
 """How long a cancellation may have to wait, in seconds."""
 
 
+_threads = DiskThreads()
+
+
+def _begin_anew() -> None:
+    global _threads
+    _threads = DiskThreads()
+
+
+# A forked process has none of the threads.
+os.register_at_fork(after_in_child=_begin_anew)
+
+
 async def in_slices(work: Work[_T]) -> _T:
     """Do the work in a thread and return what it returns; a cancellation breaks it off.
 
@@ -26,7 +42,7 @@ async def in_slices(work: Work[_T]) -> _T:
     """
     while True:
         with anyio.CancelScope(shield=True):
-            end = await anyio.to_thread.run_sync(_slice, work)
+            end = await in_thread(_threads, partial(_slice, work))
         if end is not None:
             result: _T = end.value
             return result
