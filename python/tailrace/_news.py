@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-import anyio
-from anyio.lowlevel import RunVar
-
 from ._native import Mailbox
+from ._per_loop import PerLoop
 
 if TYPE_CHECKING:
     import trio
@@ -47,12 +45,7 @@ class News(ABC):
     @classmethod
     def current(cls) -> News:
         """Return that of the running event loop."""
-        news = _current.get(None)
-        if news is None:
-            on_asyncio = anyio.get_cancelled_exc_class() is asyncio.CancelledError
-            news = _AsyncioNews() if on_asyncio else _TrioNews()
-            _current.set(news)
-        return news
+        return _current.get()
 
     def listen(self, execution_id: int) -> Listener:
         """Return a listener to the news of the execution, which hears of them as long as the caller keeps it."""
@@ -66,9 +59,6 @@ class News(ABC):
                 listener.wake()
                 if listener.also_call is not None:
                     listener.also_call()
-
-
-_current: RunVar[News | None] = RunVar("tailrace._news")
 
 
 class _AsyncioListener(Listener):
@@ -122,3 +112,6 @@ class _TrioNews(News):
         while True:
             await trio.lowlevel.wait_readable(self.mailbox.fileno())
             self._hand_out()
+
+
+_current: PerLoop[News] = PerLoop(_AsyncioNews, _TrioNews)

@@ -3,32 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from abc import ABC, abstractmethod
+from collections import deque
 
-import anyio
-import anyio.lowlevel
-from anyio.lowlevel import RunVar
+from ._per_loop import PerLoop
 
 _STARTS_IN_A_TURN = 8
 """How many commands are started before the event loop looks at anything else; each takes some 30 microseconds."""
 
-_turn: RunVar[AbstractAsyncContextManager[None]] = RunVar("tailrace._turn_to_start")
-
 
 async def turn_to_start() -> None:
     """Return when the caller may start a command, at once."""
-    turn = _turn.get(None)
-    if turn is None:
-        turn = _semaphore()
-        _turn.set(turn)
-    async with turn:
-        await anyio.lowlevel.checkpoint()
+    await _turns.get().wait()
 
 
-def _semaphore() -> AbstractAsyncContextManager[None]:
-    # Not anyio's: there, to wait in line takes longer than to start a command.
-    if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
-        return asyncio.Semaphore(_STARTS_IN_A_TURN)
-    import trio
+class _Turns(ABC):
+    @abstractmethod
+    async def wait(self) -> None: ...
 
-    return trio.Semaphore(_STARTS_IN_A_TURN)
+
+class _AsyncioTurns(_Turns):
+    # Not `asyncio.Semaphore`, which leads back to the event loop once somebody had to wait. Nor anyio's, where to wait
+    # in line takes longer than to start a command.
+
+    def __init__(self) -> None:
+        self._free = _STARTS_IN_A_TURN
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait_in_line()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._pass_on()
+
+    async def _wait_in_line(self) -> None:
+        place = asyncio.get_running_loop().create_future()
+        self._line.append(place)
+        try:
+            await place
+        except BaseException:
+            if place in self._line:
+                self._line.remove(place)
+            else:
+                # Cancelled when its turn had come.
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        if self._line:
+            place = self._line.popleft()
+            if not place.done():
+                place.set_result(None)
+        else:
+            self._free += 1
+
+
+class _TrioTurns(_Turns):
+    def __init__(self) -> None:
+        import trio
+
+        self._semaphore = trio.Semaphore(_STARTS_IN_A_TURN)
+
+    async def wait(self) -> None:
+        import trio
+
+        async with self._semaphore:
+            await trio.lowlevel.checkpoint()
+
+
+_turns: PerLoop[_Turns] = PerLoop(_AsyncioTurns, _TrioTurns)
