@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from ._errors import SpecError
 
 _NOT_PLAIN = re.compile(r"""[^!-~ \t\r\n]|['"\\]""")
 """Without any of these the shell's rules are to split at blanks, which is done far quicker."""
+# `shlex` copies a word for each of its characters. Nothing here goes back over what has matched.
+_SPACES = re.compile(r"[ \t\r\n]*")
+_PLAIN = re.compile(r"[^ \t\r\n'\"\\]*")
+_IN_QUOTATION = re.compile(r'[^"\\]*')
 
 
 def parse_command(text: str) -> tuple[str, list[str]]:
@@ -20,12 +23,56 @@ def parse_command(text: str) -> tuple[str, list[str]]:
     if "\0" in text:
         raise SpecError("a command must not contain a NUL byte")
     try:
-        words = shlex.split(text) if _NOT_PLAIN.search(text) else text.split()
-    except ValueError as error:
+        words = _split(text) if _NOT_PLAIN.search(text) else text.split()
+    except (IndexError, ValueError) as error:
         raise SpecError(f"a quotation or an escape is not ended in {_shorten(text)}") from error
     if not words or not words[0]:
         raise SpecError(f"{_shorten(text)} does not name a command")
     return words[0], words[1:]
+
+
+def _split(text: str) -> list[str]:
+    """Return the words, as `shlex.split` does; raises `IndexError` or `ValueError` if the last one does not end."""
+    words = []
+    at = _end(_SPACES, text, 0)
+    while at < len(text):
+        parts: list[str] = []
+        while at < len(text) and text[at] not in " \t\r\n":
+            at = _read_part(text, at, parts)
+        words.append("".join(parts))
+        at = _end(_SPACES, text, at)
+    return words
+
+
+def _read_part(text: str, at: int, parts: list[str]) -> int:
+    """Add what is plain, quoted or escaped there, and return where it ends."""
+    if text[at] == "\\":
+        parts.append(text[at + 1])
+        return at + 2
+    if text[at] == "'":
+        end = text.index("'", at + 1)
+        parts.append(text[at + 1 : end])
+        return end + 1
+    if text[at] != '"':
+        end = _end(_PLAIN, text, at)
+        parts.append(text[at:end])
+        return end
+    at += 1
+    while True:
+        end = _end(_IN_QUOTATION, text, at)
+        parts.append(text[at:end])
+        if text[end] == '"':
+            return end + 1
+        # There, a backslash stands for itself before anything else.
+        escaped = text[end + 1]
+        parts.append(escaped if escaped in '"\\' else f"\\{escaped}")
+        at = end + 2
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    assert match is not None  # noqa: S101 - it matches nothing at all, too.
+    return match.end()
 
 
 def _shorten(text: str) -> str:

@@ -32,13 +32,14 @@ def to_spec_error(where: str, error: ValidationError) -> SpecError:
 
 
 def _describe(problem: ErrorDetails) -> str:
-    kind, found = problem["type"], _quote(problem["input"])
+    kind = problem["type"]
     if kind == "value_error":
         text = str(problem["ctx"]["error"])
     elif kind == "missing":
         text = "is missing"
     else:
-        text = f"{found} should be {_EXPECTED.get(kind) or problem['msg'].removeprefix('Input should be ')}"
+        expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
+        text = f"{_quote(problem['input'])} should be {expected}"
     place = _place(problem["loc"])
     return f"{place}: {text}" if place else text
 
@@ -48,6 +49,11 @@ def _place(steps: Sequence[int | str]) -> str:
 
 
 def _quote(value: object) -> str:
-    text = json.dumps(value, default=repr, ensure_ascii=False)
+    text = ""
+    # What is wrong may be as large as the specification.
+    for part in json.JSONEncoder(default=repr, ensure_ascii=False).iterencode(value):
+        text += part[: _LONGEST_VALUE + 1]
+        if len(text) > _LONGEST_VALUE:
+            break
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -58,6 +58,9 @@ _ASSIGNMENT = re.compile(r"\w+=")
 _OPERATOR = re.compile(r"[;&|()<>\n]+|[{}]")
 _SCRIPT = re.compile(r"\.(?:py|sh|bash)$")
 _TAKES_SCRIPT = re.compile(r"-\w*c$")
+_LONGEST_NAME = 255
+_LONGEST_SCRIPT = 16 * 1024
+"""In characters: `shlex` copies a word for each of its characters."""
 
 
 def renderer_of_command(command: str | Sequence[str]) -> tuple[Renderer, bool] | None:
@@ -161,6 +164,8 @@ def _places_of_programs(known: tuple[Renderer, ...]) -> dict[str, int]:
 def _names(word: str) -> frozenset[str]:
     """Return what the program may be called: with and without a version."""
     name = PurePath(word).name.removesuffix(".exe").removesuffix(".bin")
+    if len(name) > _LONGEST_NAME:
+        return frozenset([name])
     return frozenset([name, _VERSION.sub("", name)])
 
 
@@ -168,6 +173,7 @@ def _words(command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
         return list(command)
     # A shell's operators need no spaces around them, and the end of a line is one.
+    command = command[:_LONGEST_SCRIPT]
     lexer = shlex.shlex(command.replace("\\\n", " "), posix=True, punctuation_chars="();<>|&\n")
     lexer.whitespace = " \t\r"
     lexer.whitespace_split = True

@@ -12,9 +12,11 @@ class RefusedError(Exception):
     """Is answered with `status` and `message`, one short line that tells nothing of this machine."""
 
     def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
-        # Names in it come from requests.
-        line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
-        self.message = line if len(line) <= 2 * _END else f"{line[:_END]} ... {line[-_END:]}"
+        # Names in it come from requests, and may be as long as these.
+        line = "".join(
+            character if character.isprintable() else repr(character)[1:-1] for character in _shorten(message)
+        )
+        self.message = _shorten(line)
         super().__init__(self.message)
         self.status = status
         self.headers = headers or {}
@@ -32,3 +34,7 @@ class RefusedError(Exception):
         """Return the body of the answer."""
         # Older clients look for the message beside the error.
         return {"error": {"kind": self.kind, "message": self.message}, "message": self.message}
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 2 * _END else f"{text[:_END]} ... {text[-_END:]}"
