@@ -69,6 +69,35 @@ def test_a_client_that_goes_away_ends_the_whole_tree_within_two_seconds(
     wait_until(lambda: names_in(worker.specs / ".tailrace" / ".attempts") == set())
 
 
+@pytest.mark.parametrize("is_at_once", [True, False], ids=["with the request", "later"])
+@pytest.mark.parametrize("extra", [b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: w\r\n\r\n", b"\0" * 10**6])
+def test_a_client_that_goes_away_is_noticed_whatever_it_has_sent(
+    extra: bytes, is_at_once: bool, worker: Worker, mark: str
+) -> None:
+    address = worker.write_job(f"sh -c 'sleep 60; : {mark}'")
+    body = f'{{"jobPath": "{address}", "chunkIndex": 0}}'.encode()
+    with worker.connect() as connection:
+        request = b"POST / HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        connection.sendall(request + (extra if is_at_once else b""))
+        wait_until_marked(mark)
+        if not is_at_once:
+            connection.sendall(extra)
+            time.sleep(0.2)
+    wait_until_none_is_marked(mark)
+
+
+def test_what_follows_a_request_is_dropped_and_the_answer_is_the_last_one(worker: Worker) -> None:
+    address = worker.write_job("sleep 0.5; echo done")
+    body = f'{{"jobPath": "{address}", "chunkIndex": 0}}'.encode()
+    with worker.connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        time.sleep(0.2)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: w\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"done" in answer
+
+
 def test_a_client_that_goes_away_while_it_is_sent_a_flood_ends_it(worker: Worker, mark: str) -> None:
     address = worker.write_job(f"sh -c 'yes; : {mark}'")
     with worker.asking(address, headers=FRAMES) as response:

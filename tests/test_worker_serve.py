@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from workers import Answer, Worker
+from tailrace.worker import _http_server
+from workers import Answer, Worker, running_worker
 
 SERVE = (sys.executable, "-m", "tailrace", "worker", "serve")
 
 
 @contextmanager
-def serving(specs: Path, *options: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Worker]:
-    """Run a worker that takes the specifications in `specs` on a port of its choice."""
+def serving(
+    specs: Path,
+    *options: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    open_files: tuple[int, int] | None = None,
+) -> Iterator[Worker]:
+    """Run a worker that takes the specifications in `specs` on a port of its choice, under limits if they are given."""
     command = [*SERVE, "--port", "0", "--allow-spec", str(specs), *options]
+    if open_files is not None:
+        command = ["sh", "-c", f'ulimit -Sn {open_files[0]}; ulimit -Hn {open_files[1]}; exec "$@"', "sh", *command]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
         assert process.stderr is not None
         try:
@@ -116,6 +125,43 @@ def test_what_a_worker_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> 
     assert "cannot listen on no.such.host.invalid" in refused(
         "--allow-spec", str(tmp_path), "--host", "no.such.host.invalid"
     )
+
+
+def open_idle(worker: Worker, stack: ExitStack, sent: bytes, count: int) -> list[socket.socket]:
+    connections = [stack.enter_context(worker.connect()) for _ in range(count)]
+    for connection in connections:
+        connection.sendall(sent)
+    return connections
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST / HTTP/1.1\r\nHost:", b"POST / HTTP/1.1\r\nHost: w\r\nContent-Length: 9\r\n\r\n{"]
+)
+def test_idle_connections_shut_nobody_out(sent: bytes, tmp_path: Path) -> None:
+    # With a hard limit of 256 files a worker can have no 600 connections.
+    with serving(tmp_path, open_files=(256, 256)) as worker, ExitStack() as stack:
+        address = worker.write_job("echo rendered")
+        for _ in range(3):
+            open_idle(worker, stack, sent, 200)
+            assert worker.ask(address).json()["stdout"] == "rendered\n"
+
+
+def test_the_limit_of_open_files_is_raised_for_the_worker_and_not_for_its_commands(tmp_path: Path) -> None:
+    with serving(tmp_path, open_files=(128, 4096)) as worker, ExitStack() as stack:
+        open_idle(worker, stack, b"", 500)
+        assert worker.ask(worker.write_job("ulimit -Sn; ulimit -Hn")).json()["stdout"] == "128\n4096\n"
+
+
+def test_a_connection_has_to_bring_its_request_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http_server, "_PATIENCE", 0.2)
+    with running_worker(tmp_path) as worker, ExitStack() as stack:
+        (silent,) = open_idle(worker, stack, b"", 1)
+        (slow,) = open_idle(worker, stack, b"GET /healthz HT", 1)
+        for connection in (silent, slow):
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        # What is being answered takes its time.
+        assert worker.ask(worker.write_job("sleep 1; echo rendered")).json()["stdout"] == "rendered\n"
 
 
 @pytest.mark.parametrize("blank", ["", " "])

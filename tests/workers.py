@@ -14,11 +14,10 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import uvicorn
-
 from jobs import job
 from tailrace._output_frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
+from tailrace.worker._http_server import make_server
 
 FRAMES = {"Accept": MEDIA_TYPE}
 LINES = {"Accept": "application/x-ndjson"}
@@ -103,8 +102,7 @@ class WorkerThread(Worker):
     def __init__(self, app: WorkerApp, port: int, specs: Path) -> None:
         super().__init__(port, specs)
         self._app = app
-        config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None)
-        self._server = uvicorn.Server(config)
+        self._server = make_server(app)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, listener: socket.socket) -> None:

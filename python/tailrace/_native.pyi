@@ -10,6 +10,7 @@ __all__ = [
     "before_fork",
     "find_spans",
     "line_ends",
+    "raise_open_files_limit",
     "shut_down",
 ]
 
@@ -175,6 +176,9 @@ def before_fork() -> None: ...
 def after_fork_in_parent() -> None: ...
 def after_fork_in_child() -> None:
     """The three hooks of `os.register_at_fork`."""
+
+def raise_open_files_limit() -> None:
+    """Raise the limit of open files as far as this process may; commands keep the one that there was."""
 
 def shut_down(patience: float) -> bool:
     """Kill every command that this process runs, and wait until they are gone, for at most `patience` seconds.

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 
 use crate::engine::Engine;
 use crate::fork;
+use crate::open_files_limit;
 
 #[pymodule(name = "_native")]
 mod native {
@@ -29,6 +30,8 @@ mod native {
     use super::mailbox::Mailbox;
     #[pymodule_export]
     use super::needles::{Needles, line_ends};
+    #[pymodule_export]
+    use super::raise_open_files_limit;
     #[pymodule_export]
     use super::spans::find_spans;
     #[pymodule_export]
@@ -61,6 +64,12 @@ fn refuse_other_interpreters() -> PyResult<()> {
 #[pyfunction]
 fn shut_down(py: Python<'_>, patience: f64) -> bool {
     py.detach(|| Engine::shut_down(Duration::try_from_secs_f64(patience).unwrap_or_default()))
+}
+
+/// Raise the limit of open files as far as this process may; commands keep the one that there was.
+#[pyfunction]
+fn raise_open_files_limit() {
+    open_files_limit::raise();
 }
 
 /// The three hooks of `os.register_at_fork`.

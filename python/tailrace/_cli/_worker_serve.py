@@ -16,8 +16,6 @@ from ._tell import tell
 _DEFAULTS = WorkerSettings(())
 _BACKLOG = 1024
 _COMMANDS_VARIABLE = "TAILRACE_ALLOW_COMMAND"
-_SHUTDOWN_PATIENCE = 5
-"""How long clients may take to receive what is left when the worker ends, in seconds; Cloud Run gives 10 for all."""
 _SILENCE = {
     # What finds out in a minute or two that a client's machine is gone, without a word from it.
     "SO_KEEPALIVE": (socket.SOL_SOCKET, 1),
@@ -147,31 +145,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
     try:
-        import uvicorn
+        from tailrace.worker._http_server import make_server, raise_open_files_limit
     except ImportError as error:
         raise click.ClickException("tailrace worker serve needs uvicorn: pip install 'tailrace[worker]'") from error
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
-    )
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            tell(f"the worker listens on {address}", patience=0)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.end_renders()
-            await super().shutdown(sockets)
-
+    raise_open_files_limit()
+    server = make_server(app, lambda: tell(f"the worker listens on {address}", patience=0))
     try:
-        Server(config).run([listener])
+        server.run([listener])
     except KeyboardInterrupt:
         sys.exit(130)
