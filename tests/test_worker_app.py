@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,44 @@ async def test_the_first_client_may_leave_while_another_stays(app: WorkerApp, tm
     assert output_of(frames, FrameKind.STDOUT) == b"begun\nend\n"
     assert result_of(frames)["error"] is None
     assert count_lines(tmp_path / "starts") == 1
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "failing"])
+async def test_an_attempt_goes_on_for_others_whatever_becomes_of_its_first_request(
+    ending: str, app: WorkerApp, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go on"
+    script = f"echo begun; while [ ! -e '{go_on}' ]; do echo more; sleep 0.01; done; echo end"
+    request = {**write_job(tmp_path, script), "attemptId": "a"}
+    has_failed = anyio.Event()
+
+    class FailingExchange(Exchange):
+        async def _send(self, message: Any) -> None:
+            if ending == "failing" and b"begun\n" in self.body:
+                has_failed.set()
+                raise RuntimeError("as servers raise in the middle of an answer")
+            await super()._send(message)
+
+    first, second = FailingExchange(app, request), Exchange(app, request)
+    scope = anyio.CancelScope()
+
+    async def run_first() -> None:
+        with scope, suppress(BaseExceptionGroup):
+            await first.run()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_first)
+        await first.wait_for(b"begun\n")
+        tasks.start_soon(second.run)
+        await second.wait_for(b"begun\n")
+        if ending == "cancelled":
+            scope.cancel()
+        else:
+            await has_failed.wait()
+        await anyio.sleep(0.1)
+        go_on.touch()
+    result = result_of(second.frames())
+    assert (result["exitCode"], result["error"]) == (0, None)
 
 
 async def test_a_client_that_reads_slowly_but_steadily_gets_everything(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
+import anyio
+
 from ._attempt import Attempt
 from ._chunk_request import ChunkRequest
 from ._kept_output import KeptOutput
@@ -67,9 +69,10 @@ class Attempts:
         return [slot for slot in range(self._settings.concurrency) if slot not in taken]
 
     async def run(self, attempt: Attempt, request: ChunkRequest) -> None:
-        """Run a new attempt to its end."""
+        """Run a new attempt to its end, for as long as anybody attends it: also when its first client is cancelled."""
         try:
-            await attempt.run(self._finder, request)
+            with anyio.CancelScope(shield=True):
+                await attempt.run(self._finder, request)
         finally:
             self._running.remove(attempt)
             self._forget()
