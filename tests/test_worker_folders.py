@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
@@ -17,7 +18,7 @@ import tunnel
 from jobs import FRAMES as FRAMES_OF_A_CHUNK
 from jobs import names_in, shell
 from tailrace import JobSpec
-from tailrace.worker import _working_folder
+from tailrace.worker import _mirror, _working_folder
 from workers import FRAMES, Worker, read_frames, running_worker
 
 
@@ -336,3 +337,101 @@ def test_an_output_with_too_long_a_name_is_refused(output: str, message: str, wo
     assert answer.status == 422
     assert answer.message.startswith(message)
     assert not list(tmp_path.glob(".tailrace/.attempts/*"))
+
+
+def test_a_name_that_would_be_compared_for_hours_holds_up_nobody(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / ("1" * 60)).touch()
+    succeeds(worker, write_job(tmp_path, ("%d" * 8 + "x", "true")))
+
+
+@pytest.mark.parametrize("folder", ["out", "."])
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_command_that_puts_a_link_in_the_place_of_a_folder_moves_nothing_from_elsewhere(
+    exit_code: int, folder: str, worker: Worker, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name} elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "precious").touch()
+    (elsewhere / "deep").chmod(0o750)
+    script = (
+        f"cd {folder}; F=$(pwd -P); cd /; mv $F $F.away; ln -s '{elsewhere}' $F; echo x > $F/chunk_0; exit {exit_code}"
+    )
+    body = worker.ask(write_job(tmp_path / "shot", ("out/chunk_0", script))).json()
+    assert names_in(elsewhere) == {"deep", "precious", "chunk_0"}
+    assert (elsewhere / "deep").stat().st_mode & 0o777 == 0o750
+    assert names_in(tmp_path / "shot") <= {"job.json", "out"}
+    if folder == "out" and exit_code == 0:
+        assert (body["exitCode"], body["error"]["message"]) == (
+            255,
+            "the output could not be put in its place: the command has put something else in the place of its folder"
+            " shot/out",
+        )
+
+
+@pytest.fixture
+def linked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have every folder kept, and return the list of the links that are made."""
+    names: list[str] = []
+    link = os.symlink
+
+    def record(target: str, name: str, **keys: Any) -> None:
+        names.append(name)
+        link(target, name, **keys)
+
+    monkeypatch.setattr(_mirror, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(_mirror, "_SETTLED", -(10**12))
+    monkeypatch.setattr(os, "symlink", record)
+    return names
+
+
+@pytest.mark.parametrize("output", ["chunk_0", "out/chunk_0"])
+def test_files_beside_the_job_cost_nothing_the_next_time(
+    output: str, linked: list[str], worker: Worker, tmp_path: Path
+) -> None:
+    (tmp_path / output).parent.mkdir(exist_ok=True)
+    for number in range(5):
+        (tmp_path / f"texture {number}").touch()
+    address = write_job(tmp_path, (output, f"echo $$ > {output}; ls"), ("chunk_1", "true"))
+    for _ in range(3):
+        succeeds(worker, address)
+    assert sorted(linked) == ["job.json", *(f"texture {number}" for number in range(5))]
+
+
+def test_a_folder_that_is_kept_looks_like_the_job_does_now(linked: list[str], worker: Worker, tmp_path: Path) -> None:
+    for name in ("changed", "gone", "moved"):
+        (tmp_path / name).write_text("earlier\n")
+    mess = "rm changed gone; echo mess > changed; mkdir gone new; touch new/file; mv moved elsewhere; ln -s / link"
+    address = write_job(tmp_path, ("chunk_0", f"{mess}; exit 1"), ("chunk_1", "ls; cat changed moved added; exit 0"))
+    assert worker.ask(address).json()["exitCode"] == 1
+    assert (tmp_path / "changed").read_text() == "earlier\n"
+    (tmp_path / "changed").write_text("changed\n")
+    (tmp_path / "gone").unlink()
+    (tmp_path / "added").write_text("added\n")
+    seen = succeeds(worker, address, 1)["stdout"].split()
+    assert seen == ["added", "changed", "job.json", "moved", "changed", "earlier", "added"]
+    assert len(list((tmp_path / ".tailrace" / ".attempts").iterdir())) == 1
+    # A job that writes other files has a folder of its own.
+    write_job(tmp_path, ("added", "ls"), ("chunk_1", "true"))
+    assert "added" not in succeeds(worker, address)["stdout"].split()
+
+
+def test_folders_that_are_kept_are_deleted_with_the_worker(linked: list[str], tmp_path: Path) -> None:
+    with running_worker(tmp_path, concurrency=2, work_dir=tmp_path) as worker:
+        for shot in range(4):
+            succeeds(worker, write_job(tmp_path / "shots", ("chunk_0", "true"), name=f"{shot}.json"))
+            write_job(tmp_path / "shots", (f"chunk_{shot}", "true"))
+        attempts = tmp_path / "shots" / ".tailrace" / ".attempts"
+        assert len(list(attempts.iterdir())) <= 2
+    del worker
+    gc.collect()
+    assert list(attempts.iterdir()) == []
+
+
+def test_a_folder_whose_command_changed_its_mode_is_not_used_again(
+    linked: list[str], worker: Worker, tmp_path: Path
+) -> None:
+    address = write_job(tmp_path, ("out/chunk_0", "touch out/chunk_0; chmod 500 out; stat -c %a out"))
+    (tmp_path / "texture").touch()
+    for _ in range(2):
+        succeeds(worker, address)
+    assert list((tmp_path / ".tailrace" / ".attempts").iterdir()) == []

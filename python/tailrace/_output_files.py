@@ -14,7 +14,7 @@ from pathlib import Path
 from ._in_slices import Work
 from ._spec import Chunk
 
-FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d")
+FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d", re.ASCII)
 """What stands for the number of each frame in the name of an output file."""
 _LEFTOVER_SUFFIX = ".partial"
 
@@ -85,22 +85,6 @@ def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]
 def is_numbered(name: str) -> bool:
     """Return whether `name` stands for a file for each frame."""
     return FRAME_NUMBER.search(name) is not None
-
-
-def output_pattern(chunks: Sequence[Chunk]) -> re.Pattern[str]:
-    """Return what matches the names of everything that `chunks` may write, for whatever frame."""
-    names = {os.path.normpath(chunk.output_file) for chunk in chunks}
-    return re.compile("|".join(r"\d+".join(map(re.escape, FRAME_NUMBER.split(name))) for name in sorted(names)))
-
-
-def is_output_of(chunk: Chunk, name: str) -> bool:
-    """Return whether `name`, without needless parts, is one of the files that `chunk` is to write."""
-    parts = FRAME_NUMBER.split(os.path.normpath(chunk.output_file))
-    match = re.fullmatch(r"(\d+)".join(map(re.escape, parts)), name)
-    if match is None:
-        return False
-    frames = {int(frame) for frame in match.groups()}
-    return not frames or (len(frames) == 1 and frames.pop() in chunk.frames)
 
 
 def number(token: str, frame: int) -> str:

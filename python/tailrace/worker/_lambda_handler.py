@@ -74,7 +74,8 @@ def _worker() -> tuple[WorkerSettings, TaskFinder]:
         token=os.environ.get("TAILRACE_TOKEN"),
         ignore_assets=os.environ.get("TAILRACE_IGNORE_ASSETS") == "1",
     )
-    finder = TaskFinder(settings)
+    # Nobody would delete what it kept: Lambda ends it without a word.
+    finder = TaskFinder(settings, keeps_folders=False)
     # The commands that are run have no business with it. Not before: after a failure, the next call comes here again
     # and would let everybody in.
     os.environ.pop("TAILRACE_TOKEN", None)

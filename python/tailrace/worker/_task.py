@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from .._capture import Capture
 from .._parse_command import parse_command
-from .._spec import Chunk, JobSpec
+from .._spec import Chunk
 from .._worker_job import SLOT_VARIABLE, Callback, WorkerJob
 from ._allowed_specs import AllowedSpecs
 from ._chunk_request import ChunkRequest
+from ._kept_mirrors import KeptMirrors
+from ._parsed_specs import ParsedSpec
 from ._refused_error import RefusedError
 from ._settings import WorkerSettings
 from ._working_folder import WorkingFolder, check_output
@@ -26,19 +28,21 @@ _MERGE_WINDOW = 0.005
 class Task(NamedTuple):
     """A chunk that may be run, with what is needed to run it. The folders' names have no links in them."""
 
-    spec: JobSpec
+    parsed: ParsedSpec
     chunk: Chunk
     path: Path | None
     root: Path | None
     job_dir: Path | None
     is_shared: bool
+    mirrors: KeptMirrors
 
     def make_folder(self) -> WorkingFolder:
         """Return a folder for one attempt; raises `RefusedError` or `OSError`."""
         try:
             return WorkingFolder(
-                self.spec,
                 self.chunk,
+                self.parsed.outputs,
+                self.mirrors,
                 spec_path=self.path,
                 root=self.root,
                 job_dir=self.job_dir,
@@ -80,18 +84,19 @@ class Task(NamedTuple):
 class TaskFinder:
     """Finds what requests ask for, as far as the settings allow it."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, *, keeps_folders: bool = True) -> None:
         self._specs = AllowedSpecs(settings.allow_specs)
         self._ignores_assets = settings.ignore_assets
         self._commands = None if settings.allow_commands is None else frozenset(settings.allow_commands)
         self._work_dir = None if settings.work_dir is None else Path(os.path.realpath(settings.work_dir))
+        self._mirrors = KeptMirrors(settings.concurrency if keeps_folders else 0)
 
     def find(self, request: ChunkRequest) -> Task:
         """Return the chunk that `request` asks for. Blocks. Raises `RefusedError` if it may not be run."""
         work_dir = self._work_dir
-        spec, path = self._specs.load(request.job_path, work_dir)
+        parsed, path = self._specs.load(request.job_path, work_dir)
         folder = None if path is None else path.parent
-        chunk = next((chunk for chunk in spec.chunks if chunk.id == request.chunk_index), None)
+        chunk = parsed.chunks.get(request.chunk_index)
         if chunk is None:
             raise RefusedError(404, f"the job has no chunk {request.chunk_index}")
         if spec.assets_url is not None and not self._ignores_assets:
@@ -101,6 +106,6 @@ class TaskFinder:
             raise RefusedError(403, f"the command of chunk {chunk.id} is none that this worker runs: {command!r}")
         check_output(chunk)
         if work_dir is None:
-            return Task(spec, chunk, path, folder, folder, is_shared=False)
+            return Task(parsed, chunk, path, folder, folder, is_shared=False, mirrors=self._mirrors)
         job_dir = folder if folder is not None and folder.is_relative_to(work_dir) else work_dir
-        return Task(spec, chunk, path, work_dir, job_dir, is_shared=True)
+        return Task(parsed, chunk, path, work_dir, job_dir, is_shared=True, mirrors=self._mirrors)

@@ -1,0 +1,98 @@
+"""Specifications that have been parsed, so that a job of many chunks is not parsed for each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from .._output_names import OutputNames
+from .._spec import JobSpec
+from .._spec_source import LARGEST_SPEC
+
+_MOST = 8
+_MOST_BYTES = LARGEST_SPEC
+"""Of JSON, in all that are kept; the last one is kept however large it is."""
+_SETTLED = 2 * 10**9
+"""How old the time of a file has to be, in nanoseconds, for the next change to be sure to give it another one."""
+
+
+class ParsedSpec:
+    """A specification, and what is looked up in it for each chunk."""
+
+    def __init__(self, content: bytes) -> None:
+        """Raises `SpecError` for what is none."""
+        self.spec = JobSpec.parse(content)
+        self.chunks = {chunk.id: chunk for chunk in self.spec.chunks}
+        self.outputs = OutputNames(self.spec.chunks)
+
+
+class FileState(NamedTuple):
+    """What tells whether a file has changed: of two that are alike, the contents are the same."""
+
+    identity: tuple[int, int]
+    size: int
+    times: tuple[int, int]
+
+    @classmethod
+    def of(cls, descriptor: int) -> FileState | None:
+        """Return the state of an open file; None if the next change might not show."""
+        now = time.time_ns()
+        status = os.fstat(descriptor)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls((status.st_dev, status.st_ino), status.st_size, times) if now - max(times) > _SETTLED else None
+
+
+class ParsedSpecs:
+    """Parses specifications, and keeps the last few. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, tuple[Future[ParsedSpec], int]] = OrderedDict()
+        self._files: OrderedDict[FileState, bytes] = OrderedDict()
+
+    def of_file(self, state: FileState | None) -> ParsedSpec | None:
+        """Return what was parsed from a file in this state, if that is still known."""
+        with self._lock:
+            digest = None if state is None else self._files.get(state)
+            known = None if digest is None else self._known.get(digest)
+            if digest is None or known is None:
+                return None
+            self._known.move_to_end(digest)
+        return known[0].result()
+
+    def parse(self, content: bytes, state: FileState | None = None) -> ParsedSpec:
+        """Return what `content` says, which came from a file in `state`; raises `SpecError` if it is no specification.
+
+        Who comes while it is being parsed for somebody else waits for that.
+        """
+        digest = hashlib.sha256(content).digest()
+        with self._lock:
+            known = self._known.get(digest)
+            future = Future[ParsedSpec]() if known is None else known[0]
+            self._known[digest] = future, len(content)
+            self._known.move_to_end(digest)
+            if state is not None:
+                self._files[state] = digest
+            self._forget()
+        if known is None:
+            try:
+                future.set_result(ParsedSpec(content))
+            except BaseException as error:
+                with self._lock:
+                    self._known.pop(digest, None)
+                future.set_exception(error)
+                raise
+        return future.result()
+
+    def _forget(self) -> None:
+        while len(self._known) > 1 and (
+            len(self._known) > _MOST or sum(size for _, size in self._known.values()) > _MOST_BYTES
+        ):
+            self._known.popitem(last=False)
+        while len(self._files) > _MOST:
+            self._files.popitem(last=False)
