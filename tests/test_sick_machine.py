@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -404,7 +405,7 @@ def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine
     host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
     assert host.ends(30 + 1 + SLACK) == 0
     assert host.stdout == "rendered\n"
-    assert f"the log {disk.path} cannot be written: it did not answer for 30 s" in host.stderr
+    assert re.search(rf"the log {disk.path} cannot be written: it did not answer for 3\d s", host.stderr)
     assert "1 chunk done, 1 log incomplete" in host.stderr
 
 

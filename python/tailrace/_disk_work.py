@@ -14,7 +14,8 @@ import anyio
 
 from ._disk_threads import DiskThreads
 
-_MOST_WAITING = 1 << 20
+_MOST_WAITING = 4 << 20
+"""How many bytes may wait; with one or two pieces of output there would be a pause after each."""
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ class DiskWork(Generic[T]):
                 await event.wait()
 
     def _give_up(self) -> None:
-        self.fault = f"it did not answer for {self._threads.patience:g} s"
+        self.fault = f"it did not answer for {time.monotonic() - self._since:.0f} s"
         self._items.clear()
         self._waiting = 0
         self._threads.hanging.add(self)

@@ -14,7 +14,7 @@ from ._disk_work import DiskWork
 _BEFORE_LAST = ".tail-before"
 _LAST = ".tail"
 _MOST_PIECES = os.sysconf("SC_IOV_MAX")
-_MOST_AT_ONCE = 4 << 20
+_MOST_AT_ONCE = 8 << 20
 """In bytes: a disk that is slow is not to be taken for one that hangs."""
 _OVERHEAD = 256
 """What a piece takes in memory besides its bytes."""
