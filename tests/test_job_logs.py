@@ -516,6 +516,24 @@ async def test_a_cancellation_does_not_wait_for_a_log_disk_that_hangs(tmp_path: 
     assert time.monotonic() - began < 10
 
 
+@once
+async def test_what_a_callback_raises_and_the_end_of_the_job_are_told_at_once_though_the_log_disk_hangs(
+    tmp_path: Path, disk: SickDisk
+) -> None:
+    disk.delays["job.ndjson"] = HANGS
+    events: list[JobEvent] = []
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    began = time.monotonic()
+    options = JobExecutionOptions(on_event=events.append, on_progress=refuse, log_dir=tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        await executor.execute(job("true"), options)
+    assert time.monotonic() - began < 15
+    assert isinstance(events[-1], JobFinished)
+
+
 @pytest.mark.usefixtures("impatient")
 @once
 async def test_a_log_that_cannot_be_compressed_for_ever_stays_as_it_is(

@@ -130,8 +130,6 @@ class _JobRun:
             raise
         except BaseException as raised:
             error = as_error(raised)
-            if self._logs is not None and isinstance(error, self._cancelled):
-                self._logs.hurry()
             if isinstance(error, ChunkFailedError):
                 ChunkFailedError.share(self._failures or [error], self._report(None))
             elif isinstance(error, MergeFailedError):

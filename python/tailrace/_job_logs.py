@@ -69,7 +69,7 @@ class JobLogs:
             await self._work.settle()
 
     def hurry(self) -> None:
-        """Have a disk that does not answer waited for no longer than for a moment: somebody has cancelled."""
+        """Have a disk that does not answer waited for no longer than for a moment."""
         self._threads.is_hurried = True
 
     def write_event(self, event: JobEvent) -> bool:

@@ -79,6 +79,8 @@ class JobReporter:
         if error is None or (isinstance(error, TailraceError) and error is not self.error):
             await await_if_needed(in_turn(steps))
             return
+        if self._logs is not None:
+            self._logs.hurry()
         with anyio.move_on_after(_PATIENCE, shield=True):
             try:
                 await await_if_needed(in_turn(steps))
