@@ -462,6 +462,21 @@ async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chun
 
 @pytest.mark.usefixtures("impatient")
 @once
+async def test_a_log_that_waits_for_its_turn_is_not_taken_for_one_whose_disk_hangs(
+    tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_disk_threads, "_MOST", 1)
+    disk.delays["std"] = 0.1
+    events: list[JobEvent] = []
+    script = "for i in $(seq 100); do echo $i; sleep 0.02; done"
+    options = JobExecutionOptions(concurrency=3, on_event=events.append, log_dir=tmp_path)
+    await executor.execute(job(script, script, script), options)
+    assert failures_in(events) == []
+    assert {log(tmp_path, chunk).read_bytes().count(b"\n") for chunk in range(3)} == {100}
+
+
+@pytest.mark.usefixtures("impatient")
+@once
 async def test_the_log_of_the_events_is_lost_when_its_disk_hangs_and_the_job_goes_on(
     tmp_path: Path, disk: SickDisk
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -25,6 +26,8 @@ class DiskThreads:
         """What has been given up and still keeps a thread."""
         self.is_hurried = False
         """Whether there is no time to wait for a disk."""
+        self.got_on_at = -math.inf
+        """When the disk answered last, whatever it was that it had been asked."""
         self._works: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._mutex = threading.Lock()
         self._count = 0
@@ -35,6 +38,11 @@ class DiskThreads:
     def patience(self) -> float:
         """How long the disk may take for one thing, in seconds: not so long where it is known to hang."""
         return _SHORT_PATIENCE if self.is_hurried or self.hanging else _PATIENCE
+
+    @property
+    def are_short(self) -> bool:
+        """Whether something waits for a thread."""
+        return self._spare < 0
 
     def do(self, work: Callable[[], object]) -> None:
         """Have `work`, which must not raise, called soon. Raises `RuntimeError` where there can be no thread."""

@@ -40,6 +40,7 @@ class DiskWork(Generic[T]):
         self._items: list[T] = []
         self._waiting = 0
         self._is_running = False
+        self._has_thread = False
         self._since = math.inf
         """When it got on last."""
         self._changed: anyio.Event | None = None
@@ -52,7 +53,7 @@ class DiskWork(Generic[T]):
             self._items.append(item)
             self._waiting += size
             if self._is_running:
-                if time.monotonic() - self._since > self._threads.patience:
+                if self._delay() > self._threads.patience:
                     self._give_up()
                 return
             self._is_running = True
@@ -82,7 +83,7 @@ class DiskWork(Generic[T]):
 
     def got_on(self) -> None:
         """Say on the thread that the disk has answered. Raises `TimeoutError` once that comes too late."""
-        self._since = time.monotonic()
+        self._since = self._threads.got_on_at = time.monotonic()
         if self.fault is not None:
             raise TimeoutError(self.fault)
 
@@ -100,14 +101,19 @@ class DiskWork(Generic[T]):
                 if is_so() or self.fault is not None:
                     return True
                 event = self._changed = self._changed or anyio.Event()
-                left = self._since + self._threads.patience - time.monotonic()
+                left = self._threads.patience - self._delay()
             if left <= 0:
                 return False
             with anyio.move_on_after(left):
                 await event.wait()
 
+    def _delay(self) -> float:
+        """Return for how long the disk has not answered: not for how long it answered others, who came first."""
+        since = self._since if self._has_thread else max(self._since, self._threads.got_on_at)
+        return time.monotonic() - since
+
     def _give_up(self) -> None:
-        self.fault = f"it did not answer for {time.monotonic() - self._since:.0f} s"
+        self.fault = f"it did not answer for {self._delay():.0f} s"
         self._items.clear()
         self._waiting = 0
         self._threads.hanging.add(self)
@@ -124,10 +130,17 @@ class DiskWork(Generic[T]):
                         self._call_soon(self._tell)
                 if not items:
                     break
+            self._since = time.monotonic()
+            self._has_thread = True
             self._handle(items)
+            self._has_thread = False
             # They may be views of large buffers.
             del items
-            self._since = time.monotonic()
+            self._since = self._threads.got_on_at = time.monotonic()
+            if self._threads.are_short:
+                # It is the turn of others.
+                self._threads.do(self._run)
+                return
         if self.fault is not None:
             self._threads.hanging.discard(self)
             with contextlib.suppress(OSError):

@@ -136,7 +136,9 @@ class JobLogs:
     def _release(self) -> None:
         if self._lock is not None:
             lock, self._lock = self._lock, None
-            lock.release()
+            # With this process it ends in any case.
+            with contextlib.suppress(OSError):
+                lock.release()
 
     def _set_earlier_run_aside(self) -> None:
         earlier = [path for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]

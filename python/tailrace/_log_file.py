@@ -14,8 +14,8 @@ from ._disk_work import DiskWork
 _BEFORE_LAST = ".tail-before"
 _LAST = ".tail"
 _MOST_PIECES = os.sysconf("SC_IOV_MAX")
-_MOST_AT_ONCE = 8 << 20
-"""In bytes: a disk that is slow is not to be taken for one that hangs."""
+_MOST_AT_ONCE = 1 << 20
+"""In bytes: a disk that is slow, or has much to do, is not to be taken for one that hangs."""
 _OVERHEAD = 256
 """What a piece takes in memory besides its bytes."""
 
@@ -93,13 +93,11 @@ class LogFile:
         if self._left is not None:
             self._write_limited(memoryview(b"".join(pieces)), self._left)
             return
-        for start in range(0, len(pieces), _MOST_PIECES):
-            several = pieces[start : start + _MOST_PIECES]
-            is_much = sum(map(len, several)) > _MOST_AT_ONCE
-            for rest in _without(several, 0 if is_much else os.writev(self._fd, several)):
+        for group in _groups(pieces):
+            for rest in _without(group, os.writev(self._fd, group)):
                 while rest:
-                    rest = rest[os.write(self._fd, rest[:_MOST_AT_ONCE]) :]
-                    self._work.got_on()
+                    rest = rest[os.write(self._fd, rest) :]
+            self._work.got_on()
 
     def _write_limited(self, data: memoryview, left: int) -> None:
         while data:
@@ -172,9 +170,25 @@ def _create(path: str | Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
 
 
-def _without(pieces: Iterable[_Data], count: int) -> Iterator[memoryview]:
+def _groups(pieces: Iterable[_Data]) -> Iterator[list[memoryview]]:
+    """Yield the pieces, cut where they have to be, in groups for one call each."""
+    group: list[memoryview] = []
+    room = _MOST_AT_ONCE
+    for piece in pieces:
+        for start in range(0, len(piece), _MOST_AT_ONCE):
+            part = memoryview(piece)[start : start + _MOST_AT_ONCE]
+            if len(part) > room or len(group) == _MOST_PIECES:
+                yield group
+                group, room = [], _MOST_AT_ONCE
+            group.append(part)
+            room -= len(part)
+    if group:
+        yield group
+
+
+def _without(pieces: Iterable[memoryview], count: int) -> Iterator[memoryview]:
     """Yield the pieces but for their first `count` bytes."""
     for piece in pieces:
         if count < len(piece):
-            yield memoryview(piece)[count:]
+            yield piece[count:]
         count -= min(count, len(piece))
