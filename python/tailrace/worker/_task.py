@@ -99,7 +99,7 @@ class TaskFinder:
         chunk = parsed.chunks.get(request.chunk_index)
         if chunk is None:
             raise RefusedError(404, f"the job has no chunk {request.chunk_index}")
-        if spec.assets_url is not None and not self._ignores_assets:
+        if parsed.spec.assets_url is not None and not self._ignores_assets:
             raise RefusedError(422, "the job has an assetsUrl, and this worker fetches no assets (--ignore-assets)")
         command, _ = parse_command(chunk.command)
         if self._commands is not None and command not in self._commands:
