@@ -139,7 +139,7 @@ def test_of_many_that_begin_at_the_same_time_one_runs_and_names_itself_to_all_ot
     jobs[0].release()
 
 
-HOST = textwrap.dedent("""
+HOST = textwrap.dedent(r"""
     import os, sys, time
     from pathlib import Path
     from tailrace._job_outputs import JobOutputs
