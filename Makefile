@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := examples/tunnel
 # Two for each processor: tests wait for half of their time.
-WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+WORKERS = $(shell python -c 'import os; print(2 * os.cpu_count())')
 
 USER_PATH := $(PATH)
 # The demo's commands and the tests find their tools (ffmpeg above all) by name.

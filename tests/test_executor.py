@@ -293,6 +293,8 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(options: dict[str, 
 WRONG: dict[str, list[object]] = {
     "concurrency": [1.5, True, "2", None],
     "job_dir": [3, b"folder"],
+    "record": ["no"],
+    "state_dir": [3],
     "merge": ["no", None],
     "retries": [True, 1.0],
     "retry_delay": ["1", None],

@@ -71,7 +71,7 @@ def kill_later(count: int) -> Callable[[str], Awaitable[None]]:
     async def on_line(line: str) -> None:
         numbers.append(int(line.split()[0]))
         if len(numbers) == count:
-            await anyio.sleep(2)
+            await anyio.sleep(3)
             for number in numbers:
                 os.kill(number, signal.SIGKILL)
 

@@ -322,8 +322,8 @@ import os, tailrace
 tailrace.run(tailrace.WorkerJob("true"))
 tailrace.run(tailrace.WorkerJob("true"))
 try:
-    # The helper that made the commands may end a moment later.
-    while os.waitpid(-1, 0)[1] == 0: pass
+    # The helper that made the commands may end a moment later, or be killed if it takes longer.
+    while os.waitpid(-1, 0): pass
 except ChildProcessError:
     print("no children")
 """
