@@ -17,9 +17,14 @@ class Display(ABC):
         """Await `job()`, whose events come to `show`. What it raises comes out unchanged."""
         await job()
 
+    def shows(self, event: JobEvent) -> bool:
+        """Return whether there is anything to show of an event."""
+        del event
+        return True
+
     @abstractmethod
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job, after the tally. Raises `OSError`."""
+        """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
 
     def announce(self, text: str) -> None:
         """Say something that cannot wait, if somebody reads it."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -157,11 +157,21 @@ class _Execution:
             os._exit(status)
         return status
 
+    def _take(self, event: JobEvent) -> Awaitable[None] | None:
+        if self._display.shows(event):
+            return self._show(event)
+        self._count(event)
+        return None
+
     async def _show(self, event: JobEvent) -> None:
-        self._tally.count(event)
-        self._outcomes.take(event)
+        # When it is its turn, since the numbers are shown too.
+        self._count(event)
         with telling_reasons():
             await self._display.show(event)
+
+    def _count(self, event: JobEvent) -> None:
+        self._tally.count(event)
+        self._outcomes.take(event)
 
     def _options(self) -> JobExecutionOptions:
         request = self._request
@@ -191,7 +201,7 @@ class _Execution:
                 stitcher=None if request.stitch is None else FfmpegStitcher(),
                 # Relative to where the user is, like every file on a command line, not to the job's folder.
                 output_file=None if request.stitch is None else Path(request.stitch).absolute(),
-                on_event=self._show,
+                on_event=self._take,
                 stream="bytes",
                 capture=_KEPT_OUTPUT,
                 completed_chunk_ids=self._skipped,

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
+from tailrace import (
+    ChunkErrorReported,
+    ChunkFailed,
+    ChunkFileSaved,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkProgress,
+    ChunkRetrying,
+    ChunkStarted,
+    ChunkUsage,
+    JobEvent,
+    MergeFinished,
+    MergeOutput,
+)
 
 from ._display import Display
 from ._job_tally import JobTally
 from ._remark import remark_on
 from ._stream_output import MERGE, StreamOutput
 from ._tell import tell_event
+
+_OF_NO_INTEREST = (ChunkErrorReported, ChunkFileSaved, ChunkProgress, ChunkStarted, ChunkUsage)
 
 
 class LiveOutput(Display):
@@ -24,16 +39,23 @@ class LiveOutput(Display):
         self._quiet = quiet
         self._output = StreamOutput(prefixed=prefixed and watched is None)
 
+    def shows(self, event: JobEvent) -> bool:
+        """Return whether there is anything to show of an event."""
+        match event:
+            case ChunkOutput(chunk_id=chunk_id):
+                return not self._quiet and self._watched in (None, chunk_id)
+            case MergeOutput():
+                return not self._quiet and self._watched is None
+        return not isinstance(event, _OF_NO_INTEREST)
+
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job, after the tally. Raises `OSError`."""
+        """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
         match event:
             case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
-                if not self._quiet and self._watched in (None, chunk_id):
-                    await self._output.write(chunk_id, stream, data)
+                await self._output.write(chunk_id, stream, data)
                 return
             case MergeOutput(stream=stream, data=memoryview() as data):
-                if not self._quiet and self._watched is None:
-                    await self._output.write(MERGE, stream, data)
+                await self._output.write(MERGE, stream, data)
                 return
             case ChunkFinished(chunk_id=chunk_id) | ChunkRetrying(chunk_id=chunk_id) | ChunkFailed(chunk_id=chunk_id):
                 await self._output.finish(chunk_id)
