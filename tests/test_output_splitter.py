@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import StreamMode, _output_splitter
+from tailrace import _line_splitter, _native, _output_splitter
 from tailrace._output_splitter import OutputSplitter
 
 _TRICKY = st.lists(
@@ -18,10 +19,16 @@ _TRICKY = st.lists(
 )
 
 
-def split(mode: StreamMode, pieces: list[bytes]) -> list[str]:
-    splitter = OutputSplitter(mode)
-    received = [piece for data in pieces for piece in splitter.feed(memoryview(data))]
-    return [*received, *splitter.finish()]
+with_and_without_the_core = pytest.mark.parametrize(
+    "line_splitter", [_native.LineSplitter, _line_splitter.LineSplitter], ids=["native", "python"]
+)
+
+
+def lines_of(line_splitter: Any, pieces: list[bytes]) -> list[str]:
+    splitter = line_splitter()
+    lines = [line for data in pieces for line in splitter.feed(memoryview(data))]
+    last = splitter.finish()
+    return lines if last is None else [*lines, last]
 
 
 def lines_by_definition(whole: bytes) -> list[str]:
@@ -37,35 +44,49 @@ def lines_by_definition(whole: bytes) -> list[str]:
     return [*lines, line.decode(errors="replace")] if line else lines
 
 
+@with_and_without_the_core
+@given(pieces=_TRICKY)
+@example(pieces=[b"a\r", b"", b"\n\nb"])
+@example(pieces=[b"a\r", b"\r", b"b\r\n"])
+def test_lines_are_those_of_the_whole(line_splitter: Any, pieces: list[bytes]) -> None:
+    assert lines_of(line_splitter, pieces) == lines_by_definition(b"".join(pieces))
+
+
+@with_and_without_the_core
+@given(parts=st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xc3", b"\xa9"]), max_size=6))
+def test_every_cut_gives_the_same_lines(line_splitter: Any, parts: list[bytes]) -> None:
+    whole = b"".join(parts)
+    for cuts in range(1 << max(0, len(whole) - 1)):
+        places = [0, *(at for at in range(1, len(whole)) if cuts >> (at - 1) & 1), len(whole)]
+        pieces = [whole[start:end] for start, end in pairwise(places)]
+        assert lines_of(line_splitter, pieces) == lines_by_definition(whole)
+
+
+@with_and_without_the_core
+def test_a_line_ended_by_a_return_does_not_wait_for_what_follows(line_splitter: Any) -> None:
+    splitter = line_splitter()
+    assert splitter.feed(b"10%\r20%\r") == ["10%", "20%"]
+    assert splitter.feed(b"\n30%") == []
+    assert splitter.feed(b"\r") == ["30%"]
+    assert splitter.finish() is None
+
+
 @given(pieces=_TRICKY, block=st.integers(1, 6))
-@example(pieces=[b"a\r", b"", b"\n\nb"], block=6)
-@example(pieces=[b"a\r", b"\rb\r\n"], block=1)
-def test_lines_are_those_of_the_whole(pieces: list[bytes], block: int) -> None:
+def test_blocks_make_no_difference_to_lines(pieces: list[bytes], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_output_splitter, "_BLOCK", block)
-        assert split("lines", pieces) == lines_by_definition(b"".join(pieces))
+        splitter = OutputSplitter("lines")
+        lines = [line for data in pieces for line in splitter.feed(data)]
+        assert [*lines, *splitter.finish()] == lines_by_definition(b"".join(pieces))
 
 
 @given(pieces=_TRICKY)
 def test_text_is_that_of_the_whole_and_never_empty(pieces: list[bytes]) -> None:
-    texts = split("text", pieces)
+    splitter = OutputSplitter("text")
+    texts = [text for data in pieces for text in splitter.feed(memoryview(data))]
+    texts += splitter.finish()
     assert "".join(texts) == b"".join(pieces).decode(errors="replace")
     assert "" not in texts
-
-
-@given(parts=st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\xc3", b"\xa9"]), max_size=6))
-def test_every_cut_gives_the_same_lines(parts: list[bytes]) -> None:
-    whole = b"".join(parts)
-    for cuts in range(1 << max(0, len(whole) - 1)):
-        places = [0, *(at for at in range(1, len(whole)) if cuts >> (at - 1) & 1), len(whole)]
-        assert split("lines", [whole[start:end] for start, end in pairwise(places)]) == lines_by_definition(whole)
-
-
-def test_a_line_ended_by_a_return_does_not_wait_for_what_follows() -> None:
-    splitter = OutputSplitter("lines")
-    assert list(splitter.feed(b"10%\r20%\r")) == ["10%", "20%"]
-    assert list(splitter.feed(b"\n30%")) == []
-    assert list(splitter.feed(b"\r")) == ["30%"]
 
 
 def test_never_more_lines_are_held_than_one_block_has() -> None:

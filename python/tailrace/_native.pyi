@@ -3,6 +3,7 @@ __all__ = [
     "CapturedOutput",
     "Ended",
     "Execution",
+    "LineSplitter",
     "Mailbox",
     "Needles",
     "after_fork_in_child",
@@ -150,6 +151,16 @@ class CapturedOutput:
         """Return the last `count` bytes, or all if there are fewer."""
     def to_str(self) -> str:
         """The same as text; what is not UTF-8 becomes U+FFFD."""
+
+@final
+class LineSplitter:
+    """Cuts a stream into lines, as `WorkerJob.stream` tells them."""
+
+    def __new__(cls) -> LineSplitter: ...
+    def feed(self, data: bytes | memoryview) -> list[str]:
+        """The lines that `data` completes, without their ends."""
+    def finish(self) -> str | None:
+        """At the end of the stream: the last line, if nothing ended it."""
 
 def find_spans(data: bytes | memoryview, pattern: bytes) -> list[tuple[int, int]]:
     """Where `pattern` is in `data`, as pairs of start and end; where it overlaps itself, all of that as one.

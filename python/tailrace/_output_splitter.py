@@ -1,4 +1,4 @@
-"""From bytes as they are read to what callbacks receive: the pure-Python counterpart of the core's consumers."""
+"""From bytes as they are read to what callbacks receive: the counterpart of the core's consumers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 from ._worker_job import StreamMode
 
-_BLOCK = 32 * 1024
+try:
+    from ._native import LineSplitter
+except ImportError:
+    from ._line_splitter import LineSplitter  # type: ignore[assignment]
+
+_BLOCK = 16 * 1024
 """How much is split into lines at once, in bytes: they fit the processor's cache, and never are too many to be kept."""
 
 
@@ -18,8 +23,9 @@ class OutputSplitter:
 
     def __init__(self, mode: StreamMode) -> None:
         self._mode = mode
-        self._partial: list[bytes] = []
-        self._after_return = False
+        self._lines = LineSplitter()
+        self._unfinished = b""
+        """The beginning of a character."""
 
     def feed(self, data: bytes | memoryview) -> Iterator[Any]:
         """Yield the pieces that `data` completes."""
@@ -30,44 +36,21 @@ class OutputSplitter:
         if self._mode == "bytes":
             yield (memoryview(data),)
         elif self._mode == "text":
-            yield self._text(data)
+            yield self._text(data, is_all=False)
         else:
             for start in range(0, len(data), _BLOCK):
-                yield self._lines(bytes(data[start : start + _BLOCK]))
+                yield self._lines.feed(data[start : start + _BLOCK])
 
     def finish(self) -> Sequence[Any]:
         """Return what the end of the stream completes."""
-        rest = self._take_partial(b"")
-        return (_decode(rest),) if rest else ()
+        if self._mode == "text":
+            return self._text(b"", is_all=True)
+        last = self._lines.finish()
+        return () if last is None else (last,)
 
-    def _text(self, data: bytes | memoryview) -> Sequence[str]:
-        if self._partial:
-            data = self._take_partial(data)
-        text, used = utf_8_decode(data, "replace", False)
-        if used < len(data):
-            self._partial.append(bytes(data[used:]))
+    def _text(self, data: bytes | memoryview, *, is_all: bool) -> Sequence[str]:
+        if self._unfinished:
+            data = b"".join((self._unfinished, data))
+        text, used = utf_8_decode(data, "replace", is_all)
+        self._unfinished = bytes(data[used:])
         return (text,) if text else ()
-
-    def _lines(self, data: bytes) -> Sequence[str]:
-        if self._after_return:
-            self._after_return = False
-            data = data.removeprefix(b"\n")
-        if b"\r" in data:
-            self._after_return = data.endswith(b"\r")
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        complete, end, rest = data.rpartition(b"\n")
-        # Nothing that is decoded spans the end of a line, so that it makes no difference to decode them together.
-        lines = _decode(self._take_partial(complete)).split("\n") if end else ()
-        if rest:
-            self._partial.append(rest)
-        return lines
-
-    def _take_partial(self, end: bytes | memoryview) -> bytes:
-        """Return what nothing had completed, followed by `end`."""
-        whole = b"".join([*self._partial, end])
-        self._partial.clear()
-        return whole
-
-
-def _decode(data: bytes) -> str:
-    return data.decode(errors="replace")

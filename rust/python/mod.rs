@@ -1,8 +1,10 @@
 //! What Python sees of the core: `tailrace._native`.
 
+mod bytes;
 mod captured_output;
 mod consumer;
 mod execution;
+mod lines;
 mod mailbox;
 mod needles;
 mod spans;
@@ -26,6 +28,8 @@ mod native {
     use super::captured_output::CapturedOutput;
     #[pymodule_export]
     use super::execution::{Ended, Execution};
+    #[pymodule_export]
+    use super::lines::LineSplitter;
     #[pymodule_export]
     use super::mailbox::Mailbox;
     #[pymodule_export]

@@ -1,11 +1,11 @@
 //! Where a secret is in output.
 
-use std::slice;
-
 use memchr::memmem::Finder;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+
+use crate::python::bytes::bytes_of;
 
 /// Where `pattern` is in `data`, as pairs of start and end; where it overlaps itself, all of that as one.
 #[pyfunction]
@@ -13,11 +13,7 @@ pub fn find_spans(py: Python<'_>, data: PyBuffer<u8>, pattern: &[u8]) -> PyResul
     if pattern.is_empty() {
         return Err(PyValueError::new_err("nothing to look for"));
     }
-    if !data.readonly() || !data.is_c_contiguous() {
-        return Ok(spans(&data.to_vec(py)?, pattern));
-    }
-    // SAFETY: there are so many bytes, one after the other, that nobody writes and that live as long as the buffer.
-    Ok(spans(unsafe { slice::from_raw_parts(data.buf_ptr().cast(), data.len_bytes()) }, pattern))
+    Ok(spans(&bytes_of(py, &data)?, pattern))
 }
 
 fn spans(data: &[u8], pattern: &[u8]) -> Vec<(usize, usize)> {
