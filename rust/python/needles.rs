@@ -5,6 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::needles::{self, Needle};
+use crate::python::bytes::bytes_of;
 
 #[pyclass(frozen, module = "tailrace._native")]
 pub struct Needles(needles::Needles);
@@ -23,25 +24,14 @@ impl Needles {
     }
 
     /// The start of the first line of `data[start:end]` that holds one of the texts, or -1.
-    fn find_line(&self, data: PyBuffer<u8>, start: usize, end: usize) -> PyResult<isize> {
-        let found = bytes(&data)?.get(start..end).and_then(|part| self.0.find_line(part));
+    fn find_line(&self, py: Python<'_>, data: PyBuffer<u8>, start: usize, end: usize) -> PyResult<isize> {
+        let found = bytes_of(py, &data)?.get(start..end).and_then(|part| self.0.find_line(part));
         Ok(found.map_or(-1, |at| (start + at).cast_signed()))
     }
 }
 
 /// The places of the first and the last line end of `data`, or None.
 #[pyfunction]
-pub fn line_ends(data: PyBuffer<u8>) -> PyResult<Option<(usize, usize)>> {
-    Ok(needles::line_ends(bytes(&data)?))
-}
-
-fn bytes(buffer: &PyBuffer<u8>) -> PyResult<&[u8]> {
-    if !buffer.is_c_contiguous() {
-        return Err(PyValueError::new_err("not contiguous"));
-    }
-    if buffer.item_count() == 0 {
-        return Ok(&[]);
-    }
-    // SAFETY: the buffer holds so many bytes, in a row, for as long as it is borrowed; output is not changed meanwhile.
-    Ok(unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes()) })
+pub fn line_ends(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<Option<(usize, usize)>> {
+    Ok(needles::line_ends(&bytes_of(py, &data)?))
 }
