@@ -459,6 +459,10 @@ def test_a_pool_is_what_its_adapters_are() -> None:
     assert not WorkerPool([LocalWorkerAdapter()]).remote
     with pytest.raises(ValueError, match="at least one adapter"):
         WorkerPool([])
+    with pytest.raises(TypeError, match="adapters must be a collection of adapters"):
+        WorkerPool(remote)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"adapters\[0\] must be an object, not the class LocalWorkerAdapter"):
+        WorkerPool([LocalWorkerAdapter])  # type: ignore[list-item]
 
 
 @pytest.mark.anyio

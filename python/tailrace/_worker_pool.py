@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ._check_types import check_collection, check_method
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import WorkerJob
 from ._worker_queue import WorkerQueue
@@ -28,7 +29,10 @@ class WorkerPool:
     """
 
     def __init__(self, adapters: Sequence[WorkerAdapter]) -> None:
-        """Take an adapter for each worker. Raises `ValueError` if there is none."""
+        """Take an adapter for each worker. Raises `TypeError` for what is none, `ValueError` if there is none."""
+        check_collection("adapters", adapters, object, "adapters")
+        for place, adapter in enumerate(adapters):
+            check_method(f"adapters[{place}]", adapter, "execute")
         if not adapters:
             raise ValueError("a pool needs at least one adapter")
         self.streams = all(adapter.streams for adapter in adapters)
