@@ -18,6 +18,7 @@ from tailrace._output_files import chunks_sharing_outputs, is_numbered
 from tailrace._output_frames import FrameError, FrameKind, FrameReader, FrameWriter
 from tailrace._output_names import OutputNames, is_output_of
 from tailrace.progress import _detection
+from tailrace.worker import _app
 from tailrace.worker._chunk_request import read_request
 from tailrace.worker._refused_error import RefusedError
 from tailrace.worker._web_source import WebPrefix
@@ -87,6 +88,12 @@ def _parse_url(text: str) -> None:
     WebPrefix.parse(text)
 
 
+def _read_headers(text: str) -> None:
+    raw = text.encode(errors="replace")
+    headers = _app._Headers([(b"accept", raw), (b"Accept", raw), *[(b"x", raw[:20])] * 100])
+    _app._choose_format(headers, read_request(b'{"jobPath": "a", "chunkIndex": 0}'))
+
+
 def _refuse(text: str) -> None:
     assert len(RefusedError(403, f"not allowed: {text!r}").message) < 1_000
 
@@ -99,6 +106,7 @@ READERS: list[Callable[[str], None]] = [
     _find_renderer,
     _read_request_with_it,
     _parse_url,
+    _read_headers,
     _refuse,
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,17 @@ pytestmark = pytest.mark.anyio
 class Exchange:
     """One request to an application, and what has been answered."""
 
-    def __init__(self, app: WorkerApp, fields: dict[str, Any], *, accept: str = MEDIA_TYPE) -> None:
+    def __init__(
+        self,
+        app: WorkerApp,
+        fields: dict[str, Any],
+        *,
+        accept: str = MEDIA_TYPE,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
         self._app = app
         self._body: bytes | None = json.dumps(fields).encode()
-        self._headers = [(b"accept", accept.encode())]
+        self._headers = [(b"accept", accept.encode()), *headers]
         self._has_left = anyio.Event()
         self._news = anyio.Event()
         self.status = 0
@@ -208,6 +215,14 @@ async def test_cancelling_the_server_ends_the_renders(app: WorkerApp, tmp_path: 
         await anyio.to_thread.run_sync(wait_until_marked, mark)
         tasks.cancel_scope.cancel()
     assert descendants_marked(mark) == []
+
+
+@pytest.mark.parametrize("length", [b"9" * 5_000, b"9" * 20, b"0" * 5_000])
+async def test_a_length_of_any_length_is_too_large(length: bytes, app: WorkerApp) -> None:
+    # Many servers check it themselves; not all do.
+    exchange = Exchange(app, {}, headers=[(b"content-length", length)])
+    await exchange.run()
+    assert exchange.status == 413
 
 
 async def test_nothing_but_http_is_spoken(app: WorkerApp) -> None:

@@ -17,6 +17,8 @@ from ._stream_format import FrameFormat, LineFormat, StreamFormat
 from ._token import check_token
 
 _HEALTH = "/healthz"
+_MOST_DIGITS = 20
+"""Of a length; Python itself refuses to read some thousand of them."""
 _PLACES = "/places"
 """Of any path, as chunks are asked for at any."""
 
@@ -80,7 +82,7 @@ class WorkerApp:
         limit = self._settings.max_body
         too_large = RefusedError(413, f"the request is larger than {limit} bytes")
         length = headers.get("content-length")
-        if length.isdecimal() and int(length) > limit:
+        if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > limit):
             raise too_large
         body = bytearray()
         with anyio.move_on_after(self._settings.body_timeout) as scope:
