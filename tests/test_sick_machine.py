@@ -398,11 +398,17 @@ def test_a_hung_temporary_folder_holds_up_only_who_needs_it(
 # Logs.
 
 
+def waits_for_disk(pid: int) -> bool:
+    """Return whether a thread of the process waits for a file system in user space."""
+    return any(path.read_text() == "request_wait_answer" for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
+
+
 @with_these_cgroups
 def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine, mark: str) -> None:
     disk = machine.hung_disk()
     disk.fall_silent()
     host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
+    wait_until(lambda: waits_for_disk(host.pid), "a thread hangs", 40)
     assert host.ends(30 + 1 + SLACK) == 0
     assert host.stdout == "rendered\n"
     assert re.search(rf"the log {disk.path} cannot be written: it did not answer for 3\d s", host.stderr)
