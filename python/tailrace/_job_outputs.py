@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ._frame_set import FrameSet
-from ._output_files import FRAME_NUMBER, number
+from ._output_files import FRAME_NUMBER
+from ._output_names import NumberedName
 from ._spec import JobSpec
-
-_MOST_DIGITS = 20
-"""No frame has a longer number."""
 
 
 class JobOutputs:
@@ -68,15 +65,16 @@ class JobOutputs:
 
     def _numbered_as(self, names: Iterable[str]) -> str | None:
         """Return one of `names` that is the name of a frame."""
-        by_start: dict[str, list[str]] = defaultdict(list)
-        for pattern in self._numbered:
-            by_start[FRAME_NUMBER.split(pattern, 1)[0]].append(pattern)
+        by_start: dict[str, list[tuple[NumberedName, FrameSet]]] = defaultdict(list)
+        for pattern, frames in self._numbered.items():
+            numbered = NumberedName(pattern)
+            by_start[numbered.before].append((numbered, frames))
         for name in names if by_start else ():
             for place, character in enumerate(name):
                 if character.isdecimal() or character == " ":
-                    for pattern in by_start.get(name[:place], ()):
-                        frame = _frame_in(name, place, pattern)
-                        if frame is not None and frame in self._numbered[pattern]:
+                    for numbered, frames in by_start.get(name[:place], ()):
+                        frame = numbered.frame_in(name)
+                        if frame is not None and frame in frames:
                             return name
         return None
 
@@ -90,7 +88,7 @@ class JobOutputs:
                 least = max((10 ** (width - 1) for width in _different_widths(pattern, candidate)), default=0)
                 frame = frames.common_frame(other._numbered[candidate], least)
                 if frame is not None:
-                    return _filled_in(pattern, frame)
+                    return NumberedName(pattern).at(frame)
         return None
 
 
@@ -127,19 +125,3 @@ def _different_widths(first: str, second: str) -> Iterator[int]:
     for (token, width), (other_token, other_width) in zip(_widths(first), _widths(second), strict=True):
         if token != other_token:
             yield max(width, other_width)
-
-
-def _frame_in(name: str, place: int, pattern: str) -> int | None:
-    """Return the frame whose name by `pattern` is `name`, where the number begins at `place`."""
-    width = max(width for _, width in _widths(pattern))
-    digits = re.match(r" *\d*", name[place : place + max(width, _MOST_DIGITS)], re.ASCII)
-    text = "" if digits is None else digits[0]
-    # What comes next may be digits too.
-    for end in range(len(text), 0, -1):
-        if text[end - 1].isdecimal() and _filled_in(pattern, int(text[:end])) == name:
-            return int(text[:end])
-    return None
-
-
-def _filled_in(pattern: str, frame: int) -> str:
-    return FRAME_NUMBER.sub(lambda match: number(match[0], frame), pattern)

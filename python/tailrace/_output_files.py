@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ._frame_set import common_frame
 from ._in_slices import Work
 from ._spec import Chunk
 
@@ -106,17 +106,6 @@ def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     return frozenset(sharing)
 
 
-def have_frames_in_common(first: range, second: range) -> bool:
-    """Return whether there are any, without looking at each: `second` must not start before `first`."""
-    divisor = math.gcd(first.step, second.step)
-    difference = first.start - second.start
-    if difference % divisor:
-        return False
-    # The first number from `second.start` on that both would reach if neither ended.
-    steps = difference // divisor * pow(second.step // divisor, -1, first.step // divisor) % (first.step // divisor)
-    return second.start + second.step * steps <= min(first[-1], second[-1])
-
-
 def _that_meet_another(ranges: Iterable[range]) -> Iterator[range]:
     """Yield the ranges that have a frame of another one, some of them several times.
 
@@ -138,7 +127,7 @@ def _that_meet_another(ranges: Iterable[range]) -> Iterator[range]:
                     if (other := others.get(frame % step)) is not None and frame <= other[-1]
                 ]
             else:
-                met = [other for other in others.values() if have_frames_in_common(other, frames)]
+                met = [other for other in others.values() if common_frame(other, frames) is not None]
             if met:
                 yield from (*met, frames)
         others = last_to_end.setdefault(frames.step, {})

@@ -26,9 +26,9 @@ class OutputNames:
         """Is the same for the same names."""
         self._plain = {name for name in names if not is_numbered(name)}
         # By what comes before the first number: few names begin with it.
-        self._numbered: defaultdict[str, list[_NumberedName]] = defaultdict(list)
+        self._numbered: defaultdict[str, list[NumberedName]] = defaultdict(list)
         for name in names - self._plain:
-            numbered = _NumberedName(name)
+            numbered = NumberedName(name)
             self._numbered[numbered.before].append(numbered)
         self._lengths = sorted({len(before) for before in self._numbered})
 
@@ -47,11 +47,11 @@ def is_output_of(chunk: Chunk, name: str) -> bool:
     own = os.path.normpath(chunk.output_file)
     if not is_numbered(own):
         return name == own
-    frame = _NumberedName(own).frame_in(name)
+    frame = NumberedName(own).frame_in(name)
     return frame is not None and frame in chunk.frames
 
 
-class _NumberedName:
+class NumberedName:
     """A name with `####` or `%04d` in it."""
 
     def __init__(self, name: str) -> None:
@@ -71,10 +71,11 @@ class _NumberedName:
             digits = name[start:end].lstrip(" 0")
             if len(digits) <= _MOST_DIGITS and (digits.isdecimal() or not digits):
                 frame = int(digits or "0")
-                if self._at(frame) == name:
+                if self.at(frame) == name:
                     return frame
         return None
 
-    def _at(self, frame: int) -> str:
+    def at(self, frame: int) -> str:
+        """Return the name of the frame's file."""
         numbers = [number(token, frame) for token in self._tokens]
         return "".join(part for pair in zip(self._texts, [*numbers, ""], strict=True) for part in pair)

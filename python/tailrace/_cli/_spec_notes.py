@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from tailrace import JobSpec, parse_command
-from tailrace._output_files import chunks_sharing_outputs, have_frames_in_common
+from tailrace._frame_set import common_frame
+from tailrace._output_files import chunks_sharing_outputs
 
 from ._quantities import counted
 
@@ -58,7 +59,7 @@ def _notes_on_frames(job: JobSpec) -> Iterator[str]:
         furthest = max(furthest, first, key=lambda chunk: chunk.frames.stop)
         if second.start_frame > furthest.frames.stop:
             yield f"no chunk has the frames between chunk {furthest.id} and chunk {second.id}"
-        elif have_frames_in_common(first.frames, second.frames):
+        elif common_frame(first.frames, second.frames) is not None:
             yield f"chunk {first.id} and chunk {second.id} have frames in common"
     planned, total = sum(chunk.frame_count for chunk in job.chunks), job.metadata.total_frames
     if planned < total:
