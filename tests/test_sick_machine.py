@@ -415,11 +415,6 @@ def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine
     assert "1 chunk done, 1 log incomplete" in host.stderr
 
 
-def waits_for_disk(pid: int) -> bool:
-    """Return whether a thread of the process waits for a file system in user space."""
-    return any(path.read_text() == "request_wait_answer" for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
-
-
 @with_these_cgroups
 def test_ctrl_c_ends_a_job_whose_log_disk_hangs(machine: SickMachine, mark: str) -> None:
     disk = machine.hung_disk()
