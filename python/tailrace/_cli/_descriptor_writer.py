@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
+import stat
 import threading
 from collections.abc import Awaitable
 from functools import cache, partial
@@ -14,6 +16,8 @@ import anyio.to_thread
 
 _ALWAYS_FITS = select.PIPE_BUF
 """What a pipe that is ready for writing takes without blocking, in bytes (POSIX, `poll` and `pipe`)."""
+_LARGE_PIPE = 1 << 20
+"""In bytes: as large as anybody may have one, if his quota allows (pipe(7), `pipe-max-size`)."""
 
 
 class DescriptorWriter:
@@ -25,6 +29,7 @@ class DescriptorWriter:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._lock = lock
+        _make_pipe_large(fd)
 
     def write(self, data: bytes | memoryview) -> Awaitable[None] | None:
         """Write `data`, or return what will have written it. Raises `OSError`, here or there."""
@@ -64,6 +69,13 @@ class DescriptorWriter:
                 except BlockingIOError:
                     # As above.
                     self._poll.poll()
+
+
+def _make_pipe_large(fd: int) -> None:
+    """Have a pipe take a whole block of output: whoever reads it would be waited for sixteen times for each."""
+    with contextlib.suppress(OSError, AttributeError):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _LARGE_PIPE)
 
 
 def _never_blocking(fd: int) -> int:
