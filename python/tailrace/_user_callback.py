@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 
-from ._cancellation import as_error
+from ._cancellation import as_error, is_being_cancelled
 from ._in_turn import Steps
 
 
@@ -43,11 +43,8 @@ class UserCallback:
         try:
             outcome = self._function(*args)
         except BaseException as raised:
-            error = as_error(raised)
-            self._on_error(error)
-            if error is raised:
-                raise
-            raise error from raised
+            self._tell(raised)
+            raise
         return self._finish(outcome) if inspect.isawaitable(outcome) else None
 
     def with_each(self, first: object, seconds: Iterable[object]) -> Steps:
@@ -57,14 +54,18 @@ class UserCallback:
             try:
                 outcome = function(first, second)
             except BaseException as raised:
-                error = as_error(raised)
-                self._on_error(error)
-                if error is raised:
-                    raise
-                raise error from raised
+                self._tell(raised)
+                raise
             # To ask whether it is awaitable takes longer than the rest.
             if outcome is not None and inspect.isawaitable(outcome):
                 yield self._finish(outcome)
+
+    def _tell(self, raised: BaseException) -> None:
+        """Tell what the function raised; raises what is to come out instead, if that is something else."""
+        error = as_error(raised)
+        self._on_error(error)
+        if error is not raised:
+            raise error from raised
 
     async def _finish(self, outcome: Awaitable[object]) -> None:
         try:
@@ -74,13 +75,10 @@ class UserCallback:
                 async with self._lock:
                     await outcome
         except BaseException as raised:
-            error = as_error(raised)
             # Perhaps by the adapter, which may not wait for ever for a callback when a limit has been reached.
-            if not isinstance(error, self._cancelled):
-                self._on_error(error)
-            if error is raised:
-                raise
-            raise error from raised
+            if not isinstance(raised, self._cancelled) or not is_being_cancelled():
+                self._tell(raised)
+            raise
         finally:
             if inspect.iscoroutine(outcome):
                 # Cancelled before its turn came: a coroutine that never ran would warn about it.
