@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ._disk_threads import DiskThreads
 from ._disk_work import DiskWork
 from ._errors import TailraceError
+from ._event_json import event_to_line
 from ._events import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
 from ._job_lock import JobLock
 from ._log_file import LogFile
@@ -80,7 +81,7 @@ class JobLogs:
         if isinstance(event, ChunkOutput | ChunkUsage | MergeOutput):
             return False
         if not self._are_lost:
-            self._events.write(event.to_json().encode() + b"\n")
+            self._events.write(event_to_line(event))
         return True
 
     def room_for_events(self) -> Awaitable[None] | None:
