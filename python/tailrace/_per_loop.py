@@ -17,9 +17,10 @@ class PerLoop(Generic[T]):
     `RunVar` takes several times as long to answer.
     """
 
-    def __init__(self, on_asyncio: Callable[[], T], on_trio: Callable[[], T]) -> None:
+    def __init__(self, on_asyncio: Callable[[], T], on_trio: Callable[[], T] | None = None) -> None:
+        """Take what makes the value; without `on_trio` it is the same for both kinds of event loop."""
         self._on_asyncio = on_asyncio
-        self._on_trio = on_trio
+        self._on_trio = on_trio or on_asyncio
         self._values: WeakKeyDictionary[object, T] = WeakKeyDictionary()
 
     def get(self) -> T:

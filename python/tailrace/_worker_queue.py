@@ -6,26 +6,18 @@ import itertools
 import math
 from bisect import insort
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from ._conclude import warn
 from ._errors import WorkerBusyError, WorkerRemoteError
+from ._per_loop import PerLoop
 from ._worker_job import WorkerJob
 from ._worker_places import Execute, FindPlaces, WorkerPlaces
 from ._worker_result import WorkerResult
 
 _TELL_EVERY = 60.0
 """How often it is told that workers are busy, in seconds."""
-
-
-class _EventLoop:
-    """Stands for an event loop, and lives as long."""
-
-
-_current_loop: RunVar[_EventLoop] = RunVar("tailrace_event_loop")
 
 
 class WorkerQueue:
@@ -36,8 +28,7 @@ class WorkerQueue:
 
     def __init__(self, workers: Sequence[tuple[Execute, FindPlaces | None]]) -> None:
         """Take for each worker what has it run a job, and what asks for its places where it can be asked."""
-        self._workers = workers
-        self._lines: WeakKeyDictionary[_EventLoop, _Line] = WeakKeyDictionary()
+        self._lines = PerLoop(lambda: _Line([WorkerPlaces(*worker) for worker in workers]))
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have a worker run `job` when one has a place, and say through its `on_warning` when they refuse.
@@ -45,13 +36,7 @@ class WorkerQueue:
         A worker that failed is left for the others, to which a job goes on if it is certain that it did not begin.
         Raises what a worker raised, but no `WorkerBusyError`, and what `on_warning` raises.
         """
-        loop = _current_loop.get(None)
-        if loop is None:
-            _current_loop.set(loop := _EventLoop())
-        line = self._lines.get(loop)
-        if line is None:
-            line = self._lines[loop] = _Line([WorkerPlaces(*worker) for worker in self._workers])
-        return await line.execute(job)
+        return await self._lines.get().execute(job)
 
 
 class _Line:
