@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from tailrace import (
-    ChunkErrorReported,
-    ChunkFailed,
-    ChunkFileSaved,
-    ChunkFinished,
-    ChunkOutput,
-    ChunkProgress,
-    ChunkRetrying,
-    ChunkStarted,
-    ChunkUsage,
-    JobEvent,
-    MergeFinished,
-    MergeOutput,
-)
+from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
 
 from ._display import Display
 from ._job_tally import JobTally
 from ._remark import remark_on
 from ._stream_output import MERGE, StreamOutput
 from ._tell import tell_event
-
-_OF_NO_INTEREST = (ChunkErrorReported, ChunkFileSaved, ChunkProgress, ChunkStarted, ChunkUsage)
 
 
 class LiveOutput(Display):
@@ -46,7 +31,7 @@ class LiveOutput(Display):
                 return not self._quiet and self._watched in (None, chunk_id)
             case MergeOutput():
                 return not self._quiet and self._watched is None
-        return not isinstance(event, _OF_NO_INTEREST)
+        return True
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
