@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::mapping::{Mapping, Owner};
 use crate::output_queue::Flow;
-use crate::segment::{SegmentWriter, Slice};
+use crate::segment::{LEAST_ROOM, SegmentWriter, Slice};
 use crate::spill::{Spill, Spilled};
 
 /// Output up to this size is copied when the command ends, so that a small result does not hold a large segment.
@@ -21,9 +21,6 @@ const MUCH: usize = 4 << 20;
 const TOO_MUCH: usize = 16 << 20;
 /// How much memory is asked for: putting less together costs little, and more may not be had, though little of it will be used.
 const WORTH_ASKING: RangeInclusive<usize> = 64 << 20..=1 << 30;
-
-/// What is never filled of it: a segment that has less room than this is full.
-const ROOM: usize = 4096;
 
 /// A piece of this size is still in the processor's cache when it is copied after it was looked at.
 const COPIED_AT_ONCE: usize = 64 << 10;
@@ -113,7 +110,7 @@ impl Capture {
             return None;
         }
         self.has_asked = true;
-        Some(memory.min(*WORTH_ASKING.end()) + ROOM)
+        Some(memory.min(*WORTH_ASKING.end()) + LEAST_ROOM)
     }
 
     /// Whether memory may have been lent.

@@ -17,7 +17,7 @@ const SIZES: [usize; 4] = if cfg!(loom) { [2, 4, 4, HUGE] } else { [16 << 10, 12
 const LARGEST_RECYCLED: usize = SIZES[2];
 /// The least room that is read into. A writer that sets O_DIRECT on his end writes packets of at most this size, and what of a
 /// packet does not fit is lost (pipe(2)).
-const LEAST_ROOM: usize = if cfg!(loom) { 1 } else { 4096 };
+pub const LEAST_ROOM: usize = if cfg!(loom) { 1 } else { 4096 };
 /// Idle memory the pool keeps for the next stream.
 const POOL_LIMIT: usize = if cfg!(loom) { 4 } else { 16 << 20 };
 
