@@ -18,7 +18,7 @@ import tunnel
 from jobs import FRAMES as FRAMES_OF_A_CHUNK
 from jobs import names_in, shell
 from tailrace import JobSpec
-from tailrace.worker import _mirror, _working_folder
+from tailrace.worker import _file_state, _mirror, _working_folder
 from workers import FRAMES, Worker, read_frames, running_worker
 
 
@@ -379,7 +379,7 @@ def linked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         link(target, name, **keys)
 
     monkeypatch.setattr(_mirror, "_WORTH_KEEPING", 1)
-    monkeypatch.setattr(_mirror, "_SETTLED", -(10**12))
+    monkeypatch.setattr(_file_state, "_SETTLED", -(10**12))
     monkeypatch.setattr(os, "symlink", record)
     return names
 

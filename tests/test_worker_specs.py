@@ -12,7 +12,7 @@ import pytest
 import web_servers
 from jobs import job
 from tailrace import JobSpec
-from tailrace.worker import _parsed_specs
+from tailrace.worker import _file_state, _parsed_specs
 from workers import Worker, running_worker
 
 
@@ -57,7 +57,7 @@ def test_a_job_from_the_web_is_parsed_once_too(tmp_path: Path, parsed: list[int]
 def test_a_file_that_has_long_been_as_it_is_is_not_even_read_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_parsed_specs, "_SETTLED", -(10**12))
+    monkeypatch.setattr(_file_state, "_SETTLED", -(10**12))
     address = worker.write_job("echo a")
     assert worker.ask(address).json()["stdout"] == "a\n"
     monkeypatch.setattr(_parsed_specs.ParsedSpecs, "parse", lambda *_: pytest.fail("read again"))
@@ -69,7 +69,7 @@ def test_a_file_that_has_long_been_as_it_is_is_not_even_read_again(
 def test_a_file_that_has_changed_is_parsed_anew(
     how: str, settled: int, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_parsed_specs, "_SETTLED", settled)
+    monkeypatch.setattr(_file_state, "_SETTLED", settled)
     for word in ("aa", "bb", "cc"):
         address = worker.write_job(f"echo {word}", name="next.json" if how == "replaced" else "job.json")
         if how == "replaced":

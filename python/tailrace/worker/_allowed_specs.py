@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from .._errors import SpecError
 from .._spec_source import LARGEST_SPEC, is_url, name_of
-from ._parsed_specs import FileState, ParsedSpec, ParsedSpecs
+from ._file_state import FileState
+from ._parsed_specs import ParsedSpec, ParsedSpecs
 from ._refused_error import RefusedError
 from ._web_source import WebPrefix, download
 

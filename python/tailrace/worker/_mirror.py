@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ._file_state import FileState
+
 _WORTH_KEEPING = 1_000
 """From so many names on it takes long to make one anew."""
-_SETTLED = 2 * 10**9
-"""How old the time of a folder has to be, in nanoseconds, for the next change to be sure to give it another one."""
 _UNTOUCHED = 123_456_789
 """The time that a folder of ours has, in nanoseconds, until a command changes what is in it."""
 
@@ -110,7 +110,6 @@ class Mirror:
             os.close(descriptor)
 
     def _link(self, folder: Path, known: _Folder, source: Path, is_left_out: Callable[[str], bool]) -> None:
-        looked_at = time.time_ns()
         names, seen = _look(source, known.seen)
         if names is None:
             return
@@ -127,7 +126,7 @@ class Mirror:
                     os.symlink(f"{source}/{name}", name, dir_fd=own)
                     known.links.add(name)
             known.own = _mark(own)
-        known.seen = seen if seen is not None and looked_at - max(seen.times) > _SETTLED else None
+        known.seen = seen
 
     def _find_changes(self) -> dict[Path, tuple[set[str], set[str]]]:
         """Return, for each folder, the names that are new in it and those of the links that are not there any more."""
@@ -149,13 +148,6 @@ class Mirror:
         return added - known.inner, known.links - kept
 
 
-class _Seen(NamedTuple):
-    """What tells whether a folder has changed."""
-
-    identity: tuple[int, int]
-    times: tuple[int, int]
-
-
 class _Mark(NamedTuple):
     """What a folder of ours has until a command changes it."""
 
@@ -172,21 +164,20 @@ class _Folder:
         self.links: set[str] = set()
         self.left_out: set[str] = set()
         """Names in the source that have no link."""
-        self.seen: _Seen | None = None
+        self.seen: FileState | None = None
         """The source when it was last looked at; None: it may have changed since without showing it."""
         self.own: _Mark | None = None
 
 
-def _look(source: Path, seen: _Seen | None) -> tuple[set[str] | None, _Seen | None]:
+def _look(source: Path, seen: FileState | None) -> tuple[set[str] | None, FileState | None]:
     """Return the names in a folder, or None if it is as it was `seen`, and what tells that the next time."""
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return set(), None
     try:
-        status = os.fstat(descriptor)
-        now = _Seen((status.st_dev, status.st_ino), (status.st_mtime_ns, status.st_ctime_ns))
-        return None if now == seen else set(os.listdir(descriptor)), now  # noqa: PTH208
+        now = FileState.of(descriptor)
+        return None if now is not None and now == seen else set(os.listdir(descriptor)), now  # noqa: PTH208
     finally:
         os.close(descriptor)
 

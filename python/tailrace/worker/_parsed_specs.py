@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
-import time
 from collections import OrderedDict
 from concurrent.futures import Future
-from typing import NamedTuple
 
 from .._output_names import OutputNames
 from .._spec import JobSpec
 from .._spec_source import LARGEST_SPEC
+from ._file_state import FileState
 
 _MOST = 8
 _MOST_BYTES = LARGEST_SPEC
 """Of JSON, in all that are kept; the last one is kept however large it is."""
-_SETTLED = 2 * 10**9
-"""How old the time of a file has to be, in nanoseconds, for the next change to be sure to give it another one."""
 
 
 class ParsedSpec:
@@ -29,22 +25,6 @@ class ParsedSpec:
         self.spec = JobSpec.parse(content)
         self.chunks = {chunk.id: chunk for chunk in self.spec.chunks}
         self.outputs = OutputNames(self.spec.chunks)
-
-
-class FileState(NamedTuple):
-    """What tells whether a file has changed: of two that are alike, the contents are the same."""
-
-    identity: tuple[int, int]
-    size: int
-    times: tuple[int, int]
-
-    @classmethod
-    def of(cls, descriptor: int) -> FileState | None:
-        """Return the state of an open file; None if the next change might not show."""
-        now = time.time_ns()
-        status = os.fstat(descriptor)
-        times = status.st_mtime_ns, status.st_ctime_ns
-        return cls((status.st_dev, status.st_ino), status.st_size, times) if now - max(times) > _SETTLED else None
 
 
 class ParsedSpecs:
