@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jobs import spec_fields
 from tailrace import Chunk, JobSpec, SpecError, parse_command
-from tailrace._output_files import chunks_sharing_outputs, is_numbered
+from tailrace._numbered_name import is_numbered
+from tailrace._output_files import chunks_sharing_outputs
 from tailrace._output_frames import FrameError, FrameKind, FrameReader, FrameWriter
 from tailrace._output_names import OutputNames, is_output_of
 from tailrace.progress import _detection

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ._frame_set import FrameSet
-from ._output_files import FRAME_NUMBER
-from ._output_names import NumberedName
+from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames
 from ._spec import JobSpec
 
 
@@ -65,17 +64,10 @@ class JobOutputs:
 
     def _numbered_as(self, names: Iterable[str]) -> str | None:
         """Return one of `names` that is the name of a frame."""
-        by_start: dict[str, list[tuple[NumberedName, FrameSet]]] = defaultdict(list)
-        for pattern, frames in self._numbered.items():
-            numbered = NumberedName(pattern)
-            by_start[numbered.before].append((numbered, frames))
-        for name in names if by_start else ():
-            for place, character in enumerate(name):
-                if character.isdecimal() or character == " ":
-                    for numbered, frames in by_start.get(name[:place], ()):
-                        frame = numbered.frame_in(name)
-                        if frame is not None and frame in frames:
-                            return name
+        numbered = NumberedNames(self._numbered)
+        for name in names:
+            if any(frame in self._numbered[pattern] for pattern, frame in numbered.frames_of(name)):
+                return name
         return None
 
     def _same_number(self, other: JobOutputs) -> str | None:

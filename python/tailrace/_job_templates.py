@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ._command_template import fill_in, placeholders_in
 from ._errors import SpecError
-from ._output_files import FRAME_NUMBER, number
+from ._numbered_name import FRAME_NUMBER, number
 from ._parse_command import parse_command
 
 Size = tuple[int, int]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +11,9 @@ from pathlib import Path
 
 from ._frame_set import common_frame
 from ._in_slices import Work
+from ._numbered_name import NumberedName, is_numbered
 from ._spec import Chunk
 
-FRAME_NUMBER = re.compile(r"#{2,}|%0?\d{0,2}d", re.ASCII)
-"""What stands for the number of each frame in the name of an output file."""
 _LEFTOVER_SUFFIX = ".partial"
 
 
@@ -25,8 +23,9 @@ def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
     if not is_numbered(name):
         yield job_dir / name
         return
+    numbered = NumberedName(name)
     for frame in chunk.frames:
-        yield job_dir / FRAME_NUMBER.sub(lambda match, frame=frame: number(match[0], frame), name)  # type: ignore[misc]
+        yield job_dir / numbered.at(frame)
 
 
 def fault_of_output(chunk: Chunk, job_dir: Path) -> Work[str | None]:
@@ -80,16 +79,6 @@ def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]
     for chunk in chunks:
         if os.path.normpath(chunk.output_file) + _LEFTOVER_SUFFIX in names:
             yield chunk.id
-
-
-def is_numbered(name: str) -> bool:
-    """Return whether `name` stands for a file for each frame."""
-    return FRAME_NUMBER.search(name) is not None
-
-
-def number(token: str, frame: int) -> str:
-    """Return the number of a frame as `token`, `####` or `%04d`, has it."""
-    return str(frame).zfill(len(token)) if token[0] == "#" else token % frame
 
 
 def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from ._errors import SpecError
 from ._job_templates import PICTURE_SUFFIXES, ffmpeg_file
-from ._output_files import FRAME_NUMBER, is_numbered
+from ._numbered_name import FRAME_NUMBER, is_numbered
 from ._spec import Chunk
 
 _LONGEST_ARGUMENT = 128 * 1024 - 1

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from .._output_files import is_numbered, output_paths
+from .._numbered_name import is_numbered
+from .._output_files import output_paths
 from .._output_names import OutputNames, is_output_of
 from .._spec import Chunk
 from ._kept_mirrors import OWN_FOLDER, KeptMirrors, Layout
