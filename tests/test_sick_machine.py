@@ -403,24 +403,27 @@ def waits_for_disk(pid: int) -> bool:
     return any(path.read_text() == "request_wait_answer" for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
 
 
-@with_these_cgroups
-def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine, mark: str) -> None:
+def run_job_with_hung_logs(machine: SickMachine, mark: str) -> tuple[Any, Path]:
+    """Return a job that waits for the disk of its logs, and their folder."""
     disk = machine.hung_disk()
     disk.fall_silent()
     host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
     wait_until(lambda: waits_for_disk(host.pid), "a thread hangs", 40)
+    return host, disk.path
+
+
+@with_these_cgroups
+def test_a_job_runs_without_logs_on_a_hung_disk_and_says_so(machine: SickMachine, mark: str) -> None:
+    host, logs = run_job_with_hung_logs(machine, mark)
     assert host.ends(30 + 1 + SLACK) == 0
     assert host.stdout == "rendered\n"
-    assert re.search(rf"the log {disk.path} cannot be written: it did not answer for 3\d s", host.stderr)
+    assert re.search(rf"the log {logs} cannot be written: it did not answer for 3\d s", host.stderr)
     assert "1 chunk done, 1 log incomplete" in host.stderr
 
 
 @with_these_cgroups
 def test_ctrl_c_ends_a_job_whose_log_disk_hangs(machine: SickMachine, mark: str) -> None:
-    disk = machine.hung_disk()
-    disk.fall_silent()
-    host = run_job(machine, "native", "echo rendered", mark, "--log-dir", str(disk.path))
-    wait_until(lambda: waits_for_disk(host.pid), "a thread hangs", 40)
+    host, _ = run_job_with_hung_logs(machine, mark)
     host.process.send_signal(signal.SIGINT)
     assert host.ends(1 + 1 + SLACK) == 130
     assert host.stdout == ""
