@@ -12,6 +12,12 @@ def check_type(name: str, value: object, wanted: type, described: str) -> None:
         raise TypeError(f"{name} must be {described}, not {value!r}")
 
 
+def check_callback(name: str, value: object) -> None:
+    """Raise `TypeError` unless `value` can be called, or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+
+
 def check_path(name: str, value: object) -> None:
     """Raise `TypeError` or `ValueError` unless `value` can be the path of a file, or is None."""
     if value is None:

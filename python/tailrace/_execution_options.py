@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, get_args
 
 from ._capture import Capture
 from ._check_times import check_delays, check_limits
-from ._check_types import check_collection, check_method, check_path, check_type
+from ._check_types import check_callback, check_collection, check_method, check_path, check_type
 from ._events import JobEvent
 from ._secret_mask import SecretMask
 from ._stitcher import Stitcher
@@ -171,9 +171,7 @@ class JobExecutionOptions:
         for name in ("job_dir", "state_dir", "log_dir", "output_file"):
             check_path(name, getattr(self, name))
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
-            callback = getattr(self, name)
-            if callback is not None and not callable(callback):
-                raise TypeError(f"{name} must be callable, not {callback!r}")
+            check_callback(name, getattr(self, name))
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         if not isinstance(self.progress, str | Renderer | None):

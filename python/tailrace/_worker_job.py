@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ._capture import Capture
 from ._check_times import check_delays, check_limits
-from ._check_types import check_path, check_type
+from ._check_types import check_callback, check_path, check_type
 from ._worker_result import UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
@@ -106,8 +106,7 @@ class WorkerJob:
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         for name in ("on_stdout", "on_stderr", "on_warning", "on_usage"):
             callback = getattr(self, name)
-            if callback is not None and not callable(callback):
-                raise TypeError(f"{name} must be callable, not {callback!r}")
+            check_callback(name, callback)
             if name in ("on_warning", "on_usage") and callback is not None and is_async(callback):
                 raise TypeError(f"{name} must be a plain function, not an async one: {callback!r}")
 
