@@ -17,7 +17,6 @@ import pytest
 from loops import on_asyncio, on_every_loop
 from processes import DAEMON, descendants_marked, open_descriptors, python, wait_until_marked
 from tailrace import (
-    Capture,
     LocalWorkerAdapter,
     WorkerError,
     WorkerJob,
@@ -379,9 +378,16 @@ async def test_the_usage_is_that_of_the_command_and_not_of_this_process() -> Non
     small = await execute(("/bin/true", []))
     assert small.usage is not None
     assert small.usage.max_rss is None or small.usage.max_rss < 16 << 20
-    large = await execute(python("b = b'x' * (900 << 20)\nfor _ in range(3_000_000): pass"), capture=Capture.none())
+    large = await execute(
+        python(
+            "b = b'x' * (900 << 20)\n"
+            "for _ in range(3_000_000): pass\n"
+            "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+        )
+    )
     assert large.usage is not None
-    assert large.usage.max_rss is not None
-    assert 900 << 20 <= large.usage.max_rss < 1100 << 20
+    # What the kernel counted, which a machine short of memory keeps below what the command asked for.
+    assert large.usage.max_rss == pytest.approx(int(large.stdout) << 10, rel=0.05)
+    assert int(large.stdout) > 512 << 10
     assert large.usage.cpu_user + large.usage.cpu_system > 0.05
     assert len(ballast) == 256 << 20
