@@ -37,6 +37,24 @@ async def test_what_a_call_returns_or_raises_comes_out_and_the_event_loop_goes_o
 
 
 @pytest.mark.anyio
+async def test_a_disk_that_has_answered_at_once_and_then_hangs_does_not_hold_up_the_event_loop() -> None:
+    threads = DiskThreads()
+    goes_on = threading.Event()
+    while not threads.answers_at_once:
+        await in_thread(threads, threading.get_ident)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(in_thread, threads, lambda: goes_on.wait(30))
+        await anyio.sleep(0.05)
+        # Set by the event loop, for which nothing else would make the call return so soon.
+        assert not goes_on.is_set()
+        assert not threads.answers_at_once
+        goes_on.set()
+        with anyio.fail_after(10):
+            assert await in_thread(threads, lambda: goes_on.is_set())
+
+
+@pytest.mark.anyio
 async def test_a_cancellation_leaves_the_call_to_itself() -> None:
     threads = DiskThreads()
     goes_on, is_over = threading.Event(), threading.Event()

@@ -24,7 +24,8 @@ from ._in_slices import Work, in_slices
 from ._in_turn import in_turn
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
-from ._output_files import delete_leftovers, fault_of_output, set_leftovers_aside
+from ._leftovers import Leftovers
+from ._output_files import delete_leftovers, fault_of_output
 from ._parse_command import parse_command
 from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
 from ._reported_errors import ReportedErrors
@@ -65,6 +66,7 @@ class ChunkAttempt:
         *,
         reporter: JobReporter,
         record: CompletionRecord | None,
+        leftovers: Leftovers,
         sharing: frozenset[int],
         mask: SecretMask,
         logs: JobLogs | None,
@@ -74,6 +76,7 @@ class ChunkAttempt:
         self._job_dir = job_dir
         self._reporter = reporter
         self._record = record
+        self._leftovers = leftovers
         self._sharing = sharing
         self._mask = mask
         self._logs = logs
@@ -112,7 +115,7 @@ class ChunkAttempt:
             self._watches.add(watch)
         self._news.add(news)
         try:
-            outcome = await self._execute(chunk, self._to_job(turn, words, slot, output, news), output, watch)
+            outcome = await self._execute(turn, self._to_job(turn, words, slot, output, news), output, watch)
         finally:
             if watch is not None:
                 self._watches.discard(watch)
@@ -143,14 +146,15 @@ class ChunkAttempt:
                     await await_if_needed(in_turn(news.tell_what_is_due()))
 
     async def _execute(
-        self, chunk: Chunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
+        self, turn: Turn, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
     ) -> WorkerResult | Failure:
+        chunk = turn.chunk
         result: WorkerResult | None = None
         error: Exception | None = None
         retry_on: Collection[type[Exception]] = ()
         try:
             if self._looks_at_files and chunk.id not in self._sharing:
-                await in_slices(set_leftovers_aside(chunk, self._job_dir))
+                await self._leftovers.set_aside(turn)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -214,9 +218,8 @@ class ChunkAttempt:
         fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
         if fault is not None:
             return fault
-        if self._record is not None:
-            yield from self._record.add(chunk)
-        if chunk.id not in self._sharing:
+        has_output = self._record is None or (yield from self._record.add(chunk))
+        if has_output and chunk.id not in self._sharing:
             yield from delete_leftovers(chunk, self._job_dir)
         return None
 

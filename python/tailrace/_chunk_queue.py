@@ -48,6 +48,10 @@ class ChunkQueue:
                 await self._changed.wait()
         return None
 
+    def upcoming(self, count: int) -> list[Chunk]:
+        """Return up to so many of the chunks that have not been handed out yet, the next first."""
+        return list(itertools.islice(self._fresh, count))
+
     def put_back(self, turn: Turn, delay: float) -> None:
         """Have the chunk tried again after `delay` seconds."""
         again = Turn(turn.chunk, turn.attempt + 1)

@@ -21,6 +21,8 @@ FILE_NAME = "completed.jsonl"
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class CompletionRecord:
     """The record of one run of a job; as long as it is open, nobody else can run that, or what writes the same files.
@@ -74,23 +76,25 @@ class CompletionRecord:
                     " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
-    def add(self, chunk: Chunk) -> Work[None]:
-        """Record that the chunk is completed, with its output files as they are now.
+    def add(self, chunk: Chunk) -> Work[bool]:
+        """Record that the chunk is completed, with its output files as they are now; return whether there is any.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
         """
+        outputs = yield from fingerprint(chunk, self._job_dir)
         entry = {
             "chunk": chunk.id,
             "command": chunk.command,
             "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step],
             "outputFile": chunk.output_file,
-            "outputs": (yield from fingerprint(chunk, self._job_dir)),
+            "outputs": outputs,
             "recordedAt": time.time(),
         }
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        line = _to_json(entry).encode() + b"\n"
+        has_output = any(outputs)
         with self._mutex:
             if self._is_closed:
-                return
+                return has_output
             try:
                 if self._failure is not None:
                     raise self._failure
@@ -101,6 +105,7 @@ class CompletionRecord:
                 self._timer = threading.Timer(_SYNC_DELAY, self._sync)
                 self._timer.daemon = True
                 self._timer.start()
+        return has_output
 
     def close(self) -> None:
         """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""

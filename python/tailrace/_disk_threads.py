@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -26,13 +27,15 @@ class DiskThreads:
         """What has been given up and still keeps a thread."""
         self.is_hurried = False
         """Whether there is no time to wait for a disk."""
+        self.answers_at_once = False
+        """Whether the disk did so last."""
         self.got_on_at = -math.inf
         """When the disk answered last, whatever it was that it had been asked."""
-        self._works: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._mutex = threading.Lock()
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._idle: list[SimpleQueue[Callable[[], object]]] = []
+        """Of each thread that has nothing to do, what gives it something; the last one's memory is still warm."""
         self._count = 0
-        self._spare = 0
-        """How many threads have nothing to do, less what waits for one."""
 
     @property
     def patience(self) -> float:
@@ -42,50 +45,53 @@ class DiskThreads:
     @property
     def are_short(self) -> bool:
         """Whether something waits for a thread."""
-        return self._spare < 0
+        return bool(self._waiting)
 
     def do(self, work: Callable[[], object]) -> None:
         """Have `work`, which must not raise, called soon. Raises `RuntimeError` where there can be no thread."""
         with self._mutex:
-            self._spare -= 1
-            needs_thread = self._spare < 0 and self._count < _MOST
-            if needs_thread:
-                self._count += 1
-                self._spare += 1
-        self._works.put(work)
-        if needs_thread:
-            self._start()
-
-    def _start(self) -> None:
+            if self._hand_over(work):
+                return
+            self._count += 1
         try:
-            threading.Thread(target=self._run, name="tailrace-disk", daemon=True).start()
+            threading.Thread(target=self._run, args=(work,), name="tailrace-disk", daemon=True).start()
         except RuntimeError:
             with self._mutex:
                 self._count -= 1
-                self._spare -= 1
-                if self._count:
-                    # The others get to it.
-                    return
-                self._spare = 0
-            self._works.get()
-            raise
+                # The others get to it, if there are any.
+                if not self._hand_over(work, most=1):
+                    raise
 
-    def _run(self) -> None:
+    def _hand_over(self, work: Callable[[], object], most: int = _MOST) -> bool:
+        """Give the work to a thread that is there; return False where none is idle and there are fewer than `most`."""
+        if self._idle:
+            self._idle.pop().put(work)
+        elif self._count >= most:
+            self._waiting.append(work)
+        else:
+            return False
+        return True
+
+    def _run(self, work: Callable[[], object]) -> None:
+        given: SimpleQueue[Callable[[], object]] = SimpleQueue()
         while True:
-            try:
-                work = self._works.get(timeout=_IDLE)
-            except Empty:
-                with self._mutex:
-                    if self._spare > 0:
-                        self._spare -= 1
-                        self._count -= 1
-                        return
-                continue
             work()
             # It holds on to much.
             del work
             with self._mutex:
-                self._spare += 1
+                if self._waiting:
+                    work = self._waiting.popleft()
+                    continue
+                self._idle.append(given)
+            try:
+                work = given.get(timeout=_IDLE)
+            except Empty:
+                with self._mutex:
+                    if given in self._idle:
+                        self._idle.remove(given)
+                        self._count -= 1
+                        return
+                work = given.get()
 
 
 def within(seconds: float, look: Callable[[], T], otherwise: T) -> T:

@@ -53,10 +53,9 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[None]:
     """Rename what an earlier attempt left to `*.partial`, so that it cannot pass for the output of the next one."""
     for path in output_paths(chunk, job_dir):
         yield
-        # A link stays where it is and its target is renamed: the next output is to go to the same place. Devices
-        # (/dev/null) and folders are no leftovers.
-        target = os.path.realpath(path)
         try:
+            target = _target(path)
+            # Devices (/dev/null) and folders are no leftovers.
             if stat.S_ISREG(os.stat(target).st_mode):  # noqa: PTH116
                 os.replace(target, target + _LEFTOVER_SUFFIX)  # noqa: PTH105
         except FileNotFoundError:
@@ -68,9 +67,16 @@ def delete_leftovers(chunk: Chunk, job_dir: Path) -> Work[None]:
     for path in output_paths(chunk, job_dir):
         yield
         if fault_of_file(path) is None:
-            target = os.path.realpath(path) if path.is_symlink() else os.fspath(path)
             with suppress(OSError):
-                os.unlink(target + _LEFTOVER_SUFFIX)  # noqa: PTH108
+                os.unlink(_target(path) + _LEFTOVER_SUFFIX)  # noqa: PTH108
+
+
+def _target(path: Path) -> str:
+    """Return where what is written to `path` goes: a link stays, and with it the place of the next output.
+
+    Raises `FileNotFoundError` where there is nothing, not even a link.
+    """
+    return os.path.realpath(path) if stat.S_ISLNK(path.lstat().st_mode) else os.fspath(path)
 
 
 def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]:

@@ -45,7 +45,8 @@ class UserCallback:
         except BaseException as raised:
             self._tell(raised)
             raise
-        return self._finish(outcome) if inspect.isawaitable(outcome) else None
+        # To ask whether it is awaitable takes longer than the rest.
+        return self._finish(outcome) if outcome is not None and inspect.isawaitable(outcome) else None
 
     def with_each(self, first: object, seconds: Iterable[object]) -> Steps:
         """Call the function with `first` and each of `seconds`; yield what has to be awaited before the next."""
@@ -56,7 +57,6 @@ class UserCallback:
             except BaseException as raised:
                 self._tell(raised)
                 raise
-            # To ask whether it is awaitable takes longer than the rest.
             if outcome is not None and inspect.isawaitable(outcome):
                 yield self._finish(outcome)
 

@@ -58,8 +58,10 @@ impl CapturedOutput {
             Output::Parts(captured) => {
                 let length = count.min(captured.len());
                 let object = uninitialised(py, length)?;
-                let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
-                py.detach(|| target.fill(|memory| captured.copy_to(memory, |_| true)))?;
+                if length > 0 {
+                    let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
+                    py.detach(|| target.fill(|memory| captured.copy_to(memory, |_| true)))?;
+                }
                 Ok(object)
             }
         }

@@ -6,7 +6,7 @@ from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, Job
 
 from ._display import Display
 from ._job_tally import JobTally
-from ._remark import remark_on
+from ._remark import WITH_REMARK, remark_on
 from ._stream_output import MERGE, StreamOutput
 from ._tell import tell_event
 
@@ -31,7 +31,7 @@ class LiveOutput(Display):
                 return not self._quiet and self._watched in (None, chunk_id)
             case MergeOutput():
                 return not self._quiet and self._watched is None
-        return True
+        return isinstance(event, (*WITH_REMARK, MergeFinished))
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job of which there is, after the tally. Raises `OSError`."""

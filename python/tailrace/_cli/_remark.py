@@ -17,6 +17,9 @@ from tailrace import (
 
 from ._job_tally import JobTally
 
+WITH_REMARK = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, LogFailed, MergeStarted)
+"""The events that there is a remark on."""
+
 
 class Remark(NamedTuple):
     """One line about an event."""
@@ -27,7 +30,7 @@ class Remark(NamedTuple):
 
 
 def remark_on(event: JobEvent, tally: JobTally) -> Remark | None:
-    """Return the remark on an event that the tally has counted; None for those that need none."""
+    """Return the remark on an event that the tally has counted; None for those that are not `WITH_REMARK`."""
     match event:
         case ChunkFinished(chunk_id=chunk_id, result=result):
             progress = f"{tally.completed} of {tally.total}"
