@@ -47,6 +47,8 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
+# Tests start tailrace hundreds of times, and some environments have Python keep no bytecode.
+	python -m compileall -q python
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
