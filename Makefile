@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := examples/tunnel
-# Two for each processor: tests wait for half of their time.
-WORKERS = $(shell python -c 'import os; print(2 * os.cpu_count())')
+# Three for each processor: tests wait for most of their time.
+WORKERS = $(shell python -c 'import os; print(3 * os.cpu_count())')
 
 USER_PATH := $(PATH)
 # The demo's commands and the tests find their tools (ffmpeg above all) by name.
@@ -14,6 +14,8 @@ export PATH := $(CURDIR)/$(BIN):$(USER_PATH)
 # maturin installs into the environment named here, and refuses to choose between two.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
+# Tests start hundreds of interpreters, which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # The Rust tests stay clear of Python: without this they would be linked with a libpython that few machines have.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -47,8 +49,6 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
-# Tests start tailrace hundreds of times, and some environments have Python keep no bytecode.
-	python -m compileall -q python
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both

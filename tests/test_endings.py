@@ -381,7 +381,7 @@ async def test_the_usage_is_that_of_the_command_and_not_of_this_process() -> Non
     large = await execute(
         python(
             "b = b'x' * (900 << 20)\n"
-            "for _ in range(3_000_000): pass\n"
+            "for _ in range(1_000_000): pass\n"
             "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
         )
     )

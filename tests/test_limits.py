@@ -24,6 +24,7 @@ AS_NOBODY = f"""
 import asyncio, fcntl, os, resource, sys, time, encodings.idna
 import anyio._backends._asyncio
 from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerSpawnError, WorkerTimeoutError
+LocalWorkerAdapter(backend="python")
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})

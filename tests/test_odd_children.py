@@ -241,7 +241,7 @@ except ImportError:
     import _xxsubinterpreters as interpreters
 source = '''
 try:
-    import tailrace
+    from tailrace import LocalWorkerAdapter
 except ImportError as error:
     print(str(error))
 else:
@@ -252,7 +252,9 @@ run(interpreters.create(), source)
 """
 
 
-@pytest.mark.parametrize("before", ["", "import tailrace"], ids=["alone", "beside the main one"])
+@pytest.mark.parametrize(
+    "before", ["", "from tailrace import LocalWorkerAdapter"], ids=["alone", "beside the main one"]
+)
 def test_a_subinterpreter_is_told_that_it_cannot_use_this(before: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER.format(before=before)]
     host = subprocess.run(command, capture_output=True, text=True, timeout=200)

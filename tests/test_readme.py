@@ -57,16 +57,16 @@ def test_the_python_snippets_run_and_print_while_they_do(snippet: str, clone: Pa
 
 
 def test_the_python_snippets_are_typed(tmp_path: Path) -> None:
-    for number, snippet in enumerate(snippets("python")):
-        file = tmp_path / f"snippet_{number}.py"
+    files = [tmp_path / f"snippet_{number}.py" for number in range(len(snippets("python")))]
+    for file, snippet in zip(files, snippets("python"), strict=True):
         file.write_text(snippet)
-        finished = subprocess.run(
-            [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(file)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stdout
+    finished = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, files)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
 
 
 def test_the_files_that_the_readme_links_to_exist() -> None:

@@ -1,9 +1,8 @@
 """Run render jobs that are split into chunks, and watch every chunk while it runs."""
 
-from ._aws_lambda_adapter import AwsLambdaAdapter
-from ._capture import Capture
-from ._cloud_run_adapter import CloudRunAdapter
-from ._completed_chunks import completed_chunk_ids
+import importlib as _importlib
+import typing as _typing
+
 from ._errors import (
     ChunkFailedError,
     ErrorCategory,
@@ -18,42 +17,81 @@ from ._errors import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from ._events import (
-    ChunkErrorReported,
-    ChunkEvent,
-    ChunkFailed,
-    ChunkFileSaved,
-    ChunkFinished,
-    ChunkOutput,
-    ChunkProgress,
-    ChunkRetrying,
-    ChunkStarted,
-    ChunkUsage,
-    ChunkWarning,
-    JobEvent,
-    JobFinished,
-    JobStarted,
-    LogFailed,
-    MergeFinished,
-    MergeOutput,
-    MergeStarted,
-)
-from ._execution_options import ChunkOutputCallback, JobExecutionOptions
-from ._executor import JobExecutor
-from ._ffmpeg_stitcher import FfmpegStitcher
-from ._http_worker_adapter import HttpWorkerAdapter
-from ._job_event_stream import JobEventStream
-from ._job_plan import plan_job
-from ._job_report import JobReport
-from ._local_adapter import LocalWorkerAdapter, kill_all_commands
-from ._parse_command import parse_command
-from ._run import run
-from ._spec import Chunk, JobMetadata, JobSpec
-from ._stitcher import Stitcher, StreamingStitcher
-from ._worker_adapter import WorkerAdapter
-from ._worker_job import Callback, StreamMode, WorkerJob
-from ._worker_pool import WorkerPool
-from ._worker_result import ResourceUsage, UsageSample, WorkerResult
+
+if _typing.TYPE_CHECKING:
+    from . import progress as progress
+    from . import worker as worker
+    from ._aws_lambda_adapter import AwsLambdaAdapter
+    from ._capture import Capture
+    from ._cloud_run_adapter import CloudRunAdapter
+    from ._completed_chunks import completed_chunk_ids
+    from ._events import (
+        ChunkErrorReported,
+        ChunkEvent,
+        ChunkFailed,
+        ChunkFileSaved,
+        ChunkFinished,
+        ChunkOutput,
+        ChunkProgress,
+        ChunkRetrying,
+        ChunkStarted,
+        ChunkUsage,
+        ChunkWarning,
+        JobEvent,
+        JobFinished,
+        JobStarted,
+        LogFailed,
+        MergeFinished,
+        MergeOutput,
+        MergeStarted,
+    )
+    from ._execution_options import ChunkOutputCallback, JobExecutionOptions
+    from ._executor import JobExecutor
+    from ._ffmpeg_stitcher import FfmpegStitcher
+    from ._http_worker_adapter import HttpWorkerAdapter
+    from ._job_event_stream import JobEventStream
+    from ._job_plan import plan_job
+    from ._job_report import JobReport
+    from ._local_adapter import LocalWorkerAdapter, kill_all_commands
+    from ._parse_command import parse_command
+    from ._run import run
+    from ._spec import Chunk, JobMetadata, JobSpec
+    from ._stitcher import Stitcher, StreamingStitcher
+    from ._worker_adapter import WorkerAdapter
+    from ._worker_job import Callback, StreamMode, WorkerJob
+    from ._worker_pool import WorkerPool
+    from ._worker_result import ResourceUsage, UsageSample, WorkerResult
+
+_NAMES = {
+    "_aws_lambda_adapter": "AwsLambdaAdapter",
+    "_capture": "Capture",
+    "_cloud_run_adapter": "CloudRunAdapter",
+    "_completed_chunks": "completed_chunk_ids",
+    "_events": (
+        "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
+        "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
+        "JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
+    ),
+    "_execution_options": "ChunkOutputCallback JobExecutionOptions",
+    "_executor": "JobExecutor",
+    "_ffmpeg_stitcher": "FfmpegStitcher",
+    "_http_worker_adapter": "HttpWorkerAdapter",
+    "_job_event_stream": "JobEventStream",
+    "_job_plan": "plan_job",
+    "_job_report": "JobReport",
+    "_local_adapter": "LocalWorkerAdapter kill_all_commands",
+    "_parse_command": "parse_command",
+    "_run": "run",
+    "_spec": "Chunk JobMetadata JobSpec",
+    "_stitcher": "Stitcher StreamingStitcher",
+    "_worker_adapter": "WorkerAdapter",
+    "_worker_job": "Callback StreamMode WorkerJob",
+    "_worker_pool": "WorkerPool",
+    "_worker_result": "ResourceUsage UsageSample WorkerResult",
+}
+"""The modules that the names come from: each is loaded when it is used, for together they take a third of a second."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "AwsLambdaAdapter",
@@ -116,3 +154,16 @@ __all__ = [
     "plan_job",
     "run",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("progress", "worker"):
+        return _importlib.import_module(f"{__name__}.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

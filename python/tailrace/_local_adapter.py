@@ -7,7 +7,6 @@ import contextlib
 import sys
 from typing import Literal
 
-from . import _python_backend
 from ._turn_to_start import turn_to_start
 from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
@@ -43,8 +42,13 @@ class LocalWorkerAdapter:
             raise ValueError(f"backend must be 'auto', 'native' or 'python', not {backend!r}")
         if backend == "native" and _native_backend is None:
             raise ImportError("tailrace was installed without its native core: use backend='python'")
-        is_native = backend != "python" and _native_backend is not None
-        self._execute = _native_backend.execute if is_native else _python_backend.execute
+        if backend == "python" or _native_backend is None:
+            # Loaded by who needs it: few do.
+            from . import _python_backend
+
+            self._execute = _python_backend.execute
+        else:
+            self._execute = _native_backend.execute
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` to its end.
@@ -63,7 +67,9 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
     seconds. The interpreter's normal exit does the same.
     """
     can_exit = _native_backend is None or _native_backend.kill_all(patience)
-    _python_backend.kill_all(patience)
+    python_backend = sys.modules.get(f"{__package__}._python_backend")
+    if python_backend is not None:
+        python_backend.kill_all(patience)
     if not can_exit:
         # Nobody may be left to read it.
         with contextlib.suppress(OSError, ValueError):

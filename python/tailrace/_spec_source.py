@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ._errors import SpecError
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 HTTP_TIMEOUT = 30.0
 """The longest a download may take, in seconds."""
@@ -49,8 +50,12 @@ def read_source(source: str) -> bytes:
         raise SpecError(f"{source!r}: is not the name of a file: {error}") from error
 
 
-def fetch(url: str, open_url: Callable[[str], AbstractContextManager[http.client.HTTPResponse]]) -> bytes:
+def fetch(url: str, open_url: Callable[[str], AbstractContextManager[HTTPResponse]]) -> bytes:
     """Return what `open_url` gives for `url`; raises `SpecError` if it is too large, too late or cannot be had."""
+    # Most specifications are files, and these take long to load.
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     deadline = time.monotonic() + HTTP_TIMEOUT
     body = bytearray()
     try:
@@ -62,16 +67,18 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[http.client
                     raise SpecError(f"{name_of(url)}: is larger than {LARGEST_SPEC >> 20} MiB")
                 if time.monotonic() > deadline:
                     raise TimeoutError
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         with error:
             raise SpecError(f"{name_of(url)}: the server answered {error.code} {error.reason}") from error
     except TimeoutError as error:
         raise SpecError(f"{name_of(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
         raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)
 
 
-def _open(url: str) -> AbstractContextManager[http.client.HTTPResponse]:
-    return urllib.request.urlopen(url, timeout=HTTP_TIMEOUT)  # type: ignore[no-any-return]  # noqa: S310
+def _open(url: str) -> AbstractContextManager[HTTPResponse]:
+    from urllib.request import urlopen
+
+    return urlopen(url, timeout=HTTP_TIMEOUT)  # type: ignore[no-any-return]  # noqa: S310

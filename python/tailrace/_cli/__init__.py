@@ -10,50 +10,37 @@ import click
 
 from tailrace import SpecError, TailraceError
 
-from ._completion import completion
-from ._job_plan import plan
-from ._job_run import run
-from ._job_validate import validate
-from ._progress_replay import replay
+from ._lazy_group import LazyGroup
 from ._tell import tell
-from ._worker_serve import serve
 
 BAD_INPUT = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    places={"completion": "._completion:completion"},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(None, "--version", package_name="tailrace", message="%(prog)s %(version)s")
 def cli() -> None:
     """Run render jobs in chunks and watch every chunk while it runs."""
 
 
-cli.add_command(completion)
-
-
-@cli.group()
+@cli.group(
+    cls=LazyGroup, places={"plan": "._job_plan:plan", "run": "._job_run:run", "validate": "._job_validate:validate"}
+)
 def job() -> None:
     """Plan, run and check jobs."""
 
 
-job.add_command(plan)
-job.add_command(run)
-job.add_command(validate)
-
-
-@cli.group()
+@cli.group(cls=LazyGroup, places={"serve": "._worker_serve:serve"})
 def worker() -> None:
     """Run chunks for other machines."""
 
 
-worker.add_command(serve)
-
-
-@cli.group()
+@cli.group(cls=LazyGroup, places={"replay": "._progress_replay:replay"})
 def progress() -> None:
     """Understand what renderers print."""
-
-
-progress.add_command(replay)
 
 
 def main() -> NoReturn:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from tailrace import (
-    AwsLambdaAdapter,
-    CloudRunAdapter,
-    HttpWorkerAdapter,
-    JobSpec,
-    LocalWorkerAdapter,
-    WorkerAdapter,
-    WorkerPool,
-)
+import tailrace
 
-from ._late_output import LateOutput
+if TYPE_CHECKING:
+    from tailrace import JobSpec, WorkerAdapter
 
 _USERS = {
     "url": ("gcp", "http"),
@@ -136,7 +129,9 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked:
     Raises `click.UsageError` for what cannot be used, and where a package is missing.
     """
     if request.adapter == "local":
-        return LocalWorkerAdapter()
+        return tailrace.LocalWorkerAdapter()
+    from ._late_output import LateOutput
+
     try:
         return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source), masked))
     except (ImportError, ValueError) as error:
@@ -150,17 +145,17 @@ def _make_remote(request: AdapterRequest, job_def_url: str, masked: Collection[s
         "trust_2xx": request.trust_2xx,
     }
     if request.adapter == "aws":
-        return AwsLambdaAdapter(
+        return tailrace.AwsLambdaAdapter(
             request.function or "", region=request.region, endpoint_url=request.endpoint_url, **common
         )
     urls = dict.fromkeys(request.url)
     adapters: Sequence[WorkerAdapter]
     if request.adapter == "gcp":
-        adapters = [CloudRunAdapter(url, **common) for url in urls]
+        adapters = [tailrace.CloudRunAdapter(url, **common) for url in urls]
     else:
         auth = _credentials(request, masked)
-        adapters = [HttpWorkerAdapter(url, auth=auth, **common) for url in urls]
-    return adapters[0] if len(adapters) == 1 else WorkerPool(adapters)
+        adapters = [tailrace.HttpWorkerAdapter(url, auth=auth, **common) for url in urls]
+    return adapters[0] if len(adapters) == 1 else tailrace.WorkerPool(adapters)
 
 
 def _check(request: AdapterRequest) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Awaitable
 from functools import cache, partial
 from typing import NamedTuple
 
-import anyio.to_thread
-
 _ALWAYS_FITS = select.PIPE_BUF
 """What a pipe that is ready for writing takes without blocking, in bytes (POSIX, `poll` and `pipe`)."""
 _LARGE_PIPE = 1 << 20
@@ -36,6 +34,8 @@ class DescriptorWriter:
         rest = self.write_within(0, data) if len(data) <= _ALWAYS_FITS else memoryview(data)
         if not rest:
             return None
+        import anyio.to_thread
+
         # In a thread, since what is on the other side (a pager, a stopped terminal) may not read for hours, and
         # signals have to be served meanwhile.
         return anyio.to_thread.run_sync(partial(self._write_all, rest), abandon_on_cancel=True)
