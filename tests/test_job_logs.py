@@ -451,7 +451,7 @@ async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chun
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_disk_threads, "_PATIENCE", 2.0)
-    monkeypatch.setattr(_disk_threads, "_SHORT_PATIENCE", 0.01)
+    monkeypatch.setattr(_disk_threads, "_SHORT_PATIENCE", 0.2)
     disk.delays["std"] = HANGS
     events: list[JobEvent] = []
     began = time.monotonic()
