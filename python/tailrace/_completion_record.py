@@ -90,22 +90,8 @@ class CompletionRecord:
             "outputs": outputs,
             "recordedAt": time.time(),
         }
-        line = _to_json(entry).encode() + b"\n"
-        has_output = any(outputs)
-        with self._mutex:
-            if self._is_closed:
-                return has_output
-            try:
-                if self._failure is not None:
-                    raise self._failure
-                self._append(line)
-            except OSError as error:
-                raise self._cannot_be_written(error) from error
-            if self._timer is None:
-                self._timer = threading.Timer(_SYNC_DELAY, self._sync)
-                self._timer.daemon = True
-                self._timer.start()
-        return has_output
+        self._write(_to_json(entry).encode() + b"\n")
+        return any(outputs)
 
     def close(self) -> None:
         """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""
@@ -127,6 +113,22 @@ class CompletionRecord:
                         raise self._failure
             except OSError as error:
                 raise self._cannot_be_written(error) from error
+
+    def _write(self, line: bytes) -> None:
+        """Append the line, unless the record is closed, and see to its way to the disk."""
+        with self._mutex:
+            if self._is_closed:
+                return
+            try:
+                if self._failure is not None:
+                    raise self._failure
+                self._append(line)
+            except OSError as error:
+                raise self._cannot_be_written(error) from error
+            if self._timer is None:
+                self._timer = threading.Timer(_SYNC_DELAY, self._sync)
+                self._timer.daemon = True
+                self._timer.start()
 
     def _append(self, line: bytes) -> None:
         if not self._begins_line:

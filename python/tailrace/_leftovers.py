@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,15 +30,15 @@ class Leftovers:
     def __init__(self, job_dir: Path, upcoming: Callable[[int], Sequence[Chunk]]) -> None:
         self._job_dir = job_dir
         self._upcoming = upcoming
-        self._looks: dict[int, tuple[float, bool]] = {}
-        """When the chunks were looked at ahead, and whether they were clear of leftovers."""
+        self._clear_at: dict[int, float] = {}
+        """When each chunk that was looked at ahead was clear of leftovers; minus infinity if it was not."""
 
     async def set_aside(self, turn: Turn) -> None:
         """Do so for a chunk that is about to start. Raises `OSError` where a leftover cannot be renamed."""
         chunk = turn.chunk
-        looked_at, was_clear = self._looks.pop(chunk.id, (-_FRESH, False))
+        age = time.monotonic() - self._clear_at.pop(chunk.id, -math.inf)
         # A later attempt may find what the one before has written since.
-        if turn.attempt > 1 or not was_clear or time.monotonic() - looked_at > _FRESH:
+        if turn.attempt > 1 or age > _FRESH:
             await in_slices(self._look(chunk, self._upcoming(_AHEAD)))
 
     def _look(self, chunk: Chunk, upcoming: Sequence[Chunk]) -> Work[None]:
@@ -46,11 +47,11 @@ class Leftovers:
         folder = os.path.dirname(chunk.output_file)  # noqa: PTH120
         began = time.monotonic()
         for following in upcoming:
-            if os.path.dirname(following.output_file) == folder and following.id not in self._looks:  # noqa: PTH120
+            if os.path.dirname(following.output_file) == folder and following.id not in self._clear_at:  # noqa: PTH120
                 now = time.monotonic()
                 if now - began > _TIME_AHEAD:
                     return
-                self._looks[following.id] = now, self._is_clear(following)
+                self._clear_at[following.id] = now if self._is_clear(following) else -math.inf
 
     def _is_clear(self, chunk: Chunk) -> bool:
         paths = list(islice(output_paths(chunk, self._job_dir), _FEW + 1))

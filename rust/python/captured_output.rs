@@ -58,10 +58,8 @@ impl CapturedOutput {
             Output::Parts(captured) => {
                 let length = count.min(captured.len());
                 let object = uninitialised(py, length)?;
-                if length > 0 {
-                    let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
-                    py.detach(|| target.fill(|memory| captured.copy_to(memory, |_| true)))?;
-                }
+                let target = Target { start: object.as_bytes().as_ptr().cast_mut(), length };
+                target.fill(py, |memory| captured.copy_to(memory, |_| true))?;
                 Ok(object)
             }
         }
@@ -106,11 +104,9 @@ impl CapturedOutput {
         let is_ascii = match &self.0 {
             Output::Whole(bytes) => {
                 let bytes = bytes.as_bytes(py);
-                py.detach(|| target.fill(|memory| copy_ascii(bytes, memory)))
+                target.fill(py, |memory| copy_ascii(bytes, memory))
             }
-            Output::Parts(captured) => {
-                py.detach(|| target.fill(|memory| captured.copy_to(memory, <[u8]>::is_ascii)))?
-            }
+            Output::Parts(captured) => target.fill(py, |memory| captured.copy_to(memory, <[u8]>::is_ascii))?,
         };
         Ok(is_ascii.then_some(object))
     }
@@ -156,10 +152,19 @@ struct Target {
 unsafe impl Send for Target {}
 
 impl Target {
-    fn fill<T>(self, fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> T {
-        advise(self.start, self.length);
-        // SAFETY: the object has this many bytes, which may still be uninitialised, and nobody else knows it.
-        fill(unsafe { std::slice::from_raw_parts_mut(self.start.cast::<MaybeUninit<u8>>(), self.length) })
+    /// Have `fill` write all of it, without the interpreter.
+    fn fill<T: Send>(self, py: Python<'_>, fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> T + Send) -> T {
+        if self.length == 0 {
+            // To let go of the interpreter is to wait for it afterwards.
+            return fill(&mut []);
+        }
+        py.detach(|| {
+            // As a whole, since its pointer alone may not be moved to where the interpreter is not.
+            let target = self;
+            advise(target.start, target.length);
+            // SAFETY: the object has this many bytes, which may still be uninitialised, and nobody else knows it.
+            fill(unsafe { std::slice::from_raw_parts_mut(target.start.cast::<MaybeUninit<u8>>(), target.length) })
+        })
     }
 }
 

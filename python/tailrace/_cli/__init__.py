@@ -18,7 +18,7 @@ BAD_INPUT = 2
 
 @click.group(
     cls=LazyGroup,
-    places={"completion": "._completion:completion"},
+    modules={"completion": "._completion"},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(None, "--version", package_name="tailrace", message="%(prog)s %(version)s")
@@ -26,19 +26,17 @@ def cli() -> None:
     """Run render jobs in chunks and watch every chunk while it runs."""
 
 
-@cli.group(
-    cls=LazyGroup, places={"plan": "._job_plan:plan", "run": "._job_run:run", "validate": "._job_validate:validate"}
-)
+@cli.group(cls=LazyGroup, modules={"plan": "._job_plan", "run": "._job_run", "validate": "._job_validate"})
 def job() -> None:
     """Plan, run and check jobs."""
 
 
-@cli.group(cls=LazyGroup, places={"serve": "._worker_serve:serve"})
+@cli.group(cls=LazyGroup, modules={"serve": "._worker_serve"})
 def worker() -> None:
     """Run chunks for other machines."""
 
 
-@cli.group(cls=LazyGroup, places={"replay": "._progress_replay:replay"})
+@cli.group(cls=LazyGroup, modules={"replay": "._progress_replay"})
 def progress() -> None:
     """Understand what renderers print."""
 

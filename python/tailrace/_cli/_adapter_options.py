@@ -12,6 +12,8 @@ from click.core import ParameterSource
 
 import tailrace
 
+from ._late_output import LateOutput
+
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter
 
@@ -130,8 +132,6 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked:
     """
     if request.adapter == "local":
         return tailrace.LocalWorkerAdapter()
-    from ._late_output import LateOutput
-
     try:
         return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source), masked))
     except (ImportError, ValueError) as error:

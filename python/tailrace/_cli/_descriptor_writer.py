@@ -34,6 +34,7 @@ class DescriptorWriter:
         rest = self.write_within(0, data) if len(data) <= _ALWAYS_FITS else memoryview(data)
         if not rest:
             return None
+        # What only tells its version or refuses its options gets by without it.
         import anyio.to_thread
 
         # In a thread, since what is on the other side (a pager, a stopped terminal) may not read for hours, and

@@ -9,22 +9,19 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Knows where its commands are: "module:attribute" for each name."""
+    """Knows which module each command is in, where it has the same name."""
 
-    def __init__(self, *args: Any, places: dict[str, str], **options: Any) -> None:
+    def __init__(self, *args: Any, modules: dict[str, str], **options: Any) -> None:
         super().__init__(*args, **options)
-        self._places = places
+        self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
-        return sorted([*super().list_commands(ctx), *self._places])
+        return sorted([*super().list_commands(ctx), *self._modules])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name; None if there is none."""
-        place = self._places.get(cmd_name)
-        if place is None:
+        if cmd_name not in self._modules:
             return super().get_command(ctx, cmd_name)
-        module, attribute = place.split(":")
-        command = getattr(import_module(module, __package__), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101
+        command: click.Command = getattr(import_module(self._modules[cmd_name], __package__), cmd_name)
         return command

@@ -10,6 +10,9 @@ from ._remark import WITH_REMARK, remark_on
 from ._stream_output import MERGE, StreamOutput
 from ._tell import tell_event
 
+_SHOWN = (*WITH_REMARK, MergeFinished)
+"""Beside output: what there is something to say of, and what ends a line of the merge."""
+
 
 class LiveOutput(Display):
     """Writes the commands' output to the same streams of this process, and what happens to standard error.
@@ -31,7 +34,7 @@ class LiveOutput(Display):
                 return not self._quiet and self._watched in (None, chunk_id)
             case MergeOutput():
                 return not self._quiet and self._watched is None
-        return isinstance(event, (*WITH_REMARK, MergeFinished))
+        return isinstance(event, _SHOWN)
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
