@@ -72,6 +72,12 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def descriptors_when_idle() -> int:
+    """Return the same once the helper that starts commands has ended, and control groups are tidied away."""
+    time.sleep(0.5)
+    return open_descriptors()
+
+
 def resident_memory() -> int:
     """Return the resident memory of this process, in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

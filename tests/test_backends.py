@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from loops import ASYNCIO, TRIO, UVLOOP
-from processes import open_descriptors
+from processes import descriptors_when_idle
 from tailrace import LocalWorkerAdapter, WorkerJob, WorkerResult
 
 WITHOUT_CORE = """
@@ -58,11 +58,11 @@ def test_an_event_loop_that_is_gone_leaves_no_descriptor(loop: str, options: dic
 
     run_once()
     gc.collect()
-    before = open_descriptors()
+    before = descriptors_when_idle()
     for _ in range(20):
         run_once()
     gc.collect()
-    assert open_descriptors() <= before
+    assert descriptors_when_idle() <= before
 
 
 @pytest.mark.parametrize(("loop", "options"), [ASYNCIO, UVLOOP])

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from loops import on_asyncio, on_every_loop
-from processes import DAEMON, descendants_marked, open_descriptors, python, wait_until_marked
+from processes import DAEMON, descendants_marked, descriptors_when_idle, python, wait_until_marked
 from tailrace import (
     LocalWorkerAdapter,
     WorkerError,
@@ -308,16 +308,11 @@ async def test_descriptors_are_given_back_whatever_the_ending(mark: str) -> None
         with anyio.move_on_after(0.05):
             await execute(shell("sleep 60", mark))
 
-    async def open_when_idle() -> int:
-        # The helper that starts commands ends a moment after the last start.
-        await anyio.sleep(0.5)
-        return open_descriptors()
-
     await each_ending()
-    before = await open_when_idle()
+    before = descriptors_when_idle()
     for _ in range(10):
         await each_ending()
-    assert await open_when_idle() <= before
+    assert descriptors_when_idle() <= before
 
 
 async def test_the_command_runs_in_a_clean_process(mark: str) -> None:
