@@ -122,6 +122,33 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
     assert report.results[0].stdout == f"{tmp_path}\n"
 
 
+async def test_every_job_that_an_adapter_gets_is_as_if_it_had_been_made_and_checked_alone(tmp_path: Path) -> None:
+    adapter = RecordingAdapter()
+    options = JobExecutionOptions(
+        job_dir=tmp_path,
+        concurrency=2,
+        timeout=33,
+        stream="bytes",
+        capture=Capture.tail(7),
+        slot_env={"GPU": ["a", "b"]},
+        on_chunk_stderr=lambda chunk_id, data: None,
+        on_event=lambda event: None,
+        meta={"farm": "north"},
+    )
+    await JobExecutor(adapter).execute(job("true", "echo 1", "echo 2"), options)
+    assert len(adapter.jobs) == 3
+    names = [field.name for field in dataclasses.fields(WorkerJob)]
+    for one in adapter.jobs:
+        values = {name: getattr(one, name) for name in names}
+        made = WorkerJob(values.pop("command"), values.pop("args"), **values)
+        assert [getattr(made, name) for name in names] == [getattr(one, name) for name in names]
+        slot = int(str(one.meta["slot"]))
+        assert one.env == {"PWD": str(tmp_path), "TAILRACE_SLOT": str(slot), "GPU": "ab"[slot]}
+        assert (one.timeout, one.stream, one.capture) == (33, "bytes", Capture.tail(7))
+        assert all((one.on_stdout, one.on_stderr, one.on_warning, one.on_usage))
+        assert one.meta["farm"] == "north"
+
+
 async def test_without_a_folder_chunks_run_in_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     report = await JobExecutor(LocalWorkerAdapter()).execute(job("pwd"))

@@ -34,7 +34,7 @@ from ._secret_mask import SecretMask
 from ._spec import Chunk
 from ._user_callback import await_if_needed
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import SLOT_VARIABLE, STREAMS, WorkerJob
+from ._worker_job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from ._worker_result import WorkerResult
 from .progress import ProgressParser, RenderError
 
@@ -91,6 +91,7 @@ class ChunkAttempt:
         """Whether progress is read from the output while the chunks run."""
         self.needs_watching = self.reads_progress or options.on_event is not None
         """Whether `watch` has anything to do."""
+        self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._news: set[CommandNews] = set()
 
@@ -245,22 +246,29 @@ class ChunkAttempt:
     def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput, news: CommandNews) -> WorkerJob:
         chunk = turn.chunk
         options = self._options
-        return WorkerJob(
-            words[0],
-            words[1:],
-            env={
-                **self._folder,
-                SLOT_VARIABLE: str(slot),
-                **{name: values[slot] for name, values in options.slot_env.items()},
-            },
-            cwd=self._job_dir,
-            timeout=options.timeout,
-            idle_timeout=options.idle_timeout,
-            stream=output.mode,
-            merge_window=_MERGE_WINDOW if self._is_told else 0,
-            capture=options.capture,
-            on_stdout=output.callback("stdout"),
-            on_stderr=output.callback("stderr"),
+        env = {
+            **self._folder,
+            SLOT_VARIABLE: str(slot),
+            **{name: values[slot] for name, values in options.slot_env.items()},
+        }
+        if self._common is None:
+            self._common = WorkerJob(
+                words[0],
+                words[1:],
+                env=env,
+                cwd=self._job_dir,
+                timeout=options.timeout,
+                idle_timeout=options.idle_timeout,
+                stream=output.mode,
+                merge_window=_MERGE_WINDOW if self._is_told else 0,
+                capture=options.capture,
+            )
+        return like(
+            self._common,
+            command=words[0],
+            args=words[1:],
+            env=env,
+            callbacks={stream: output.callback(stream) for stream in STREAMS},
             on_warning=news.on_warning,
             on_usage=None if options.on_event is None else news.on_usage,
             meta={

@@ -6,6 +6,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 
+import anyio.lowlevel
+
 from ._per_loop import PerLoop
 
 _STARTS_IN_A_TURN = 8
@@ -27,20 +29,14 @@ class _AsyncioTurns(_Turns):
     # in line takes longer than to start a command.
 
     def __init__(self) -> None:
-        self._free = _STARTS_IN_A_TURN
+        self._left = _STARTS_IN_A_TURN
         self._line: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait_in_line()
-        try:
-            await asyncio.sleep(0)
-        finally:
-            self._pass_on()
-
-    async def _wait_in_line(self) -> None:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._left:
+            self._take()
+            return
         place = asyncio.get_running_loop().create_future()
         self._line.append(place)
         try:
@@ -48,18 +44,21 @@ class _AsyncioTurns(_Turns):
         except BaseException:
             if place in self._line:
                 self._line.remove(place)
-            else:
-                # Cancelled when its turn had come.
-                self._pass_on()
             raise
 
-    def _pass_on(self) -> None:
-        if self._line:
+    def _take(self) -> None:
+        self._left -= 1
+        if not self._left:
+            # Not at each start: a turn of the event loop takes as long as a start does.
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._left = _STARTS_IN_A_TURN
+        while self._line and self._left:
             place = self._line.popleft()
             if not place.done():
+                self._take()
                 place.set_result(None)
-        else:
-            self._free += 1
 
 
 class _TrioTurns(_Turns):

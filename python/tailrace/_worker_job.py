@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -113,6 +113,40 @@ class WorkerJob:
     def __repr__(self) -> str:
         # Short, and without the environment: it may hold secrets, and reprs end up in logs.
         return f"<WorkerJob {self.command!r} with {len(self.args)} arguments>"
+
+
+_FIELDS = tuple(each.name for each in fields(WorkerJob))
+
+
+def like(
+    job: WorkerJob,
+    *,
+    command: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    callbacks: Mapping[StreamName, Callback | None],
+    on_warning: Callable[[str], object],
+    on_usage: Callable[[UsageSample], object] | None,
+    meta: Mapping[str, object],
+) -> WorkerJob:
+    """Return `job` with what another one has of its own, which the caller has checked.
+
+    As `dataclasses.replace` does, in a tenth of the time: a farm starts a thousand commands a second.
+    """
+    changes = {
+        "command": command,
+        "args": args,
+        "env": env,
+        "on_stdout": callbacks["stdout"],
+        "on_stderr": callbacks["stderr"],
+        "on_warning": on_warning,
+        "on_usage": on_usage,
+        "meta": meta,
+    }
+    other = object.__new__(WorkerJob)
+    for name in _FIELDS:
+        object.__setattr__(other, name, changes[name] if name in changes else getattr(job, name))
+    return other
 
 
 def is_async(callback: object) -> bool:
