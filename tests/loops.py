@@ -10,6 +10,9 @@ ASYNCIO: tuple[str, dict[str, Any]] = ("asyncio", {})
 UVLOOP: tuple[str, dict[str, Any]] = ("asyncio", {"use_uvloop": True})
 TRIO: tuple[str, dict[str, Any]] = ("trio", {})
 
+on_one_loop = pytest.mark.parametrize("anyio_backend", [ASYNCIO], ids=["asyncio"])
+"""For what depends on no event loop, and takes long."""
+
 on_asyncio = pytest.mark.parametrize("anyio_backend", [ASYNCIO, UVLOOP], ids=["asyncio", "uvloop"])
 """For what asyncio alone can do, as cancelling a task twice."""
 

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from jobs import job
+from loops import on_one_loop
 from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, WorkerJob, WorkerResult
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ _LINES = 20_000
 executor = JobExecutor(LocalWorkerAdapter())
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_one_loop
 @pytest.mark.parametrize("masked", [False, True])
 async def test_of_python_a_line_costs_its_callback_alone(masked: bool) -> None:
     secrets: dict[str, Any] = {"slot_env": {"TOKEN": ["a secret"]}, "mask_env": ["TOKEN"]} if masked else {}

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 import tunnel
 from jobs import names_in
-from loops import on_asyncio
+from loops import on_asyncio, on_one_loop
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import (
     Callback,
@@ -227,6 +227,7 @@ async def test_names_may_be_relative(ffmpeg: str, chunk: Path, place: Path, monk
     assert names_in(place) == {"ffmpeg", "-a:%d.mp4", "-o:%d.mp4"}
 
 
+@on_one_loop
 async def test_two_hundred_inputs_are_joined(ffmpeg: str, chunk: Path, place: Path) -> None:
     inputs = [place / f"{number}.mp4" for number in range(200)]
     for path in inputs:
@@ -253,6 +254,7 @@ async def test_one_input_is_copied(ffmpeg: str, chunk: Path, place: Path) -> Non
     assert len(packets(ffmpeg, place / "out.mkv", "v")) == 10
 
 
+@on_one_loop
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_chunks_of_few_frames_can_be_joined_with_long_ones(
     ffmpeg: str, chunk: Path, place: Path, count: int
@@ -278,6 +280,7 @@ MISMATCHES: dict[str, tuple[Sequence[str], str, str]] = {
 }
 
 
+@on_one_loop
 @pytest.mark.parametrize("kind", MISMATCHES)
 async def test_a_video_that_does_not_match_is_named_with_what_differs(
     ffmpeg: str, chunk: Path, place: Path, kind: str
@@ -292,6 +295,7 @@ async def test_a_video_that_does_not_match_is_named_with_what_differs(
     assert names_in(place) == {"other.mp4"}
 
 
+@on_one_loop
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -311,6 +315,7 @@ async def test_sound_that_does_not_match_is_told_too(
     assert str(fault).startswith(f"{other} cannot follow {one}: its {message}: render all")
 
 
+@on_one_loop
 async def test_what_does_not_keep_videos_from_being_joined_may_differ(ffmpeg: str, chunk: Path, place: Path) -> None:
     options = (*SMALL, "-crf", "50", "-metadata", "title=Stream #0:9: Video: none", "-metadata:s:v", "language=fre")
     other = encode(ffmpeg, place / "other.mp4", 0, 33, *options)

@@ -23,6 +23,7 @@ import anyio
 import pytest
 
 from jobs import job
+from loops import on_one_loop
 from processes import wait_until_none_is_marked
 from sick_machine import wait_until
 from tailrace import (
@@ -48,9 +49,6 @@ from tailrace import (
 from tailrace._job_lock import JobLock
 
 pytestmark = pytest.mark.anyio
-
-# What does not depend on the event loop.
-once = pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
 
 executor = JobExecutor(LocalWorkerAdapter())
 
@@ -405,7 +403,7 @@ def failures_in(events: list[JobEvent]) -> list[tuple[str, str]]:
     return [(Path(event.path).name, re.sub(r"\d+ s$", "N s", event.reason)) for event in failures]
 
 
-@once
+@on_one_loop
 async def test_a_slow_log_disk_holds_up_neither_other_chunks_nor_the_event_loop(tmp_path: Path, disk: SickDisk) -> None:
     disk.delays["chunk-0"] = disk.delays["job.ndjson"] = 20.0
     completed: list[tuple[int, bool]] = []
@@ -446,7 +444,7 @@ async def test_a_log_whose_disk_hangs_is_lost_and_its_chunk_goes_on(tmp_path: Pa
     assert log(tmp_path, stream="stderr").read_bytes() == b"err\n"
 
 
-@once
+@on_one_loop
 async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chunk(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,7 +459,7 @@ async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chun
 
 
 @pytest.mark.usefixtures("impatient")
-@once
+@on_one_loop
 async def test_a_log_that_waits_for_its_turn_is_not_taken_for_one_whose_disk_hangs(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,7 +474,7 @@ async def test_a_log_that_waits_for_its_turn_is_not_taken_for_one_whose_disk_han
 
 
 @pytest.mark.usefixtures("impatient")
-@once
+@on_one_loop
 async def test_the_log_of_the_events_is_lost_when_its_disk_hangs_and_the_job_goes_on(
     tmp_path: Path, disk: SickDisk
 ) -> None:
@@ -498,7 +496,7 @@ def can_be_locked(path: Path) -> bool:
 
 
 @pytest.mark.usefixtures("impatient")
-@once
+@on_one_loop
 async def test_a_job_runs_without_logs_when_their_folder_cannot_be_opened_for_ever(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,7 +529,7 @@ async def test_a_cancellation_does_not_wait_for_a_log_disk_that_hangs(tmp_path: 
     assert time.monotonic() - began < 10
 
 
-@once
+@on_one_loop
 async def test_what_a_callback_raises_and_the_end_of_the_job_are_told_at_once_though_the_log_disk_hangs(
     tmp_path: Path, disk: SickDisk
 ) -> None:
@@ -550,7 +548,7 @@ async def test_what_a_callback_raises_and_the_end_of_the_job_are_told_at_once_th
 
 
 @pytest.mark.usefixtures("impatient")
-@once
+@on_one_loop
 async def test_a_log_that_cannot_be_compressed_for_ever_stays_as_it_is(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

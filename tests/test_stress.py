@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from jobs import job
+from loops import on_one_loop
 from processes import DAEMON, descendants_marked, open_descriptors, python, resident_memory
 from tailrace import (
     Capture,
@@ -108,7 +109,7 @@ def fail(_: str) -> None:
     raise LookupError("from the callback")
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["asyncio"])
+@on_one_loop
 async def test_killing_the_host_ten_times_leaves_no_render_behind() -> None:
     for _ in range(4):
         await anyio.to_thread.run_sync(kill_three_hosts)

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 import tailrace
+from loops import on_one_loop
 from tailrace import (
     Capture,
     ChunkFailedError,
@@ -77,7 +78,7 @@ def test_a_limit_of_infinity_is_no_limit() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_one_loop
 @pytest.mark.parametrize("backend", ["native", "python"])
 async def test_a_command_that_holds_its_arguments_too_says_where_they_go(backend: Any, tmp_path: Path) -> None:
     adapter = LocalWorkerAdapter(backend=backend)
