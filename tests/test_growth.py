@@ -34,6 +34,7 @@ from tailrace._cli._job_tally import JobTally
 from tailrace._cli._spec_notes import notes_on
 from tailrace._completion_record import CompletionRecord
 from tailrace._in_slices import at_once
+from tailrace._job_outputs import JobOutputs
 from tailrace._output_files import output_paths
 
 FACTOR = 16
@@ -142,6 +143,35 @@ def chunks_interleaved_in_two_steps(count: int, folder: Path) -> Task:
     return partial(run, Adapter(), spec, options)
 
 
+def chunks_of_different_steps(count: int, folder: Path) -> Task:
+    chunks = tuple(
+        Chunk(id=id_, start_frame=id_, frame_count=3, frame_step=count + id_, output_file="f_####", command="true")
+        for id_ in range(count)
+    )
+    spec = job("true").model_copy(update={"chunks": chunks})
+    options = JobExecutionOptions(job_dir=folder, completed_chunk_ids=range(count))
+
+    def run_and_compare() -> None:
+        run(Adapter(), spec, options)
+        JobOutputs.of(spec, folder).shared_with(JobOutputs.of(spec, folder))
+
+    return run_and_compare
+
+
+def names_that_begin_alike(count: int, folder: Path) -> Task:
+    def outputs(suffix: str) -> JobOutputs:
+        chunks = [
+            Chunk(id=id_, start_frame=id_, frame_count=3, output_file=f"f_{suffix}_{id_}", command="true")
+            for id_ in range(count)
+        ]
+        return JobOutputs.of(job("true").model_copy(update={"chunks": tuple(chunks)}), folder)
+
+    def compare() -> None:
+        assert outputs("####").shared_with(outputs("1")) is None
+
+    return compare
+
+
 def frames_of_a_chunk(count: int, folder: Path) -> Task:
     options = JobExecutionOptions(job_dir=folder, verify_output=True, stitcher=Stitcher(), output_file="all")
     return partial(run, Adapter(writes_to=folder), planned(count, chunk_size=count), options)
@@ -203,6 +233,8 @@ def cost(task: Callable[[int, Path], Task], count: int, folder: Path) -> tuple[f
         (recorded_chunks, 50),
         (interleaved_chunks, 200),
         (chunks_interleaved_in_two_steps, 200),
+        (chunks_of_different_steps, 200),
+        (names_that_begin_alike, 100),
         (frames_of_a_chunk, 50),
         (planned_chunks, 100),
         (chunks_on_the_command_line, 50),

@@ -212,18 +212,21 @@ def test_chunks_that_write_the_same_file_are_found(chunks: list[Chunk], sharing:
     assert chunks_sharing_outputs(chunks) == sharing
 
 
+_NAMES = ("a_##", "a_%02d", "./a_%2d", "a_%d", "a_###", "a_##_%d", "a_##_%03d", "a_7", "a_007", "a_45", "a_12_12")
+
+
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 60), st.integers(1, 12), st.integers(1, 12)),
+        st.tuples(st.sampled_from(_NAMES), st.integers(0, 60), st.integers(1, 12), st.integers(1, 12)),
         min_size=1,
         max_size=12,
     )
 )
-def test_chunks_with_steps_share_output_if_any_of_their_frames_is_the_same(
+def test_chunks_share_output_if_a_file_of_theirs_is_the_same_however_it_is_written(
     parts: list[tuple[str, int, int, int]],
 ) -> None:
     chunks = [
-        _chunk(f"{name}_##", id=id_, start=start, count=count, step=step)
+        _chunk(name, id=id_, start=start, count=count, step=step)
         for id_, (name, start, count, step) in enumerate(parts)
     ]
     paths = {chunk.id: set(output_paths(chunk, Path())) for chunk in chunks}

@@ -7,15 +7,16 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+_MOST_STEPS = 64
+
 
 class FrameSet:
     """The frames of some ranges, none of which may be empty or go down."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
         classes: dict[tuple[int, int], list[range]] = defaultdict(list)
-        for frames in ranges:
-            # A single frame has no step.
-            step = frames.step if len(frames) > 1 else 1
+        for frames in comparable(list(ranges)):
+            step = frames.step
             classes[step, frames.start % step].append(range(frames.start, frames[-1] + step, step))
         self._by_step: dict[int, dict[int, list[range]]] = defaultdict(dict)
         """The ranges of each step and, within that, remainder: in order, without any that touch."""
@@ -51,6 +52,16 @@ class FrameSet:
                             if frame is not None:
                                 return frame
         return None
+
+
+def comparable(ranges: Sequence[range]) -> Iterator[range]:
+    """Yield a range for each, so that there are few different steps, since each is compared with each.
+
+    Where there are too many for any real job, all frames from the first of a range to its last count as its own.
+    """
+    has_many = len({frames.step for frames in ranges if len(frames) > 1}) > _MOST_STEPS
+    for frames in ranges:
+        yield range(frames.start, frames[-1] + 1) if has_many or len(frames) == 1 else frames
 
 
 def common_frame(first: range, second: range, least: int = 0) -> int | None:

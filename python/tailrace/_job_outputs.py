@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ._frame_set import FrameSet
-from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames
+from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
 from ._spec import JobSpec
 
 
@@ -28,11 +28,10 @@ class JobOutputs:
         numbered: dict[str, list[range]] = defaultdict(list)
         for chunk in spec.chunks:
             name = places.of(chunk.output_file)
-            pattern = FRAME_NUMBER.sub(lambda match: _unified(match[0]), name)
-            if FRAME_NUMBER.search(pattern) is None:
-                names.add(name)
+            if is_numbered(name):
+                numbered[unified(name)].append(chunk.frames)
             else:
-                numbered[pattern].append(chunk.frames)
+                names.add(name)
         return cls(names, numbered)
 
     @classmethod
@@ -76,9 +75,7 @@ class JobOutputs:
             by_words[tuple(FRAME_NUMBER.split(pattern))].append(pattern)
         for pattern, frames in self._numbered.items():
             for candidate in by_words.get(tuple(FRAME_NUMBER.split(pattern)), ()):
-                # Where they pad numbers differently, only those are alike that need no padding.
-                least = max((10 ** (width - 1) for width in _different_widths(pattern, candidate)), default=0)
-                frame = frames.common_frame(other._numbered[candidate], least)
+                frame = frames.common_frame(other._numbered[candidate], least_alike(pattern, candidate))
                 if frame is not None:
                     return NumberedName(pattern).at(frame)
         return None
@@ -98,22 +95,3 @@ class _Places:
             seen = os.path.relpath(real, self._job_dir)
             self._folders[folder] = "" if seen == "." else f"{seen}/"
         return self._folders[folder] + base
-
-
-def _unified(token: str) -> str:
-    """Return the one way to write what stands for a number of this width: `%d`, `%04d`, or `%4d` with spaces."""
-    if token[0] == "#":
-        return f"%0{len(token)}d"
-    width = int(token[1:-1] or 0)
-    return "%d" if width < 2 else f"%{'0' * (token[1] == '0')}{width}d"
-
-
-def _widths(pattern: str) -> Iterator[tuple[str, int]]:
-    for token in FRAME_NUMBER.findall(pattern):
-        yield token, int(token[1:-1] or 1)
-
-
-def _different_widths(first: str, second: str) -> Iterator[int]:
-    for (token, width), (other_token, other_width) in zip(_widths(first), _widths(second), strict=True):
-        if token != other_token:
-            yield max(width, other_width)

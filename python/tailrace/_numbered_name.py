@@ -25,6 +25,32 @@ def number(token: str, frame: int) -> str:
     return str(frame).zfill(len(token)) if token[0] == "#" else token % frame
 
 
+def unified(name: str) -> str:
+    """Return the one way to write a name for the same files: `####` is `%04d`, and `%1d` is `%d`."""
+    return FRAME_NUMBER.sub(lambda match: _unified(match[0]), name)
+
+
+def padded_to(name: str) -> Iterator[tuple[str, int]]:
+    """Yield each part of a name that stands for a number, and how many digits that has at least."""
+    for token in FRAME_NUMBER.findall(name):
+        yield token, len(number(token, 0))
+
+
+def least_alike(first: str, second: str) -> int:
+    """Return the frame from which on two names are the same that differ in how they pad numbers alone."""
+    pairs = zip(padded_to(first), padded_to(second), strict=True)
+    # Only those are alike that need no padding.
+    return max((10 ** (max(width, other) - 1) for (one, width), (two, other) in pairs if one != two), default=0)
+
+
+def _unified(token: str) -> str:
+    if token[0] == "#":
+        # More digits than that cannot be written the other way.
+        return f"%0{len(token)}d" if len(token) < 100 else token
+    width = int(token[1:-1] or 0)
+    return "%d" if width < 2 else f"%{'0' * (token[1] == '0')}{width}d"
+
+
 class NumberedName:
     """A name with `####` or `%04d` in it."""
 
@@ -32,12 +58,12 @@ class NumberedName:
         self._texts = FRAME_NUMBER.split(name)
         self._tokens: list[str] = FRAME_NUMBER.findall(name)
         self.before = self._texts[0]
-        self._after = self._texts[-1]
+        self.after = self._texts[-1]
         self._width = len(number(self._tokens[0], 0))
 
     def frame_in(self, name: str) -> int | None:
         """Return the frame whose file has this name, if there is one, after a few comparisons."""
-        if not name.endswith(self._after):
+        if not name.endswith(self.after):
             return None
         start = len(self.before)
         for end in range(start + self._width, min(start + max(self._width, _MOST_DIGITS), len(name)) + 1):
@@ -56,20 +82,26 @@ class NumberedName:
 
 
 class NumberedNames:
-    """Many of them, of which few are compared with a name: those that begin as it does."""
+    """Many of them, of which few are compared with a name: those that begin and end as it does."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_start: defaultdict[str, list[tuple[str, NumberedName]]] = defaultdict(list)
+        self._by_ends: defaultdict[tuple[str, str], list[tuple[str, NumberedName]]] = defaultdict(list)
+        lengths: defaultdict[str, set[int]] = defaultdict(set)
         for name in names:
             numbered = NumberedName(name)
-            self._by_start[numbered.before].append((name, numbered))
-        self._lengths = sorted({len(before) for before in self._by_start})
+            self._by_ends[numbered.before, numbered.after].append((name, numbered))
+            lengths[numbered.before].add(len(numbered.after))
+        self._lengths = sorted({len(before) for before in lengths})
+        self._lengths_after = lengths
 
     def frames_of(self, name: str) -> Iterator[tuple[str, int]]:
         """Yield those that have a frame whose file has this name, with the frame."""
         for length in self._lengths:
-            if length < len(name):
-                for pattern, numbered in self._by_start.get(name[:length], ()):
-                    frame = numbered.frame_in(name)
-                    if frame is not None:
-                        yield pattern, frame
+            before = name[:length]
+            for length_after in self._lengths_after.get(before, ()):
+                # There is a digit at least between the two.
+                if length + length_after < len(name):
+                    for pattern, numbered in self._by_ends.get((before, name[len(name) - length_after :]), ()):
+                        frame = numbered.frame_in(name)
+                        if frame is not None:
+                            yield pattern, frame

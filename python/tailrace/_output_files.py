@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ._frame_set import common_frame
+from ._frame_set import common_frame, comparable
 from ._in_slices import Work
-from ._numbered_name import NumberedName, is_numbered
+from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
 from ._spec import Chunk
 
 _LEFTOVER_SUFFIX = ".partial"
+_MOST_PADDINGS = 8
+"""In how many ways a name may pad its numbers before they count as one: each is compared with each."""
 
 
 def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
@@ -89,16 +91,52 @@ def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]
 
 def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     """Return the ids of the chunks that write a file which another chunk writes too."""
-    by_output: dict[str, dict[range, list[int]]] = defaultdict(lambda: defaultdict(list))
+    by_name: dict[str, list[tuple[range, int]]] = defaultdict(list)
+    plain: dict[str, list[int]] = defaultdict(list)
     for chunk in chunks:
         name = os.path.normpath(chunk.output_file)
-        by_output[name][chunk.frames if is_numbered(name) else range(1)].append(chunk.id)
-    sharing: set[int] = set()
-    for by_frames in by_output.values():
-        sharing.update(id_ for ids in by_frames.values() if len(ids) > 1 for id_ in ids)
-        for frames in _that_meet_another(by_frames):
-            sharing.update(by_frames[frames])
+        if is_numbered(name):
+            by_name[unified(name)].append((chunk.frames, chunk.id))
+        else:
+            plain[name].append(chunk.id)
+    numbered = NumberedNames(by_name)
+    for name, ids in plain.items():
+        for pattern, frame in numbered.frames_of(name):
+            by_name[pattern].extend((range(frame, frame + 1), id_) for id_ in ids)
+    sharing = {id_ for ids in plain.values() if len(ids) > 1 for id_ in ids}
+    for writers in _by_file_names(by_name):
+        sharing.update(_that_share_a_frame(writers))
     return frozenset(sharing)
+
+
+def _by_file_names(by_name: Mapping[str, list[tuple[range, int]]]) -> Iterator[list[tuple[range, int]]]:
+    """Yield what is written under each name, and under others with what they have of the same files."""
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in by_name:
+        alike[tuple(FRAME_NUMBER.split(name))].append(name)
+    for names in alike.values():
+        if len(names) > _MOST_PADDINGS:
+            yield [writer for name in names for writer in by_name[name]]
+            continue
+        for place, name in enumerate(names):
+            writers = by_name[name]
+            yield writers + [
+                (frames[-(-(max(least_alike(name, other) - frames.start, 0)) // frames.step) :], id_)
+                for other in names[place + 1 :]
+                for frames, id_ in by_name[other]
+            ]
+
+
+def _that_share_a_frame(writers: Iterable[tuple[range, int]]) -> Iterator[int]:
+    writers = [(frames, id_) for frames, id_ in writers if frames]
+    by_frames: dict[range, set[int]] = defaultdict(set)
+    for frames, (_, id_) in zip(comparable([frames for frames, _ in writers]), writers, strict=True):
+        by_frames[frames].add(id_)
+    for ids in by_frames.values():
+        if len(ids) > 1:
+            yield from ids
+    for frames in _that_meet_another(by_frames):
+        yield from by_frames[frames]
 
 
 def _that_meet_another(ranges: Iterable[range]) -> Iterator[range]:
