@@ -164,6 +164,34 @@ async def test_no_more_chunks_run_at_a_time_than_concurrency_says(concurrency: i
     assert [one.meta["chunk_id"] for one in adapter.jobs] == list(range(9))
 
 
+@pytest.mark.parametrize("is_recorded", [False, True])
+async def test_a_job_whose_adapter_waits_for_nothing_leaves_the_event_loop_to_others(
+    is_recorded: bool, tmp_path: Path
+) -> None:
+    class Cache:
+        streams = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            return WorkerResult(0)
+
+    async def cancel_soon() -> None:
+        for _ in range(5):
+            await anyio.sleep(0.01)
+        scope.cancel()
+
+    completed: list[int] = []
+    options = JobExecutionOptions(
+        job_dir=tmp_path if is_recorded else None,
+        on_chunk_complete=lambda chunk_id, result: completed.append(chunk_id),
+    )
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel_soon)
+            await JobExecutor(Cache()).execute(job(*["true"] * 20_000), options)
+    assert scope.cancelled_caught
+    assert len(completed) < 20_000
+
+
 async def test_chunks_that_run_together_hold_different_slots() -> None:
     held: set[object] = set()
     seen: set[object] = set()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from ._cancellation import as_error
@@ -38,6 +39,8 @@ from ._worker_result import WorkerResult
 _log = logging.getLogger("tailrace")
 
 _DEFAULTS = JobExecutionOptions()
+_TIME_SLICE = 0.005
+"""How long chunks that are done at once may keep the event loop, in seconds."""
 
 
 class JobExecutor:
@@ -222,8 +225,13 @@ class _JobRun:
     async def _work(self, slot: int) -> None:
         # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
         try:
+            began = time.monotonic()
             while (turn := await self._queue.get()) is not None:
                 await self._take(turn, slot)
+                # An adapter that knows its answers, a cache of renders, waits for nothing.
+                if time.monotonic() - began > _TIME_SLICE:
+                    await anyio.lowlevel.checkpoint()
+                    began = time.monotonic()
         except BaseException as error:
             self._end(error)
             if isinstance(error, self._cancelled):
