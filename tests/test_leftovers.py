@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import anyio
 import pytest
 
-from jobs import names_in
-from tailrace import Chunk
+from jobs import job, names_in
+from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, LocalWorkerAdapter
 from tailrace import _leftovers as module
-from tailrace._chunk_queue import ChunkQueue, Turn
+from tailrace._chunk_queue import Turn
 from tailrace._leftovers import Leftovers
 
 pytestmark = pytest.mark.anyio
@@ -36,46 +38,58 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-async def test_each_chunk_is_looked_at_once_and_what_is_there_is_set_aside(
-    tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_what_is_there_is_set_aside_whether_it_was_looked_at_ahead_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TIME_AHEAD", 60.0)
     monkeypatch.setattr(module, "_FRESH", 60.0)
-    queue = ChunkQueue(_chunks(*(f"{number:03}" for number in range(100))))
-    leftovers = Leftovers(tmp_path, queue.upcoming)
-    for number in (0, 1, 50, 99):
-        (tmp_path / f"{number:03}").write_text("of an earlier run")
-    for _ in range(100):
-        turn = await queue.get()
-        assert turn is not None
-        await leftovers.set_aside(turn)
-        assert not (tmp_path / turn.chunk.output_file).exists()
-    assert names_in(tmp_path) == {"000.partial", "001.partial", "050.partial", "099.partial"}
-    assert len(looked_at) == len(set(looked_at)) > 90
+    chunks = _chunks(*(f"{number:02}" for number in range(30)))
+    leftovers = Leftovers(tmp_path)
+    for number in (0, 1, 15, 29):
+        (tmp_path / f"{number:02}").write_text("of an earlier run")
+    for chunk, following in itertools.pairwise([*chunks, chunks[0]]):
+        await leftovers.set_aside(Turn(chunk, 1))
+        assert not (tmp_path / chunk.output_file).exists()
+        if chunk.id % 3:
+            leftovers.look_ahead(following, chunk)
+    assert names_in(tmp_path) == {"00.partial", "01.partial", "15.partial", "29.partial"}
 
 
 async def test_what_the_attempt_before_has_written_is_set_aside(tmp_path: Path) -> None:
-    chunks = _chunks("a", "b")
-    leftovers = Leftovers(tmp_path, lambda _: chunks[1:])
-    await leftovers.set_aside(Turn(chunks[0], 1))
+    first, second = _chunks("a", "b")
+    leftovers = Leftovers(tmp_path)
     for attempt in (1, 2):
-        await leftovers.set_aside(Turn(chunks[1], attempt))
+        leftovers.look_ahead(second, first)
+        await leftovers.set_aside(Turn(second, attempt))
         assert names_in(tmp_path) == (set() if attempt == 1 else {"b.partial"})
         (tmp_path / "b").write_text("half")
 
 
-async def test_a_look_that_was_long_ago_counts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FRESH", 0.0)
-    chunks = _chunks("a", "b")
-    leftovers = Leftovers(tmp_path, lambda _: chunks[1:])
-    await leftovers.set_aside(Turn(chunks[0], 1))
-    (tmp_path / "b").write_text("of somebody else")
-    await leftovers.set_aside(Turn(chunks[1], 1))
-    assert names_in(tmp_path) == {"b.partial"}
+async def test_a_look_counts_for_its_chunk_alone_once_and_not_for_long(tmp_path: Path) -> None:
+    first, second, third = _chunks("a", "b", "c")
+    leftovers = Leftovers(tmp_path)
+    for chunk, wait in ((third, 0), (second, 0), (second, 0.01)):
+        leftovers.look_ahead(second, first)
+        if chunk is second and not wait:
+            await leftovers.set_aside(Turn(second, 1))
+        await anyio.sleep(wait)
+        (tmp_path / chunk.output_file).write_text("of somebody else")
+        await leftovers.set_aside(Turn(chunk, 1))
+        assert not (tmp_path / chunk.output_file).exists()
 
 
-async def test_no_chunk_waits_for_a_folder_that_it_does_not_write_to(tmp_path: Path, looked_at: list[str]) -> None:
-    chunks = _chunks("here/a", "there/b", "here/c")
-    leftovers = Leftovers(tmp_path, lambda _: chunks[1:])
-    await leftovers.set_aside(Turn(chunks[0], 1))
+def test_no_chunk_waits_for_a_folder_that_it_does_not_write_to(tmp_path: Path, looked_at: list[str]) -> None:
+    first, second, third = _chunks("here/a", "there/b", "here/c")
+    leftovers = Leftovers(tmp_path)
+    leftovers.look_ahead(second, first)
+    leftovers.look_ahead(third, first)
     assert looked_at == ["c"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_what_another_chunk_has_written_is_no_output_of_the_next(concurrency: int, tmp_path: Path) -> None:
+    spec = job(*["for n in 0 1 2 3 4 5 6; do echo x > chunk_$n; done; sleep 0.1"] * concurrency, "true", "true")
+    options = JobExecutionOptions(job_dir=tmp_path, verify_output=True, fail_fast=False, concurrency=concurrency)
+    with pytest.raises(ChunkFailedError) as caught:
+        await JobExecutor(LocalWorkerAdapter()).execute(spec, options)
+    assert {failure.chunk_id for failure in caught.value.failures} >= {concurrency, concurrency + 1}
+    assert "cannot be found" in str(caught.value.failures[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,7 @@ class ChunkAttempt:
         *,
         reporter: JobReporter,
         record: CompletionRecord | None,
-        leftovers: Leftovers,
+        following: Callable[[], Chunk | None],
         sharing: frozenset[int],
         mask: SecretMask,
         logs: JobLogs | None,
@@ -76,7 +76,8 @@ class ChunkAttempt:
         self._job_dir = job_dir
         self._reporter = reporter
         self._record = record
-        self._leftovers = leftovers
+        self._following = following
+        self._leftovers = Leftovers(job_dir)
         self._sharing = sharing
         self._mask = mask
         self._logs = logs
@@ -212,16 +213,18 @@ class ChunkAttempt:
             return f"{job.command} exited with status 0 after an error"
         if self._looks_at_files:
             # What is done is recorded, though something else may be ending the job at this moment.
-            return await in_slices(self._accept_output(chunk))
+            return await in_slices(self._accept_output(chunk, self._following()))
         return None
 
-    def _accept_output(self, chunk: Chunk) -> Work[str | None]:
+    def _accept_output(self, chunk: Chunk, following: Chunk | None) -> Work[str | None]:
         fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
         if fault is not None:
             return fault
         has_output = self._record is None or (yield from self._record.add(chunk))
         if has_output and chunk.id not in self._sharing:
             yield from delete_leftovers(chunk, self._job_dir)
+        if following is not None:
+            self._leftovers.look_ahead(following, chunk)
         return None
 
     def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:

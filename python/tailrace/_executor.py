@@ -26,7 +26,6 @@ from ._job_folder import resolve_job_dir
 from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
-from ._leftovers import Leftovers
 from ._merge import merge
 from ._output_files import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from ._retry import delay_after, least_delay
@@ -121,7 +120,7 @@ class _JobRun:
             self._job_dir,
             reporter=self._reporter,
             record=self._record,
-            leftovers=Leftovers(self._job_dir, self._queue.upcoming),
+            following=self._queue.following,
             sharing=self._sharing,
             mask=self._mask,
             logs=self._logs,

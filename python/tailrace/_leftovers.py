@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 from ._chunk_queue import Turn
-from ._in_slices import Work, in_slices
+from ._in_slices import in_slices
 from ._output_files import output_paths, set_leftovers_aside
 from ._spec import Chunk
 
-_AHEAD = 64
-"""How many chunks are looked at together: on the way to a thread and back more time is lost than in it."""
-_TIME_AHEAD = 0.002
-"""How long a chunk may wait for the others to be looked at, in seconds."""
-_FRESH = 1.0
-"""How long a look counts, in seconds."""
+_FRESH = 0.005
+"""How long a look counts, in seconds: another command may write there at any time."""
 _FEW = 8
 """How many files of a chunk are worth looking at ahead."""
 
@@ -27,35 +21,30 @@ _FEW = 8
 class Leftovers:
     """Renames what earlier attempts left to `*.partial`, so that it cannot pass for the output of the next one."""
 
-    def __init__(self, job_dir: Path, upcoming: Callable[[int], Sequence[Chunk]]) -> None:
+    def __init__(self, job_dir: Path) -> None:
         self._job_dir = job_dir
-        self._upcoming = upcoming
-        self._clear_at: dict[int, float] = {}
-        """When each chunk that was looked at ahead was clear of leftovers; minus infinity if it was not."""
+        self._clear: tuple[int, float] | None = None
+        """The chunk that was seen to have no leftovers, and when."""
 
     async def set_aside(self, turn: Turn) -> None:
         """Do so for a chunk that is about to start. Raises `OSError` where a leftover cannot be renamed."""
         chunk = turn.chunk
-        age = time.monotonic() - self._clear_at.pop(chunk.id, -math.inf)
+        clear, self._clear = self._clear, None
         # A later attempt may find what the one before has written since.
-        if turn.attempt > 1 or age > _FRESH:
-            await in_slices(self._look(chunk, self._upcoming(_AHEAD)))
+        if turn.attempt > 1 or clear is None or clear[0] != chunk.id or time.monotonic() - clear[1] > _FRESH:
+            await in_slices(set_leftovers_aside(chunk, self._job_dir))
 
-    def _look(self, chunk: Chunk, upcoming: Sequence[Chunk]) -> Work[None]:
-        yield from set_leftovers_aside(chunk, self._job_dir)
+    def look_ahead(self, following: Chunk, chunk: Chunk) -> None:
+        """Look for those of the chunk that follows, in the thread that has just looked at the output of `chunk`.
+
+        On the way to a thread and back more time is lost than in it, and the two come one right after the other.
+        """
         # What lies elsewhere may be on a disk that does not answer.
-        folder = os.path.dirname(chunk.output_file)  # noqa: PTH120
-        began = time.monotonic()
-        for following in upcoming:
-            if os.path.dirname(following.output_file) == folder and following.id not in self._clear_at:  # noqa: PTH120
-                now = time.monotonic()
-                if now - began > _TIME_AHEAD:
-                    return
-                self._clear_at[following.id] = now if self._is_clear(following) else -math.inf
-
-    def _is_clear(self, chunk: Chunk) -> bool:
-        paths = list(islice(output_paths(chunk, self._job_dir), _FEW + 1))
-        return len(paths) <= _FEW and all(map(_is_missing, paths))
+        if os.path.dirname(following.output_file) == os.path.dirname(chunk.output_file):  # noqa: PTH120
+            began = time.monotonic()
+            paths = list(islice(output_paths(following, self._job_dir), _FEW + 1))
+            if len(paths) <= _FEW and all(map(_is_missing, paths)):
+                self._clear = following.id, began
 
 
 def _is_missing(path: Path) -> bool:
