@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,50 @@ async def test_a_secret_is_masked_in_errors_and_in_their_results() -> None:
     assert caught.value.result is not None
     assert caught.value.result.stderr == "Error: cannot use ***, MemoryError\n"
     assert SECRET not in str(caught.value)
+
+
+def _grouped() -> Exception:
+    return ExceptionGroup("errs", [OSError("harmless"), ExceptionGroup("more", [ValueError(f"no {SECRET}")])])
+
+
+def _caused() -> Exception:
+    error = RuntimeError("it went wrong")
+    error.__cause__ = ValueError(f"no {SECRET}")
+    return error
+
+
+def _followed() -> Exception:
+    error = RuntimeError()
+    error.__context__ = ValueError(f"no {SECRET}")
+    return error
+
+
+def _noted() -> Exception:
+    error = RuntimeError("it went wrong")
+    error.add_note(f"with {SECRET}")
+    return error
+
+
+@pytest.mark.parametrize("make_error", [_grouped, _caused, _followed, _noted])
+@pytest.mark.parametrize("fails", ["chunk", "merge"])
+async def test_a_secret_is_not_in_the_traceback_of_what_somebodys_adapter_raised(
+    make_error: Callable[[], Exception], fails: str
+) -> None:
+    class Failing(LocalWorkerAdapter):
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            if fails in job.args[-1]:
+                raise make_error()
+            return await super().execute(job)
+
+    with pytest.raises((ChunkFailedError, MergeFailedError)) as caught:
+        await JobExecutor(Failing()).execute(
+            job(": chunk", merge=": merge"), JobExecutionOptions(mask_env=["RENDER_TOKEN"])
+        )
+    shown = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in shown
+    said = str(make_error()) or "RuntimeError"
+    assert said in str(caught.value)
+    assert f"WorkerError: {said}" in shown
 
 
 async def test_text_that_only_begins_like_a_secret_arrives_whole() -> None:

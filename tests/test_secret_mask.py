@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import traceback
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import Capture, WorkerResult, WorkerSpawnError, _find_spans, _native
+from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _find_spans, _native
 from tailrace._secret_mask import SecretMask
 
 _TEXT = st.text("abc", max_size=40).map(str.encode)
@@ -107,6 +108,28 @@ def test_an_error_that_tells_of_a_secret_is_replaced() -> None:
     assert str(mask.error(error, None)) == "cannot start /opt/***/bin/x"
     harmless = WorkerSpawnError(2, "cannot start x")
     assert mask.error(harmless, None) is harmless
+
+
+def test_a_secret_of_several_lines_is_found_in_a_group_of_errors() -> None:
+    mask = mask_of("-- begin\nabc\n-- end")
+    error = ExceptionGroup("errs", [ValueError("key: -- begin\nabc\n-- end")])
+    replaced = mask.error(error, None)
+    assert isinstance(replaced, WorkerError)
+    assert str(replaced) == "errs (1 sub-exception)"
+
+
+def test_an_error_of_ours_that_only_came_from_one_that_tells_of_a_secret_keeps_its_kind() -> None:
+    mask = mask_of("hunter2secret")
+    result = WorkerResult(-15, b"")
+    error = WorkerTimeoutError("too long", WorkerResult(-15, b"hunter2secret"), "idle")
+    error.__context__ = ValueError("hunter2secret")
+    error.__context__.__context__ = error
+    error.add_note("for hunter2secret")
+    kept = mask.error(error, result)
+    assert isinstance(kept, WorkerTimeoutError)
+    assert (str(kept), kept.kind, kept.result) == ("too long", "idle", result)
+    assert "hunter2secret" not in "".join(traceback.format_exception(kept))
+    assert kept.__context__ is None
 
 
 def test_much_of_the_same_costs_little() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ._capture import Capture
-from ._errors import WorkerError
+from ._errors import TailraceError, WorkerError
 from ._worker_result import CapturedOutput, WorkerResult, end_of
 
 try:
@@ -69,12 +70,19 @@ class SecretMask:
         return result.wrapped(lambda output: _MaskedOutput(self, output, capture if result.truncated else None))
 
     def error(self, error: Exception, result: WorkerResult | None) -> Exception:
-        """Return `error`, or if it tells of a secret, one that does not; `result` is its masked result."""
+        """Return `error`, or if it or what comes with it tells of a secret, one that does not and stands alone.
+
+        `result` is its masked result.
+        """
         if not self._secrets:
             return error
-        text = self.text(str(error))
-        if text != str(error):
-            return WorkerError(text, result)
+        if any(self.text(shown) != shown for shown in _texts_of(error)):
+            text = self.text(str(error))
+            if text != str(error) or not isinstance(error, TailraceError):
+                return WorkerError(text or type(error).__name__, result)
+            # Only what it came from or its notes tell of the secret: the error itself says what kind of failure it is.
+            error.__cause__ = error.__context__ = None
+            vars(error).pop("__notes__", None)
         if hasattr(error, "result"):
             error.result = result
         return error
@@ -97,6 +105,21 @@ class SecretMask:
             if data.startswith(tuple(secret[-length:] for secret in self._secrets if len(secret) > length)):
                 return MASK.encode() + data[length:]
         return data
+
+
+def _texts_of(error: BaseException) -> Iterator[str]:
+    """Yield what is shown of an error, of what it came from and of the errors that it groups."""
+    # Each by itself: a traceback indents the errors of a group, and a secret of several lines would not be found there.
+    waiting = [error]
+    seen = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield "".join(traceback.format_exception_only(one))
+        grouped = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [other for other in (one.__cause__, one.__context__, *grouped) if other is not None]
 
 
 class StreamMask:
