@@ -110,6 +110,16 @@ def test_reprs_are_short_and_hold_neither_output_nor_environment() -> None:
     assert "secret" not in repr(job) + repr(result)
 
 
+def test_the_repr_of_options_shows_no_variables_and_nothing_of_the_adapters() -> None:
+    options = tailrace.JobExecutionOptions(
+        concurrency=7, slot_env={"SEC": ["hunter2xx"] * 7}, mask_env=["SEC"], meta={"token": "hunter2xx"}
+    )
+    assert "concurrency=7" in repr(options)
+    assert "hunter2xx" not in repr(options)
+    with pytest.raises(TypeError, match=r"slot_env\['SEC'\] must be a sequence of str, one .*, not str$"):
+        tailrace.JobExecutionOptions(slot_env={"SEC": "hunter2xx"})
+
+
 def test_a_result_may_be_built_from_bytes_or_text() -> None:
     from_bytes = WorkerResult(1, "é".encode() + b"\xff", "ü")
     assert (from_bytes.stdout, from_bytes.stdout_bytes) == ("é�", "é".encode() + b"\xff")

@@ -129,9 +129,9 @@ class JobExecutionOptions:
     """The longest the merge command or the stitcher may take; the other limits are for the chunks."""
     completed_chunk_ids: Collection[int] = ()
     """Chunks to skip because they are done already."""
-    slot_env: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    slot_env: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     """Variables with one value for each slot: the chunk that runs in slot 0 gets the first value, and so on."""
-    meta: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict, repr=False)
     """For the adapter; goes into the `meta` of each chunk's `WorkerJob`."""
 
     def __post_init__(self) -> None:
@@ -208,7 +208,7 @@ def _check_slot_values(name: str, values: Sequence[str], concurrency: int) -> No
     if not isinstance(name, str) or not name or "=" in name or "\0" in name:
         raise ValueError(f"slot_env: {name!r} cannot be the name of a variable")
     if not isinstance(values, Sequence) or isinstance(values, str) or not all(isinstance(one, str) for one in values):
-        raise TypeError(f"slot_env[{name!r}] must be a sequence of str, one for each slot, not {values!r}")
+        raise TypeError(f"slot_env[{name!r}] must be a sequence of str, one for each slot, not {type(values).__name__}")
     if len(values) < concurrency:
         raise ValueError(
             f"slot_env[{name!r}] has {len(values)} value{'s' * (len(values) != 1)} for {concurrency} slots:"
