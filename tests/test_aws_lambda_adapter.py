@@ -320,6 +320,12 @@ async def test_without_a_chunk_nothing_is_sent() -> None:
     assert server.requests == []
 
 
+def test_a_password_in_the_endpoint_is_refused_without_showing_it() -> None:
+    with pytest.raises(ValueError, match="endpoint_url must have no user name or password") as caught:
+        AwsLambdaAdapter("shots", endpoint_url="http://user:secret@127.0.0.1:9")
+    assert "secret" not in str(caught.value)
+
+
 async def test_an_emulator_needs_neither_region_nor_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

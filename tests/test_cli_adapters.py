@@ -45,6 +45,7 @@ def run(spec: Path | str, *options: str, **environment: str) -> Result:
         (["--adapter", "gcp", "--url", URL, "--token-env", "T"], "--token-env goes with --adapter http, not gcp"),
         (["--adapter", "http", "--url", URL, "--slot-env", "A=1"], "--slot-env goes with --adapter local, not http"),
         (["--adapter", "http", "--url", URL, "--token-env", "NONE"], "there is no variable NONE, or it is empty"),
+        (["--adapter", "http", "--url", "http:/?sig=SIG"], "expected the http(s) URL of a worker, not 'http:/'"),
         (["--adapter", "http", "--url", "worker:8080"], "expected the http(s) URL of a worker, not 'worker:8080'"),
     ],
 )
@@ -52,6 +53,20 @@ def test_what_does_not_go_together_is_told(options: list[str], message: str, spe
     result = run(spec, *options)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_workers_signature_is_not_in_the_command_for_what_is_missing(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(lambda connection, _: answer(connection, {"exitCode": 4})) as server:
+        options = ["--adapter", "http", "--url", f"{server.url}?sig=SIGSIG"]
+        monkeypatch.setattr(sys, "argv", ["tailrace", "job", "run", str(spec), *options])
+        result = run(spec, *options)
+    assert result.exit_code == 1
+    told = capfd.readouterr().err
+    assert "SIGSIG" not in result.output + told
+    assert f"--url '{server.url}?…'\n" in told
+    assert told.endswith("tailrace: fill in the secrets there, which are shown as …\n")
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])
@@ -116,6 +131,15 @@ def test_a_spec_from_the_web_is_read_there_by_the_worker_too(spec: Path, monkeyp
         result = run(source, "--adapter", "http", "--url", server.url)
     assert result.exit_code == 0, result.output
     assert server.requests[-1].json()["jobPath"] == source
+
+
+def test_what_is_said_of_a_spec_from_the_web_leaves_out_its_signature(spec: Path) -> None:
+    with serving(lambda connection, _: answer(connection, json.loads(spec.read_text()))) as server:
+        source = f"http://127.0.0.1:{server.port}/job.json?signature=SIGSIG"
+        valid = CliRunner().invoke(cli, ["job", "validate", source])
+        without_chunk = run(source, "--chunk", "9")
+    assert valid.output.startswith(f"http://127.0.0.1:{server.port}/job.json: job job-1")
+    assert f"http://127.0.0.1:{server.port}/job.json has no chunk 9" in without_chunk.output
 
 
 def test_a_spec_that_is_no_file_needs_an_address(spec: Path) -> None:

@@ -318,7 +318,7 @@ async def test_an_http_error_is_named_with_what_the_worker_says_of_it(
     status: str, media_type: str, body: str, message: str, streaming: bool
 ) -> None:
     def respond(connection: socket.socket, _: Request) -> None:
-        headers = "Location: https://login.example/?token=secret\r\n" if status.startswith("302") else ""
+        headers = "Location: https://u:secret@login.example/?token=secret\r\n" if status.startswith("302") else ""
         answer(connection, body, status=status, media_type=media_type, headers=headers)
 
     with serving(respond) as server, pytest.raises(WorkerRemoteError, match=message):

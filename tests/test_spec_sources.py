@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -76,6 +77,49 @@ def test_an_http_error_is_one_line_without_the_query() -> None:
     with serving(lambda handler: send(handler, b"no", status=404)) as url, pytest.raises(SpecError) as caught:
         JobSpec.load(f"{url}/a.json?signature=secret")
     assert str(caught.value) == f"{url}/a.json: the server answered 404 Not Found"
+
+
+def test_a_user_in_a_url_is_refused_and_no_message_shows_it_or_the_query() -> None:
+    with pytest.raises(SpecError) as caught:
+        JobSpec.load("http://u:pwpwpw@127.0.0.1/x.json?sig=pwpwpw")
+    assert str(caught.value) == (
+        "http://127.0.0.1/x.json: must have no user name or password in it, which would not be sent:"
+        " download the file first"
+    )
+    for url in ("http://127.0.0.1:9/a b?sig=pwpwpw", "http://127.0.0.1:9x/?sig=pwpwpw", "s3://u:pwpwpw@h/a?sig=pwpwpw"):
+        with pytest.raises(SpecError) as caught:
+            JobSpec.load(url)
+        assert "pwpwpw" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("location", ["http://u:pwpwpw@127.0.0.1/a?sig=pwpwpw", "s3://u:pwpwpw@h/a?sig=pwpwpw"])
+def test_where_a_redirect_leads_to_is_not_shown_with_its_secrets(location: str) -> None:
+    def redirect(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", location)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(redirect) as url, pytest.raises(SpecError) as caught:
+        JobSpec.load(f"{url}/a.json")
+    assert str(caught.value).startswith(f"{url}/a.json: ")
+    assert "pwpwpw" not in "".join(traceback.format_exception(caught.value))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "marked"),
+    [
+        ("http://u:p@h:80/a@b?x=1?2", "http://h:80/a@b", "http://…@h:80/a@b?…"),
+        ("HTTPS://u@p@h", "HTTPS://h", "HTTPS://…@h"),
+        ("http://h/a//b@c?", "http://h/a//b@c", "http://h/a//b@c"),
+        ("//u:p@h/a?x", "//h/a", "//…@h/a?…"),
+        ("/a?x=1", "/a", "/a?…"),
+    ],
+)
+def test_a_url_is_shown_without_its_user_and_its_query(url: str, shown: str, marked: str) -> None:
+    assert _spec_source.shown_url(url) == shown
+    assert _spec_source.shown_url(url, mark="…") == marked
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:

@@ -13,6 +13,8 @@ import web_servers
 from jobs import job
 from tailrace import JobSpec
 from tailrace.worker import _file_state, _parsed_specs
+from tailrace.worker._allowed_specs import AllowedSpecs
+from tailrace.worker._refused_error import RefusedError
 from workers import Worker, running_worker
 
 
@@ -34,6 +36,13 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(JobSpec, "parse", record)
     return sizes
+
+
+def test_an_address_that_is_not_allowed_is_told_without_its_secrets() -> None:
+    for address in ("s3://u:pwpwpw@host/job.json?sig=pwpwpw", "http://u:pwpwpw@host/job.json?sig=pwpwpw"):
+        with pytest.raises(RefusedError, match=r"://host/job\.json") as caught:
+            AllowedSpecs([]).load(address, None)
+        assert "pwpwpw" not in str(caught.value)
 
 
 def test_a_job_of_many_chunks_is_parsed_once_for_all_of_them(worker: Worker, parsed: list[int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -22,7 +21,7 @@ from ._keep_alive import keep_alive_options
 from ._output_frames import MEDIA_TYPE
 from ._remote_answer import RemoteAnswer, RemoteFault, parse_object
 from ._remote_request import remote_request
-from ._spec_source import is_url, name_of
+from ._spec_source import has_user, is_url, name_of, shown_url
 from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 
@@ -59,16 +58,16 @@ class HttpTransport:
         silence_timeout: float,
     ) -> None:
         """Raises `ValueError` for what is no http(s) URL, and for headers, times and proxies that cannot be used."""
-        if "@" in re.split("[/?#]", url.partition("//")[2], maxsplit=1)[0]:
+        if has_user(url):
             # Not shown: it may be a password. httpx would send it in place of what authorises the request.
             raise ValueError("the URL of a worker must have no user name or password in it: use a token or headers")
         try:
             is_usable = is_url(url) and urlsplit(url).hostname is not None
             self._url = httpx.URL(url)
         except (ValueError, httpx.InvalidURL) as error:
-            raise ValueError(f"{url!r} is not a URL: {error}") from error
+            raise ValueError(f"{shown_url(url)!r} is not a URL: {error}") from error
         if not is_usable:
-            raise ValueError(f"expected the http(s) URL of a worker, not {url!r}")
+            raise ValueError(f"expected the http(s) URL of a worker, not {shown_url(url)!r}")
         check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
         parts = urlsplit(url)
         self._places_url = httpx.URL(parts._replace(path=f"{parts.path.rstrip('/')}/places").geturl())
@@ -187,7 +186,7 @@ class _Response:
         self._body = response.aiter_bytes()
         self.is_success = response.is_success
         self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        place = f" to {name_of(response.headers['Location'])}" if response.has_redirect_location else ""
+        place = f" to {shown_url(response.headers['Location'])}" if response.has_redirect_location else ""
         self.status = response.status_code
         self.headers = response.headers
         self.reason = f"{response.reason_phrase}{place}"

@@ -22,6 +22,7 @@ from ._describe_failure import describe_error
 from ._keep_alive import keep_alive_options
 from ._remote_answer import BusyFault, RemoteFault
 from ._retry_after import parse_retry_after
+from ._spec_source import has_user
 
 _T = TypeVar("_T")
 
@@ -52,6 +53,9 @@ class LambdaClient:
             tcp_keepalive=True,
         )
         if endpoint_url is not None:
+            if has_user(endpoint_url):
+                # Not shown: it may be a password, and boto3 would show it where no connection can be made.
+                raise ValueError("endpoint_url must have no user name or password in it: AWS credentials are sent")
             region = session.region_name or _EMULATED_REGION
             if session.get_credentials() is None:
                 config = config.merge(Config(signature_version=UNSIGNED))

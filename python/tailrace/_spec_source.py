@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ HTTP_TIMEOUT = 30.0
 LARGEST_SPEC = 64 * 2**20
 """The most bytes that a specification from the web, or on a worker, may have."""
 _READ_SIZE = 2**16
+_USER = re.compile(r"\A([^/?#]*//)[^/?#]*@")
 
 
 def is_url(source: str) -> bool:
@@ -27,8 +29,23 @@ def is_url(source: str) -> bool:
 
 
 def name_of(source: str) -> str:
-    """Return `source` as messages show it: a URL without its query, which may hold a signature."""
-    return source.partition("?")[0] if is_url(source) else source
+    """Return `source` as messages show it: the name of a file as it is, a URL as `shown_url` has it."""
+    return shown_url(source) if is_url(source) else source
+
+
+def shown_url(url: str, *, mark: str = "") -> str:
+    """Return a URL without its user and its query, which may hold a password and a signature.
+
+    It may be relative. `mark`, if it is given, stands in the place of each of them.
+    """
+    address, _, query = url.partition("?")
+    address = _USER.sub(rf"\1{mark}@" if mark else r"\1", address)
+    return f"{address}?{mark}" if mark and query else address
+
+
+def has_user(url: str) -> bool:
+    """Return whether a URL has a user name or a password in it."""
+    return _USER.match(url) is not None
 
 
 def stem_of(source: str) -> str:
@@ -39,9 +56,15 @@ def stem_of(source: str) -> str:
 def read_source(source: str) -> bytes:
     """Return the bytes of the file or the URL; raises `SpecError` if they cannot be had."""
     if is_url(source):
+        if has_user(source):
+            # urllib would take it for a part of the host's name.
+            raise SpecError(
+                f"{name_of(source)}: must have no user name or password in it, which would not be sent:"
+                " download the file first"
+            )
         return fetch(source, _open)
     if "://" in source:
-        raise SpecError(f"{source}: expected a file or an http(s) URL")
+        raise SpecError(f"{shown_url(source)}: expected a file or an http(s) URL")
     try:
         return Path(source).read_bytes()
     except OSError as error:
@@ -53,7 +76,7 @@ def read_source(source: str) -> bytes:
 def fetch(url: str, open_url: Callable[[str], AbstractContextManager[HTTPResponse]]) -> bytes:
     """Return what `open_url` gives for `url`; raises `SpecError` if it is too large, too late or cannot be had."""
     # Most specifications are files, and these take long to load.
-    from http.client import HTTPException
+    from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
 
     deadline = time.monotonic() + HTTP_TIMEOUT
@@ -68,11 +91,16 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[HTTPRespons
                 if time.monotonic() > deadline:
                     raise TimeoutError
     except HTTPError as error:
+        # What urllib says of a redirect that it does not follow has the whole of that address in it.
+        told = f" {error.reason}" if error.code >= 400 else ", a redirect that cannot be followed"
         with error:
-            raise SpecError(f"{name_of(url)}: the server answered {error.code} {error.reason}") from error
+            raise SpecError(f"{name_of(url)}: the server answered {error.code}{told}") from None
     except TimeoutError as error:
         raise SpecError(f"{name_of(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
     except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, InvalidURL) or not isinstance(error, OSError | HTTPException):
+            # What is wrong would be shown with a password or a signature in it.
+            raise SpecError(f"{name_of(url)}: it, or the address that it leads to, is not a valid URL") from None
         reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
         raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)

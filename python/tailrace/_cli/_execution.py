@@ -24,6 +24,7 @@ from tailrace import (
     MergeFailedError,
 )
 from tailrace._completed_chunks import reasons_to_run
+from tailrace._spec_source import name_of
 
 from ._adapter_options import make_adapter
 from ._chunk_outcomes import ChunkOutcomes
@@ -71,7 +72,7 @@ class _Execution:
         ids = frozenset(chunk.id for chunk in self._spec.chunks)
         for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
             if named not in ids:
-                raise click.UsageError(f"{request.spec} has no chunk {named}: its ids are {enumerated(ids)}")
+                raise click.UsageError(f"{name_of(request.spec)} has no chunk {named}: its ids are {enumerated(ids)}")
         if request.log_dir is None and (request.log_limit is not None or request.log_compress):
             raise click.UsageError("--log-limit and --log-compress are for the logs in --log-dir: name that too")
         if request.quiet and request.watch is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tailrace import JobSpec, SpecError
+from tailrace._spec_source import name_of
 
 from ._completion import complete_file
 from ._quantities import counted
@@ -36,7 +37,7 @@ def validate(spec: str) -> None:
     frames = sum(chunk.frame_count for chunk in job.chunks)
     size = f"{job.metadata.width}x{job.metadata.height} at {job.metadata.fps:g} frames a second"
     held = f"{counted(len(job.chunks), 'chunk')}, {frames} of {counted(job.metadata.total_frames, 'frame')}, {size}"
-    click.echo(f"{spec}: job {job.id}: {held}")
+    click.echo(f"{name_of(spec)}: job {job.id}: {held}")
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
     for note in notes_on(job, Path.cwd() if job.path is None else job.path.parent):
         click.echo(f"note: {note}")

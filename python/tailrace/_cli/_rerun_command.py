@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 from tailrace._secret_mask import MASK, SecretMask
+from tailrace._spec_source import is_url, shown_url
 
 _TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch"})
@@ -31,7 +32,7 @@ def single_chunk_command(words: Sequence[str], chunk_id: int) -> str:
 
 
 def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the words with "…" in place of each secret: the values of the variables in `masked`.
+    """Return the words with "…" in place of each secret: the values of what is in `masked`, a URL's user and query.
 
     Of --slot-env that is the whole value, which may not even say how many there are.
     """
@@ -43,8 +44,13 @@ def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Map
             shown.append(f"{word[: word.index(f'{name}=')]}{name}={_TO_FILL_IN}")
         else:
             text = mask.text(word)
-            shown.append(word if text == word else text.replace(MASK, _TO_FILL_IN))
+            shown.append(_without_url_secrets(word if text == word else text.replace(MASK, _TO_FILL_IN)))
     return shown
+
+
+def _without_url_secrets(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{shown_url(value, mark=_TO_FILL_IN)}" if is_url(value) else word
 
 
 def _command(words: Sequence[str], added: Sequence[str], rest: Sequence[str]) -> str:

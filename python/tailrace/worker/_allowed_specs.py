@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import SpecError
-from .._spec_source import LARGEST_SPEC, is_url, name_of
+from .._spec_source import LARGEST_SPEC, is_url, name_of, shown_url
 from ._file_state import FileState
 from ._parsed_specs import ParsedSpec, ParsedSpecs
 from ._refused_error import RefusedError
@@ -55,7 +55,7 @@ class AllowedSpecs:
 
     def _read_file(self, name: str, base: Path | None) -> LoadedSpec:
         if "\0" in name or "://" in name:
-            raise _not_allowed(name)
+            raise _not_allowed(shown_url(name))
         if base is None and not name.startswith("/"):
             raise RefusedError(403, f"jobPath should be a URL or an absolute path: {name!r}")
         path = Path(os.path.realpath(name if base is None else base / name))
