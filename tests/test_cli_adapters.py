@@ -46,6 +46,9 @@ def run(spec: Path | str, *options: str, **environment: str) -> Result:
         (["--adapter", "http", "--url", URL, "--slot-env", "A=1"], "--slot-env goes with --adapter local, not http"),
         (["--adapter", "http", "--url", URL, "--token-env", "NONE"], "there is no variable NONE, or it is empty"),
         (["--adapter", "http", "--url", "http:/?sig=SIG"], "expected the http(s) URL of a worker, not 'http:/'"),
+        (["--no-merge", "--merge-timeout", "5"], "--merge-timeout is for the merge: use it without --no-merge and"),
+        (["--chunk", "0", "--merge-timeout", "5"], "--merge-timeout is for the merge: use it without --no-merge and"),
+        (["--slot-env", "TAILRACE_SLOT=1"], "--slot-env TAILRACE_SLOT would hide the number of the slot: use another"),
         (["--adapter", "http", "--url", "worker:8080"], "expected the http(s) URL of a worker, not 'worker:8080'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import anyio
@@ -337,6 +338,25 @@ async def test_an_adapter_that_never_waits_can_still_be_cancelled() -> None:
         ),
         ({"slot_env": {"A=B": ["0"]}}, "slot_env: 'A=B' cannot be the name of a variable"),
         ({"slot_env": {"A": ["\0"]}}, "slot_env['A'] must not contain a NUL byte"),
+        (
+            {"slot_env": {"TAILRACE_SLOT": ["7"]}},
+            "slot_env['TAILRACE_SLOT'] would hide the number of the slot: use another name",
+        ),
+        (
+            {"merge": False, "merge_timeout": 5},
+            "merge_timeout is for the merge, and merge=False does without: use one of them",
+        ),
+        (
+            {"merge": False, "merge_adapter": LocalWorkerAdapter()},
+            "merge_adapter is for the merge, and merge=False does without: use one of them",
+        ),
+        (
+            {"merge": False, "stitcher": FfmpegStitcher(), "output_file": "all"},
+            "stitcher is for the merge, and merge=False does without: use one of them",
+        ),
+        ({"timeout": 10**400}, "timeout is too large for a number of seconds"),
+        ({"merge_timeout": 10**5000}, "merge_timeout is too large for a number of seconds"),
+        ({"retry_delay": Fraction(10**400)}, "retry_delay is too large for a number of seconds"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_in_one_line(options: dict[str, object], message: str) -> None:
@@ -377,7 +397,7 @@ WRONG: dict[str, list[object]] = {
     "stitcher": [FfmpegStitcher, object(), "ffmpeg"],
     "output_file": [3],
     "merge_timeout": ["5"],
-    "completed_chunk_ids": [3, ["0"], iter([0]), "0"],
+    "completed_chunk_ids": [3, ["0"], [True], [0, 1.0], iter([0]), "0"],
     "slot_env": [["GPU"], {"GPU": "01"}, {"GPU": 0}, {3: ["0"]}],
     "meta": [[], None],
 }

@@ -213,7 +213,7 @@ def test_of_many_failures_three_are_told() -> None:
         (["job", "run", "a b.json"], "tailrace job run --chunk 3 'a b.json'"),
         (["job", "run", "--resume", "j", "--watch", "2"], "tailrace job run --chunk 3 j"),
         (
-            ["job", "run", "j", "--watch=2", "--concurrency", "4", "--timeout", "9"],
+            ["job", "run", "j", "--watch=2", "--concurrency", "4", "--timeout", "9", "--merge-timeout", "5"],
             "tailrace job run --chunk 3 j --timeout 9",
         ),
         (["job", "run", "--keep-going", "--", "-j"], "tailrace job run --chunk 3 --keep-going -- -j"),

@@ -9,8 +9,7 @@ from numbers import Real
 def check_times(**times: float) -> None:
     """Raise `TypeError` or `ValueError`, naming the argument, unless all are positive numbers of seconds."""
     for name, seconds in times.items():
-        _check_number(name, seconds)
-        if not seconds > 0:
+        if not _to_float(name, seconds) > 0:
             raise ValueError(f"{name} must be a positive number of seconds: {seconds!r}")
 
 
@@ -22,11 +21,15 @@ def check_limits(**limits: float | None) -> None:
 def check_delays(**delays: float) -> None:
     """Do the same, but 0 is allowed and infinity is not."""
     for name, seconds in delays.items():
-        _check_number(name, seconds)
-        if not 0 <= seconds < math.inf:
+        if not 0 <= _to_float(name, seconds) < math.inf:
             raise ValueError(f"{name} must be a number of seconds, 0 or more: {seconds!r}")
 
 
-def _check_number(name: str, value: object) -> None:
+def _to_float(name: str, value: object) -> float:
     if not isinstance(value, int | float | Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        # Not shown: it has more than 300 digits.
+        raise ValueError(f"{name} is too large for a number of seconds") from None

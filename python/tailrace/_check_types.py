@@ -34,7 +34,8 @@ def check_collection(name: str, value: object, of: type, described: str) -> None
     if isinstance(value, str | bytes) or not isinstance(value, Collection):
         raise TypeError(f"{name} must be a collection of {described}, such as a list, not {value!r}")
     for element in value:
-        if not isinstance(element, of):
+        # To Python, True is an int.
+        if not isinstance(element, of) or isinstance(element, bool):
             raise TypeError(f"{name} must be a collection of {described} ({of.__name__}), and {element!r} is none")
 
 

@@ -14,7 +14,7 @@ from ._events import JobEvent
 from ._secret_mask import SecretMask
 from ._stitcher import Stitcher
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import StreamMode
+from ._worker_job import SLOT_VARIABLE, StreamMode
 from ._worker_result import WorkerResult
 from .progress import ProgressParser, Renderer
 
@@ -145,6 +145,9 @@ class JobExecutionOptions:
             raise ValueError("state_dir is for the record, and record=False keeps none: use one of them")
         if self.log_dir is None and (self.log_limit is not None or self.log_compress):
             raise ValueError("log_limit and log_compress are for the logs in log_dir: give that too")
+        for name in ("merge_timeout", "merge_adapter", "stitcher"):
+            if not self.merge and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for the merge, and merge=False does without: use one of them")
         if self.stitcher is None and self.output_file is not None:
             raise ValueError("output_file is what a stitcher writes: give a stitcher too")
         if self.stitcher is not None and not (self.output_file and os.fspath(self.output_file)):
@@ -155,6 +158,8 @@ class JobExecutionOptions:
             )
         for name, values in self.slot_env.items():
             _check_slot_values(name, values, self.concurrency)
+        if SLOT_VARIABLE in self.slot_env:
+            raise ValueError(f"slot_env[{SLOT_VARIABLE!r}] would hide the number of the slot: use another name")
         # Says so if a variable is missing or its value cannot be masked.
         SecretMask(self.mask_env, self.slot_env)
 

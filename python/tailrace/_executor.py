@@ -303,8 +303,7 @@ def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path) -> 
     has_folder = options.job_dir is not None or options.state_dir is not None or spec.path is not None
     if not options.record or not has_folder:
         return None
-    stitched = options.output_file if options.merge and options.stitcher is not None else None
-    return CompletionRecord(spec, job_dir, options.state_dir, stitched=stitched)
+    return CompletionRecord(spec, job_dir, options.state_dir, stitched=options.output_file)
 
 
 def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:

@@ -85,6 +85,8 @@ class _Execution:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
             check_stitch(self._spec, self._job_dir, request.stitch)
+        if request.merge_timeout is not None and (request.no_merge or request.chunk):
+            raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
         self._adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         self._reasons: dict[int, str | None] = {}

@@ -9,7 +9,7 @@ from tailrace._secret_mask import MASK, SecretMask
 from tailrace._spec_source import is_url, shown_url
 
 _TO_FILL_IN = "…"
-_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch"})
+_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})
 
 
 def rerun_command(words: Sequence[str]) -> str:
