@@ -103,7 +103,7 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
     spec = job("pwd", "true")
     report = await JobExecutor(adapter).execute(
         spec,
-        JobExecutionOptions(job_dir=str(tmp_path), timeout=33, idle_timeout=22, meta={"job_def_url": "u", "slot": "x"}),
+        JobExecutionOptions(job_dir=str(tmp_path), timeout=33, idle_timeout=22, meta={"job_def_url": "u"}),
     )
     first = adapter.jobs[0]
     assert (first.command, list(first.args)) == ("sh", ["-c", "pwd"])
@@ -121,6 +121,15 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
     }
     assert adapter.jobs[1].meta["chunk_id"] == 1
     assert report.results[0].stdout == f"{tmp_path}\n"
+
+
+async def test_meta_that_each_chunk_would_overwrite_is_refused_before_any_is_run() -> None:
+    adapter = RecordingAdapter()
+    await JobExecutor(adapter).execute(job("true"))
+    assert "slot" in adapter.jobs[0].meta
+    for name in adapter.jobs[0].meta:
+        with pytest.raises(ValueError, match=rf"^meta\['{name}'\] is set for each chunk by the executor: use another"):
+            JobExecutionOptions(meta={name: 1})
 
 
 async def test_every_job_that_an_adapter_gets_is_as_if_it_had_been_made_and_checked_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ._events import JobEvent
 from ._secret_mask import SecretMask
 from ._stitcher import Stitcher
 from ._worker_adapter import WorkerAdapter
-from ._worker_job import SLOT_VARIABLE, StreamMode
+from ._worker_job import CHUNK_META, SLOT_VARIABLE, StreamMode
 from ._worker_result import WorkerResult
 from .progress import ProgressParser, Renderer
 
@@ -132,7 +132,7 @@ class JobExecutionOptions:
     slot_env: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     """Variables with one value for each slot: the chunk that runs in slot 0 gets the first value, and so on."""
     meta: Mapping[str, object] = field(default_factory=dict, repr=False)
-    """For the adapter; goes into the `meta` of each chunk's `WorkerJob`."""
+    """For the adapter; goes into the `meta` of each chunk's `WorkerJob`, beside the chunk's own fields."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -160,6 +160,9 @@ class JobExecutionOptions:
             _check_slot_values(name, values, self.concurrency)
         if SLOT_VARIABLE in self.slot_env:
             raise ValueError(f"slot_env[{SLOT_VARIABLE!r}] would hide the number of the slot: use another name")
+        for name in CHUNK_META:
+            if name in self.meta:
+                raise ValueError(f"meta[{name!r}] is set for each chunk by the executor: use another name")
         # Says so if a variable is missing or its value cannot be masked.
         SecretMask(self.mask_env, self.slot_env)
 

@@ -23,6 +23,9 @@ STREAMS: tuple[StreamName, ...] = ("stdout", "stderr")
 SLOT_VARIABLE = "TAILRACE_SLOT"
 """What a command finds the number of its slot in."""
 
+CHUNK_META = ("chunk_id", "start_frame", "frame_count", "frame_step", "output_file", "command", "slot")
+"""What the executor says in the `meta` of each chunk's job."""
+
 Callback: TypeAlias = Callable[[Any], object]
 """Takes one piece of output. A plain function, or an async one, which is awaited before the next call."""
 
