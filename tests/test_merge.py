@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -205,6 +206,21 @@ async def test_a_stitcher_that_fails_is_the_cause() -> None:
             job("true"), JobExecutionOptions(stitcher=Stitching(error), output_file="all")
         )
     assert (caught.value.__cause__, caught.value.result) == (error, None)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_stitcher_that_is_a_plain_function_has_done_its_work_when_it_returns(
+    streams: bool, tmp_path: Path
+) -> None:
+    class Plain:
+        def stitch(self, inputs: Sequence[Path], output: Path, **_: Any) -> None:
+            output.write_text("".join(path.read_text() for path in inputs))
+
+    stitcher: Any = Plain()
+    stitcher.streams = streams
+    options = JobExecutionOptions(job_dir=tmp_path, stitcher=stitcher, output_file="all")
+    await JobExecutor(LocalWorkerAdapter()).execute(job("printf a > chunk_0", "printf b > chunk_1"), options)
+    assert (tmp_path / "all").read_text() == "ab"
 
 
 async def test_shared_output_cannot_be_stitched(tmp_path: Path) -> None:

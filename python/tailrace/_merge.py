@@ -23,6 +23,7 @@ from ._parse_command import parse_command
 from ._secret_mask import SecretMask
 from ._spec import JobSpec
 from ._stitcher import Stitcher, StreamingStitcher
+from ._user_callback import await_if_needed
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import STREAMS, WorkerJob
 from ._worker_result import WorkerResult
@@ -104,13 +105,14 @@ def _inputs(spec: JobSpec, job_dir: Path) -> Work[list[Path]]:
 
 
 async def _stitch(stitcher: Stitcher, inputs: list[Path], target: Path, output: CommandOutput) -> None:
+    # A plain function has done its work when it returns, and after all chunks is no time to refuse one.
     if getattr(stitcher, "streams", False):
         stdout, stderr = map(output.callback, STREAMS)
         streaming = cast(StreamingStitcher, stitcher)
-        await streaming.stitch(inputs, target, stream=output.mode, on_stdout=stdout, on_stderr=stderr)
+        await await_if_needed(streaming.stitch(inputs, target, stream=output.mode, on_stdout=stdout, on_stderr=stderr))
         await output.finish(None)
     else:
-        await stitcher.stitch(inputs, target)
+        await await_if_needed(stitcher.stitch(inputs, target))
 
 
 def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: CommandOutput) -> WorkerJob:
