@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -128,6 +128,45 @@ async def test_a_warning_beside_a_result_comes_before_the_chunk_is_finished() ->
     options = JobExecutionOptions(on_event=listener(events, is_async=True))
     await JobExecutor(Leaving()).execute(job("true"), options)
     assert [type(event).__name__ for event in events][1:4] == ["ChunkStarted", "ChunkWarning", "ChunkFinished"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+async def test_a_warning_is_told_while_the_command_runs_and_in_its_place_among_the_events(
+    tmp_path: Path, is_async: bool
+) -> None:
+    told = anyio.Event()
+    events: list[JobEvent] = []
+    collect = listener(events, is_async=is_async)
+
+    class Busy:
+        streams = True
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            assert job.on_warning is not None
+            assert job.on_stdout is not None
+            job.on_warning("waiting for a place")
+            with anyio.fail_after(30):
+                await told.wait()
+            return WorkerResult(0)
+
+    async def note(event: JobEvent, collected: Awaitable[None]) -> None:
+        await collected
+        if isinstance(event, ChunkWarning):
+            told.set()
+
+    def listen(event: JobEvent) -> Awaitable[None] | None:
+        collected = collect(event)
+        if isinstance(collected, Awaitable):
+            return note(event, collected)
+        if isinstance(event, ChunkWarning):
+            told.set()
+        return None
+
+    await JobExecutor(Busy()).execute(job("true", "true"), JobExecutionOptions(on_event=listen, log_dir=tmp_path))
+    assert [event.message for event in events if isinstance(event, ChunkWarning)] == ["waiting for a place"] * 2
+    assert [event.sequence for event in events] == list(range(len(events)))
+    logged = [json.loads(line)["sequence"] for line in (tmp_path / "job.ndjson").read_text().splitlines()]
+    assert logged == list(range(len(events)))
 
 
 async def test_what_a_listener_raises_at_a_warning_ends_the_job_and_comes_out_bare() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import Any
 
 import pytest
@@ -74,6 +75,11 @@ class Watched:
 
     def rows(self, now: float, columns: int = 100, lines: int = 30) -> list[str]:
         return [row.text.decode().rstrip() for row in self.rows_maker.make(os.terminal_size((columns, lines)), now)]
+
+
+def test_a_job_that_has_not_begun_has_taken_no_time() -> None:
+    rows = ProgressRows(JobProgress({0: 10}), PLAIN).make(os.terminal_size((100, 30)), time.monotonic())
+    assert rows[0].text.decode().rstrip().endswith("0 of 1 chunk  0:00")
 
 
 def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:

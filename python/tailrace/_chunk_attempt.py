@@ -90,7 +90,7 @@ class ChunkAttempt:
             self._is_told or self._limit is not None or options.fail_on_error
         )
         """Whether progress is read from the output while the chunks run."""
-        self.needs_watching = self.reads_progress or options.on_event is not None
+        self.needs_watching = self.reads_progress or self._is_told
         """Whether `watch` has anything to do."""
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()

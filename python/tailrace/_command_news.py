@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable
 
 import anyio
@@ -14,6 +14,7 @@ from ._events import ChunkUsage, ChunkWarning
 from ._in_turn import Steps
 from ._progress_watch import Emit
 from ._secret_mask import SecretMask
+from ._user_callback import await_if_needed
 from ._worker_result import UsageSample
 
 USAGE_INTERVAL = 0.5
@@ -23,40 +24,38 @@ _PATIENCE = 1.0
 
 
 class CommandNews:
-    """Takes what the adapter says of one attempt, at any time, and emits events of it."""
+    """Takes what the adapter says of one attempt, at any time, until it is emitted in the order of all events."""
 
     def __init__(self, emit: Emit, mask: SecretMask) -> None:
         self._emit = emit
         self._mask = mask
-        self._warnings: list[Awaitable[None]] = []
+        self._warnings: deque[str] = deque()
         self._usage: UsageSample | None = None
         self._next_usage = -math.inf
 
     def on_warning(self, message: str) -> None:
-        """Emit a warning at once: a plain listener hears of it though the task is being cancelled."""
-        # What a callback raises the reporter knows; the adapter has its command to end.
-        with contextlib.suppress(Exception):
-            if (pending := self._emit(ChunkWarning, message=self._mask.text(message))) is not None:
-                self._warnings.append(pending)
+        """Keep a warning until the next look; the adapter cannot wait for an async listener."""
+        self._warnings.append(message)
 
     def on_usage(self, sample: UsageSample) -> None:
         """Keep a sample until it is time to tell of it."""
         self._usage = sample
 
     def tell_what_is_due(self) -> Steps:
-        """Tell the latest sample, unless the one before was told a moment ago."""
+        """Tell the warnings, and the latest sample unless the one before was told a moment ago."""
+        while self._warnings:
+            yield self._emit_warning()
         sample, now = self._usage, time.monotonic()
         if sample is not None and now >= self._next_usage:
             self._usage, self._next_usage = None, now + USAGE_INTERVAL
             yield self._emit(ChunkUsage, memory=sample.memory, cpu=sample.cpu)
 
     async def finish(self) -> None:
-        """Have an async listener hear of the warnings, also in a task that is being cancelled."""
-        try:
-            for pending in self._warnings:
-                with contextlib.suppress(Exception), anyio.move_on_after(_PATIENCE, shield=True):
-                    await pending
-        finally:
-            for pending in self._warnings:
-                if inspect.iscoroutine(pending):
-                    pending.close()
+        """Tell the warnings that are left, also in a task that is being cancelled."""
+        while self._warnings:
+            # What a callback raises the reporter knows.
+            with contextlib.suppress(Exception), anyio.move_on_after(_PATIENCE, shield=True):
+                await await_if_needed(self._emit_warning())
+
+    def _emit_warning(self) -> Awaitable[None] | None:
+        return self._emit(ChunkWarning, message=self._mask.text(self._warnings.popleft()))

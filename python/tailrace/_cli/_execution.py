@@ -148,7 +148,8 @@ class _Execution:
         tell(self._tally.summary(self._spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
         if status != 0 and self._request.no_record:
             missing = self._frames.keys() - self._skipped - self._outcomes.completed()
-            told = f"chunks {enumerated(missing)} are missing; " if missing else ""
+            named = f"chunks {enumerated(missing)} are" if len(missing) > 1 else f"chunk {enumerated(missing)} is"
+            told = f"{named} missing; " if missing else ""
             tell(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
         elif status != 0:
             words = self._words()

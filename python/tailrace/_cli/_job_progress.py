@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -84,7 +85,8 @@ class JobProgress:
     running: dict[int, RunningCommand] = field(default_factory=dict)
     """By chunk."""
     merge: RunningCommand | None = None
-    started: float = 0
+    started: float = field(default_factory=time.monotonic)
+    """When the job began; until that is told, when this was made."""
     completed: int = 0
     failed: int = 0
     retrying: dict[int, float] = field(default_factory=dict)
