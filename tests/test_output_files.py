@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import count_lines, job, names_in
-from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, SpecError
+from tailrace import (
+    Chunk,
+    ChunkFailedError,
+    JobExecutionOptions,
+    JobExecutor,
+    JobSpec,
+    LocalWorkerAdapter,
+    SpecError,
+    WorkerJob,
+    WorkerRemoteError,
+    WorkerResult,
+)
 from tailrace._in_slices import at_once
 from tailrace._output_files import chunks_sharing_outputs, output_paths, set_leftovers_aside
 
@@ -126,6 +137,28 @@ async def test_a_leftover_in_place_of_which_there_is_no_new_output_is_kept(tmp_p
     (tmp_path / "chunk_0").write_text("of an earlier run")
     assert await _run(job("true"), tmp_path, verify=False) == 1
     assert names_in(tmp_path) == {"chunk_0.partial"}
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+async def test_what_lies_there_keeps_its_name_where_no_command_began(is_remote: bool, tmp_path: Path) -> None:
+    class Unreachable:
+        streams = False
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            assert (tmp_path / "disk/f_02.partial").exists()
+            raise WorkerRemoteError("no connection", nothing_began=True)
+
+    (tmp_path / "disk").mkdir()
+    for name in ("f_01", "disk/f_02"):
+        (tmp_path / name).write_text("of an earlier run")
+    (tmp_path / "f_02").symlink_to("disk/f_02")
+    spec = _spec(_chunk("f_##", start=1, count=3, command="/no/such/renderer"))
+    adapter = Unreachable() if is_remote else LocalWorkerAdapter()
+    with pytest.raises(ChunkFailedError):
+        await JobExecutor(adapter).execute(spec, JobExecutionOptions(job_dir=tmp_path, retries=1, retry_delay=0))
+    assert {path.read_text() for path in (tmp_path / "f_01", tmp_path / "f_02")} == {"of an earlier run"}
+    assert names_in(tmp_path) == {"f_01", "f_02", "disk"}
+    assert names_in(tmp_path / "disk") == {"f_02"}
 
 
 async def test_what_another_chunk_writes_is_not_taken_for_a_leftover(tmp_path: Path) -> None:

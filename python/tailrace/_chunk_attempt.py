@@ -18,14 +18,14 @@ from ._command_output import CommandOutput
 from ._completion_record import CompletionRecord
 from ._conclude import NO_STATUS
 from ._describe_failure import describe_error, describe_exit
-from ._errors import ErrorCategory, WorkerTimeoutError
+from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
 from ._in_slices import Work, in_slices
 from ._in_turn import in_turn
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._leftovers import Leftovers
-from ._output_files import delete_leftovers, fault_of_output
+from ._output_files import delete_leftovers, fault_of_output, put_back
 from ._parse_command import parse_command
 from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
 from ._reported_errors import ReportedErrors
@@ -154,9 +154,10 @@ class ChunkAttempt:
         result: WorkerResult | None = None
         error: Exception | None = None
         retry_on: Collection[type[Exception]] = ()
+        leftovers: list[str] = []
         try:
             if self._looks_at_files and chunk.id not in self._sharing:
-                await self._leftovers.set_aside(turn)
+                leftovers = await self._leftovers.set_aside(turn)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -165,6 +166,8 @@ class ChunkAttempt:
                 raise
             error = raised
             result = getattr(raised, "result", None)
+            if leftovers and _did_not_begin(error):
+                await in_slices(put_back(leftovers))
         if result is not None:
             result = self._mask.result(result, self._options.capture)
         # After a limit a callback has as long for what is left as it has for the rest.
@@ -285,3 +288,7 @@ class ChunkAttempt:
                 "slot": slot,
             },
         )
+
+
+def _did_not_begin(error: Exception) -> bool:
+    return isinstance(error, WorkerSpawnError) or (isinstance(error, WorkerRemoteError) and error.nothing_began)

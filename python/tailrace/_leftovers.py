@@ -26,13 +26,17 @@ class Leftovers:
         self._clear: tuple[int, float] | None = None
         """The chunk that was seen to have no leftovers, and when."""
 
-    async def set_aside(self, turn: Turn) -> None:
-        """Do so for a chunk that is about to start. Raises `OSError` where a leftover cannot be renamed."""
+    async def set_aside(self, turn: Turn) -> list[str]:
+        """Do so for a chunk that is about to start, and return what they were named.
+
+        Raises `OSError` where one cannot be renamed.
+        """
         chunk = turn.chunk
         clear, self._clear = self._clear, None
         # A later attempt may find what the one before has written since.
         if turn.attempt > 1 or clear is None or clear[0] != chunk.id or time.monotonic() - clear[1] > _FRESH:
-            await in_slices(set_leftovers_aside(chunk, self._job_dir))
+            return await in_slices(set_leftovers_aside(chunk, self._job_dir))
+        return []
 
     def look_ahead(self, following: Chunk, chunk: Chunk) -> None:
         """Look for those of the chunk that follows, in the thread that has just looked at the output of `chunk`.

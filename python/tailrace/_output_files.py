@@ -51,8 +51,12 @@ def fault_of_file(path: Path) -> str | None:
     return None if status.st_size else "is empty"
 
 
-def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[None]:
-    """Rename what an earlier attempt left to `*.partial`, so that it cannot pass for the output of the next one."""
+def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[list[str]]:
+    """Rename what an earlier attempt left to `*.partial`, so that it cannot pass for the output of the next one.
+
+    Returns what it was named, for `put_back`.
+    """
+    renamed = []
     for path in output_paths(chunk, job_dir):
         yield
         try:
@@ -60,8 +64,19 @@ def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[None]:
             # Devices (/dev/null) and folders are no leftovers.
             if stat.S_ISREG(os.stat(target).st_mode):  # noqa: PTH116
                 os.replace(target, target + _LEFTOVER_SUFFIX)  # noqa: PTH105
+                renamed.append(target)
         except FileNotFoundError:
             continue
+    return renamed
+
+
+def put_back(renamed: Sequence[str]) -> Work[None]:
+    """Give files their names again that were set aside for a command that did not begin."""
+    for target in renamed:
+        yield
+        if not os.path.lexists(target):
+            with suppress(OSError):
+                os.replace(target + _LEFTOVER_SUFFIX, target)  # noqa: PTH105
 
 
 def delete_leftovers(chunk: Chunk, job_dir: Path) -> Work[None]:
