@@ -214,6 +214,15 @@ async def test_an_error_of_lambda_is_named_and_the_invocation_is_not_repeated(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("body", ['{"Message": 5}', '{"__type": 5}', "[]", "null"])
+async def test_an_error_of_another_shape_than_lambdas_is_the_error_of_a_worker(body: str) -> None:
+    with (
+        serving(lambda connection, _: answer(connection, body, status="502 Bad Gateway")) as server,
+        pytest.raises(WorkerRemoteError, match="Lambda function shots: "),
+    ):
+        await execute(server)
+
+
 async def test_a_page_of_html_in_place_of_an_answer_is_an_error() -> None:
     def respond(connection: socket.socket, _: Request) -> None:
         answer(connection, "<html>Bad gateway</html>", status="502 Bad Gateway", media_type="text/html")

@@ -1,4 +1,7 @@
-"""Nothing that a job file or a request holds takes longer to be read than its size explains."""
+"""Nothing that a job file or a request holds takes longer to be read than its size explains.
+
+Nor does anything that a worker answers come out as other errors than those of workers.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs import spec_fields
-from tailrace import Chunk, JobSpec, SpecError, parse_command
+from tailrace import Chunk, JobSpec, SpecError, WorkerError, WorkerJob, parse_command
+from tailrace._lambda_answer import LambdaStream, receive_payload
 from tailrace._numbered_name import is_numbered
 from tailrace._output_files import chunks_sharing_outputs
 from tailrace._output_frames import FrameError, FrameKind, FrameReader, FrameWriter
 from tailrace._output_names import OutputNames, is_output_of
+from tailrace._remote_answer import RemoteAnswer
 from tailrace.progress import _detection
 from tailrace.worker import _app
 from tailrace.worker._chunk_request import read_request
@@ -134,6 +142,104 @@ def test_no_frames_take_long_to_be_read_or_refused(tail: bytes, size: int) -> No
     with in_time(), suppress(FrameError):
         for at in range(0, len(stream), 3):
             list(reader.feed(stream[at : at + 3]))
+
+
+WORDS = st.one_of(
+    st.text(max_size=5),
+    st.sampled_from(
+        ["spawn", "refused", "timeout-total", "ENOENT", "errorcode", "__spec__", "e30=", "\ud800", "[", "{}"]
+    ),
+)
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 600),
+    st.integers(),
+    st.floats(),
+    st.sampled_from([10**400, -(10**20)]),
+    WORDS,
+    st.lists(WORDS, max_size=2),
+    st.dictionaries(WORDS, WORDS, max_size=2),
+)
+USAGE = st.fixed_dictionaries({}, optional=dict.fromkeys(("cpuUser", "cpuSystem", "maxRss", "treeMaxRss"), ODD))
+ERROR = st.fixed_dictionaries({}, optional=dict.fromkeys(("kind", "errno", "message"), ODD))
+OUTPUT_KEYS = ("stdout", "stderr", "output", "stdoutBase64", "stderrBase64", "message")
+REPORT = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("exitCode", "duration", "durationMs", "truncated", *OUTPUT_KEYS), ODD),
+        "usage": st.one_of(ODD, USAGE),
+        "error": st.one_of(ODD, ERROR),
+    },
+)
+BODY = st.one_of(REPORT.map(json.dumps), ODD.map(json.dumps), WORDS)
+ENVELOPE = st.fixed_dictionaries(
+    {"statusCode": st.one_of(st.sampled_from([200, 403, 429, 500, 503]), ODD)},
+    optional={
+        "body": st.one_of(BODY, REPORT, ODD),
+        "isBase64Encoded": st.booleans(),
+        "headers": st.one_of(ODD, st.fixed_dictionaries({"Retry-After": ODD, "Date": ODD})),
+    },
+)
+
+
+async def _receive(receive: Callable[[RemoteAnswer], Any]) -> None:
+    with suppress(WorkerError):
+        received = receive(RemoteAnswer(WorkerJob("render"), "worker"))
+        if hasattr(received, "__await__"):
+            await received
+
+
+@given(body=BODY, status=st.sampled_from([400, 403, 429, 500, 503]), wait=WORDS, trusts=st.booleans())
+@example(body='{"error": {"kind": "spawn", "errno": "errorcode", "message": "m"}}', status=500, wait="", trusts=False)
+def test_whatever_a_worker_answers_is_a_result_or_the_error_of_a_worker(
+    body: str, status: int, wait: str, trusts: bool
+) -> None:
+    headers = {"retry-after": wait, "date": wait}
+    for form in (body, body.encode(errors="surrogatepass")):
+        anyio.run(_receive, lambda answer, form=form: answer.receive_json(form, is_success=trusts))
+        anyio.run(_receive, lambda answer, form=form: answer.receive_failure(status, "", form, headers=headers))
+
+
+@given(
+    payload=st.one_of(ENVELOPE.map(json.dumps), BODY), error=st.sampled_from(["", "Unhandled"]), trusts=st.booleans()
+)
+@example(payload='{"statusCode": [], "body": {"error": {"kind": "refused"}}}', error="", trusts=False)
+@example(payload='{"statusCode": 200, "body": "\\ud800"}', error="", trusts=True)
+def test_whatever_a_function_answers_is_a_result_or_the_error_of_a_worker(
+    payload: str, error: str, trusts: bool
+) -> None:
+    response = {"FunctionError": error, "LogResult": "e"}
+    exact = payload.encode(errors="surrogatepass")
+    anyio.run(_receive, lambda answer: receive_payload(answer, response, exact, trusts_2xx=trusts))
+
+
+@given(
+    head=st.one_of(st.none(), ENVELOPE),
+    body=BODY,
+    ends_well=st.booleans(),
+    size=st.integers(1, 50),
+    trusts=st.booleans(),
+)
+def test_whatever_is_streamed_is_a_result_or_the_error_of_a_worker(
+    head: dict[str, object] | None, body: str, ends_well: bool, size: int, trusts: bool
+) -> None:
+    class Call:
+        async def run(self, function: Callable[[], Any]) -> Any:
+            return function()
+
+        def end(self) -> None:
+            pass
+
+    exact = body.encode(errors="surrogatepass")
+    frames = b"".join(map(bytes, FrameWriter().write(FrameKind.RESULT, exact)))
+    for data in (exact, frames, frames[1:]):
+        streamed = data if head is None else json.dumps(head).encode() + bytes(8) + data
+        pieces = [streamed[at : at + size] for at in range(0, len(streamed), size)]
+        events: list[dict[str, Any]] = [{"PayloadChunk": {"Payload": piece}} for piece in pieces]
+        events += [{"InvokeComplete": {} if ends_well else {"ErrorCode": "Unhandled"}}]
+        stream = LambdaStream(Call(), lambda events=events: {"EventStream": events}, trusts_2xx=trusts)  # type: ignore
+        anyio.run(_receive, partial(stream.receive, silence=5))
 
 
 def test_a_command_as_long_as_linux_takes_is_split_at_once() -> None:

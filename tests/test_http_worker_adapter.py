@@ -326,6 +326,16 @@ async def test_an_http_error_is_named_with_what_the_worker_says_of_it(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("location", ["mailto:a", "http://["])
+async def test_a_redirection_to_what_is_no_address_is_an_error(location: str) -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        answer(connection, "", status="302 Found", headers=f"Location: {location}\r\n")
+
+    with serving(respond) as server, pytest.raises(WorkerRemoteError, match=r"no answer: |it answered 302 Found"):
+        await execute(server)
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -563,6 +573,8 @@ async def test_nobody_listening_is_an_error() -> None:
         ({"kind": "timeout-idle", "message": "silent for 5 s"}, WorkerTimeoutError),
         ({"kind": "spawn", "message": "no ffmpeg"}, WorkerError),
         ({"kind": "spawn", "message": "no ffmpeg", "errno": "ENOENT"}, WorkerSpawnError),
+        ({"kind": "spawn", "message": "no ffmpeg", "errno": "errorcode"}, WorkerError),
+        ({"kind": "spawn", "message": "no ffmpeg", "errno": "__spec__"}, WorkerError),
         ({"kind": "refused", "message": "not from there"}, WorkerError),
         ({"kind": "internal", "message": "disk full"}, WorkerRemoteError),
         ({"kind": "of the future", "message": "who knows"}, WorkerRemoteError),

@@ -160,7 +160,8 @@ class HttpTransport:
             raise RemoteFault(f"no connection within {self._timeout.connect:g} s", nothing_began=True) from error
         except httpx.ReadTimeout as error:
             raise RemoteFault(f"no answer within {self._timeout.read:g} s") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # The URL is that of a redirection, which httpx reads although it is not to follow it.
             never_sent = isinstance(error, httpx.ConnectError | httpx.ProxyError)
             raise RemoteFault(f"no answer: {_reason(error)}", nothing_began=never_sent) from error
 

@@ -98,7 +98,8 @@ class LambdaCall:
             return await anyio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
         except botocore.exceptions.ClientError as error:
             told = error.response.get("Error", {})
-            words = ": ".join(word for word in (told.get("Code"), told.get("Message")) if word) or describe_error(error)
+            words = ": ".join(str(word) for word in (told.get("Code"), told.get("Message")) if word)
+            words = words or describe_error(error)
             response: Any = error.response.get("ResponseMetadata", {})
             if response.get("HTTPStatusCode") == _BUSY:
                 headers = response.get("HTTPHeaders", {})
@@ -111,6 +112,9 @@ class LambdaCall:
             raise RemoteFault(f"no connection: {describe_error(error)}", nothing_began=True) from error
         except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, ParserError, OSError) as error:
             raise RemoteFault(f"the connection was lost or not made: {describe_error(error)}") from error
+        except (AttributeError, TypeError) as error:
+            # boto3 takes all JSON that comes with an error for an object of texts.
+            raise RemoteFault(f"boto3 cannot read the answer: {describe_error(error)}") from error
 
     def end(self) -> None:
         """Close the connection, if the call still has one; a thread that waits for it ends."""

@@ -143,7 +143,7 @@ class RemoteAnswer:
             report = {"message": _to_text(body)} if is_text else {}
         error = report.get("error")
         told = error if isinstance(error, dict) else {"message": report.get("message") or error}
-        message = f"it answered {f'{status} {reason}'.strip()}{_after_colon(told.get('message'))}"
+        message = f"it answered {_excerpt(f'{status} {reason}')}{_after_colon(told.get('message'))}"
         if status == _BUSY or (status == _UNAVAILABLE and "retry-after" in headers):
             wait = parse_retry_after(headers.get("retry-after", ""), headers.get("date", ""))
             raise WorkerBusyError(f"{self._where}: {message}", retry_after=wait)
@@ -152,7 +152,7 @@ class RemoteAnswer:
         with contextlib.suppress(RemoteFault):
             self._take_output(report)
         failure = self.failure(message, nothing_began=status == _UNAUTHORISED)
-        if told.get("kind") == "refused" and status in _FINAL:
+        if told.get("kind") == "refused" and isinstance(status, int) and status in _FINAL:
             raise WorkerError(str(failure), failure.result)
         raise failure
 
@@ -255,8 +255,9 @@ class RemoteAnswer:
         if kind in ("timeout-total", "timeout-idle"):
             raise WorkerTimeoutError(message, result, "total" if kind == "timeout-total" else "idle")
         if kind == "spawn":
+            # Not everything in `errno` is the number of an error.
             number = getattr(errno, str(error.get("errno")), None)
-            raise WorkerError(message, result) if number is None else WorkerSpawnError(number, message)
+            raise WorkerSpawnError(number, message) if isinstance(number, int) else WorkerError(message, result)
         raise WorkerError(message, result) if kind == "refused" else WorkerRemoteError(message, result)
 
     def _result(self, exit_code: int | None, report: Mapping[str, Any]) -> WorkerResult:
@@ -298,7 +299,7 @@ def _parse_loosely(body: bytes | str) -> Mapping[str, Any]:
     try:
         return parse_object(body, "the answer")
     except RemoteFault:
-        exact = body.encode() if isinstance(body, str) else body
+        exact = body.encode(errors="replace") if isinstance(body, str) else body
         return {"stdoutBase64": base64.b64encode(exact).decode()}
 
 
