@@ -861,6 +861,54 @@ async def test_an_answer_that_has_begun_in_time_is_taken_in_to_its_end() -> None
         assert (await execute(server, chunk(timeout=0.2))).stdout == "all"
 
 
+@pytest.mark.parametrize("sent", [b"", b"  "], ids=["headers", "blanks"])
+@pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
+async def test_headers_alone_are_no_answer_and_do_not_outlast_the_limit_of_the_job(
+    sent: bytes, streaming: bool
+) -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        start_chunks(connection, "application/json")
+        if sent:
+            send_chunk(connection, sent)
+        server.wait_for_disconnect(connection)
+
+    began = time.monotonic()
+    with serving(respond) as server:
+        with pytest.raises(WorkerTimeoutError, match=r"ran longer than 0\.2 s") as caught:
+            await execute(server, chunk(timeout=0.2), streaming=streaming, response_timeout=15)
+        assert server.disconnected.wait(10)
+    assert caught.value.kind == "total"
+    # The worker may say for two seconds longer what it ended.
+    assert 2.2 <= time.monotonic() - began < 10
+
+
+async def test_a_worker_that_freezes_in_the_middle_of_its_answer_is_given_up_after_the_limit_of_the_job() -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        start_chunks(connection, "application/json")
+        send_chunk(connection, b'{"exitCode": 0, ')
+        server.wait_for_disconnect(connection)
+
+    began = time.monotonic()
+    with (
+        serving(respond) as server,
+        pytest.raises(WorkerRemoteError, match=r"nothing more of its answer came for 0\.3 s"),
+    ):
+        await execute(server, chunk(timeout=0.2), silence_timeout=0.3, response_timeout=15)
+    assert 2.2 <= time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
+async def test_an_answer_that_is_not_streamed_may_take_no_longer_in_all_than_to_begin(status: str) -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 9999\r\n\r\n".encode())
+        while not server.released.wait(0.05):
+            connection.sendall(b"x")
+
+    expected = "its answer was not complete 0.6 s after it had begun" if status == "200 OK" else f"it answered {status}"
+    with serving(respond) as server, anyio.fail_after(15), pytest.raises(WorkerRemoteError, match=expected):
+        await execute(server, response_timeout=0.6)
+
+
 async def test_a_callback_still_running_after_the_grace_of_the_limit_is_cancelled() -> None:
     def respond(connection: socket.socket, _: Request) -> None:
         FrameStream(connection).stdout(b"one")

@@ -85,6 +85,8 @@ class HttpTransport:
         self._authorise = authorise
         self._heartbeat = silence_timeout / 3 if streaming else None
         self._timeout = httpx.Timeout(response_timeout, connect=connect_timeout)
+        # That of httpx begins anew with each byte.
+        self._longest = response_timeout
         self._silence = silence_timeout
         # Made once: reading the certificates takes longer than a request.
         self._tls = httpx.create_ssl_context()
@@ -99,7 +101,7 @@ class HttpTransport:
             response = _Response(await answer.within_limit(lambda: self._send(client, "POST", self._url, content)))
             try:
                 if not response.is_success:
-                    body = await answer.within_limit(response.read_failure)
+                    body = await answer.within_limit(partial(response.read_failure, self._longest))
                     return answer.receive_failure(
                         response.status,
                         response.reason,
@@ -109,7 +111,8 @@ class HttpTransport:
                     )
                 if response.media_type == MEDIA_TYPE:
                     return await answer.receive_frames(response.read, silence=self._silence)
-                return answer.receive_json(await answer.take_in(response.read_whole), is_success=self._trusts_2xx)
+                body = await answer.take_in_body(response.read_part, longest=self._longest, silence=self._silence)
+                return answer.receive_json(body, is_success=self._trusts_2xx)
             finally:
                 await response.close()
 
@@ -123,7 +126,9 @@ class HttpTransport:
                 try:
                     response = _Response(await self._send(client, "GET", self._places_url))
                     try:
-                        told = parse_object(await response.read_start(_LARGEST_REFUSAL), "the answer")
+                        told = parse_object(
+                            await response.read_start(_LARGEST_REFUSAL, _LONGEST_QUESTION), "the answer"
+                        )
                     finally:
                         await response.close()
                 except RemoteFault as fault:
@@ -185,6 +190,7 @@ class _Response:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._body = response.aiter_bytes()
+        self._length = 0
         self.is_success = response.is_success
         self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         place = f" to {shown_url(response.headers['Location'])}" if response.has_redirect_location else ""
@@ -199,28 +205,27 @@ class _Response:
         except httpx.HTTPError as error:
             raise RemoteFault(f"the connection was lost before the answer was complete: {_reason(error)}") from error
 
-    async def read_whole(self) -> bytes:
-        """Return the body; raises `RemoteFault` if it is too long."""
-        body = bytearray()
-        while part := await self.read():
-            body += part
-            if len(body) > _LARGEST_ANSWER:
-                raise RemoteFault(f"its answer has more than {_LARGEST_ANSWER >> 20} MiB: streaming has no such limit")
-        return bytes(body)
+    async def read_part(self) -> bytes:
+        """Do the same, but raise `RemoteFault` also when the body is too long to be kept in memory."""
+        part = await self.read()
+        self._length += len(part)
+        if self._length > _LARGEST_ANSWER:
+            raise RemoteFault(f"its answer has more than {_LARGEST_ANSWER >> 20} MiB: streaming has no such limit")
+        return part
 
-    async def read_start(self, length: int) -> bytes:
-        """Return the beginning of the body, up to at least `length`, as far as it can be had."""
+    async def read_start(self, length: int, longest: float) -> bytes:
+        """Return the beginning of the body, up to at least `length`, as far as it can be had in `longest` seconds."""
         body = bytearray()
-        with contextlib.suppress(RemoteFault):
+        with anyio.move_on_after(longest), contextlib.suppress(RemoteFault):
             while len(body) < length and (part := await self.read()):
                 body += part
         return bytes(body)
 
-    async def read_failure(self) -> bytes:
+    async def read_failure(self, longest: float) -> bytes:
         """Return the body that comes with an HTTP error: all of it where it may tell of a command and its output."""
-        start = await self.read_start(_LARGEST_REFUSAL)
+        start = await self.read_start(_LARGEST_REFUSAL, longest)
         may_tell = start[:16].lstrip().startswith(b"{")
-        return start + await self.read_start(_LARGEST_ANSWER) if may_tell else start
+        return start + await self.read_start(_LARGEST_ANSWER, longest) if may_tell else start
 
     async def close(self) -> None:
         """Read no more: the connection is closed, and the worker hears of it, unless the body was at its end."""

@@ -49,9 +49,9 @@ class HttpWorkerAdapter:
         (`job_def_url`). `auth` is a bearer token, or headers, or a plain or async function that returns one of them;
         it is called for each request, and once more if the worker answers 401. With `trust_2xx`, a command whose answer
         has a status of success and no exit code has succeeded; else that is an error. `response_timeout` is how long
-        the answer may take to begin (the default is just more than Cloud Run's hour), and to go on where it is not
-        streamed. `silence_timeout` is how long a streamed one may pause; a third of it is asked for as the interval
-        of heartbeats.
+        the answer may take to begin (the default is just more than Cloud Run's hour), and then once more for all the
+        rest of it where it is not streamed. `silence_timeout` is how long a streamed one may pause, and one that is
+        not and comes after the `timeout` of the job; a third of it is asked for as the interval of heartbeats.
 
         Raises `ImportError` if httpx is missing, `ValueError` for values that cannot be used.
         """

@@ -80,16 +80,42 @@ class RemoteAnswer:
         raise limit_error(self._job, self._result(None, {}), "total")
 
     async def take_in(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `action` returns, which takes in an answer that has begun: the command is over, and its limit.
-
-        Raises `WorkerRemoteError` for a `RemoteFault`.
-        """
+        """Return what `action` returns, whatever the limit; raises `WorkerRemoteError` for a `RemoteFault`."""
         try:
             return await action()
         except BusyFault as fault:
             raise WorkerBusyError(f"{self._where}: {fault}", retry_after=fault.retry_after) from fault.__cause__
         except RemoteFault as fault:
             raise self.failure(str(fault), nothing_began=fault.nothing_began) from fault.__cause__
+
+    async def take_in_body(self, read: Callable[[], Awaitable[bytes]], *, longest: float, silence: float) -> bytes:
+        """Return the body of an answer that is not streamed; `read` is as for `receive_frames`.
+
+        A command that ended in time is not lost to the limit of the job, however slow the line: what has begun by then
+        may go on, in all for `longest` seconds from now, if it does not pause for `silence`. Raises what `within_limit`
+        does.
+        """
+        body = bytearray()
+        has_begun = False
+        last_part = -math.inf
+        complete_by = anyio.current_time() + longest
+        while True:
+            part = None
+            with anyio.CancelScope(deadline=min(complete_by, max(self._deadline, last_part + silence))):
+                part = await self.take_in(read)
+            if part is None:
+                break
+            if not part:
+                return bytes(body)
+            body += part
+            # Before JSON, blanks keep the connection alive while the command still runs.
+            has_begun = has_begun or not part.isspace()
+            last_part = anyio.current_time() if has_begun else last_part
+        if anyio.current_time() >= complete_by:
+            raise self.failure(f"its answer was not complete {longest:g} s after it had begun")
+        if has_begun:
+            raise self.failure(f"nothing more of its answer came for {silence:g} s")
+        raise limit_error(self._job, self._result(None, {}), "total")
 
     async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
         """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
