@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs import job
-from raw_server import Request, Respond, Server, answer, serving
+from raw_server import Request, Respond, Server, answer, serving, start_chunks
 from tailrace import (
     AwsLambdaAdapter,
     ChunkFailedError,
@@ -36,6 +36,7 @@ from tailrace import (
     WorkerPool,
     WorkerRemoteError,
     WorkerResult,
+    WorkerTimeoutError,
     _worker_places,
     _worker_queue,
 )
@@ -440,14 +441,85 @@ async def test_a_worker_that_does_not_say_its_places_in_time_holds_nobody_up(mon
 
     def respond(connection: socket.socket, request: Request) -> None:
         if request.method == "GET":
-            server.released.wait(20)
+            hangs.wait_for_disconnect(connection)
         else:
             succeed(connection, request)
 
-    with serving(respond) as server, serving(lambda connection, _: refuse(connection, Retry_After="3600")) as busy:
+    warnings: list[str] = []
+    with serving(respond) as hangs, serving(succeed) as works, anyio.fail_after(15):
+        line = pool(hangs, works)
+        for _ in range(3):
+            await line.execute(chunk(on_warning=warnings.append))
+    assert (posts(hangs), posts(works)) == (0, 3)
+    assert warnings == [f"{hangs.url}: no answer within 0.2 s; the other workers are used instead"]
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_begins_to_answer_but_does_not_say_its_places_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tailrace._http_transport._LONGEST_QUESTION", 0.2)
+
+    def respond(connection: socket.socket, request: Request) -> None:
+        if request.method == "GET":
+            start_chunks(connection, "application/json")
+            server.wait_for_disconnect(connection)
+        else:
+            succeed(connection, request)
+
+    with serving(respond) as server, anyio.fail_after(15):
+        assert (await pool(server).execute(chunk())).exit_code == 0
+
+
+@pytest.mark.anyio
+async def test_the_time_that_credentials_take_is_not_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailrace._http_transport._LONGEST_QUESTION", 0.5)
+
+    async def authorise() -> str:
+        await anyio.sleep(0.6)
+        return "token"
+
+    with serving(lambda connection, _: answer(connection, {"places": 3})) as server:
+        assert await adapter(server, auth=authorise).places() == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("says_its_places", [True, False])
+@pytest.mark.parametrize("begins", [False, True], ids=["nothing", "headers"])
+async def test_a_worker_that_hangs_with_its_chunks_is_left_for_the_others(says_its_places: bool, begins: bool) -> None:
+    def respond(connection: socket.socket, request: Request) -> None:
+        if request.method == "GET":
+            answer(connection, {"places": 4} if says_its_places else {})
+            return
+        if begins:
+            start_chunks(connection, "application/json")
+        hangs.wait_for_disconnect(connection)
+
+    with serving(respond) as hangs, serving(succeed) as works:
+        with anyio.fail_after(30):
+            options = JobExecutionOptions(concurrency=1, timeout=0.2, retries=1, retry_delay=0)
+            report = await JobExecutor(pool(hangs, works)).execute(job(*["true"] * 6), options)
+    assert sorted(report.attempts.values()) == [1, 1, 1, 1, 1, 2]
+    assert (posts(hangs), posts(works)) == (1, 6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["timeout-total", "timeout-idle"])
+async def test_a_worker_that_says_what_its_limit_ended_is_used_again_at_once(kind: str) -> None:
+    def respond(connection: socket.socket, request: Request) -> None:
+        if request.method == "POST" and posts(works) == 1:
+            answer(connection, {"error": {"kind": kind, "message": "render was ended"}})
+        else:
+            succeed(connection, request)
+
+    with serving(respond) as works, serving(lambda connection, _: refuse(connection, Retry_After="3600")) as busy:
+        line = pool(works, busy)
         with anyio.fail_after(15):
-            assert (await pool(server, busy).execute(chunk())).exit_code == 0
-        server.released.set()
+            with pytest.raises(WorkerTimeoutError, match="render was ended") as caught:
+                await line.execute(chunk(timeout=5))
+            await line.execute(chunk(timeout=5))
+    assert not caught.value.no_answer
+    assert posts(works) == 2
 
 
 # What a pool is

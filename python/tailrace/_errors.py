@@ -88,14 +88,24 @@ class WorkerTimeoutError(WorkerError, TimeoutError):
 
     `kind` is "total" (`WorkerJob.timeout`), "idle" (`WorkerJob.idle_timeout`) or "progress"
     (`JobExecutionOptions.no_progress_timeout`); `result` holds the output so far, for "progress" the end of it.
+    `no_answer` is True where a remote worker had not begun to answer by then: it may be the worker that hangs.
     """
 
     kind: Literal["total", "idle", "progress"]
+    no_answer: bool
 
-    def __init__(self, message: str, result: WorkerResult, kind: Literal["total", "idle", "progress"]) -> None:
+    def __init__(
+        self,
+        message: str,
+        result: WorkerResult,
+        kind: Literal["total", "idle", "progress"],
+        *,
+        no_answer: bool = False,
+    ) -> None:
         TimeoutError.__init__(self, message)
         self.result = result
         self.kind = kind
+        self.no_answer = no_answer
 
 
 class WorkerRemoteError(WorkerError):

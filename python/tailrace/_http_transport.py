@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +34,7 @@ _LARGEST_ANSWER = 512 * 2**20
 _LARGEST_REFUSAL = 64 * 1024
 """How much of the answer that comes with an HTTP error is read if it is no JSON, in bytes."""
 _LONGEST_QUESTION = 5.0
-"""How long a worker may take to tell its places, in seconds: chunks wait for it."""
+"""How long a worker may take to begin to tell its places, and to tell them, in seconds: chunks wait for it."""
 _UNAUTHORISED = 401
 
 
@@ -119,52 +120,65 @@ class HttpTransport:
     async def places(self) -> int | None:
         """Return how many chunks the worker takes at a time, None if it does not say so.
 
-        Raises `WorkerRemoteError` if it cannot be reached.
+        Raises `WorkerRemoteError` if it cannot be reached, or does not begin to answer.
         """
-        with anyio.move_on_after(_LONGEST_QUESTION):
-            async with self._new_client() as client:
+        async with self._new_client() as client:
+            try:
+                response = _Response(await self._send(client, "GET", self._places_url, longest=_LONGEST_QUESTION))
                 try:
-                    response = _Response(await self._send(client, "GET", self._places_url))
-                    try:
-                        told = parse_object(
-                            await response.read_start(_LARGEST_REFUSAL, _LONGEST_QUESTION), "the answer"
-                        )
-                    finally:
-                        await response.close()
-                except RemoteFault as fault:
-                    if fault.nothing_began:
-                        where = name_of(str(self._url))
-                        raise WorkerRemoteError(f"{where}: {fault}", nothing_began=True) from fault.__cause__
-                    return None
-                places = told.get("places")
-                return places if response.is_success and type(places) is int and places > 0 else None
-        return None
+                    told = parse_object(await response.read_start(_LARGEST_REFUSAL, _LONGEST_QUESTION), "its answer")
+                finally:
+                    await response.close()
+            except RemoteFault as fault:
+                if fault.nothing_began:
+                    where = name_of(str(self._url))
+                    raise WorkerRemoteError(f"{where}: {fault}", nothing_began=True) from fault.__cause__
+                return None
+            places = told.get("places")
+            return places if response.is_success and type(places) is int and places > 0 else None
 
     def _new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._new_transport(), timeout=self._timeout, trust_env=False)
 
     async def _send(
-        self, client: httpx.AsyncClient, method: Literal["GET", "POST"], url: httpx.URL, content: bytes | None = None
+        self,
+        client: httpx.AsyncClient,
+        method: Literal["GET", "POST"],
+        url: httpx.URL,
+        content: bytes | None = None,
+        *,
+        longest: float = math.inf,
     ) -> httpx.Response:
-        """Send a request; once more with new credentials if it was not authorised, for then nothing has begun."""
+        """Send a request; once more with new credentials if it was not authorised, for then nothing has begun.
+
+        `longest` is how long the answer may take to begin, where that is less than it may take to a chunk.
+        """
         authorisation = {} if self._authorise is None else await self._authorise(None)
         build = partial(client.build_request, method, url, content=content)
-        response = await self._send_once(client, build, authorisation)
+        response = await self._send_once(client, build, authorisation, longest)
         if response.status_code == _UNAUTHORISED and self._authorise is not None:
             await response.aclose()
-            response = await self._send_once(client, build, await self._authorise(authorisation))
+            response = await self._send_once(client, build, await self._authorise(authorisation), longest)
         return response
 
     async def _send_once(
-        self, client: httpx.AsyncClient, build: Callable[..., httpx.Request], authorisation: Mapping[str, str]
+        self,
+        client: httpx.AsyncClient,
+        build: Callable[..., httpx.Request],
+        authorisation: Mapping[str, str],
+        longest: float,
     ) -> httpx.Response:
         check_headers(authorisation)
+        request = build(headers={**self._headers, **authorisation})
         try:
-            return await client.send(build(headers={**self._headers, **authorisation}), stream=True)
+            with anyio.fail_after(longest):
+                return await client.send(request, stream=True)
         except httpx.ConnectTimeout as error:
             raise RemoteFault(f"no connection within {self._timeout.connect:g} s", nothing_began=True) from error
-        except httpx.ReadTimeout as error:
-            raise RemoteFault(f"no answer within {self._timeout.read:g} s") from error
+        except (httpx.ReadTimeout, TimeoutError) as error:
+            waited = min(longest, self._longest)
+            # What only asks begins nothing.
+            raise RemoteFault(f"no answer within {waited:g} s", nothing_began=request.method == "GET") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # The URL is that of a redirection, which httpx reads although it is not to follow it.
             never_sent = isinstance(error, httpx.ConnectError | httpx.ProxyError)

@@ -91,7 +91,7 @@ class HttpWorkerAdapter:
     async def places(self) -> int | None:
         """Return how many chunks the worker runs at a time, None if it cannot say: a GET of `places` below its URL.
 
-        Raises `WorkerRemoteError` if it cannot be reached.
+        Raises `WorkerRemoteError` if it cannot be reached, or does not begin to answer in 5 s.
         """
         return await self._transport.places()
 

@@ -77,7 +77,7 @@ class RemoteAnswer:
         """
         with anyio.CancelScope(deadline=self._deadline):
             return await self.take_in(action)
-        raise limit_error(self._job, self._result(None, {}), "total")
+        raise self._no_answer()
 
     async def take_in(self, action: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `action` returns, whatever the limit; raises `WorkerRemoteError` for a `RemoteFault`."""
@@ -115,7 +115,7 @@ class RemoteAnswer:
             raise self.failure(f"its answer was not complete {longest:g} s after it had begun")
         if has_begun:
             raise self.failure(f"nothing more of its answer came for {silence:g} s")
-        raise limit_error(self._job, self._result(None, {}), "total")
+        raise self._no_answer()
 
     async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
         """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
@@ -185,6 +185,11 @@ class RemoteAnswer:
     def failure(self, message: str, *, nothing_began: bool = False) -> WorkerRemoteError:
         """Return the error that says `message`, with the output so far."""
         return WorkerRemoteError(f"{self._where}: {message}", self._result(None, {}), nothing_began=nothing_began)
+
+    def _no_answer(self) -> WorkerTimeoutError:
+        error = limit_error(self._job, self._result(None, {}), "total")
+        error.no_answer = True
+        return error
 
     async def _read_frames(
         self, read: Callable[[], Awaitable[bytes]], silence: float

@@ -21,9 +21,9 @@ class WorkerPool:
 
     Each worker gets as many jobs at a time as it has places, which it is asked for (`places` of its adapter); one that
     cannot say gets what it does not refuse (`WorkerBusyError`). The other jobs wait, in the order they came, and
-    `timeout` only begins when they run. A worker that failed is left for the others, at first for half a minute. A job
-    that cannot have begun there goes on to another worker; else the error comes out, and it is up to the executor's
-    `retries` to try another.
+    `timeout` only begins when they run. A worker that failed, or did not answer in time, is left for the others, at
+    first for half a minute. A job that cannot have begun there goes on to another worker; else the error comes out, and
+    it is up to the executor's `retries` to try another.
 
     `streams` is True where all adapters' is, `remote` where any's is.
     """

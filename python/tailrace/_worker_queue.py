@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import anyio
 
 from ._conclude import warn
-from ._errors import WorkerBusyError, WorkerRemoteError
+from ._errors import WorkerBusyError, WorkerRemoteError, WorkerTimeoutError
 from ._per_loop import PerLoop
 from ._worker_job import WorkerJob
 from ._worker_places import Execute, FindPlaces, WorkerPlaces
@@ -66,6 +66,11 @@ class _Line:
                 if not error.nothing_began or len(failed) == len(self._workers):
                     raise
                 warn(job, [f"{error}; the other workers are used instead"])
+            except WorkerTimeoutError as error:
+                # One that says itself what its limit ended works.
+                if error.no_answer:
+                    worker.note_failure()
+                raise
             else:
                 worker.note_success()
                 return result
