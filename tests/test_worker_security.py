@@ -523,8 +523,11 @@ def test_the_token_opens_and_is_compared_in_constant_time(tmp_path: Path, monkey
         for scheme in ("Bearer", "bearer"):
             answer = worker.ask(address, headers={"Authorization": f"{scheme} s3cret"})
             assert answer.json()["stdout"] == "rendered\n"
-        assert worker.ask(address, headers={"Authorization": "Bearer s3cres"}).status == 401
-    assert compared == [(b"s3cret", b"s3cret")] * 2 + [(b"s3cres", b"s3cret")]
+        refusal = worker.ask(address, headers={"Authorization": "Bearer s3cres"})
+        assert refusal.status == 401
+        assert refusal.json()["message"].startswith("this is not the worker's token: ")
+        assert worker.ask(address).json()["message"].startswith("a bearer token is needed: ")
+    assert compared == [*[(b"s3cret", b"s3cret")] * 2, (b"s3cres", b"s3cret"), (b"", b"s3cret")]
 
 
 def test_the_token_may_come_as_the_key_of_a_function(tmp_path: Path) -> None:

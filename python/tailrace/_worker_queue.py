@@ -65,7 +65,7 @@ class _Line:
                 failed.add(worker)
                 if not error.nothing_began or len(failed) == len(self._workers):
                     raise
-                warn(job, [f"{error}; the other workers are used instead"])
+                warn(job, [f"{error}; another worker is asked"])
             except WorkerTimeoutError as error:
                 # One that says itself what its limit ended works.
                 if error.no_answer:

@@ -20,4 +20,7 @@ def check_token(token: str | None, authorization: str, functions_key: str) -> No
         # What clients of Azure Functions send.
         is_right |= hmac.compare_digest(functions_key.strip().encode(), token.strip().encode())
     if not is_right:
-        raise RefusedError(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+        what = "this is not the worker's token" if authorization or functions_key else "a bearer token is needed"
+        raise RefusedError(
+            401, f"{what}: job run takes it from TAILRACE_TOKEN or --token-env", headers={"WWW-Authenticate": "Bearer"}
+        )
