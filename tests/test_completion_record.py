@@ -39,7 +39,7 @@ from tailrace import (
     completed_chunk_ids,
 )
 from tailrace._completion_record import CompletionRecord
-from tailrace._in_slices import at_once
+from tailrace._concurrency.slices import at_once
 from tailrace._job_folder import job_folder
 
 pytestmark = pytest.mark.anyio

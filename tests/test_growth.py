@@ -33,7 +33,7 @@ from tailrace._cli._job_progress import JobProgress
 from tailrace._cli._job_tally import JobTally
 from tailrace._cli._spec_notes import notes_on
 from tailrace._completion_record import CompletionRecord
-from tailrace._in_slices import at_once
+from tailrace._concurrency.slices import at_once
 from tailrace._job_outputs import JobOutputs
 from tailrace._output_files import output_paths
 
@@ -255,7 +255,7 @@ def test_the_cost_grows_with_the_work_and_not_with_its_square(
 async def test_a_look_at_millions_of_frames_is_broken_off_by_a_cancellation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailrace._in_slices._SLICE", 0.1)
+    monkeypatch.setattr("tailrace._concurrency.slices._SLICE", 0.1)
     chunk = Chunk(id=0, start_frame=0, frame_count=50_000_000, output_file="f_########", command="true")
     spec = job("true").model_copy(update={"chunks": (chunk,)})
     began = time.monotonic()

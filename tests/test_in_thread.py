@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from processes import fork_beside_threads
-from tailrace._disk_threads import DiskThreads
-from tailrace._in_slices import Work, in_slices
-from tailrace._in_thread import in_thread
+from tailrace._concurrency.disk_threads import DiskThreads
+from tailrace._concurrency.in_thread import in_thread
+from tailrace._concurrency.slices import Work, in_slices
 
 
 def _raise() -> None:

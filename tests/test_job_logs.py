@@ -42,10 +42,10 @@ from tailrace import (
     TailraceError,
     WorkerJob,
     WorkerResult,
-    _disk_threads,
     _job_logs,
     _log_file,
 )
+from tailrace._concurrency import disk_threads
 from tailrace._job_lock import JobLock
 
 pytestmark = pytest.mark.anyio
@@ -394,7 +394,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SickDisk]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have less patience than the 30 seconds that users have."""
-    monkeypatch.setattr(_disk_threads, "_PATIENCE", 1.0)
+    monkeypatch.setattr(disk_threads, "_PATIENCE", 1.0)
 
 
 def failures_in(events: list[JobEvent]) -> list[tuple[str, str]]:
@@ -448,8 +448,8 @@ async def test_a_log_whose_disk_hangs_is_lost_and_its_chunk_goes_on(tmp_path: Pa
 async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chunk(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_disk_threads, "_PATIENCE", 2.0)
-    monkeypatch.setattr(_disk_threads, "_SHORT_PATIENCE", 0.2)
+    monkeypatch.setattr(disk_threads, "_PATIENCE", 2.0)
+    monkeypatch.setattr(disk_threads, "_SHORT_PATIENCE", 0.2)
     disk.delays["std"] = HANGS
     events: list[JobEvent] = []
     began = time.monotonic()
@@ -463,7 +463,7 @@ async def test_a_disk_that_is_known_to_hang_is_not_waited_for_again_by_each_chun
 async def test_a_log_that_waits_for_its_turn_is_not_taken_for_one_whose_disk_hangs(
     tmp_path: Path, disk: SickDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_disk_threads, "_MOST", 1)
+    monkeypatch.setattr(disk_threads, "_MOST", 1)
     disk.delays["std"] = 0.1
     events: list[JobEvent] = []
     script = "for i in $(seq 100); do echo $i; sleep 0.02; done"
@@ -569,8 +569,9 @@ EXITS = """
 import os, sys, threading, types, anyio
 sys.path.insert(0, sys.argv[1])
 from jobs import job
-from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, _disk_threads, _log_file
-_disk_threads._PATIENCE = 0.2
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, _log_file
+from tailrace._concurrency import disk_threads
+disk_threads._PATIENCE = 0.2
 _log_file.os = types.SimpleNamespace(**{**vars(os), "writev": lambda *_: threading.Event().wait()})
 anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("echo a"), JobExecutionOptions(log_dir=sys.argv[2]))
 """

@@ -22,7 +22,7 @@ from tailrace import (
     WorkerRemoteError,
     WorkerResult,
 )
-from tailrace._in_slices import at_once
+from tailrace._concurrency.slices import at_once
 from tailrace._output_files import chunks_sharing_outputs, output_paths, set_leftovers_aside
 
 pytestmark = pytest.mark.anyio

@@ -17,11 +17,11 @@ from ._command_news import CommandNews
 from ._command_output import CommandOutput
 from ._completion_record import CompletionRecord
 from ._conclude import NO_STATUS
+from ._concurrency.slices import Work, in_slices
+from ._concurrency.steps import in_turn
 from ._describe_failure import describe_error, describe_exit
 from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
-from ._in_slices import Work, in_slices
-from ._in_turn import in_turn
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._leftovers import Leftovers

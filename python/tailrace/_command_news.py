@@ -10,8 +10,8 @@ from collections.abc import Awaitable
 
 import anyio
 
+from ._concurrency.steps import Steps
 from ._events import ChunkUsage, ChunkWarning
-from ._in_turn import Steps
 from ._progress_watch import Emit
 from ._secret_mask import SecretMask
 from ._user_callback import await_if_needed

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from ._in_turn import Steps, in_turn
+from ._concurrency.steps import Steps, in_turn
 from ._job_logs import StreamLogs
 from ._job_reporter import OutputCallback
 from ._log_file import LogFile

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ._completion_record import FILE_NAME, fingerprint
+from ._concurrency.slices import at_once
 from ._errors import TailraceError
-from ._in_slices import at_once
 from ._job_folder import job_folder, resolve_job_dir
 from ._output_files import output_paths
 from ._spec import Chunk, JobSpec

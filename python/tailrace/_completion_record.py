@@ -9,8 +9,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from ._concurrency.slices import Work
 from ._errors import TailraceError
-from ._in_slices import Work
 from ._job_folder import job_folder
 from ._job_outputs import JobOutputs
 from ._output_files import output_paths

@@ -13,11 +13,12 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ._cancellation import as_error
 from ._check_types import check_method, check_type
 from ._chunk_attempt import ChunkAttempt, Failure
 from ._chunk_queue import ChunkQueue, Turn
 from ._completion_record import CompletionRecord
+from ._concurrency.cancellation import as_error
+from ._concurrency.completion import to_the_end
 from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
 from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from ._execution_options import JobExecutionOptions
@@ -31,7 +32,6 @@ from ._output_files import chunks_sharing_outputs, chunks_whose_leftovers_are_ou
 from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
 from ._spec import JobSpec
-from ._to_the_end import to_the_end
 from ._worker_adapter import WorkerAdapter
 from ._worker_result import WorkerResult
 

@@ -11,12 +11,12 @@ import anyio
 import anyio.to_thread
 
 from ._check_types import check_method
+from ._concurrency.completion import to_the_end
 from ._describe_failure import describe_error, describe_exit
 from ._errors import StitchError, WorkerError, WorkerSpawnError
 from ._ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
 from ._local_adapter import LocalWorkerAdapter
 from ._stitch_files import StitchFiles
-from ._to_the_end import to_the_end
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import Callback, StreamMode, WorkerJob
 from ._worker_result import WorkerResult

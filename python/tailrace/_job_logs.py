@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ._disk_threads import DiskThreads
+from ._concurrency.disk_threads import DiskThreads
 from ._disk_work import DiskWork
 from ._errors import TailraceError
 from ._event_json import event_to_line

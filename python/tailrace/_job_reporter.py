@@ -9,10 +9,10 @@ from typing import Any
 
 import anyio
 
+from ._concurrency.steps import Steps, in_turn
 from ._errors import TailraceError
 from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
-from ._in_turn import Steps, in_turn
 from ._job_logs import JobLogs
 from ._spec import JobSpec
 from ._user_callback import UserCallback, await_if_needed

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ._chunk_queue import Turn
-from ._in_slices import in_slices
+from ._concurrency.slices import in_slices
 from ._output_files import output_paths, set_leftovers_aside
 from ._spec import Chunk
 

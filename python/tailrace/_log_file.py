@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from ._disk_threads import DiskThreads
+from ._concurrency.disk_threads import DiskThreads
 from ._disk_work import DiskWork
 
 _BEFORE_LAST = ".tail-before"

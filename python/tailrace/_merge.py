@@ -10,11 +10,11 @@ from typing import cast
 import anyio
 
 from ._command_output import CommandOutput
+from ._concurrency.slices import Work, in_slices
 from ._describe_failure import describe_error, describe_exit
 from ._errors import MergeFailedError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
-from ._in_slices import Work, in_slices
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._local_adapter import LocalWorkerAdapter

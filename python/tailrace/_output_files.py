@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ._concurrency.slices import Work
 from ._frame_set import common_frame, comparable
-from ._in_slices import Work
 from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
 from ._spec import Chunk
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import anyio
 
+from ._concurrency.steps import Steps
 from ._events import ChunkErrorReported, ChunkFileSaved, ChunkProgress
-from ._in_turn import Steps
 from ._reported_errors import ReportedErrors
 from ._worker_job import StreamName
 from .progress import FileSaved, Progress, ProgressParser, RenderError, Report

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import anyio
 
 from ._conclude import warn
+from ._concurrency.per_loop import PerLoop
 from ._errors import WorkerBusyError, WorkerRemoteError, WorkerTimeoutError
-from ._per_loop import PerLoop
 from ._worker_job import WorkerJob
 from ._worker_places import Execute, FindPlaces, WorkerPlaces
 from ._worker_result import WorkerResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tailrace._disk_threads import within
+from tailrace._concurrency.disk_threads import within
 
 from ._chunk_outcomes import ChunkOutcome
 from ._quantities import clock, size

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from ._disk_threads import DiskThreads
+from .disk_threads import DiskThreads
 
 _T = TypeVar("_T")
 

@@ -11,8 +11,8 @@ from typing import TypeAlias, TypeVar
 import anyio
 import anyio.lowlevel
 
-from ._disk_threads import DiskThreads
-from ._in_thread import in_thread
+from .disk_threads import DiskThreads
+from .in_thread import in_thread
 
 _T = TypeVar("_T")
 
