@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import SpecError
-from tailrace._frame_range import MOST_FRAMES, parse_frame_range
+from tailrace._spec.frame_range import MOST_FRAMES, parse_frame_range
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,11 @@ from tailrace._cli._chunk_outcomes import ChunkOutcomes
 from tailrace._cli._final_report import failure_report
 from tailrace._cli._job_progress import JobProgress
 from tailrace._cli._job_tally import JobTally
-from tailrace._cli._spec_notes import notes_on
 from tailrace._completion_record import CompletionRecord
 from tailrace._concurrency.slices import at_once
 from tailrace._job_outputs import JobOutputs
-from tailrace._output_files import output_paths
+from tailrace._spec.notes import notes_on
+from tailrace._spec.outputs import output_paths
 
 FACTOR = 16
 MOST = 3 * FACTOR

@@ -23,7 +23,7 @@ from tailrace import (
     WorkerResult,
 )
 from tailrace._concurrency.slices import at_once
-from tailrace._output_files import chunks_sharing_outputs, output_paths, set_leftovers_aside
+from tailrace._spec.outputs import chunks_sharing_outputs, output_paths, set_leftovers_aside
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobs import spec_fields
-from tailrace import JobSpec, SpecError, _spec_source
+from tailrace import JobSpec, SpecError
+from tailrace._spec import source
 from web_servers import send, serving
 
 
@@ -118,8 +119,8 @@ def test_where_a_redirect_leads_to_is_not_shown_with_its_secrets(location: str) 
     ],
 )
 def test_a_url_is_shown_without_its_user_and_its_query(url: str, shown: str, marked: str) -> None:
-    assert _spec_source.shown_url(url) == shown
-    assert _spec_source.shown_url(url, mark="…") == marked
+    assert source.shown_url(url) == shown
+    assert source.shown_url(url, mark="…") == marked
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:
@@ -137,7 +138,7 @@ def test_a_url_that_is_none_is_one_line() -> None:
 
 
 def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "LARGEST_SPEC", 2**20)
+    monkeypatch.setattr(source, "LARGEST_SPEC", 2**20)
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -153,7 +154,7 @@ def test_a_download_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "HTTP_TIMEOUT", 0.5)
+    monkeypatch.setattr(source, "HTTP_TIMEOUT", 0.5)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

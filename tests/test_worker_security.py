@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from jobs import job
-from tailrace import _spec_source
+from tailrace._spec import source
 from tailrace.worker import WorkerSettings, _web_source, create_app
 from tailrace.worker._refused_error import RefusedError
 from tailrace.worker._web_source import WebPrefix, is_ordinary
@@ -292,7 +292,7 @@ def test_a_url_that_could_be_understood_in_two_ways_is_refused(url: str, tmp_pat
 
 
 def test_a_specification_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "LARGEST_SPEC", 2**20)
+    monkeypatch.setattr(source, "LARGEST_SPEC", 2**20)
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -310,7 +310,7 @@ def test_a_specification_without_end_is_given_up(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("where", ["head", "body"])
 def test_a_specification_that_drips_is_given_up(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spec_source, "HTTP_TIMEOUT", 0.5)
+    monkeypatch.setattr(source, "HTTP_TIMEOUT", 0.5)
     monkeypatch.setattr(_web_source, "HTTP_TIMEOUT", 0.5)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:

@@ -53,9 +53,9 @@ if _typing.TYPE_CHECKING:
     from ._job_plan import plan_job
     from ._job_report import JobReport
     from ._local_adapter import LocalWorkerAdapter, kill_all_commands
-    from ._parse_command import parse_command
     from ._run import run
-    from ._spec import Chunk, JobMetadata, JobSpec
+    from ._spec.command import parse_command
+    from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._stitcher import Stitcher, StreamingStitcher
     from ._worker_adapter import WorkerAdapter
     from ._worker_job import Callback, StreamMode, WorkerJob
@@ -80,9 +80,9 @@ _NAMES = {
     "_job_plan": "plan_job",
     "_job_report": "JobReport",
     "_local_adapter": "LocalWorkerAdapter kill_all_commands",
-    "_parse_command": "parse_command",
+    "_spec.command": "parse_command",
     "_run": "run",
-    "_spec": "Chunk JobMetadata JobSpec",
+    "_spec.model": "Chunk JobMetadata JobSpec",
     "_stitcher": "Stitcher StreamingStitcher",
     "_worker_adapter": "WorkerAdapter",
     "_worker_job": "Callback StreamMode WorkerJob",

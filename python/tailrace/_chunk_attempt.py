@@ -25,13 +25,13 @@ from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._leftovers import Leftovers
-from ._output_files import delete_leftovers, fault_of_output, put_back
-from ._parse_command import parse_command
 from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
 from ._reported_errors import ReportedErrors
 from ._retry import is_worth_retrying
 from ._secret_mask import SecretMask
-from ._spec import Chunk
+from ._spec.command import parse_command
+from ._spec.model import Chunk
+from ._spec.outputs import delete_leftovers, fault_of_output, put_back
 from ._user_callback import await_if_needed
 from ._worker_adapter import WorkerAdapter
 from ._worker_job import SLOT_VARIABLE, STREAMS, WorkerJob, like

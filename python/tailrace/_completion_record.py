@@ -13,9 +13,9 @@ from ._concurrency.slices import Work
 from ._errors import TailraceError
 from ._job_folder import job_folder
 from ._job_outputs import JobOutputs
-from ._output_files import output_paths
 from ._running_job import RunningJob
-from ._spec import Chunk, JobSpec
+from ._spec.model import Chunk, JobSpec
+from ._spec.outputs import output_paths
 
 FILE_NAME = "completed.jsonl"
 _SYNC_DELAY = 0.5

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
-from ._parse_command import parse_command
 from ._process_note import ProcessNote, warnings_about
+from ._spec.command import parse_command
 from ._worker_job import WorkerJob
 from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
 

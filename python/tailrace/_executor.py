@@ -28,10 +28,10 @@ from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
 from ._merge import merge
-from ._output_files import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
-from ._spec import JobSpec
+from ._spec.model import JobSpec
+from ._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from ._worker_adapter import WorkerAdapter
 from ._worker_result import WorkerResult
 

@@ -22,7 +22,7 @@ from ._keep_alive import keep_alive_options
 from ._output_frames import MEDIA_TYPE
 from ._remote_answer import RemoteAnswer, RemoteFault, parse_object
 from ._remote_request import remote_request
-from ._spec_source import has_user, is_url, name_of, shown_url
+from ._spec.source import has_user, is_url, name_of, shown_url
 from ._worker_job import WorkerJob
 from ._worker_result import WorkerResult
 

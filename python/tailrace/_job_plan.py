@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from ._errors import SpecError
-from ._frame_range import parse_frame_range
 from ._job_templates import DEFAULT_SIZE, Outline, find_template
-from ._output_files import chunks_sharing_outputs
-from ._spec import Chunk, JobMetadata, JobSpec
+from ._spec.frame_range import parse_frame_range
+from ._spec.model import Chunk, JobMetadata, JobSpec
+from ._spec.outputs import chunks_sharing_outputs
 from ._video_merge import video_merge
 
 _DEFAULT_FPS = Fraction(24)

@@ -14,7 +14,7 @@ from ._errors import TailraceError
 from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
-from ._spec import JobSpec
+from ._spec.model import JobSpec
 from ._user_callback import UserCallback, await_if_needed
 from ._worker_job import StreamName
 from ._worker_result import WorkerResult

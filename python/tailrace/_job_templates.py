@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ._command_template import fill_in, placeholders_in
 from ._errors import SpecError
-from ._numbered_name import FRAME_NUMBER, number
-from ._parse_command import parse_command
+from ._spec.command import parse_command
+from ._spec.numbered_name import FRAME_NUMBER, number
 
 Size = tuple[int, int]
 """Width and height in pixels."""

@@ -22,7 +22,7 @@ from ._describe_failure import describe_error
 from ._keep_alive import keep_alive_options
 from ._remote_answer import BusyFault, RemoteFault
 from ._retry_after import parse_retry_after
-from ._spec_source import has_user
+from ._spec.source import has_user
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ._chunk_queue import Turn
 from ._concurrency.slices import in_slices
-from ._output_files import output_paths, set_leftovers_aside
-from ._spec import Chunk
+from ._spec.model import Chunk
+from ._spec.outputs import output_paths, set_leftovers_aside
 
 _FRESH = 0.005
 """How long a look counts, in seconds: another command may write there at any time."""

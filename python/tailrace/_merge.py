@@ -18,10 +18,10 @@ from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._local_adapter import LocalWorkerAdapter
-from ._output_files import output_paths
-from ._parse_command import parse_command
 from ._secret_mask import SecretMask
-from ._spec import JobSpec
+from ._spec.command import parse_command
+from ._spec.model import JobSpec
+from ._spec.outputs import output_paths
 from ._stitcher import Stitcher, StreamingStitcher
 from ._user_callback import await_if_needed
 from ._worker_adapter import WorkerAdapter

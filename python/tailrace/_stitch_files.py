@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ._errors import StitchError
-from ._output_files import fault_of_file
+from ._spec.outputs import fault_of_file
 
 _PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9]+", re.ASCII)
 

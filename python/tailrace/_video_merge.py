@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from ._errors import SpecError
 from ._job_templates import PICTURE_SUFFIXES, ffmpeg_file
-from ._numbered_name import FRAME_NUMBER, is_numbered
-from ._spec import Chunk
+from ._spec.model import Chunk
+from ._spec.numbered_name import FRAME_NUMBER, is_numbered
 
 _LONGEST_ARGUMENT = 128 * 1024 - 1
 """What Linux takes: MAX_ARG_STRLEN, with its NUL byte."""

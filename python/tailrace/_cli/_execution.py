@@ -24,8 +24,9 @@ from tailrace import (
     MergeFailedError,
 )
 from tailrace._completed_chunks import reasons_to_run
-from tailrace._spec_source import name_of
+from tailrace._spec.source import name_of
 
+from .._spec.notes import enumerated, notes_on
 from ._adapter_options import make_adapter
 from ._chunk_outcomes import ChunkOutcomes
 from ._display import Display
@@ -39,7 +40,6 @@ from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._quantities import counted
 from ._rerun_command import rerun_command, single_chunk_command, without_secrets
-from ._spec_notes import enumerated, notes_on
 from ._stitch_check import check_stitch
 from ._tell import tell, tell_sections
 from ._terminal_output import TerminalOutput, is_one_terminal

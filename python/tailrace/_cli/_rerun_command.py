@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 from tailrace._secret_mask import MASK, SecretMask
-from tailrace._spec_source import is_url, shown_url
+from tailrace._spec.source import is_url, shown_url
 
 _TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})

@@ -13,7 +13,7 @@ import click
 from tailrace import JobSpec, TailraceError, WorkerJob
 from tailrace import run as run_command
 from tailrace._job_templates import PICTURE_SUFFIXES
-from tailrace._numbered_name import is_numbered
+from tailrace._spec.numbered_name import is_numbered
 
 _NO_FORMAT = re.compile(r"Unable to (choose|find) an? .*output format")
 """The message's beginning was another one before ffmpeg 6 (`avformat_alloc_output_context2` in libavformat/mux.c)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._errors import SpecError
-from .._spec_source import LARGEST_SPEC, is_url, name_of, shown_url
+from .._spec.source import LARGEST_SPEC, is_url, name_of, shown_url
 from ._file_state import FileState
 from ._parsed_specs import ParsedSpec, ParsedSpecs
 from ._refused_error import RefusedError

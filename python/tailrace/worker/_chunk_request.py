@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._errors import SpecError
-from .._read_json import read_json
+from .._spec.json_text import read_json
 from ._refused_error import RefusedError
 
 _HEARTBEAT = 15.0

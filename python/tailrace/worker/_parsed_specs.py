@@ -7,9 +7,9 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 
-from .._output_names import OutputNames
-from .._spec import JobSpec
-from .._spec_source import LARGEST_SPEC
+from .._spec.model import JobSpec
+from .._spec.output_names import OutputNames
+from .._spec.source import LARGEST_SPEC
 from ._file_state import FileState
 
 _MOST = 8

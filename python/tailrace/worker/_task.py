@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._capture import Capture
-from .._parse_command import parse_command
-from .._spec import Chunk
+from .._spec.command import parse_command
+from .._spec.model import Chunk
 from .._worker_job import SLOT_VARIABLE, Callback, WorkerJob
 from ._allowed_specs import AllowedSpecs
 from ._chunk_request import ChunkRequest

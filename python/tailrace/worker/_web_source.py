@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from .._errors import SpecError
-from .._spec_source import HTTP_TIMEOUT, fetch, name_of
+from .._spec.source import HTTP_TIMEOUT, fetch, name_of
 from ._refused_error import RefusedError
 
 _MOST_REDIRECTS = 5

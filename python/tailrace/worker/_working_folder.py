@@ -8,10 +8,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from .._numbered_name import is_numbered
-from .._output_files import output_paths
-from .._output_names import OutputNames, is_output_of
-from .._spec import Chunk
+from .._spec.model import Chunk
+from .._spec.numbered_name import is_numbered
+from .._spec.output_names import OutputNames, is_output_of
+from .._spec.outputs import output_paths
 from ._kept_mirrors import OWN_FOLDER, KeptMirrors, Layout
 from ._outcome import Outcome
 from ._refused_error import RefusedError

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

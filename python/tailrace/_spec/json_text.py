@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 
 def read_json(content: str | bytes, where: str) -> object:

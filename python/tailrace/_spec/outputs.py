@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ._concurrency.slices import Work
-from ._frame_set import common_frame, comparable
-from ._numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
-from ._spec import Chunk
+from .._concurrency.slices import Work
+from .frame_set import common_frame, comparable
+from .model import Chunk
+from .numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
 
 _LEFTOVER_SUFFIX = ".partial"
 _MOST_PADDINGS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 _NOT_PLAIN = re.compile(r"""[^!-~ \t\r\n]|['"\\]""")
 """Without any of these the shell's rules are to split at blanks, which is done far quicker."""

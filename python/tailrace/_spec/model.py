@@ -20,11 +20,11 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from ._errors import SpecError
-from ._parse_command import parse_command
-from ._read_json import read_json
-from ._spec_message import to_spec_error
-from ._spec_source import is_url, name_of, read_source, stem_of
+from .._errors import SpecError
+from .command import parse_command
+from .json_text import read_json
+from .messages import to_spec_error
+from .source import is_url, name_of, read_source, stem_of
 
 _DEFAULT_ID = "job"
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from tailrace import JobSpec, parse_command
-from tailrace._frame_set import common_frame
-from tailrace._output_files import chunks_sharing_outputs
+from tailrace._spec.frame_set import common_frame
+from tailrace._spec.outputs import chunks_sharing_outputs
 
-from ._quantities import counted
+from .._cli._quantities import counted
 
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 

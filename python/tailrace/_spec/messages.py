@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 _EXPECTED = {
     "model_type": "an object",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 MOST_FRAMES = 1_000_000
 """Each may become a chunk of its own; eleven hours of film have fewer."""

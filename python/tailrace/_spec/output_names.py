@@ -6,8 +6,8 @@ import hashlib
 import os
 from collections.abc import Iterable
 
-from ._numbered_name import NumberedName, NumberedNames, is_numbered
-from ._spec import Chunk
+from .model import Chunk
+from .numbered_name import NumberedName, NumberedNames, is_numbered
 
 
 class OutputNames:

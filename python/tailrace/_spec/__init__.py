@@ -1,0 +1,1 @@
+"""What a job is: its chunks and frames, the commands and the files that they write."""
