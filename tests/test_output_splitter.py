@@ -9,8 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import _line_splitter, _native, _output_splitter
-from tailrace._output_splitter import OutputSplitter
+from tailrace import _native
+from tailrace._command import lines
+from tailrace._command import pieces as module
+from tailrace._command.pieces import OutputSplitter
 
 _TRICKY = st.lists(
     st.sampled_from([b"", b"a", b"\r", b"\n", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80", b"\xed\xa0", b"\xff"])
@@ -20,7 +22,7 @@ _TRICKY = st.lists(
 
 
 with_and_without_the_core = pytest.mark.parametrize(
-    "line_splitter", [_native.LineSplitter, _line_splitter.LineSplitter], ids=["native", "python"]
+    "line_splitter", [_native.LineSplitter, lines.LineSplitter], ids=["native", "python"]
 )
 
 
@@ -74,7 +76,7 @@ def test_a_line_ended_by_a_return_does_not_wait_for_what_follows(line_splitter: 
 @given(pieces=_TRICKY, block=st.integers(1, 6))
 def test_blocks_make_no_difference_to_lines(pieces: list[bytes], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_output_splitter, "_BLOCK", block)
+        patch.setattr(module, "_BLOCK", block)
         splitter = OutputSplitter("lines")
         lines = [line for data in pieces for line in splitter.feed(data)]
         assert [*lines, *splitter.finish()] == lines_by_definition(b"".join(pieces))
@@ -91,4 +93,4 @@ def test_text_is_that_of_the_whole_and_never_empty(pieces: list[bytes]) -> None:
 
 def test_never_more_lines_are_held_than_one_block_has() -> None:
     most = max(map(len, OutputSplitter("lines").batches(b"\n" * 1_000_000)))
-    assert most <= _output_splitter._BLOCK
+    assert most <= module._BLOCK

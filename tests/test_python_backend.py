@@ -41,8 +41,8 @@ from tailrace import (
     _python_pipe,
 )
 from tailrace._bell import Bell
-from tailrace._process_note import ProcessNote
-from tailrace._python_capture import PythonCapture
+from tailrace._command.capture import PythonCapture
+from tailrace._command.process_note import ProcessNote
 from tailrace._python_pipe import PausableClock, PipeReader
 
 pytestmark = pytest.mark.anyio

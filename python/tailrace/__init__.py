@@ -22,8 +22,11 @@ if _typing.TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
     from ._aws_lambda_adapter import AwsLambdaAdapter
-    from ._capture import Capture
     from ._cloud_run_adapter import CloudRunAdapter
+    from ._command.adapter import WorkerAdapter
+    from ._command.captures import Capture
+    from ._command.job import Callback, StreamMode, WorkerJob
+    from ._command.result import ResourceUsage, UsageSample, WorkerResult
     from ._completed_chunks import completed_chunk_ids
     from ._events import (
         ChunkErrorReported,
@@ -57,14 +60,11 @@ if _typing.TYPE_CHECKING:
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._stitcher import Stitcher, StreamingStitcher
-    from ._worker_adapter import WorkerAdapter
-    from ._worker_job import Callback, StreamMode, WorkerJob
     from ._worker_pool import WorkerPool
-    from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 _NAMES = {
     "_aws_lambda_adapter": "AwsLambdaAdapter",
-    "_capture": "Capture",
+    "_command.captures": "Capture",
     "_cloud_run_adapter": "CloudRunAdapter",
     "_completed_chunks": "completed_chunk_ids",
     "_events": (
@@ -84,10 +84,10 @@ _NAMES = {
     "_run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_stitcher": "Stitcher StreamingStitcher",
-    "_worker_adapter": "WorkerAdapter",
-    "_worker_job": "Callback StreamMode WorkerJob",
+    "_command.adapter": "WorkerAdapter",
+    "_command.job": "Callback StreamMode WorkerJob",
     "_worker_pool": "WorkerPool",
-    "_worker_result": "ResourceUsage UsageSample WorkerResult",
+    "_command.result": "ResourceUsage UsageSample WorkerResult",
 }
 """The modules that the names come from: each is loaded when it is used, for together they take a third of a second."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from ._check_times import check_times
+from ._command.job import WorkerJob
+from ._command.result import WorkerResult
 from ._extra import missing_extra
 from ._lambda_answer import LambdaStream, receive_payload
 from ._remote_answer import RemoteAnswer
 from ._remote_request import remote_request
-from ._worker_job import WorkerJob
 from ._worker_queue import WorkerQueue
-from ._worker_result import WorkerResult
 
 _LONGEST_FUNCTION = 900.0
 """What Lambda lets a function run, in seconds (AWS Lambda quotas)."""

@@ -13,13 +13,17 @@ from typing import NamedTuple
 import anyio
 
 from ._chunk_queue import Turn
+from ._command.adapter import WorkerAdapter
+from ._command.callbacks import await_if_needed
+from ._command.ending import NO_STATUS
+from ._command.failure import describe_error, describe_exit
+from ._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
+from ._command.result import WorkerResult
 from ._command_news import CommandNews
 from ._command_output import CommandOutput
 from ._completion_record import CompletionRecord
-from ._conclude import NO_STATUS
 from ._concurrency.slices import Work, in_slices
 from ._concurrency.steps import in_turn
-from ._describe_failure import describe_error, describe_exit
 from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
@@ -32,10 +36,6 @@ from ._secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import Chunk
 from ._spec.outputs import delete_leftovers, fault_of_output, put_back
-from ._user_callback import await_if_needed
-from ._worker_adapter import WorkerAdapter
-from ._worker_job import SLOT_VARIABLE, STREAMS, WorkerJob, like
-from ._worker_result import WorkerResult
 from .progress import ProgressParser, RenderError
 
 _MERGE_WINDOW = 0.02

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from ._command.job import WorkerJob
+from ._command.result import WorkerResult
 from ._extra import missing_extra
-from ._worker_job import WorkerJob
 from ._worker_queue import WorkerQueue
-from ._worker_result import WorkerResult
 
 
 class CloudRunAdapter:

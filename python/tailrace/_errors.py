@@ -21,8 +21,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from ._command.result import WorkerResult
     from ._job_report import JobReport
-    from ._worker_result import WorkerResult
 
 ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
 """What a renderer's error is about: no licence was free, too little memory, a file is not there, the scene is wrong."""

@@ -10,8 +10,8 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ._command.result import WorkerResult
 from ._errors import ChunkFailedError, WorkerError
-from ._worker_result import WorkerResult
 
 if TYPE_CHECKING:
     from ._events import JobEvent

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from ._command.result import WorkerResult
 from ._errors import ChunkFailedError, ErrorCategory
 from ._event_json import event_to_json
-from ._worker_result import WorkerResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

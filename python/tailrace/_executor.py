@@ -16,6 +16,8 @@ import anyio.to_thread
 from ._check_types import check_method, check_type
 from ._chunk_attempt import ChunkAttempt, Failure
 from ._chunk_queue import ChunkQueue, Turn
+from ._command.adapter import WorkerAdapter
+from ._command.result import WorkerResult
 from ._completion_record import CompletionRecord
 from ._concurrency.cancellation import as_error
 from ._concurrency.completion import to_the_end
@@ -32,8 +34,6 @@ from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
 from ._spec.model import JobSpec
 from ._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
-from ._worker_adapter import WorkerAdapter
-from ._worker_result import WorkerResult
 
 _log = logging.getLogger("tailrace")
 

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
+from ._command.job import WorkerJob
+from ._command.result import WorkerResult
 from ._extra import missing_extra
-from ._worker_job import WorkerJob
 from ._worker_queue import WorkerQueue
-from ._worker_result import WorkerResult
 
 Credentials: TypeAlias = str | Mapping[str, str]
 """A bearer token, or the headers that authorise a request."""

@@ -14,7 +14,7 @@ import google.auth.transport.requests
 import google.oauth2.id_token
 import requests
 
-from ._describe_failure import describe_error
+from ._command.failure import describe_error
 from ._remote_answer import RemoteFault
 
 _LONGEST_TRY = 5.0

@@ -9,9 +9,9 @@ from typing import Self
 
 import anyio
 
+from ._command.callbacks import await_if_needed
 from ._events import JobEvent
 from ._job_report import JobReport
-from ._user_callback import await_if_needed
 
 OnEvent = Callable[[JobEvent], Awaitable[None]]
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from ._command.job import STREAMS
 from ._concurrency.disk_threads import DiskThreads
 from ._disk_work import DiskWork
 from ._errors import TailraceError
@@ -15,7 +16,6 @@ from ._event_json import event_to_line
 from ._events import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
 from ._job_lock import JobLock
 from ._log_file import LogFile
-from ._worker_job import STREAMS
 
 _EVENTS_NAME = "job.ndjson"
 _LOCK_NAME = ".lock"

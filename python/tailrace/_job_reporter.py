@@ -9,15 +9,15 @@ from typing import Any
 
 import anyio
 
+from ._command.callbacks import UserCallback, await_if_needed
+from ._command.job import StreamName
+from ._command.result import WorkerResult
 from ._concurrency.steps import Steps, in_turn
 from ._errors import TailraceError
 from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._spec.model import JobSpec
-from ._user_callback import UserCallback, await_if_needed
-from ._worker_job import StreamName
-from ._worker_result import WorkerResult
 
 OutputCallback = Callable[[Sequence[Any]], Steps]
 """Takes pieces of output, one after the other."""

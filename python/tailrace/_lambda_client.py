@@ -18,7 +18,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.eventstream import ParserError
 
-from ._describe_failure import describe_error
+from ._command.failure import describe_error
 from ._keep_alive import keep_alive_options
 from ._remote_answer import BusyFault, RemoteFault
 from ._retry_after import parse_retry_after

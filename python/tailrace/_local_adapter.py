@@ -7,9 +7,9 @@ import contextlib
 import sys
 from typing import Literal
 
+from ._command.job import WorkerJob
+from ._command.result import WorkerResult
 from ._turn_to_start import turn_to_start
-from ._worker_job import WorkerJob
-from ._worker_result import WorkerResult
 
 try:
     from . import _native_backend

@@ -9,9 +9,13 @@ from typing import cast
 
 import anyio
 
+from ._command.adapter import WorkerAdapter
+from ._command.callbacks import await_if_needed
+from ._command.failure import describe_error, describe_exit
+from ._command.job import STREAMS, WorkerJob
+from ._command.result import WorkerResult
 from ._command_output import CommandOutput
 from ._concurrency.slices import Work, in_slices
-from ._describe_failure import describe_error, describe_exit
 from ._errors import MergeFailedError
 from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
@@ -23,10 +27,6 @@ from ._spec.command import parse_command
 from ._spec.model import JobSpec
 from ._spec.outputs import output_paths
 from ._stitcher import Stitcher, StreamingStitcher
-from ._user_callback import await_if_needed
-from ._worker_adapter import WorkerAdapter
-from ._worker_job import STREAMS, WorkerJob
-from ._worker_result import WorkerResult
 
 
 async def merge(

@@ -10,7 +10,10 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._conclude import NO_STATUS, conclude, spawn_error, warn_beside_an_error
+from ._command.ending import NO_STATUS, conclude, spawn_error, warn_beside_an_error
+from ._command.job import WorkerJob, variables_of
+from ._command.process_note import ProcessNote, warnings_about
+from ._command.result import ResourceUsage, UsageSample, WorkerResult
 from ._errors import WorkerError, WorkerSpawnError
 from ._native import (
     Execution,
@@ -21,9 +24,6 @@ from ._native import (
     shut_down,
 )
 from ._news import Listener, News
-from ._process_note import ProcessNote, warnings_about
-from ._worker_job import WorkerJob, variables_of
-from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import anyio
 
+from ._command.job import StreamName
 from ._concurrency.steps import Steps
 from ._events import ChunkErrorReported, ChunkFileSaved, ChunkProgress
 from ._reported_errors import ReportedErrors
-from ._worker_job import StreamName
 from .progress import FileSaved, Progress, ProgressParser, RenderError, Report
 
 PROGRESS_INTERVAL = 0.5

@@ -25,18 +25,18 @@ import anyio.to_thread
 
 from . import _tree_ending, _usage_sampler
 from ._bell import Bell
-from ._conclude import conclude, warn_beside_an_error
+from ._command.capture import PythonCapture
+from ._command.ending import conclude, warn_beside_an_error
+from ._command.job import WorkerJob
+from ._command.pieces import OutputSplitter
+from ._command.process_note import ProcessNote, warnings_about
+from ._command.result import ResourceUsage, UsageSample, WorkerResult
 from ._errors import WorkerSpawnError
-from ._output_splitter import OutputSplitter
 from ._process_files import describe
-from ._process_note import ProcessNote, warnings_about
 from ._process_tree import Tree
-from ._python_capture import PythonCapture
 from ._python_pipe import PausableClock, PipeReader
 from ._python_spawn import Start
 from ._tree_ending import Ending
-from ._worker_job import WorkerJob
-from ._worker_result import ResourceUsage, UsageSample, WorkerResult
 
 _DRAIN = 2.0
 """How long a pipe is read after the command itself has ended, in seconds."""

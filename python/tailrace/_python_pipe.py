@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from ._bell import Bell
-from ._python_capture import PythonCapture, describe_write_error
+from ._command.capture import PythonCapture, describe_write_error
 
 _PIECE = 64 * 1024
 _LARGE_PIECE = 256 * 1024

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ._command.job import WorkerJob, is_async
+from ._command.result import WorkerResult
 from ._local_adapter import LocalWorkerAdapter
-from ._worker_job import WorkerJob, is_async
-from ._worker_result import WorkerResult
 
 if TYPE_CHECKING:
     from ._native import Execution, Mailbox

@@ -6,9 +6,9 @@ import os
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ._capture import Capture
+from ._command.captures import Capture
+from ._command.result import CapturedOutput, WorkerResult, end_of
 from ._errors import TailraceError, WorkerError
-from ._worker_result import CapturedOutput, WorkerResult, end_of
 
 try:
     from ._native import find_spans

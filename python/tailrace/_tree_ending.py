@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 
 from . import _process_files
 from ._bell import Bell
+from ._command.process_note import ProcessNote
 from ._process_files import Figures, describe, figures_of, look, stat_fields
-from ._process_note import ProcessNote
 from ._process_tree import Processes, Tree
 
 PATIENCE = 10.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._check_types import check_collection, check_method
-from ._worker_adapter import WorkerAdapter
-from ._worker_job import WorkerJob
+from ._command.adapter import WorkerAdapter
+from ._command.job import WorkerJob
+from ._command.result import WorkerResult
 from ._worker_queue import WorkerQueue
-from ._worker_result import WorkerResult
 
 
 class WorkerPool:

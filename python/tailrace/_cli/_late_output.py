@@ -8,9 +8,9 @@ from itertools import chain
 from typing import Any
 
 from tailrace import Capture, WorkerAdapter, WorkerError, WorkerJob, WorkerResult
-from tailrace._output_splitter import OutputSplitter
-from tailrace._python_capture import PythonCapture
-from tailrace._user_callback import await_if_needed
+from tailrace._command.callbacks import await_if_needed
+from tailrace._command.capture import PythonCapture
+from tailrace._command.pieces import OutputSplitter
 
 _UNEXPECTED = Capture.tail(16 * 2**20)
 """What is kept while a worker streams, in case that it does not: its answer may be far longer than ought to be kept."""

@@ -10,11 +10,11 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from .._capture import Capture
+from .._command.captures import Capture
+from .._command.result import WorkerResult
 from .._errors import WorkerError
 from .._local_adapter import LocalWorkerAdapter
 from .._output_frames import FrameKind
-from .._worker_result import WorkerResult
 from ._chunk_request import ChunkRequest
 from ._outcome import Outcome
 from ._output_log import OutputLog

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from .._capture import Capture
+from .._command.captures import Capture
 from .._errors import WorkerError
 from .._run import run
 from ._chunk_request import ChunkRequest, read_request, to_request

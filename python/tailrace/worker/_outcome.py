@@ -6,10 +6,10 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .._conclude import NO_STATUS
-from .._describe_failure import describe_error
+from .._command.ending import NO_STATUS
+from .._command.failure import describe_error
+from .._command.result import ResourceUsage, WorkerResult
 from .._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
-from .._worker_result import ResourceUsage, WorkerResult
 
 ErrorKind: TypeAlias = Literal["timeout-total", "timeout-idle", "spawn", "refused", "internal"]
 

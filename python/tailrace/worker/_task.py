@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from .._capture import Capture
+from .._command.captures import Capture
+from .._command.job import SLOT_VARIABLE, Callback, WorkerJob
 from .._spec.command import parse_command
 from .._spec.model import Chunk
-from .._worker_job import SLOT_VARIABLE, Callback, WorkerJob
 from ._allowed_specs import AllowedSpecs
 from ._chunk_request import ChunkRequest
 from ._kept_mirrors import KeptMirrors

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from ._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
-from ._process_note import ProcessNote, warnings_about
-from ._spec.command import parse_command
-from ._worker_job import WorkerJob
-from ._worker_result import CapturedOutput, ResourceUsage, WorkerResult
+from .._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
+from .._spec.command import parse_command
+from .job import WorkerJob
+from .process_note import ProcessNote, warnings_about
+from .result import CapturedOutput, ResourceUsage, WorkerResult
 
 _log = logging.getLogger("tailrace")
 

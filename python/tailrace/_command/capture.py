@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import deque
 
-from ._capture import Capture
+from .captures import Capture
 
 
 class PythonCapture:

@@ -9,10 +9,10 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
-from ._capture import Capture
-from ._check_times import check_delays, check_limits
-from ._check_types import check_callback, check_path, check_type
-from ._worker_result import UsageSample
+from .._check_times import check_delays, check_limits
+from .._check_types import check_callback, check_path, check_type
+from .captures import Capture
+from .result import UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 """What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from ._worker_job import StreamMode
+from .job import StreamMode
 
 try:
-    from ._native import LineSplitter
+    from .._native import LineSplitter
 except ImportError:
-    from ._line_splitter import LineSplitter  # type: ignore[assignment]
+    from .lines import LineSplitter  # type: ignore[assignment]
 
 _BLOCK = 16 * 1024
 """How much is split into lines at once, in bytes: they fit the processor's cache, and never are too many to be kept."""

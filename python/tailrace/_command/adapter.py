@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ._worker_job import WorkerJob
-from ._worker_result import WorkerResult
+from .job import WorkerJob
+from .result import WorkerResult
 
 
 class WorkerAdapter(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 
-from ._concurrency.cancellation import as_error, is_being_cancelled
-from ._concurrency.steps import Steps
+from .._concurrency.cancellation import as_error, is_being_cancelled
+from .._concurrency.steps import Steps
 
 
 async def await_if_needed(outcome: object) -> None:
