@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tailrace import WorkerJob, _native_backend
-from tailrace._news import News
+from tailrace import WorkerJob
+from tailrace._local import native
+from tailrace._local.wakeup import News
 
 pytestmark = pytest.mark.anyio
 
@@ -28,13 +29,13 @@ class SilentExecution:
 
 
 async def see_to_the_end(over_after: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(_native_backend, "PATIENCE", 0.5)
-    monkeypatch.setattr(_native_backend, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(native, "PATIENCE", 0.5)
+    monkeypatch.setattr(native, "LOOK_AGAIN", 0.05)
     warnings: list[str] = []
     job = WorkerJob("render", kill_grace=0.5, on_warning=warnings.append)
     execution: Any = SilentExecution(over_after)
-    await _native_backend._until_over(job, execution, News.current().listen(-1))
-    _native_backend.warn_of_rest(job, execution)
+    await native._until_over(job, execution, News.current().listen(-1))
+    native.warn_of_rest(job, execution)
     return warnings
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tailrace._process_files import look
+from tailrace._local.process_files import look
 
 
 @pytest.fixture

@@ -29,21 +29,13 @@ from processes import (
     wait_until_marked,
     wait_until_none_is_marked,
 )
-from tailrace import (
-    Capture,
-    LocalWorkerAdapter,
-    UsageSample,
-    WorkerError,
-    WorkerJob,
-    WorkerResult,
-    WorkerTimeoutError,
-    _python_backend,
-    _python_pipe,
-)
-from tailrace._bell import Bell
+from tailrace import Capture, LocalWorkerAdapter, UsageSample, WorkerError, WorkerJob, WorkerResult, WorkerTimeoutError
 from tailrace._command.capture import PythonCapture
 from tailrace._command.process_note import ProcessNote
-from tailrace._python_pipe import PausableClock, PipeReader
+from tailrace._local import python as backend
+from tailrace._local import python_pipe
+from tailrace._local.bell import Bell
+from tailrace._local.python_pipe import PausableClock, PipeReader
 
 pytestmark = pytest.mark.anyio
 
@@ -292,7 +284,7 @@ async def test_output_that_could_not_be_kept_in_time_is_missing_from_the_result_
 async def test_what_went_to_a_file_is_kept_though_the_pipe_cannot_be_read_any_more(
     monkeypatch: pytest.MonkeyPatch, never: threading.Event, mark: str
 ) -> None:
-    monkeypatch.setattr(_python_pipe, "_state", lambda _: "D")
+    monkeypatch.setattr(python_pipe, "_state", lambda _: "D")
     read = PipeReader._read
 
     def read_until_stuck(reader: PipeReader, poll: select.poll) -> bytes | None:
@@ -459,7 +451,7 @@ async def test_a_warning_that_nobody_can_take_replaces_no_cancellation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     note = ProcessNote(4711, "blender", "D", "")
-    monkeypatch.setattr(_python_backend._Execution, "_left_and_unseen", lambda _: ([note], []))
+    monkeypatch.setattr(backend._Execution, "_left_and_unseen", lambda _: ([note], []))
     with anyio.move_on_after(0.5) as scope:
         await execute(("sleep", ["60"]), on_warning=complain)
     assert scope.cancelled_caught
@@ -471,7 +463,7 @@ async def test_a_warning_that_nobody_can_take_replaces_no_cancellation(
 async def test_a_limit_is_told_of_as_one_though_the_end_was_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
-    monkeypatch.setattr(_python_backend, "_latest", lambda ending: ending.kill_at - 0.9)
+    monkeypatch.setattr(backend, "_latest", lambda ending: ending.kill_at - 0.9)
     command = ("sh", ["-c", "trap '' TERM; while :; do sleep 1; done", mark])
     with pytest.raises(WorkerTimeoutError, match="gave up waiting for the end of the command"):
         await execute(command, timeout=0.5, kill_grace=1, on_warning=complain)
@@ -481,14 +473,15 @@ async def test_a_limit_is_told_of_as_one_though_the_end_was_not_waited_for(
 def test_a_signal_handler_may_kill_everything_while_a_tree_is_about_to_be_ended() -> None:
     source = """
 import anyio, os, signal
-from tailrace import LocalWorkerAdapter, WorkerJob, _tree_ending, kill_all_commands
+from tailrace import LocalWorkerAdapter, WorkerJob, kill_all_commands
+from tailrace._local import tree_ending
 signal.signal(signal.SIGTERM, lambda *_: (kill_all_commands(1), os._exit(9)))
 class Endings(list):
     def append(self, ending):
         super().append(ending)
         os.kill(os.getpid(), signal.SIGTERM)
 async def main():
-    _tree_ending._get()._endings = Endings()
+    tree_ending._get()._endings = Endings()
     with anyio.move_on_after(0.5):
         await LocalWorkerAdapter(backend="python").execute(WorkerJob("sleep", ["60"]))
 anyio.run(main)

@@ -55,8 +55,8 @@ if _typing.TYPE_CHECKING:
     from ._job_event_stream import JobEventStream
     from ._job_plan import plan_job
     from ._job_report import JobReport
-    from ._local_adapter import LocalWorkerAdapter, kill_all_commands
-    from ._run import run
+    from ._local.adapter import LocalWorkerAdapter, kill_all_commands
+    from ._local.run import run
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._stitcher import Stitcher, StreamingStitcher
@@ -79,9 +79,9 @@ _NAMES = {
     "_job_event_stream": "JobEventStream",
     "_job_plan": "plan_job",
     "_job_report": "JobReport",
-    "_local_adapter": "LocalWorkerAdapter kill_all_commands",
+    "_local.adapter": "LocalWorkerAdapter kill_all_commands",
     "_spec.command": "parse_command",
-    "_run": "run",
+    "_local.run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_stitcher": "Stitcher StreamingStitcher",
     "_command.adapter": "WorkerAdapter",

@@ -18,7 +18,7 @@ from ._command.result import WorkerResult
 from ._concurrency.completion import to_the_end
 from ._errors import StitchError, WorkerError, WorkerSpawnError
 from ._ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
-from ._local_adapter import LocalWorkerAdapter
+from ._local.adapter import LocalWorkerAdapter
 from ._stitch_files import StitchFiles
 
 _AT_A_TIME = 4

@@ -21,7 +21,7 @@ from ._events import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
-from ._local_adapter import LocalWorkerAdapter
+from ._local.adapter import LocalWorkerAdapter
 from ._secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import JobSpec

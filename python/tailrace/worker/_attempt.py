@@ -13,7 +13,7 @@ import anyio.to_thread
 from .._command.captures import Capture
 from .._command.result import WorkerResult
 from .._errors import WorkerError
-from .._local_adapter import LocalWorkerAdapter
+from .._local.adapter import LocalWorkerAdapter
 from .._output_frames import FrameKind
 from ._chunk_request import ChunkRequest
 from ._outcome import Outcome

@@ -15,7 +15,7 @@ import anyio
 
 from .._command.captures import Capture
 from .._errors import WorkerError
-from .._run import run
+from .._local.run import run
 from ._chunk_request import ChunkRequest, read_request, to_request
 from ._outcome import Outcome
 from ._refused_error import RefusedError

@@ -10,12 +10,12 @@ from collections.abc import Awaitable
 import anyio
 import anyio.lowlevel
 
-from ._command.ending import NO_STATUS, conclude, spawn_error, warn_beside_an_error
-from ._command.job import WorkerJob, variables_of
-from ._command.process_note import ProcessNote, warnings_about
-from ._command.result import ResourceUsage, UsageSample, WorkerResult
-from ._errors import WorkerError, WorkerSpawnError
-from ._native import (
+from .._command.ending import NO_STATUS, conclude, spawn_error, warn_beside_an_error
+from .._command.job import WorkerJob, variables_of
+from .._command.process_note import ProcessNote, warnings_about
+from .._command.result import ResourceUsage, UsageSample, WorkerResult
+from .._errors import WorkerError, WorkerSpawnError
+from .._native import (
     Execution,
     Mailbox,
     after_fork_in_child,
@@ -23,7 +23,7 @@ from ._native import (
     before_fork,
     shut_down,
 )
-from ._news import Listener, News
+from .wakeup import Listener, News
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""

@@ -7,16 +7,16 @@ import contextlib
 import sys
 from typing import Literal
 
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._turn_to_start import turn_to_start
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .starts import turn_to_start
 
 try:
-    from . import _native_backend
+    from . import native
 except ImportError as _error:
     if getattr(_error, "name", None) != "tailrace._native":
         raise
-    _native_backend = None  # type: ignore[assignment]
+    native = None  # type: ignore[assignment]
 
 _EXIT_PATIENCE = 5.0
 """How long the interpreter's exit may take for commands that are still running, in seconds."""
@@ -40,15 +40,15 @@ class LocalWorkerAdapter:
         """
         if backend not in ("auto", "native", "python"):
             raise ValueError(f"backend must be 'auto', 'native' or 'python', not {backend!r}")
-        if backend == "native" and _native_backend is None:
+        if backend == "native" and native is None:
             raise ImportError("tailrace was installed without its native core: use backend='python'")
-        if backend == "python" or _native_backend is None:
+        if backend == "python" or native is None:
             # Loaded by who needs it: few do.
-            from . import _python_backend
+            from . import python
 
-            self._execute = _python_backend.execute
+            self._execute = python.execute
         else:
-            self._execute = _native_backend.execute
+            self._execute = native.execute
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` to its end.
@@ -66,8 +66,8 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
     For a program that has to end at once, and starts nothing more. Returns when all is gone, or after `patience`
     seconds. The interpreter's normal exit does the same.
     """
-    can_exit = _native_backend is None or _native_backend.kill_all(patience)
-    python_backend = sys.modules.get(f"{__package__}._python_backend")
+    can_exit = native is None or native.kill_all(patience)
+    python_backend = sys.modules.get(f"{__package__}.python")
     if python_backend is not None:
         python_backend.kill_all(patience)
     if not can_exit:

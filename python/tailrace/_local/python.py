@@ -23,20 +23,20 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from . import _tree_ending, _usage_sampler
-from ._bell import Bell
-from ._command.capture import PythonCapture
-from ._command.ending import conclude, warn_beside_an_error
-from ._command.job import WorkerJob
-from ._command.pieces import OutputSplitter
-from ._command.process_note import ProcessNote, warnings_about
-from ._command.result import ResourceUsage, UsageSample, WorkerResult
-from ._errors import WorkerSpawnError
-from ._process_files import describe
-from ._process_tree import Tree
-from ._python_pipe import PausableClock, PipeReader
-from ._python_spawn import Start
-from ._tree_ending import Ending
+from .._command.capture import PythonCapture
+from .._command.ending import conclude, warn_beside_an_error
+from .._command.job import WorkerJob
+from .._command.pieces import OutputSplitter
+from .._command.process_note import ProcessNote, warnings_about
+from .._command.result import ResourceUsage, UsageSample, WorkerResult
+from .._errors import WorkerSpawnError
+from . import tree_ending, usage_sampler
+from .bell import Bell
+from .process_files import describe
+from .process_tree import Tree
+from .python_pipe import PausableClock, PipeReader
+from .python_spawn import Start
+from .tree_ending import Ending
 
 _DRAIN = 2.0
 """How long a pipe is read after the command itself has ended, in seconds."""
@@ -193,7 +193,7 @@ class _Execution:
         if self._tree is None or self._is_reaped:
             return None
         ending = Ending(self._tree, 0.0, self._bell.ring, measures=False)
-        _tree_ending.end(ending)
+        tree_ending.end(ending)
         return ending
 
     def forget(self) -> None:
@@ -249,7 +249,7 @@ class _Execution:
     async def _begin(self) -> bool:
         """Start the command; False if a limit came first."""
         try:
-            _tree_ending.prepare()
+            tree_ending.prepare()
         except (RuntimeError, OSError) as error:
             raise _not_started(self._job, error) from None
         self._start = Start(self._job, secrets.token_hex(12), self._bell.ring)
@@ -276,7 +276,7 @@ class _Execution:
         self._silence.restart()
         if self._job.on_usage is not None:
             tree.usage.on_sample = self._note_sample
-        _usage_sampler.add(tree)
+        usage_sampler.add(tree)
         fds = [started.stdout, started.stderr]
         try:
             for stream in self._streams:
@@ -513,7 +513,7 @@ class _Execution:
         if not self._is_ended:
             self._is_ended = True
             self._endings.append(Ending(self._tree, self._job.kill_grace, self._bell.ring))
-            _tree_ending.end(self._endings[-1])
+            tree_ending.end(self._endings[-1])
         return self._endings[-1]
 
     async def _end_rest_of_group(self) -> None:
@@ -531,7 +531,7 @@ class _Execution:
         # anybody else.
         ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
         self._endings.append(ending)
-        _tree_ending.end(ending)
+        tree_ending.end(ending)
         interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending))
         if interruption is not None:
             raise interruption
@@ -562,7 +562,7 @@ class _Execution:
             return
         self._is_reaped = True
         self._duration = time.monotonic() - self._began
-        _usage_sampler.remove(tree)
+        usage_sampler.remove(tree)
         try:
             pid, status, usage = os.wait4(tree.leader, os.WNOHANG)
         except ChildProcessError:
@@ -570,7 +570,7 @@ class _Execution:
         if pid == 0:
             # It cannot be killed, or is about to die.
             self._is_lost = True
-            _tree_ending.collect_later(tree)
+            tree_ending.collect_later(tree)
             if tree.usage.peak is not None:
                 self._usage = ResourceUsage(*tree.usage.cpu, tree.usage.peak, tree.usage.memory)
             return

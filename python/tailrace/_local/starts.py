@@ -8,7 +8,7 @@ from collections import deque
 
 import anyio.lowlevel
 
-from ._concurrency.per_loop import PerLoop
+from .._concurrency.per_loop import PerLoop
 
 _STARTS_IN_A_TURN = 8
 """How many commands are started before the event loop looks at anything else; each takes some 30 microseconds."""

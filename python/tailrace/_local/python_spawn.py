@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ._command.ending import spawn_error
-from ._command.job import WorkerJob, variables_of
-from ._errors import WorkerSpawnError
+from .._command.ending import spawn_error
+from .._command.job import WorkerJob, variables_of
+from .._errors import WorkerSpawnError
 
 MARK_VARIABLE = "TAILRACE_COMMAND"
 """Holds the marks of the commands a process descends from, separated by colons."""

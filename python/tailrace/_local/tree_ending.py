@@ -2,7 +2,7 @@
 
 One thread ends all trees. It reads no file of a process, and so needs none of them to answer: the command's group is
 signalled by the kernel, its session is found by `getsid` over the numbers in /proc, and strangers, which may be daemons
-of the command's, are left to `_process_files`.
+of the command's, are left to `process_files`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from . import _process_files
-from ._bell import Bell
-from ._command.process_note import ProcessNote
-from ._process_files import Figures, describe, figures_of, look, stat_fields
-from ._process_tree import Processes, Tree
+from .._command.process_note import ProcessNote
+from . import process_files
+from .bell import Bell
+from .process_files import Figures, describe, figures_of, look, stat_fields
+from .process_tree import Processes, Tree
 
 PATIENCE = 10.0
 """How long killed processes may take to disappear, in seconds. Longer means they hang in the kernel."""
@@ -364,7 +364,7 @@ _lock = threading.RLock()
 
 def prepare() -> None:
     """Have the threads ready that end trees. Raises `RuntimeError` or `OSError` where they cannot be had."""
-    _process_files.prepare()
+    process_files.prepare()
     _get()
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from ._concurrency.per_loop import PerLoop
-from ._native import Mailbox
+from .._concurrency.per_loop import PerLoop
+from .._native import Mailbox
 
 if TYPE_CHECKING:
     import trio

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ._process_files import Figures, contents, look, stat_fields, status_fields
-from ._python_spawn import MARK_VARIABLE
+from .process_files import Figures, contents, look, stat_fields, status_fields
+from .python_spawn import MARK_VARIABLE
 
 _MAX_ROUNDS = 100
 """How often to look whether processes were missed. More than that would be somebody who never stops forking."""

@@ -6,8 +6,8 @@ import os
 import threading
 import time
 
-from ._process_files import children_of, figures_of, look
-from ._process_tree import Processes, Tree
+from .process_files import children_of, figures_of, look
+from .process_tree import Processes, Tree
 
 _EVERY = 0.5
 """How often to look, in seconds."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._command.job import WorkerJob, is_async
-from ._command.result import WorkerResult
-from ._local_adapter import LocalWorkerAdapter
+from .._command.job import WorkerJob, is_async
+from .._command.result import WorkerResult
+from .adapter import LocalWorkerAdapter
 
 if TYPE_CHECKING:
-    from ._native import Execution, Mailbox
+    from .._native import Execution, Mailbox
 
 
 def run(job: WorkerJob) -> WorkerResult:
@@ -30,8 +30,8 @@ def run(job: WorkerJob) -> WorkerResult:
         if is_async(callback):
             raise _async_callback()
     try:
-        from ._native import Mailbox
-        from ._native_backend import UsageTeller, start, to_result, warn_of_rest
+        from .._native import Mailbox
+        from .native import UsageTeller, start, to_result, warn_of_rest
     except ImportError:
         return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
     mailbox = Mailbox()
@@ -55,7 +55,7 @@ def run(job: WorkerJob) -> WorkerResult:
 
 
 def _until_over(job: WorkerJob, execution: Execution, mailbox: Mailbox) -> None:
-    from ._native_backend import LOOK_AGAIN, PATIENCE
+    from .native import LOOK_AGAIN, PATIENCE
 
     deadline = time.monotonic() + job.kill_grace + PATIENCE
     while not execution.over and time.monotonic() < deadline:

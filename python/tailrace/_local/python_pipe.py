@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from ._bell import Bell
-from ._command.capture import PythonCapture, describe_write_error
+from .._command.capture import PythonCapture, describe_write_error
+from .bell import Bell
 
 _PIECE = 64 * 1024
 _LARGE_PIECE = 256 * 1024
