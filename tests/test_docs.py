@@ -14,7 +14,7 @@ from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobEx
 from tailrace._cli._adapter_options import AdapterRequest
 from tailrace._cli._job_run import run
 from tailrace._cli._worker_serve import serve
-from tailrace._command_template import PLACEHOLDERS
+from tailrace._planning.command_template import PLACEHOLDERS
 
 ROOT = Path(__file__).parent.parent
 

@@ -53,10 +53,10 @@ if _typing.TYPE_CHECKING:
     from ._ffmpeg_stitcher import FfmpegStitcher
     from ._http_worker_adapter import HttpWorkerAdapter
     from ._job_event_stream import JobEventStream
-    from ._job_plan import plan_job
     from ._job_report import JobReport
     from ._local.adapter import LocalWorkerAdapter, kill_all_commands
     from ._local.run import run
+    from ._planning.plan import plan_job
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._stitcher import Stitcher, StreamingStitcher
@@ -77,7 +77,7 @@ _NAMES = {
     "_ffmpeg_stitcher": "FfmpegStitcher",
     "_http_worker_adapter": "HttpWorkerAdapter",
     "_job_event_stream": "JobEventStream",
-    "_job_plan": "plan_job",
+    "_planning.plan": "plan_job",
     "_job_report": "JobReport",
     "_local.adapter": "LocalWorkerAdapter kill_all_commands",
     "_spec.command": "parse_command",

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from tailrace import JobSpec, TailraceError
-from tailrace._job_templates import TEMPLATE_NAMES
+from tailrace._planning.templates import TEMPLATE_NAMES
 
 
 @click.command()

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from tailrace import JobSpec, SpecError, plan_job
-from tailrace._job_templates import TEMPLATE_NAMES
+from tailrace._planning.templates import TEMPLATE_NAMES
 
 from ._completion import complete_file, complete_template
 from ._quantities import counted

@@ -12,7 +12,7 @@ import click
 
 from tailrace import JobSpec, TailraceError, WorkerJob
 from tailrace import run as run_command
-from tailrace._job_templates import PICTURE_SUFFIXES
+from tailrace._planning.templates import PICTURE_SUFFIXES
 from tailrace._spec.numbered_name import is_numbered
 
 _NO_FORMAT = re.compile(r"Unable to (choose|find) an? .*output format")

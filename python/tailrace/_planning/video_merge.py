@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import PurePosixPath
 
-from ._errors import SpecError
-from ._job_templates import PICTURE_SUFFIXES, ffmpeg_file
-from ._spec.model import Chunk
-from ._spec.numbered_name import FRAME_NUMBER, is_numbered
+from .._errors import SpecError
+from .._spec.model import Chunk
+from .._spec.numbered_name import FRAME_NUMBER, is_numbered
+from .templates import PICTURE_SUFFIXES, ffmpeg_file
 
 _LONGEST_ARGUMENT = 128 * 1024 - 1
 """What Linux takes: MAX_ARG_STRLEN, with its NUL byte."""

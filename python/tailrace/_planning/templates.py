@@ -8,10 +8,10 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from ._command_template import fill_in, placeholders_in
-from ._errors import SpecError
-from ._spec.command import parse_command
-from ._spec.numbered_name import FRAME_NUMBER, number
+from .._errors import SpecError
+from .._spec.command import parse_command
+from .._spec.numbered_name import FRAME_NUMBER, number
+from .command_template import fill_in, placeholders_in
 
 Size = tuple[int, int]
 """Width and height in pixels."""

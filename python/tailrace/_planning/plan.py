@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ._errors import SpecError
-from ._job_templates import DEFAULT_SIZE, Outline, find_template
-from ._spec.frame_range import parse_frame_range
-from ._spec.model import Chunk, JobMetadata, JobSpec
-from ._spec.outputs import chunks_sharing_outputs
-from ._video_merge import video_merge
+from .._errors import SpecError
+from .._spec.frame_range import parse_frame_range
+from .._spec.model import Chunk, JobMetadata, JobSpec
+from .._spec.outputs import chunks_sharing_outputs
+from .templates import DEFAULT_SIZE, Outline, find_template
+from .video_merge import video_merge
 
 _DEFAULT_FPS = Fraction(24)
 

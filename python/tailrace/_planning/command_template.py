@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Mapping
 
-from ._errors import SpecError
+from .._errors import SpecError
 
 PLACEHOLDERS = ("start", "end", "step", "count", "frame", "output")
 """The chunk's first and last frame, its step, how many frames it has, its only frame, and its output file."""

@@ -1,0 +1,1 @@
+"""A job made from frames."""
