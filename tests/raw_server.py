@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailrace._output_frames import MEDIA_TYPE, FrameKind, FrameWriter
+from tailrace._wire.frames import MEDIA_TYPE, FrameKind, FrameWriter
 
 _PATIENCE = 20.0
 """The longest that anything may take before a test is given up, in seconds."""

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from jobs import spec_fields
 from tailrace import Chunk, JobSpec, SpecError, WorkerError, WorkerJob, parse_command
 from tailrace._lambda_answer import LambdaStream, receive_payload
-from tailrace._output_frames import FrameError, FrameKind, FrameReader, FrameWriter
-from tailrace._remote_answer import RemoteAnswer
 from tailrace._spec.numbered_name import is_numbered
 from tailrace._spec.output_names import OutputNames, is_output_of
 from tailrace._spec.outputs import chunks_sharing_outputs
+from tailrace._wire.answer import RemoteAnswer
+from tailrace._wire.frames import FrameError, FrameKind, FrameReader, FrameWriter
 from tailrace.progress import _detection
 from tailrace.worker import _app
 from tailrace.worker._chunk_request import read_request

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace._output_frames import LARGEST_PAYLOAD, Frame, FrameError, FrameKind, FrameReader, FrameWriter
+from tailrace._wire.frames import LARGEST_PAYLOAD, Frame, FrameError, FrameKind, FrameReader, FrameWriter
 
 _FRAMES = st.lists(st.tuples(st.sampled_from([FrameKind.STDOUT, FrameKind.STDERR, FrameKind.HEARTBEAT]), st.binary()))
 _RESULT = (FrameKind.RESULT, b"{}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tailrace._output_frames import FrameKind
+from tailrace._wire.frames import FrameKind
 from workers import FRAMES, LINES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
 KEYS = {"exitCode", "duration", "durationMs", "usage", "truncated", "error"}

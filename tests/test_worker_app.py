@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jobs import count_lines, job
 from processes import descendants_marked, wait_until_marked
-from tailrace._output_frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
+from tailrace._wire.frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, _client, _output_log, create_app
 from tailrace.worker._buffered_answer import buffered_answer
 from tailrace.worker._kept_output import KeptOutput

@@ -19,7 +19,7 @@ import web_servers
 from jobs import count_lines
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import JobSpec
-from tailrace._output_frames import FrameKind
+from tailrace._wire.frames import FrameKind
 from tailrace.worker import WorkerSettings, _attempts, _parsed_specs
 from workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs import job
-from tailrace._output_frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
+from tailrace._wire.frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker._http_server import make_server
 

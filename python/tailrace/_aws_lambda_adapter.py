@@ -9,8 +9,8 @@ from ._command.job import WorkerJob
 from ._command.result import WorkerResult
 from ._extra import missing_extra
 from ._lambda_answer import LambdaStream, receive_payload
-from ._remote_answer import RemoteAnswer
-from ._remote_request import remote_request
+from ._wire.answer import RemoteAnswer
+from ._wire.request import remote_request
 from ._worker_queue import WorkerQueue
 
 _LONGEST_FUNCTION = 900.0

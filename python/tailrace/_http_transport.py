@@ -20,11 +20,11 @@ from ._command.failure import describe_error
 from ._command.job import WorkerJob
 from ._command.result import WorkerResult
 from ._errors import WorkerRemoteError
-from ._keep_alive import keep_alive_options
-from ._output_frames import MEDIA_TYPE
-from ._remote_answer import RemoteAnswer, RemoteFault, parse_object
-from ._remote_request import remote_request
 from ._spec.source import has_user, is_url, name_of, shown_url
+from ._wire.answer import RemoteAnswer, RemoteFault, parse_object
+from ._wire.frames import MEDIA_TYPE
+from ._wire.request import remote_request
+from ._wire.sockets import keep_alive_options
 
 Authorise = Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]
 """Returns the headers that authorise a request, given those that were refused, if any: it returns others then."""

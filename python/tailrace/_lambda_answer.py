@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ._command.result import WorkerResult
-from ._output_frames import FrameKind
-from ._remote_answer import RemoteAnswer, RemoteFault, parse_object
+from ._wire.answer import RemoteAnswer, RemoteFault, parse_object
+from ._wire.frames import FrameKind
 
 if TYPE_CHECKING:
     from ._lambda_client import LambdaCall

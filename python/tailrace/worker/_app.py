@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import anyio
 
-from .._output_frames import MEDIA_TYPE
+from .._wire.frames import MEDIA_TYPE
 from ._asgi import ClientGoneError, Receive, Scope, Send, send_json
 from ._attempts import Attempts
 from ._chunk_request import ChunkRequest, read_request

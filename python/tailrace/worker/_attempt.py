@@ -14,7 +14,7 @@ from .._command.captures import Capture
 from .._command.result import WorkerResult
 from .._errors import WorkerError
 from .._local.adapter import LocalWorkerAdapter
-from .._output_frames import FrameKind
+from .._wire.frames import FrameKind
 from ._chunk_request import ChunkRequest
 from ._outcome import Outcome
 from ._output_log import OutputLog

@@ -7,7 +7,7 @@ import codecs
 import json
 from collections.abc import AsyncIterator
 
-from .._output_frames import FrameKind
+from .._wire.frames import FrameKind
 from ._output_log import LogReader, OutputLog
 
 _STREAMS = {"stdout": FrameKind.STDOUT, "stderr": FrameKind.STDERR}

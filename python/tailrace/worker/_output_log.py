@@ -13,7 +13,7 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from .._output_frames import LARGEST_PAYLOAD, FrameKind
+from .._wire.frames import LARGEST_PAYLOAD, FrameKind
 from ._kept_output import KeptOutput
 
 _HEADER = struct.Struct(">BI")

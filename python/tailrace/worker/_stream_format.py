@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Protocol
 
 from .._event_json import describe_bytes
-from .._output_frames import MEDIA_TYPE, FrameKind, FrameWriter
+from .._wire.frames import MEDIA_TYPE, FrameKind, FrameWriter
 from ._output_log import Piece
 
 _PADDING = bytes(16 * 2**10)

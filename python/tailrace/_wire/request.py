@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from ._command.job import WorkerJob
+from .._command.job import WorkerJob
 
 _NO_LIMIT = 1e9
 """From here on a time is as good as no limit, in seconds; infinity has no JSON."""

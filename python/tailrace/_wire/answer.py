@@ -16,14 +16,14 @@ from typing import Any, Literal, NoReturn, TypeGuard, TypeVar
 
 import anyio
 
-from ._command.capture import PythonCapture, describe_write_error
-from ._command.ending import NO_STATUS, incomplete_error, limit_error
-from ._command.job import Callback, WorkerJob
-from ._command.pieces import OutputSplitter
-from ._command.result import ResourceUsage, WorkerResult
-from ._errors import WorkerBusyError, WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
-from ._output_frames import FrameError, FrameKind, FrameReader
-from ._retry_after import parse_retry_after
+from .._command.capture import PythonCapture, describe_write_error
+from .._command.ending import NO_STATUS, incomplete_error, limit_error
+from .._command.job import Callback, WorkerJob
+from .._command.pieces import OutputSplitter
+from .._command.result import ResourceUsage, WorkerResult
+from .._errors import WorkerBusyError, WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from .frames import FrameError, FrameKind, FrameReader
+from .retry_after import parse_retry_after
 
 _T = TypeVar("_T")
 

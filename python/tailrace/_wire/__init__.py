@@ -1,0 +1,1 @@
+"""What this side and the workers speak."""
