@@ -27,9 +27,9 @@ from tailrace import (
     MergeStarted,
     WorkerResult,
 )
-from tailrace._cli._job_progress import JobProgress
 from tailrace._cli._progress_rows import ProgressRows
 from tailrace._cli._terminal_style import TerminalStyle
+from tailrace._events.progress import JobProgress
 
 PLAIN = TerminalStyle(colours=False, unicode=True)
 COLOURED = TerminalStyle(colours=True, unicode=True)

@@ -28,7 +28,7 @@ if _typing.TYPE_CHECKING:
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.result import ResourceUsage, UsageSample, WorkerResult
     from ._completed_chunks import completed_chunk_ids
-    from ._events import (
+    from ._events.types import (
         ChunkErrorReported,
         ChunkEvent,
         ChunkFailed,
@@ -67,7 +67,7 @@ _NAMES = {
     "_command.captures": "Capture",
     "_cloud_run_adapter": "CloudRunAdapter",
     "_completed_chunks": "completed_chunk_ids",
-    "_events": (
+    "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
         "JobStarted LogFailed MergeFinished MergeOutput MergeStarted"

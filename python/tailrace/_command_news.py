@@ -13,7 +13,7 @@ import anyio
 from ._command.callbacks import await_if_needed
 from ._command.result import UsageSample
 from ._concurrency.steps import Steps
-from ._events import ChunkUsage, ChunkWarning
+from ._events.types import ChunkUsage, ChunkWarning
 from ._progress_watch import Emit
 from ._secret_mask import SecretMask
 

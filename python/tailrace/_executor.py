@@ -22,7 +22,7 @@ from ._completion_record import CompletionRecord
 from ._concurrency.cancellation import as_error
 from ._concurrency.completion import to_the_end
 from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
-from ._events import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
+from ._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from ._execution_options import JobExecutionOptions
 from ._job_event_stream import JobEventStream
 from ._job_folder import resolve_job_dir

@@ -10,7 +10,7 @@ from typing import Self
 import anyio
 
 from ._command.callbacks import await_if_needed
-from ._events import JobEvent
+from ._events.types import JobEvent
 from ._job_report import JobReport
 
 OnEvent = Callable[[JobEvent], Awaitable[None]]

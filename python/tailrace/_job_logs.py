@@ -12,8 +12,8 @@ from ._command.job import STREAMS
 from ._concurrency.disk_threads import DiskThreads
 from ._disk_work import DiskWork
 from ._errors import TailraceError
-from ._event_json import event_to_line
-from ._events import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
+from ._events.json import event_to_line
+from ._events.types import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
 from ._job_lock import JobLock
 from ._log_file import LogFile
 

@@ -14,7 +14,7 @@ from ._command.job import StreamName
 from ._command.result import WorkerResult
 from ._concurrency.steps import Steps, in_turn
 from ._errors import TailraceError
-from ._events import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
+from ._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._spec.model import JobSpec

@@ -17,7 +17,7 @@ from ._command.result import WorkerResult
 from ._command_output import CommandOutput
 from ._concurrency.slices import Work, in_slices
 from ._errors import MergeFailedError
-from ._events import MergeFinished, MergeStarted
+from ._events.types import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
 from ._job_logs import JobLogs
 from ._job_reporter import JobReporter

@@ -11,7 +11,7 @@ import anyio
 
 from ._command.job import StreamName
 from ._concurrency.steps import Steps
-from ._events import ChunkErrorReported, ChunkFileSaved, ChunkProgress
+from ._events.types import ChunkErrorReported, ChunkFileSaved, ChunkProgress
 from ._reported_errors import ReportedErrors
 from .progress import FileSaved, Progress, ProgressParser, RenderError, Report
 

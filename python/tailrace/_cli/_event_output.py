@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tailrace import JobEvent
-from tailrace._event_json import event_to_line
+from tailrace._events.json import event_to_line
 
+from .._events.tally import JobTally
 from ._descriptor_writer import settle, standard_writers
 from ._display import Display
-from ._job_tally import JobTally
 from ._remark import remark_on
 from ._tell import tell_event
 

@@ -26,15 +26,15 @@ from tailrace import (
 from tailrace._completed_chunks import reasons_to_run
 from tailrace._spec.source import name_of
 
+from .._events.outcomes import ChunkOutcomes
+from .._events.tally import JobTally
 from .._spec.notes import enumerated, notes_on
 from ._adapter_options import make_adapter
-from ._chunk_outcomes import ChunkOutcomes
 from ._display import Display
 from ._event_output import EventOutput
 from ._final_report import failure_report, summary_table
 from ._interruption import Interruptible
 from ._job_request import JobRequest
-from ._job_tally import JobTally
 from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons

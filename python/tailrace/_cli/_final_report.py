@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tailrace._concurrency.disk_threads import within
 
-from ._chunk_outcomes import ChunkOutcome
+from .._events.outcomes import ChunkOutcome
 from ._quantities import clock, size
 from ._terminal_style import BOLD, DIM, RED, TerminalStyle
 from ._terminal_text import latest_line

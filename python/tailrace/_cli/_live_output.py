@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
 
+from .._events.tally import JobTally
 from ._display import Display
-from ._job_tally import JobTally
 from ._remark import WITH_REMARK, remark_on
 from ._stream_output import MERGE, StreamOutput
 from ._tell import tell_event

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from ._job_progress import JobProgress, RunningCommand
+from .._events.progress import JobProgress, RunningCommand
 from ._quantities import clock, counted, rough_time, size
 from ._screen_region import Row
 from ._stream_output import MERGE

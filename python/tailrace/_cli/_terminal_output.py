@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
 
+from .._events.progress import JobProgress
+from .._events.tally import JobTally
 from ._descriptor_writer import standard_writers
 from ._display import Display
-from ._job_progress import JobProgress
-from ._job_tally import JobTally
 from ._progress_rows import ProgressRows
 from ._remark import remark_on
 from ._screen_region import ScreenRegion

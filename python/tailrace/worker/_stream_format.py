@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Protocol
 
-from .._event_json import describe_bytes
+from .._events.json import describe_bytes
 from .._wire.frames import MEDIA_TYPE, FrameKind, FrameWriter
 from ._output_log import Piece
 

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ._command.result import WorkerResult
-from ._errors import ChunkFailedError, ErrorCategory
-from ._event_json import event_to_json
+from .._command.result import WorkerResult
+from .._errors import ChunkFailedError, ErrorCategory
+from .json import event_to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

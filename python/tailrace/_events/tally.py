@@ -14,7 +14,7 @@ from tailrace import (
     MergeStarted,
 )
 
-from ._quantities import counted
+from .._cli._quantities import counted
 
 
 class JobTally:

@@ -10,11 +10,11 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ._command.result import WorkerResult
-from ._errors import ChunkFailedError, WorkerError
+from .._command.result import WorkerResult
+from .._errors import ChunkFailedError, WorkerError
 
 if TYPE_CHECKING:
-    from ._events import JobEvent
+    from .types import JobEvent
 
 _WORD = re.compile("(?<!^)(?=[A-Z])")
 
