@@ -38,9 +38,9 @@ from tailrace import (
     WorkerResult,
     completed_chunk_ids,
 )
-from tailrace._completion_record import CompletionRecord
 from tailrace._concurrency.slices import at_once
-from tailrace._job_folder import job_folder
+from tailrace._state.folder import job_folder
+from tailrace._state.journal import CompletionRecord
 
 pytestmark = pytest.mark.anyio
 

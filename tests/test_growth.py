@@ -28,14 +28,14 @@ from tailrace import (
     plan_job,
 )
 from tailrace._cli._final_report import failure_report
-from tailrace._completion_record import CompletionRecord
 from tailrace._concurrency.slices import at_once
 from tailrace._events.outcomes import ChunkOutcomes
 from tailrace._events.progress import JobProgress
 from tailrace._events.tally import JobTally
-from tailrace._job_outputs import JobOutputs
 from tailrace._spec.notes import notes_on
 from tailrace._spec.outputs import output_paths
+from tailrace._state.job_outputs import JobOutputs
+from tailrace._state.journal import CompletionRecord
 
 FACTOR = 16
 MOST = 3 * FACTOR

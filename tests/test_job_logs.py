@@ -46,7 +46,7 @@ from tailrace import (
     _log_file,
 )
 from tailrace._concurrency import disk_threads
-from tailrace._job_lock import JobLock
+from tailrace._state.lock import JobLock
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from jobs import job
 from tailrace import Chunk, JobSpec
-from tailrace._job_outputs import JobOutputs
 from tailrace._spec.frame_set import FrameSet
 from tailrace._spec.outputs import output_paths
+from tailrace._state.job_outputs import JobOutputs
 
 RANGES = st.builds(
     lambda start, count, step: range(start, start + count * step, step),

@@ -31,9 +31,9 @@ from tailrace import (
     completed_chunk_ids,
 )
 from tailrace._cli._job_run import run as run_command
-from tailrace._job_lock import JobLock, holder_of
-from tailrace._job_outputs import JobOutputs
-from tailrace._running_job import RunningJob
+from tailrace._state.job_outputs import JobOutputs
+from tailrace._state.lock import JobLock, holder_of
+from tailrace._state.running_job import RunningJob
 
 TAILRACE = (sys.executable, "-m", "tailrace")
 WAYS_OUT = "; state_dir (--state-dir) keeps it in another folder, record=False (--no-record) keeps none"
@@ -142,8 +142,8 @@ def test_of_many_that_begin_at_the_same_time_one_runs_and_names_itself_to_all_ot
 HOST = textwrap.dedent(r"""
     import os, sys, time
     from pathlib import Path
-    from tailrace._job_outputs import JobOutputs
-    from tailrace._running_job import RunningJob
+    from tailrace._state.job_outputs import JobOutputs
+    from tailrace._state.running_job import RunningJob
     job = RunningJob(Path(sys.argv[1]), "first", JobOutputs(["a"], {}))
     if len(sys.argv) > 2 and os.fork() == 0:
         os.write(1, b'%d\n' % os.getpid())

@@ -27,7 +27,6 @@ if _typing.TYPE_CHECKING:
     from ._command.captures import Capture
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.result import ResourceUsage, UsageSample, WorkerResult
-    from ._completed_chunks import completed_chunk_ids
     from ._events.types import (
         ChunkErrorReported,
         ChunkEvent,
@@ -59,6 +58,7 @@ if _typing.TYPE_CHECKING:
     from ._planning.plan import plan_job
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
+    from ._state.artifacts import completed_chunk_ids
     from ._stitcher import Stitcher, StreamingStitcher
     from ._worker_pool import WorkerPool
 
@@ -66,7 +66,7 @@ _NAMES = {
     "_aws_lambda_adapter": "AwsLambdaAdapter",
     "_command.captures": "Capture",
     "_cloud_run_adapter": "CloudRunAdapter",
-    "_completed_chunks": "completed_chunk_ids",
+    "_state.artifacts": "completed_chunk_ids",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "

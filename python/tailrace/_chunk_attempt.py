@@ -21,7 +21,6 @@ from ._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from ._command.result import WorkerResult
 from ._command_news import CommandNews
 from ._command_output import CommandOutput
-from ._completion_record import CompletionRecord
 from ._concurrency.slices import Work, in_slices
 from ._concurrency.steps import in_turn
 from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
@@ -36,6 +35,7 @@ from ._secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import Chunk
 from ._spec.outputs import delete_leftovers, fault_of_output, put_back
+from ._state.journal import CompletionRecord
 from .progress import ProgressParser, RenderError
 
 _MERGE_WINDOW = 0.02

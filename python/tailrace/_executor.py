@@ -18,14 +18,12 @@ from ._chunk_attempt import ChunkAttempt, Failure
 from ._chunk_queue import ChunkQueue, Turn
 from ._command.adapter import WorkerAdapter
 from ._command.result import WorkerResult
-from ._completion_record import CompletionRecord
 from ._concurrency.cancellation import as_error
 from ._concurrency.completion import to_the_end
 from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
 from ._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from ._execution_options import JobExecutionOptions
 from ._job_event_stream import JobEventStream
-from ._job_folder import resolve_job_dir
 from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
@@ -34,6 +32,8 @@ from ._retry import delay_after, least_delay
 from ._secret_mask import SecretMask
 from ._spec.model import JobSpec
 from ._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
+from ._state.folder import resolve_job_dir
+from ._state.journal import CompletionRecord
 
 _log = logging.getLogger("tailrace")
 

@@ -14,8 +14,8 @@ from ._disk_work import DiskWork
 from ._errors import TailraceError
 from ._events.json import event_to_line
 from ._events.types import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
-from ._job_lock import JobLock
 from ._log_file import LogFile
+from ._state.lock import JobLock
 
 _EVENTS_NAME = "job.ndjson"
 _LOCK_NAME = ".lock"

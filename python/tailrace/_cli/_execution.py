@@ -23,8 +23,8 @@ from tailrace import (
     JobSpec,
     MergeFailedError,
 )
-from tailrace._completed_chunks import reasons_to_run
 from tailrace._spec.source import name_of
+from tailrace._state.artifacts import reasons_to_run
 
 from .._events.outcomes import ChunkOutcomes
 from .._events.tally import JobTally

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ._completion_record import FILE_NAME, fingerprint
-from ._concurrency.slices import at_once
-from ._errors import TailraceError
-from ._job_folder import job_folder, resolve_job_dir
-from ._spec.model import Chunk, JobSpec
-from ._spec.outputs import output_paths
+from .._concurrency.slices import at_once
+from .._errors import TailraceError
+from .._spec.model import Chunk, JobSpec
+from .._spec.outputs import output_paths
+from .folder import job_folder, resolve_job_dir
+from .journal import FILE_NAME, fingerprint
 
 _SECOND = 10**9
 _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)

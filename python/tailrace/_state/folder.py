@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from ._spec.model import JobSpec
+from .._spec.model import JobSpec
 
 _LONGEST_NAME = 200
 """Most file systems take 255 bytes."""

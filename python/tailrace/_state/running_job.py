@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 from urllib.parse import unquote
 
-from ._job_lock import JobLock, holder_of, locked_error
-from ._job_outputs import JobOutputs
+from .job_outputs import JobOutputs
+from .lock import JobLock, holder_of, locked_error
 
 _LOCK = "lock"
 # No job's folder has a name that begins with a dot.

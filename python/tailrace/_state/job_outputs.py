@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ._spec.frame_set import FrameSet
-from ._spec.model import JobSpec
-from ._spec.numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
+from .._spec.frame_set import FrameSet
+from .._spec.model import JobSpec
+from .._spec.numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
 
 
 class JobOutputs:

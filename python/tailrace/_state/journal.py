@@ -9,13 +9,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from ._concurrency.slices import Work
-from ._errors import TailraceError
-from ._job_folder import job_folder
-from ._job_outputs import JobOutputs
-from ._running_job import RunningJob
-from ._spec.model import Chunk, JobSpec
-from ._spec.outputs import output_paths
+from .._concurrency.slices import Work
+from .._errors import TailraceError
+from .._spec.model import Chunk, JobSpec
+from .._spec.outputs import output_paths
+from .folder import job_folder
+from .job_outputs import JobOutputs
+from .running_job import RunningJob
 
 FILE_NAME = "completed.jsonl"
 _SYNC_DELAY = 0.5

@@ -10,7 +10,7 @@ import weakref
 from pathlib import Path
 from typing import NamedTuple
 
-from ._errors import JobLockedError
+from .._errors import JobLockedError
 
 _PATIENCE = 0.5
 """How long the holder may take to write down who it is, in seconds."""
