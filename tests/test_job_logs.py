@@ -42,10 +42,9 @@ from tailrace import (
     TailraceError,
     WorkerJob,
     WorkerResult,
-    _job_logs,
-    _log_file,
 )
 from tailrace._concurrency import disk_threads
+from tailrace._output import job_logs, log_file
 from tailrace._state.lock import JobLock
 
 pytestmark = pytest.mark.anyio
@@ -332,7 +331,7 @@ async def test_a_log_that_cannot_be_closed_is_told_and_its_descriptor_is_given_b
     os_close = os.close
     events: list[JobEvent] = []
     options = JobExecutionOptions(on_event=events.append, log_dir=tmp_path)
-    monkeypatch.setattr(_log_file, "os", SimpleNamespace(**{**vars(os), "close": close}))
+    monkeypatch.setattr(log_file, "os", SimpleNamespace(**{**vars(os), "close": close}))
     await executor.execute(job("echo a"), options)
     assert [event.reason for event in events if isinstance(event, LogFailed)] == ["Disk quota exceeded"]
     assert len(closed) == len(set(closed)) == 2
@@ -340,7 +339,7 @@ async def test_a_log_that_cannot_be_closed_is_told_and_its_descriptor_is_given_b
 
 
 class SickDisk:
-    """Has calls of `_log_file` wait that have to do with certain files, until it is well."""
+    """Has calls of `log_file` wait that have to do with certain files, until it is well."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.delays: dict[str, float] = {}
@@ -349,7 +348,7 @@ class SickDisk:
         self._waiting = 0
         self._names: dict[int, str] = {}
         patched = {name: self._delayed(getattr(os, name)) for name in ("open", "write", "writev", "close")}
-        monkeypatch.setattr(_log_file, "os", SimpleNamespace(**{**vars(os), **patched}))
+        monkeypatch.setattr(log_file, "os", SimpleNamespace(**{**vars(os), **patched}))
 
     def recover(self) -> None:
         self._is_well.set()
@@ -507,7 +506,7 @@ async def test_a_job_runs_without_logs_when_their_folder_cannot_be_opened_for_ev
         return lock(*args)
 
     disk.delays[".lock"] = HANGS
-    monkeypatch.setattr(_job_logs, "JobLock", hang)
+    monkeypatch.setattr(job_logs, "JobLock", hang)
     events: list[JobEvent] = []
     logs = tmp_path / "logs"
     options = JobExecutionOptions(on_event=events.append, log_dir=logs)
@@ -557,7 +556,7 @@ async def test_a_log_that_cannot_be_compressed_for_ever_stays_as_it_is(
         return gzip.open(path, *args, **options)
 
     disk.delays[".gz"] = HANGS
-    monkeypatch.setattr(_log_file, "gzip", SimpleNamespace(**{**vars(gzip), "open": hang}))
+    monkeypatch.setattr(log_file, "gzip", SimpleNamespace(**{**vars(gzip), "open": hang}))
     events: list[JobEvent] = []
     options = JobExecutionOptions(on_event=events.append, log_dir=tmp_path, log_compress=True)
     await executor.execute(job("echo a"), options)
@@ -569,10 +568,11 @@ EXITS = """
 import os, sys, threading, types, anyio
 sys.path.insert(0, sys.argv[1])
 from jobs import job
-from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, _log_file
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter
+from tailrace._output import log_file
 from tailrace._concurrency import disk_threads
 disk_threads._PATIENCE = 0.2
-_log_file.os = types.SimpleNamespace(**{**vars(os), "writev": lambda *_: threading.Event().wait()})
+log_file.os = types.SimpleNamespace(**{**vars(os), "writev": lambda *_: threading.Event().wait()})
 anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("echo a"), JobExecutionOptions(log_dir=sys.argv[2]))
 """
 

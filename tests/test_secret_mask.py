@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _find_spans, _native
-from tailrace._secret_mask import SecretMask
+from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _native
+from tailrace._output.secret_mask import SecretMask
+from tailrace._output.spans import find_spans
 
 _TEXT = st.text("abc", max_size=40).map(str.encode)
 _SECRETS = st.lists(st.text("abc", min_size=4, max_size=9), min_size=1, max_size=4)
@@ -43,7 +44,7 @@ def test_never_as_much_as_the_longest_secret_is_kept_back(secrets: list[str], pi
 @example(b"a" * 40, b"aa")
 def test_a_secret_is_found_in_the_same_places_with_and_without_the_core(whole: bytes, secret: bytes) -> None:
     spans = _native.find_spans(memoryview(whole), secret)
-    assert spans == _find_spans.find_spans(memoryview(whole), secret)
+    assert spans == find_spans(memoryview(whole), secret)
     covered = {place for start, end in spans for place in range(start, end)}
     starts = [start for start in range(len(whole)) if whole.startswith(secret, start)]
     assert covered == {place for start in starts for place in range(start, start + len(secret))}

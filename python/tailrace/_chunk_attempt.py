@@ -19,19 +19,19 @@ from ._command.ending import NO_STATUS
 from ._command.failure import describe_error, describe_exit
 from ._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from ._command.result import WorkerResult
-from ._command_news import CommandNews
-from ._command_output import CommandOutput
 from ._concurrency.slices import Work, in_slices
 from ._concurrency.steps import in_turn
 from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from ._execution_options import JobExecutionOptions
-from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._leftovers import Leftovers
-from ._progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
-from ._reported_errors import ReportedErrors
+from ._output.command_news import CommandNews
+from ._output.job_logs import JobLogs
+from ._output.pipeline import CommandOutput
+from ._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
+from ._output.reported_errors import ReportedErrors
+from ._output.secret_mask import SecretMask
 from ._retry import is_worth_retrying
-from ._secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import Chunk
 from ._spec.outputs import delete_leftovers, fault_of_output, put_back

@@ -14,7 +14,7 @@ from ._command.captures import Capture
 from ._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
 from ._command.result import WorkerResult
 from ._events.types import JobEvent
-from ._secret_mask import SecretMask
+from ._output.secret_mask import SecretMask
 from ._stitcher import Stitcher
 from .progress import ProgressParser, Renderer
 

@@ -24,12 +24,12 @@ from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceErro
 from ._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from ._execution_options import JobExecutionOptions
 from ._job_event_stream import JobEventStream
-from ._job_logs import JobLogs
 from ._job_report import JobReport
 from ._job_reporter import JobReporter
 from ._merge import merge
+from ._output.job_logs import JobLogs
+from ._output.secret_mask import SecretMask
 from ._retry import delay_after, least_delay
-from ._secret_mask import SecretMask
 from ._spec.model import JobSpec
 from ._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from ._state.folder import resolve_job_dir

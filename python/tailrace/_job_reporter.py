@@ -16,7 +16,7 @@ from ._concurrency.steps import Steps, in_turn
 from ._errors import TailraceError
 from ._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from ._execution_options import JobExecutionOptions
-from ._job_logs import JobLogs
+from ._output.job_logs import JobLogs
 from ._spec.model import JobSpec
 
 OutputCallback = Callable[[Sequence[Any]], Steps]

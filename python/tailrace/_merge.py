@@ -14,15 +14,15 @@ from ._command.callbacks import await_if_needed
 from ._command.failure import describe_error, describe_exit
 from ._command.job import STREAMS, WorkerJob
 from ._command.result import WorkerResult
-from ._command_output import CommandOutput
 from ._concurrency.slices import Work, in_slices
 from ._errors import MergeFailedError
 from ._events.types import MergeFinished, MergeStarted
 from ._execution_options import JobExecutionOptions
-from ._job_logs import JobLogs
 from ._job_reporter import JobReporter
 from ._local.adapter import LocalWorkerAdapter
-from ._secret_mask import SecretMask
+from ._output.job_logs import JobLogs
+from ._output.pipeline import CommandOutput
+from ._output.secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import JobSpec
 from ._spec.outputs import output_paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
-from tailrace._secret_mask import MASK, SecretMask
+from tailrace._output.secret_mask import MASK, SecretMask
 from tailrace._spec.source import is_url, shown_url
 
 _TO_FILL_IN = "…"

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from ._command.callbacks import await_if_needed
-from ._command.job import STREAMS, StreamMode, StreamName
-from ._command.pieces import OutputSplitter
-from ._command.result import WorkerResult
-from ._concurrency.steps import Steps, in_turn
-from ._job_logs import StreamLogs
-from ._job_reporter import OutputCallback
-from ._log_file import LogFile
-from ._progress_watch import ProgressWatch
-from ._secret_mask import SecretMask, StreamMask
+from .._command.callbacks import await_if_needed
+from .._command.job import STREAMS, StreamMode, StreamName
+from .._command.pieces import OutputSplitter
+from .._command.result import WorkerResult
+from .._concurrency.steps import Steps, in_turn
+from .._job_reporter import OutputCallback
+from .job_logs import StreamLogs
+from .log_file import LogFile
+from .progress_watch import ProgressWatch
+from .secret_mask import SecretMask, StreamMask
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""

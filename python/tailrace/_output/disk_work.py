@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from ._concurrency.disk_threads import DiskThreads
+from .._concurrency.disk_threads import DiskThreads
 
 _MOST_WAITING = 4 << 20
 """How many bytes may wait; with one or two pieces of output there would be a pause after each."""

@@ -6,14 +6,14 @@ import os
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ._command.captures import Capture
-from ._command.result import CapturedOutput, WorkerResult, end_of
-from ._errors import TailraceError, WorkerError
+from .._command.captures import Capture
+from .._command.result import CapturedOutput, WorkerResult, end_of
+from .._errors import TailraceError, WorkerError
 
 try:
-    from ._native import find_spans
+    from .._native import find_spans
 except ImportError:
-    from ._find_spans import find_spans
+    from .spans import find_spans
 
 MASK = "***"
 """What stands in the place of a secret."""

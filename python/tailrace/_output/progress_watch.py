@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import anyio
 
-from ._command.job import StreamName
-from ._concurrency.steps import Steps
-from ._events.types import ChunkErrorReported, ChunkFileSaved, ChunkProgress
-from ._reported_errors import ReportedErrors
-from .progress import FileSaved, Progress, ProgressParser, RenderError, Report
+from .._command.job import StreamName
+from .._concurrency.steps import Steps
+from .._events.types import ChunkErrorReported, ChunkFileSaved, ChunkProgress
+from ..progress import FileSaved, Progress, ProgressParser, RenderError, Report
+from .reported_errors import ReportedErrors
 
 PROGRESS_INTERVAL = 0.5
 """The least time between two events of a chunk's progress, in seconds: renderers print it far more often."""

@@ -10,12 +10,12 @@ from collections.abc import Awaitable
 
 import anyio
 
-from ._command.callbacks import await_if_needed
-from ._command.result import UsageSample
-from ._concurrency.steps import Steps
-from ._events.types import ChunkUsage, ChunkWarning
-from ._progress_watch import Emit
-from ._secret_mask import SecretMask
+from .._command.callbacks import await_if_needed
+from .._command.result import UsageSample
+from .._concurrency.steps import Steps
+from .._events.types import ChunkUsage, ChunkWarning
+from .progress_watch import Emit
+from .secret_mask import SecretMask
 
 USAGE_INTERVAL = 0.5
 """The least time between two events of what a chunk uses, in seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .progress import RenderError
+from ..progress import RenderError
 
 _MOST_TOLD = 1000
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from ._concurrency.disk_threads import DiskThreads
-from ._disk_work import DiskWork
+from .._concurrency.disk_threads import DiskThreads
+from .disk_work import DiskWork
 
 _BEFORE_LAST = ".tail-before"
 _LAST = ".tail"

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ._command.job import STREAMS
-from ._concurrency.disk_threads import DiskThreads
-from ._disk_work import DiskWork
-from ._errors import TailraceError
-from ._events.json import event_to_line
-from ._events.types import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
-from ._log_file import LogFile
-from ._state.lock import JobLock
+from .._command.job import STREAMS
+from .._concurrency.disk_threads import DiskThreads
+from .._errors import TailraceError
+from .._events.json import event_to_line
+from .._events.types import ChunkOutput, ChunkUsage, JobEvent, MergeOutput
+from .._state.lock import JobLock
+from .disk_work import DiskWork
+from .log_file import LogFile
 
 _EVENTS_NAME = "job.ndjson"
 _LOCK_NAME = ".lock"

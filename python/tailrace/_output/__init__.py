@@ -1,0 +1,1 @@
+"""A byte's way through a job: masked, logged, read for progress."""
