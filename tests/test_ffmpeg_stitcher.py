@@ -43,8 +43,8 @@ from tailrace import (
     StitchError,
     StreamMode,
 )
-from tailrace._ffmpeg_report import difference, read_report
-from tailrace._stitch_files import StitchFiles
+from tailrace._stitching.ffmpeg_report import difference, read_report
+from tailrace._stitching.files import StitchFiles
 
 pytestmark = pytest.mark.anyio
 

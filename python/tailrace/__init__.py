@@ -49,7 +49,6 @@ if _typing.TYPE_CHECKING:
     )
     from ._execution_options import ChunkOutputCallback, JobExecutionOptions
     from ._executor import JobExecutor
-    from ._ffmpeg_stitcher import FfmpegStitcher
     from ._http_worker_adapter import HttpWorkerAdapter
     from ._job_event_stream import JobEventStream
     from ._job_report import JobReport
@@ -59,7 +58,8 @@ if _typing.TYPE_CHECKING:
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._state.artifacts import completed_chunk_ids
-    from ._stitcher import Stitcher, StreamingStitcher
+    from ._stitching.ffmpeg import FfmpegStitcher
+    from ._stitching.protocol import Stitcher, StreamingStitcher
     from ._worker_pool import WorkerPool
 
 _NAMES = {
@@ -74,7 +74,7 @@ _NAMES = {
     ),
     "_execution_options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
-    "_ffmpeg_stitcher": "FfmpegStitcher",
+    "_stitching.ffmpeg": "FfmpegStitcher",
     "_http_worker_adapter": "HttpWorkerAdapter",
     "_job_event_stream": "JobEventStream",
     "_planning.plan": "plan_job",
@@ -83,7 +83,7 @@ _NAMES = {
     "_spec.command": "parse_command",
     "_local.run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
-    "_stitcher": "Stitcher StreamingStitcher",
+    "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "WorkerAdapter",
     "_command.job": "Callback StreamMode WorkerJob",
     "_worker_pool": "WorkerPool",

@@ -15,7 +15,7 @@ from ._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
 from ._command.result import WorkerResult
 from ._events.types import JobEvent
 from ._output.secret_mask import SecretMask
-from ._stitcher import Stitcher
+from ._stitching.protocol import Stitcher
 from .progress import ProgressParser, Renderer
 
 _LEAST_LOG_LIMIT = 64 * 1024

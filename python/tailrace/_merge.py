@@ -26,7 +26,7 @@ from ._output.secret_mask import SecretMask
 from ._spec.command import parse_command
 from ._spec.model import JobSpec
 from ._spec.outputs import output_paths
-from ._stitcher import Stitcher, StreamingStitcher
+from ._stitching.protocol import Stitcher, StreamingStitcher
 
 
 async def merge(

@@ -29,6 +29,7 @@ from tailrace._state.artifacts import reasons_to_run
 from .._events.outcomes import ChunkOutcomes
 from .._events.tally import JobTally
 from .._spec.notes import enumerated, notes_on
+from .._stitching.check import check_stitch
 from ._adapter_options import make_adapter
 from ._display import Display
 from ._event_output import EventOutput
@@ -40,7 +41,6 @@ from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._quantities import counted
 from ._rerun_command import rerun_command, single_chunk_command, without_secrets
-from ._stitch_check import check_stitch
 from ._tell import tell, tell_sections
 from ._terminal_output import TerminalOutput, is_one_terminal
 from ._terminal_style import is_drawable, style_of

@@ -10,16 +10,16 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from ._check_types import check_method
-from ._command.adapter import WorkerAdapter
-from ._command.failure import describe_error, describe_exit
-from ._command.job import Callback, StreamMode, WorkerJob
-from ._command.result import WorkerResult
-from ._concurrency.completion import to_the_end
-from ._errors import StitchError, WorkerError, WorkerSpawnError
-from ._ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
-from ._local.adapter import LocalWorkerAdapter
-from ._stitch_files import StitchFiles
+from .._check_types import check_method
+from .._command.adapter import WorkerAdapter
+from .._command.failure import describe_error, describe_exit
+from .._command.job import Callback, StreamMode, WorkerJob
+from .._command.result import WorkerResult
+from .._concurrency.completion import to_the_end
+from .._errors import StitchError, WorkerError, WorkerSpawnError
+from .._local.adapter import LocalWorkerAdapter
+from .ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
+from .files import StitchFiles
 
 _AT_A_TIME = 4
 """How many inputs are read at a time; their number has no bound."""

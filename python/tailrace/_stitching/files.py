@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._errors import StitchError
-from ._spec.outputs import fault_of_file
+from .._errors import StitchError
+from .._spec.outputs import fault_of_file
 
 _PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9]+", re.ASCII)
 

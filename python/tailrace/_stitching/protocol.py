@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ._command.job import Callback, StreamMode
+from .._command.job import Callback, StreamMode
 
 
 class Stitcher(Protocol):

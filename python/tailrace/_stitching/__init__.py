@@ -1,0 +1,1 @@
+"""The files of all chunks put together as one."""
