@@ -10,9 +10,9 @@ import pytest
 
 from jobs import job, names_in
 from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, LocalWorkerAdapter
-from tailrace import _leftovers as module
-from tailrace._chunk_queue import Turn
-from tailrace._leftovers import Leftovers
+from tailrace._job import leftovers as module
+from tailrace._job.leftovers import Leftovers
+from tailrace._job.queue import Turn
 
 pytestmark = pytest.mark.anyio
 

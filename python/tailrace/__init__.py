@@ -47,11 +47,11 @@ if _typing.TYPE_CHECKING:
         MergeOutput,
         MergeStarted,
     )
-    from ._execution_options import ChunkOutputCallback, JobExecutionOptions
-    from ._executor import JobExecutor
     from ._http_worker_adapter import HttpWorkerAdapter
-    from ._job_event_stream import JobEventStream
-    from ._job_report import JobReport
+    from ._job.executor import JobExecutor
+    from ._job.options import ChunkOutputCallback, JobExecutionOptions
+    from ._job.report import JobReport
+    from ._job.stream import JobEventStream
     from ._local.adapter import LocalWorkerAdapter, kill_all_commands
     from ._local.run import run
     from ._planning.plan import plan_job
@@ -72,13 +72,13 @@ _NAMES = {
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
         "JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
     ),
-    "_execution_options": "ChunkOutputCallback JobExecutionOptions",
-    "_executor": "JobExecutor",
+    "_job.options": "ChunkOutputCallback JobExecutionOptions",
+    "_job.executor": "JobExecutor",
     "_stitching.ffmpeg": "FfmpegStitcher",
     "_http_worker_adapter": "HttpWorkerAdapter",
-    "_job_event_stream": "JobEventStream",
+    "_job.stream": "JobEventStream",
     "_planning.plan": "plan_job",
-    "_job_report": "JobReport",
+    "_job.report": "JobReport",
     "_local.adapter": "LocalWorkerAdapter kill_all_commands",
     "_spec.command": "parse_command",
     "_local.run": "run",

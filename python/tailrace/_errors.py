@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from ._command.result import WorkerResult
-    from ._job_report import JobReport
+    from ._job.report import JobReport
 
 ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
 """What a renderer's error is about: no licence was free, too little memory, a file is not there, the scene is wrong."""

@@ -17,7 +17,7 @@ from .._command.job import STREAMS, StreamMode, StreamName
 from .._command.pieces import OutputSplitter
 from .._command.result import WorkerResult
 from .._concurrency.steps import Steps, in_turn
-from .._job_reporter import OutputCallback
+from .._job.reporter import OutputCallback
 from .job_logs import StreamLogs
 from .log_file import LogFile
 from .progress_watch import ProgressWatch

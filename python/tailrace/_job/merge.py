@@ -9,24 +9,24 @@ from typing import cast
 
 import anyio
 
-from ._command.adapter import WorkerAdapter
-from ._command.callbacks import await_if_needed
-from ._command.failure import describe_error, describe_exit
-from ._command.job import STREAMS, WorkerJob
-from ._command.result import WorkerResult
-from ._concurrency.slices import Work, in_slices
-from ._errors import MergeFailedError
-from ._events.types import MergeFinished, MergeStarted
-from ._execution_options import JobExecutionOptions
-from ._job_reporter import JobReporter
-from ._local.adapter import LocalWorkerAdapter
-from ._output.job_logs import JobLogs
-from ._output.pipeline import CommandOutput
-from ._output.secret_mask import SecretMask
-from ._spec.command import parse_command
-from ._spec.model import JobSpec
-from ._spec.outputs import output_paths
-from ._stitching.protocol import Stitcher, StreamingStitcher
+from .._command.adapter import WorkerAdapter
+from .._command.callbacks import await_if_needed
+from .._command.failure import describe_error, describe_exit
+from .._command.job import STREAMS, WorkerJob
+from .._command.result import WorkerResult
+from .._concurrency.slices import Work, in_slices
+from .._errors import MergeFailedError
+from .._events.types import MergeFinished, MergeStarted
+from .._local.adapter import LocalWorkerAdapter
+from .._output.job_logs import JobLogs
+from .._output.pipeline import CommandOutput
+from .._output.secret_mask import SecretMask
+from .._spec.command import parse_command
+from .._spec.model import JobSpec
+from .._spec.outputs import output_paths
+from .._stitching.protocol import Stitcher, StreamingStitcher
+from .options import JobExecutionOptions
+from .reporter import JobReporter
 
 
 async def merge(

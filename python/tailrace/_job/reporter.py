@@ -9,15 +9,15 @@ from typing import Any
 
 import anyio
 
-from ._command.callbacks import UserCallback, await_if_needed
-from ._command.job import StreamName
-from ._command.result import WorkerResult
-from ._concurrency.steps import Steps, in_turn
-from ._errors import TailraceError
-from ._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
-from ._execution_options import JobExecutionOptions
-from ._output.job_logs import JobLogs
-from ._spec.model import JobSpec
+from .._command.callbacks import UserCallback, await_if_needed
+from .._command.job import StreamName
+from .._command.result import WorkerResult
+from .._concurrency.steps import Steps, in_turn
+from .._errors import TailraceError
+from .._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
+from .._output.job_logs import JobLogs
+from .._spec.model import JobSpec
+from .options import JobExecutionOptions
 
 OutputCallback = Callable[[Sequence[Any]], Steps]
 """Takes pieces of output, one after the other."""

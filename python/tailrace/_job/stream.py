@@ -9,9 +9,9 @@ from typing import Self
 
 import anyio
 
-from ._command.callbacks import await_if_needed
-from ._events.types import JobEvent
-from ._job_report import JobReport
+from .._command.callbacks import await_if_needed
+from .._events.types import JobEvent
+from .report import JobReport
 
 OnEvent = Callable[[JobEvent], Awaitable[None]]
 

@@ -12,31 +12,31 @@ from typing import NamedTuple
 
 import anyio
 
-from ._chunk_queue import Turn
-from ._command.adapter import WorkerAdapter
-from ._command.callbacks import await_if_needed
-from ._command.ending import NO_STATUS
-from ._command.failure import describe_error, describe_exit
-from ._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
-from ._command.result import WorkerResult
-from ._concurrency.slices import Work, in_slices
-from ._concurrency.steps import in_turn
-from ._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
-from ._execution_options import JobExecutionOptions
-from ._job_reporter import JobReporter
-from ._leftovers import Leftovers
-from ._output.command_news import CommandNews
-from ._output.job_logs import JobLogs
-from ._output.pipeline import CommandOutput
-from ._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
-from ._output.reported_errors import ReportedErrors
-from ._output.secret_mask import SecretMask
-from ._retry import is_worth_retrying
-from ._spec.command import parse_command
-from ._spec.model import Chunk
-from ._spec.outputs import delete_leftovers, fault_of_output, put_back
-from ._state.journal import CompletionRecord
-from .progress import ProgressParser, RenderError
+from .._command.adapter import WorkerAdapter
+from .._command.callbacks import await_if_needed
+from .._command.ending import NO_STATUS
+from .._command.failure import describe_error, describe_exit
+from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
+from .._command.result import WorkerResult
+from .._concurrency.slices import Work, in_slices
+from .._concurrency.steps import in_turn
+from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from .._output.command_news import CommandNews
+from .._output.job_logs import JobLogs
+from .._output.pipeline import CommandOutput
+from .._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
+from .._output.reported_errors import ReportedErrors
+from .._output.secret_mask import SecretMask
+from .._spec.command import parse_command
+from .._spec.model import Chunk
+from .._spec.outputs import delete_leftovers, fault_of_output, put_back
+from .._state.journal import CompletionRecord
+from ..progress import ProgressParser, RenderError
+from .leftovers import Leftovers
+from .options import JobExecutionOptions
+from .queue import Turn
+from .reporter import JobReporter
+from .retry import is_worth_retrying
 
 _MERGE_WINDOW = 0.02
 """How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""

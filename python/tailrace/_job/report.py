@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ._command.result import WorkerResult
+from .._command.result import WorkerResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
-from ._check_times import check_delays, check_limits
-from ._check_types import check_callback, check_collection, check_method, check_path, check_type
-from ._command.adapter import WorkerAdapter
-from ._command.captures import Capture
-from ._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
-from ._command.result import WorkerResult
-from ._events.types import JobEvent
-from ._output.secret_mask import SecretMask
-from ._stitching.protocol import Stitcher
-from .progress import ProgressParser, Renderer
+from .._check_times import check_delays, check_limits
+from .._check_types import check_callback, check_collection, check_method, check_path, check_type
+from .._command.adapter import WorkerAdapter
+from .._command.captures import Capture
+from .._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
+from .._command.result import WorkerResult
+from .._events.types import JobEvent
+from .._output.secret_mask import SecretMask
+from .._stitching.protocol import Stitcher
+from ..progress import ProgressParser, Renderer
 
 _LEAST_LOG_LIMIT = 64 * 1024
 """With less, a new file would have to be begun for every few lines."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import anyio
 
-from ._spec.model import Chunk
+from .._spec.model import Chunk
 
 
 class Turn(NamedTuple):

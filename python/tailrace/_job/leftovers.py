@@ -7,10 +7,10 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from ._chunk_queue import Turn
-from ._concurrency.slices import in_slices
-from ._spec.model import Chunk
-from ._spec.outputs import output_paths, set_leftovers_aside
+from .._concurrency.slices import in_slices
+from .._spec.model import Chunk
+from .._spec.outputs import output_paths, set_leftovers_aside
+from .queue import Turn
 
 _FRESH = 0.005
 """How long a look counts, in seconds: another command may write there at any time."""

@@ -13,27 +13,27 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ._check_types import check_method, check_type
-from ._chunk_attempt import ChunkAttempt, Failure
-from ._chunk_queue import ChunkQueue, Turn
-from ._command.adapter import WorkerAdapter
-from ._command.result import WorkerResult
-from ._concurrency.cancellation import as_error
-from ._concurrency.completion import to_the_end
-from ._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
-from ._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
-from ._execution_options import JobExecutionOptions
-from ._job_event_stream import JobEventStream
-from ._job_report import JobReport
-from ._job_reporter import JobReporter
-from ._merge import merge
-from ._output.job_logs import JobLogs
-from ._output.secret_mask import SecretMask
-from ._retry import delay_after, least_delay
-from ._spec.model import JobSpec
-from ._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
-from ._state.folder import resolve_job_dir
-from ._state.journal import CompletionRecord
+from .._check_types import check_method, check_type
+from .._command.adapter import WorkerAdapter
+from .._command.result import WorkerResult
+from .._concurrency.cancellation import as_error
+from .._concurrency.completion import to_the_end
+from .._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
+from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
+from .._output.job_logs import JobLogs
+from .._output.secret_mask import SecretMask
+from .._spec.model import JobSpec
+from .._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
+from .._state.folder import resolve_job_dir
+from .._state.journal import CompletionRecord
+from .attempt import ChunkAttempt, Failure
+from .merge import merge
+from .options import JobExecutionOptions
+from .queue import ChunkQueue, Turn
+from .report import JobReport
+from .reporter import JobReporter
+from .retry import delay_after, least_delay
+from .stream import JobEventStream
 
 _log = logging.getLogger("tailrace")
 

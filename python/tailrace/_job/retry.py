@@ -6,9 +6,9 @@ import errno
 import random
 from collections.abc import Collection, Iterator
 
-from ._command.result import WorkerResult
-from ._errors import ErrorCategory, TailraceError, WorkerRemoteError, WorkerTimeoutError
-from ._execution_options import JobExecutionOptions
+from .._command.result import WorkerResult
+from .._errors import ErrorCategory, TailraceError, WorkerRemoteError, WorkerTimeoutError
+from .options import JobExecutionOptions
 
 _SHORT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LONGEST_DELAY = 300.0
