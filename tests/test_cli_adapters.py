@@ -92,7 +92,7 @@ def test_the_token_goes_into_the_header_that_the_worker_looks_at(spec: Path) -> 
 
 
 def test_an_adapter_without_its_extra_names_the_command(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tailrace._http_transport", raising=False)
+    monkeypatch.delitem(sys.modules, "tailrace._remote.http_transport", raising=False)
     monkeypatch.delattr(tailrace, "_http_transport", raising=False)
     monkeypatch.setitem(sys.modules, "httpx", None)
     result = run(spec, "--adapter", "http", "--url", URL)

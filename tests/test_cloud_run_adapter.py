@@ -128,7 +128,7 @@ async def test_a_token_that_is_none_is_an_error(payload: object, tokens: TokenSo
 async def test_a_metadata_server_that_does_not_answer_is_given_up(
     tokens: TokenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailrace._identity_tokens._LONGEST_FETCH", 0.5)
+    monkeypatch.setattr("tailrace._remote.identity_tokens._LONGEST_FETCH", 0.5)
     tokens.delay = 2
     with (
         serving(lambda connection, _: answer(connection, {"exitCode": 0})) as server,

@@ -10,7 +10,7 @@ import pytest
 
 import tailrace
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
-from tailrace._extra import missing_extra
+from tailrace._remote.extras import missing_extra
 
 
 def test_importing_tailrace_imports_none_of_the_extras() -> None:
@@ -36,8 +36,8 @@ def test_an_adapter_without_its_extra_names_the_command_that_installs_it(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(package)]:
         monkeypatch.delitem(sys.modules, name)
-    for module in ("_http_transport", "_identity_tokens", "_lambda_client"):
-        monkeypatch.delitem(sys.modules, f"tailrace.{module}", raising=False)
+    for module in ("http_transport", "identity_tokens", "lambda_client"):
+        monkeypatch.delitem(sys.modules, f"tailrace._remote.{module}", raising=False)
         # What is imported anew meanwhile takes its place in the package too, where it would stay.
         monkeypatch.delattr(tailrace, module, raising=False)
     monkeypatch.setitem(sys.modules, package, None)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from jobs import spec_fields
 from tailrace import Chunk, JobSpec, SpecError, WorkerError, WorkerJob, parse_command
-from tailrace._lambda_answer import LambdaStream, receive_payload
+from tailrace._remote.lambda_answer import LambdaStream, receive_payload
 from tailrace._spec.numbered_name import is_numbered
 from tailrace._spec.output_names import OutputNames, is_output_of
 from tailrace._spec.outputs import chunks_sharing_outputs

@@ -256,7 +256,7 @@ async def test_an_answer_of_50_mb_is_complete() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tailrace._http_transport._LARGEST_ANSWER", 2**20)
+    monkeypatch.setattr("tailrace._remote.http_transport._LARGEST_ANSWER", 2**20)
     with (
         serving(lambda connection, _: answer(connection, {"exitCode": 0, "stdout": "x" * 2**21})) as server,
         pytest.raises(WorkerRemoteError, match="more than 1 MiB"),

@@ -37,10 +37,9 @@ from tailrace import (
     WorkerRemoteError,
     WorkerResult,
     WorkerTimeoutError,
-    _worker_places,
-    _worker_queue,
 )
 from tailrace._cli import cli
+from tailrace._remote import worker_places, worker_queue
 from workers import running_worker
 
 SPEC = "https://files.example/job.json"
@@ -159,7 +158,7 @@ def test_a_wait_is_neither_an_attempt_nor_a_failure_to_the_executor() -> None:
 async def test_a_long_wait_is_told_of_again_and_logged_where_nobody_listens(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_worker_queue, "_TELL_EVERY", 0.2)
+    monkeypatch.setattr(worker_queue, "_TELL_EVERY", 0.2)
 
     def respond(connection: socket.socket, request: Request) -> None:
         if len(caplog.messages) < 2:
@@ -295,7 +294,7 @@ def test_workers_that_cannot_say_get_what_they_do_not_refuse() -> None:
     with serving(foreign()) as one, serving(foreign()) as other:
         began = time.monotonic()
         warnings = run_job(pool(one, other), 16, concurrency=16)
-        pauses = (time.monotonic() - began) // _worker_places._PAUSE
+        pauses = (time.monotonic() - began) // worker_places._PAUSE
     # After the first have been refused, a place that gets free is used at once, and none is asked for in vain, but
     # after a pause: by one more than have a place, and by one for each of these.
     assert posts(one) + posts(other) <= 16 + 12 + 4 + 2 * 3 * pauses
@@ -418,7 +417,7 @@ def test_what_may_have_begun_is_not_begun_elsewhere_without_a_retry() -> None:
 
 @pytest.mark.anyio
 async def test_a_worker_that_failed_is_used_again_when_it_has_rested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_worker_places, "_FIRST_REST", 0.3)
+    monkeypatch.setattr(worker_places, "_FIRST_REST", 0.3)
 
     def respond(connection: socket.socket, request: Request) -> None:
         if posts(mended) == 1 and request.method == "POST":
@@ -437,7 +436,7 @@ async def test_a_worker_that_failed_is_used_again_when_it_has_rested(monkeypatch
 
 @pytest.mark.anyio
 async def test_a_worker_that_does_not_say_its_places_in_time_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tailrace._http_transport._LONGEST_QUESTION", 0.2)
+    monkeypatch.setattr("tailrace._remote.http_transport._LONGEST_QUESTION", 0.2)
 
     def respond(connection: socket.socket, request: Request) -> None:
         if request.method == "GET":
@@ -458,7 +457,7 @@ async def test_a_worker_that_does_not_say_its_places_in_time_holds_nobody_up(mon
 async def test_a_worker_that_begins_to_answer_but_does_not_say_its_places_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tailrace._http_transport._LONGEST_QUESTION", 0.2)
+    monkeypatch.setattr("tailrace._remote.http_transport._LONGEST_QUESTION", 0.2)
 
     def respond(connection: socket.socket, request: Request) -> None:
         if request.method == "GET":
@@ -473,7 +472,7 @@ async def test_a_worker_that_begins_to_answer_but_does_not_say_its_places_is_use
 
 @pytest.mark.anyio
 async def test_the_time_that_credentials_take_is_not_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tailrace._http_transport._LONGEST_QUESTION", 0.5)
+    monkeypatch.setattr("tailrace._remote.http_transport._LONGEST_QUESTION", 0.5)
 
     async def authorise() -> str:
         await anyio.sleep(0.6)

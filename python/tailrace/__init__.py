@@ -21,8 +21,6 @@ from ._errors import (
 if _typing.TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
-    from ._aws_lambda_adapter import AwsLambdaAdapter
-    from ._cloud_run_adapter import CloudRunAdapter
     from ._command.adapter import WorkerAdapter
     from ._command.captures import Capture
     from ._command.job import Callback, StreamMode, WorkerJob
@@ -47,7 +45,6 @@ if _typing.TYPE_CHECKING:
         MergeOutput,
         MergeStarted,
     )
-    from ._http_worker_adapter import HttpWorkerAdapter
     from ._job.executor import JobExecutor
     from ._job.options import ChunkOutputCallback, JobExecutionOptions
     from ._job.report import JobReport
@@ -55,17 +52,20 @@ if _typing.TYPE_CHECKING:
     from ._local.adapter import LocalWorkerAdapter, kill_all_commands
     from ._local.run import run
     from ._planning.plan import plan_job
+    from ._remote.cloud_run import CloudRunAdapter
+    from ._remote.http import HttpWorkerAdapter
+    from ._remote.lambda_ import AwsLambdaAdapter
+    from ._remote.pool import WorkerPool
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._state.artifacts import completed_chunk_ids
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
-    from ._worker_pool import WorkerPool
 
 _NAMES = {
-    "_aws_lambda_adapter": "AwsLambdaAdapter",
+    "_remote.lambda_": "AwsLambdaAdapter",
     "_command.captures": "Capture",
-    "_cloud_run_adapter": "CloudRunAdapter",
+    "_remote.cloud_run": "CloudRunAdapter",
     "_state.artifacts": "completed_chunk_ids",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
@@ -75,7 +75,7 @@ _NAMES = {
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_job.executor": "JobExecutor",
     "_stitching.ffmpeg": "FfmpegStitcher",
-    "_http_worker_adapter": "HttpWorkerAdapter",
+    "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",
     "_planning.plan": "plan_job",
     "_job.report": "JobReport",
@@ -86,7 +86,7 @@ _NAMES = {
     "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "WorkerAdapter",
     "_command.job": "Callback StreamMode WorkerJob",
-    "_worker_pool": "WorkerPool",
+    "_remote.pool": "WorkerPool",
     "_command.result": "ResourceUsage UsageSample WorkerResult",
 }
 """The modules that the names come from: each is loaded when it is used, for together they take a third of a second."""

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 import tailrace
 
-from ._late_output import LateOutput
+from .._remote.late_output import LateOutput
 
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter

@@ -28,6 +28,7 @@ from tailrace._state.artifacts import reasons_to_run
 
 from .._events.outcomes import ChunkOutcomes
 from .._events.tally import JobTally
+from .._remote.late_output import LateOutput
 from .._spec.notes import enumerated, notes_on
 from .._stitching.check import check_stitch
 from ._adapter_options import make_adapter
@@ -36,7 +37,6 @@ from ._event_output import EventOutput
 from ._final_report import failure_report, summary_table
 from ._interruption import Interruptible
 from ._job_request import JobRequest
-from ._late_output import LateOutput
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
 from ._quantities import counted

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._check_types import check_collection, check_method
-from ._command.adapter import WorkerAdapter
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._worker_queue import WorkerQueue
+from .._check_types import check_collection, check_method
+from .._command.adapter import WorkerAdapter
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .worker_queue import WorkerQueue
 
 
 class WorkerPool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from ._check_times import check_times
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._extra import missing_extra
-from ._lambda_answer import LambdaStream, receive_payload
-from ._wire.answer import RemoteAnswer
-from ._wire.request import remote_request
-from ._worker_queue import WorkerQueue
+from .._check_times import check_times
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .._wire.answer import RemoteAnswer
+from .._wire.request import remote_request
+from .extras import missing_extra
+from .lambda_answer import LambdaStream, receive_payload
+from .worker_queue import WorkerQueue
 
 _LONGEST_FUNCTION = 900.0
 """What Lambda lets a function run, in seconds (AWS Lambda quotas)."""
@@ -60,7 +60,7 @@ class AwsLambdaAdapter:
         AWS, which takes a moment.
         """
         try:
-            from ._lambda_client import LambdaCall, LambdaClient
+            from .lambda_client import LambdaCall, LambdaClient
         except ImportError as error:
             raise missing_extra(type(self).__name__, "aws", error) from error
         check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)

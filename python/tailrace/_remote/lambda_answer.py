@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ._command.result import WorkerResult
-from ._wire.answer import RemoteAnswer, RemoteFault, parse_object
-from ._wire.frames import FrameKind
+from .._command.result import WorkerResult
+from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
+from .._wire.frames import FrameKind
 
 if TYPE_CHECKING:
-    from ._lambda_client import LambdaCall
+    from .lambda_client import LambdaCall
 
 _HTTP_DELIMITER = bytes(8)
 """Ends the JSON with status and headers that comes first where an HTTP server answers through Lambda.

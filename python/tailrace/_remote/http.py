@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._extra import missing_extra
-from ._worker_queue import WorkerQueue
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .extras import missing_extra
+from .worker_queue import WorkerQueue
 
 Credentials: TypeAlias = str | Mapping[str, str]
 """A bearer token, or the headers that authorise a request."""
@@ -56,7 +56,7 @@ class HttpWorkerAdapter:
         Raises `ImportError` if httpx is missing, `ValueError` for values that cannot be used.
         """
         try:
-            from ._http_transport import HttpTransport
+            from .http_transport import HttpTransport
         except ImportError as error:
             raise missing_extra(type(self).__name__, "http", error) from error
         self.streams = streaming

@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from ._check_headers import check_headers
-from ._check_times import check_times
-from ._command.failure import describe_error
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._errors import WorkerRemoteError
-from ._spec.source import has_user, is_url, name_of, shown_url
-from ._wire.answer import RemoteAnswer, RemoteFault, parse_object
-from ._wire.frames import MEDIA_TYPE
-from ._wire.request import remote_request
-from ._wire.sockets import keep_alive_options
+from .._check_times import check_times
+from .._command.failure import describe_error
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .._errors import WorkerRemoteError
+from .._spec.source import has_user, is_url, name_of, shown_url
+from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
+from .._wire.frames import MEDIA_TYPE
+from .._wire.request import remote_request
+from .._wire.sockets import keep_alive_options
+from .headers import check_headers
 
 Authorise = Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]
 """Returns the headers that authorise a request, given those that were refused, if any: it returns others then."""

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import anyio
 
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
 
 Execute: TypeAlias = Callable[[WorkerJob], Awaitable[WorkerResult]]
 """Has the worker run a job; raises `WorkerBusyError` where it has no place for it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._extra import missing_extra
-from ._worker_queue import WorkerQueue
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .extras import missing_extra
+from .worker_queue import WorkerQueue
 
 
 class CloudRunAdapter:
@@ -44,8 +44,8 @@ class CloudRunAdapter:
         Raises `ImportError` if httpx or google-auth is missing, `ValueError` for values that cannot be used.
         """
         try:
-            from ._http_transport import HttpTransport
-            from ._identity_tokens import IdentityTokens
+            from .http_transport import HttpTransport
+            from .identity_tokens import IdentityTokens
         except ImportError as error:
             raise missing_extra(type(self).__name__, "gcp", error) from error
         self.streams = streaming

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import anyio
 
-from ._command.ending import warn
-from ._command.job import WorkerJob
-from ._command.result import WorkerResult
-from ._concurrency.per_loop import PerLoop
-from ._errors import WorkerBusyError, WorkerRemoteError, WorkerTimeoutError
-from ._worker_places import Execute, FindPlaces, WorkerPlaces
+from .._command.ending import warn
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .._concurrency.per_loop import PerLoop
+from .._errors import WorkerBusyError, WorkerRemoteError, WorkerTimeoutError
+from .worker_places import Execute, FindPlaces, WorkerPlaces
 
 _TELL_EVERY = 60.0
 """How often it is told that workers are busy, in seconds."""
