@@ -23,6 +23,7 @@ from tailrace import (
     JobSpec,
     MergeFailedError,
 )
+from tailrace._spec.notes import counted
 from tailrace._spec.source import name_of
 from tailrace._state.artifacts import reasons_to_run
 
@@ -39,7 +40,6 @@ from ._interruption import Interruptible
 from ._job_request import JobRequest
 from ._live_output import LiveOutput
 from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
-from ._quantities import counted
 from ._rerun_command import rerun_command, single_chunk_command, without_secrets
 from ._tell import tell, tell_sections
 from ._terminal_output import TerminalOutput, is_one_terminal

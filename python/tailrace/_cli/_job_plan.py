@@ -14,9 +14,9 @@ import click
 
 from tailrace import JobSpec, SpecError, plan_job
 from tailrace._planning.templates import TEMPLATE_NAMES
+from tailrace._spec.notes import counted
 
 from ._completion import complete_file, complete_template
-from ._quantities import counted
 from ._tell import tell
 
 

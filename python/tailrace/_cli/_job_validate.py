@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from tailrace import JobSpec, SpecError
+from tailrace._spec.notes import counted
 from tailrace._spec.source import name_of
 
 from .._spec.notes import notes_on
 from ._completion import complete_file
-from ._quantities import counted
 from ._tell import tell
 
 _BAD_SPECIFICATION = 2

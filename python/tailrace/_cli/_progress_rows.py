@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from tailrace._spec.notes import counted
+
 from .._events.progress import JobProgress, RunningCommand
-from ._quantities import clock, counted, rough_time, size
+from ._quantities import clock, rough_time, size
 from ._screen_region import Row
 from ._stream_output import MERGE
 from ._terminal_style import BOLD, DIM, GREEN, TerminalStyle

@@ -24,8 +24,3 @@ def size(number: int) -> str:
     """Return a number of bytes as 2.0 MiB or 1.1 GiB, in nine characters or fewer up to a terabyte."""
     mebibytes = number / 2**20
     return f"{mebibytes:.1f} MiB" if mebibytes < 999.95 else f"{mebibytes / 1024:.1f} GiB"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun: 1 chunk, 2 chunks."""
-    return f"{number} {noun}{'s' * (number != 1)}"

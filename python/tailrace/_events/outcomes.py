@@ -5,19 +5,17 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from tailrace import (
+from .._command.result import WorkerResult
+from .._errors import ChunkFailedError, WorkerSpawnError, WorkerTimeoutError
+from .types import (
     ChunkErrorReported,
     ChunkFailed,
-    ChunkFailedError,
     ChunkFinished,
     ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
     ChunkUsage,
     JobEvent,
-    WorkerResult,
-    WorkerSpawnError,
-    WorkerTimeoutError,
 )
 
 NOT_RETRIED = "not retried"

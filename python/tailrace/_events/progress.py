@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tailrace import (
+from .types import (
     ChunkFailed,
     ChunkFinished,
     ChunkOutput,

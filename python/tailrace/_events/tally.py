@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tailrace import (
+from .._spec.notes import counted
+from .types import (
     ChunkFailed,
     ChunkFinished,
     ChunkRetrying,
@@ -13,8 +14,6 @@ from tailrace import (
     MergeFinished,
     MergeStarted,
 )
-
-from .._cli._quantities import counted
 
 
 class JobTally:

@@ -16,12 +16,9 @@ from .._concurrency.steps import Steps, in_turn
 from .._errors import TailraceError
 from .._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
 from .._output.job_logs import JobLogs
+from .._output.pipeline import OutputCallback
 from .._spec.model import JobSpec
 from .options import JobExecutionOptions
-
-OutputCallback = Callable[[Sequence[Any]], Steps]
-"""Takes pieces of output, one after the other."""
-
 
 _PATIENCE = 2.0
 """How long a log and an async listener may take for the end of a job that was cancelled, in seconds."""

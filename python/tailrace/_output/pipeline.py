@@ -17,11 +17,13 @@ from .._command.job import STREAMS, StreamMode, StreamName
 from .._command.pieces import OutputSplitter
 from .._command.result import WorkerResult
 from .._concurrency.steps import Steps, in_turn
-from .._job.reporter import OutputCallback
 from .job_logs import StreamLogs
 from .log_file import LogFile
 from .progress_watch import ProgressWatch
 from .secret_mask import SecretMask, StreamMask
+
+OutputCallback = Callable[[Sequence[Any]], Steps]
+"""Takes pieces of output, one after the other."""
 
 _TIME_SLICE = 0.005
 """How long callbacks that never wait may keep the event loop, in seconds."""

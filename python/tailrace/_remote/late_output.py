@@ -7,10 +7,14 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from tailrace import Capture, WorkerAdapter, WorkerError, WorkerJob, WorkerResult
-from tailrace._command.callbacks import await_if_needed
-from tailrace._command.capture import PythonCapture
-from tailrace._command.pieces import OutputSplitter
+from .._command.adapter import WorkerAdapter
+from .._command.callbacks import await_if_needed
+from .._command.capture import PythonCapture
+from .._command.captures import Capture
+from .._command.job import WorkerJob
+from .._command.pieces import OutputSplitter
+from .._command.result import WorkerResult
+from .._errors import WorkerError
 
 _UNEXPECTED = Capture.tail(16 * 2**20)
 """What is kept while a worker streams, in case that it does not: its answer may be far longer than ought to be kept."""

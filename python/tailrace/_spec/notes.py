@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from tailrace import JobSpec, parse_command
-from tailrace._spec.frame_set import common_frame
-from tailrace._spec.outputs import chunks_sharing_outputs
-
-from .._cli._quantities import counted
+from .command import parse_command
+from .frame_set import common_frame
+from .model import JobSpec
+from .outputs import chunks_sharing_outputs
 
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
@@ -70,3 +69,8 @@ def _notes_on_frames(job: JobSpec) -> Iterator[str]:
 
 def _exists(program: str, job_dir: Path) -> bool:
     return shutil.which(job_dir / program if "/" in program else program) is not None
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: 1 chunk, 2 chunks."""
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -10,10 +10,12 @@ from pathlib import Path, PurePath
 
 import click
 
-from tailrace import JobSpec, TailraceError, WorkerJob
-from tailrace import run as run_command
-from tailrace._planning.templates import PICTURE_SUFFIXES
-from tailrace._spec.numbered_name import is_numbered
+from .._command.job import WorkerJob
+from .._errors import TailraceError
+from .._local.run import run as run_command
+from .._planning.templates import PICTURE_SUFFIXES
+from .._spec.model import JobSpec
+from .._spec.numbered_name import is_numbered
 
 _NO_FORMAT = re.compile(r"Unable to (choose|find) an? .*output format")
 """The message's beginning was another one before ffmpeg 6 (`avformat_alloc_output_context2` in libavformat/mux.c)."""
