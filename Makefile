@@ -70,6 +70,7 @@ lint: lint-python lint-rust ## Check style and types: ruff, mypy, stubtest, rust
 lint-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench
 	ruff check
 	ruff format --check
+	lint-imports
 	mypy
 	python -m mypy.stubtest tailrace._native
 

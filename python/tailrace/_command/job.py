@@ -9,8 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
-from .._check_times import check_delays, check_limits
-from .._check_types import check_callback, check_path, check_type
+from .._checks import check_callback, check_delays, check_limits, check_path, check_type
 from .captures import Capture
 from .result import UsageSample
 

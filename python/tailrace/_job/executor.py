@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._check_types import check_method, check_type
+from .._checks import check_method, check_type
 from .._command.adapter import WorkerAdapter
 from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error

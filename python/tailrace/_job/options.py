@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
-from .._check_times import check_delays, check_limits
-from .._check_types import check_callback, check_collection, check_method, check_path, check_type
+from .._checks import check_callback, check_collection, check_delays, check_limits, check_method, check_path, check_type
 from .._command.adapter import WorkerAdapter
 from .._command.captures import Capture
 from .._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
@@ -135,7 +134,7 @@ class JobExecutionOptions:
     """For the adapter; goes into the `meta` of each chunk's `WorkerJob`, beside the chunk's own fields."""
 
     def __post_init__(self) -> None:
-        self._check_types()
+        self._checks()
         if self.progress is not None:
             # Says so if there is no such renderer.
             ProgressParser(self.progress)
@@ -166,7 +165,7 @@ class JobExecutionOptions:
         # Says so if a variable is missing or its value cannot be masked.
         SecretMask(self.mask_env, self.slot_env)
 
-    def _check_types(self) -> None:
+    def _checks(self) -> None:
         _check_count("concurrency", self.concurrency, least=1)
         _check_count("retries", self.retries, least=0)
         if self.log_limit is not None:

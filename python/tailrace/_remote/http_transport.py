@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from .._check_times import check_times
+from .._checks import check_times
 from .._command.failure import describe_error
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .._check_times import check_times
+from .._checks import check_times
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._wire.answer import RemoteAnswer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._check_types import check_collection, check_method
+from .._checks import check_collection, check_method
 from .._command.adapter import WorkerAdapter
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from .._check_types import check_method
+from .._checks import check_method
 from .._command.adapter import WorkerAdapter
 from .._command.failure import describe_error, describe_exit
 from .._command.job import Callback, StreamMode, WorkerJob
