@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import anyio
@@ -46,11 +45,11 @@ async def test_what_is_there_is_set_aside_whether_it_was_looked_at_ahead_or_not(
     leftovers = Leftovers(tmp_path)
     for number in (0, 1, 15, 29):
         (tmp_path / f"{number:02}").write_text("of an earlier run")
-    for chunk, following in itertools.pairwise([*chunks, chunks[0]]):
+    for place, chunk in enumerate(chunks):
         await leftovers.set_aside(Turn(chunk, 1))
         assert not (tmp_path / chunk.output_file).exists()
         if chunk.id % 3:
-            leftovers.look_ahead(following, chunk)
+            leftovers.look_ahead(chunks[place + 1 : place + 3], chunk)
     assert names_in(tmp_path) == {"00.partial", "01.partial", "15.partial", "29.partial"}
 
 
@@ -58,7 +57,7 @@ async def test_what_the_attempt_before_has_written_is_set_aside(tmp_path: Path) 
     first, second = _chunks("a", "b")
     leftovers = Leftovers(tmp_path)
     for attempt in (1, 2):
-        leftovers.look_ahead(second, first)
+        leftovers.look_ahead([second], first)
         await leftovers.set_aside(Turn(second, attempt))
         assert names_in(tmp_path) == (set() if attempt == 1 else {"b.partial"})
         (tmp_path / "b").write_text("half")
@@ -68,7 +67,7 @@ async def test_a_look_counts_for_its_chunk_alone_once_and_not_for_long(tmp_path:
     first, second, third = _chunks("a", "b", "c")
     leftovers = Leftovers(tmp_path)
     for chunk, wait in ((third, 0), (second, 0), (second, 0.01)):
-        leftovers.look_ahead(second, first)
+        leftovers.look_ahead([second], first)
         if chunk is second and not wait:
             await leftovers.set_aside(Turn(second, 1))
         await anyio.sleep(wait)
@@ -80,8 +79,7 @@ async def test_a_look_counts_for_its_chunk_alone_once_and_not_for_long(tmp_path:
 def test_no_chunk_waits_for_a_folder_that_it_does_not_write_to(tmp_path: Path, looked_at: list[str]) -> None:
     first, second, third = _chunks("here/a", "there/b", "here/c")
     leftovers = Leftovers(tmp_path)
-    leftovers.look_ahead(second, first)
-    leftovers.look_ahead(third, first)
+    leftovers.look_ahead([second, third], first)
     assert looked_at == ["c"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from .._spec.model import Chunk
 from .._spec.outputs import delete_leftovers, fault_of_output, put_back
 from .._state.journal import CompletionRecord
 from ..progress import ProgressParser, RenderError
-from .leftovers import Leftovers
+from .leftovers import AHEAD, Leftovers
 from .options import JobExecutionOptions
 from .queue import Turn
 from .reporter import JobReporter
@@ -66,7 +66,7 @@ class ChunkAttempt:
         *,
         reporter: JobReporter,
         record: CompletionRecord | None,
-        following: Callable[[], Chunk | None],
+        following: Callable[[int], list[Chunk]],
         sharing: frozenset[int],
         mask: SecretMask,
         logs: JobLogs | None,
@@ -216,18 +216,17 @@ class ChunkAttempt:
             return f"{job.command} exited with status 0 after an error"
         if self._looks_at_files:
             # What is done is recorded, though something else may be ending the job at this moment.
-            return await in_slices(self._accept_output(chunk, self._following()))
+            return await in_slices(self._accept_output(chunk, self._following(AHEAD)))
         return None
 
-    def _accept_output(self, chunk: Chunk, following: Chunk | None) -> Work[str | None]:
+    def _accept_output(self, chunk: Chunk, following: Sequence[Chunk]) -> Work[str | None]:
         fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
         if fault is not None:
             return fault
         has_output = self._record is None or (yield from self._record.add(chunk))
         if has_output and chunk.id not in self._sharing:
             yield from delete_leftovers(chunk, self._job_dir)
-        if following is not None:
-            self._leftovers.look_ahead(following, chunk)
+        self._leftovers.look_ahead(following, chunk)
         return None
 
     def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from .queue import Turn
 
 _FRESH = 0.005
 """How long a look counts, in seconds: another command may write there at any time."""
+AHEAD = 4
+"""How many chunks are worth looking at ahead: several may end before the next one starts."""
 _FEW = 8
-"""How many files of a chunk are worth looking at ahead."""
+"""How many files of a chunk are worth it."""
 
 
 class Leftovers:
@@ -23,8 +27,8 @@ class Leftovers:
 
     def __init__(self, job_dir: Path) -> None:
         self._job_dir = job_dir
-        self._clear: tuple[int, float] | None = None
-        """The chunk that was seen to have no leftovers, and when."""
+        self._clear: dict[int, float] = {}
+        """The chunks that were seen to have no leftovers at the last look, and when that was."""
 
     async def set_aside(self, turn: Turn) -> list[str]:
         """Do so for a chunk that is about to start, and return what they were named.
@@ -32,23 +36,29 @@ class Leftovers:
         Raises `OSError` where one cannot be renamed.
         """
         chunk = turn.chunk
-        clear, self._clear = self._clear, None
+        age = time.monotonic() - self._clear.pop(chunk.id, -math.inf)
         # A later attempt may find what the one before has written since.
-        if turn.attempt > 1 or clear is None or clear[0] != chunk.id or time.monotonic() - clear[1] > _FRESH:
+        if turn.attempt > 1 or age > _FRESH:
             return await in_slices(set_leftovers_aside(chunk, self._job_dir))
         return []
 
-    def look_ahead(self, following: Chunk, chunk: Chunk) -> None:
-        """Look for those of the chunk that follows, in the thread that has just looked at the output of `chunk`.
+    def look_ahead(self, following: Iterable[Chunk], chunk: Chunk) -> None:
+        """Look for those of the chunks that follow, in the thread that has just looked at the output of `chunk`.
 
-        On the way to a thread and back more time is lost than in it, and the two come one right after the other.
+        On the way to a thread and back more time is lost than in it, and they come one right after the other.
         """
         # What lies elsewhere may be on a disk that does not answer.
-        if os.path.dirname(following.output_file) == os.path.dirname(chunk.output_file):  # noqa: PTH120
-            began = time.monotonic()
-            paths = list(islice(output_paths(following, self._job_dir), _FEW + 1))
-            if len(paths) <= _FEW and all(map(_is_missing, paths)):
-                self._clear = following.id, began
+        folder = os.path.dirname(chunk.output_file)  # noqa: PTH120
+        now = time.monotonic()
+        self._clear = {
+            other.id: now
+            for other in following
+            if os.path.dirname(other.output_file) == folder and self._is_clear(other)  # noqa: PTH120
+        }
+
+    def _is_clear(self, chunk: Chunk) -> bool:
+        paths = list(islice(output_paths(chunk, self._job_dir), _FEW + 1))
+        return len(paths) <= _FEW and all(map(_is_missing, paths))
 
 
 def _is_missing(path: Path) -> bool:

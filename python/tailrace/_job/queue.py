@@ -48,9 +48,9 @@ class ChunkQueue:
                 await self._changed.wait()
         return None
 
-    def following(self) -> Chunk | None:
-        """Return the next of the chunks that have not been handed out yet, None if there is none."""
-        return self._fresh[0] if self._fresh else None
+    def following(self, count: int) -> list[Chunk]:
+        """Return up to so many of the chunks that have not been handed out yet, the next first."""
+        return list(itertools.islice(self._fresh, count))
 
     def put_back(self, turn: Turn, delay: float) -> None:
         """Have the chunk tried again after `delay` seconds."""
