@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from .._checks import check_method, check_type
@@ -18,6 +17,7 @@ from .._command.adapter import WorkerAdapter
 from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error
 from .._concurrency.completion import to_the_end
+from .._concurrency.time_slice import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from .._output.job_logs import JobLogs
@@ -38,8 +38,6 @@ from .stream import JobEventStream
 _log = logging.getLogger("tailrace")
 
 _DEFAULTS = JobExecutionOptions()
-_TIME_SLICE = 0.005
-"""How long chunks that are done at once may keep the event loop, in seconds."""
 
 
 class JobExecutor:
@@ -224,13 +222,12 @@ class _JobRun:
     async def _work(self, slot: int) -> None:
         # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
         try:
-            began = time.monotonic()
+            time_slice = TimeSlice()
             while (turn := await self._queue.get()) is not None:
                 await self._take(turn, slot)
                 # An adapter that knows its answers, a cache of renders, waits for nothing.
-                if time.monotonic() - began > _TIME_SLICE:
-                    await anyio.lowlevel.checkpoint()
-                    began = time.monotonic()
+                if time_slice.is_over:
+                    await time_slice.give_way()
         except BaseException as error:
             self._end(error)
             if isinstance(error, self._cancelled):

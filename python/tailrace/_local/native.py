@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable
 
 import anyio
-import anyio.lowlevel
 
 from .._command.ending import NO_STATUS, conclude, spawn_error, warn_beside_an_error
 from .._command.job import WorkerJob, variables_of
 from .._command.process_note import ProcessNote, warnings_about
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
+from .._concurrency.time_slice import TimeSlice
 from .._errors import WorkerError, WorkerSpawnError
 from .._native import (
     Execution,
@@ -24,9 +24,6 @@ from .._native import (
     shut_down,
 )
 from .wakeup import Listener, News
-
-_TIME_SLICE = 0.005
-"""How long callbacks that never wait may keep the event loop, in seconds."""
 
 PATIENCE = 20.0
 """How long after the grace a stopped command may take to be over, in seconds; the core itself gives up after 10."""
@@ -64,7 +61,7 @@ async def execute(job: WorkerJob) -> WorkerResult:
 
 async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> None:
     tell_usage = UsageTeller(job, execution)
-    turn_began = time.monotonic()
+    time_slice = TimeSlice()
     while True:
         awaitable = execution.deliver()
         if awaitable is not None:
@@ -76,10 +73,9 @@ async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> 
             tell_usage()
             if not execution.backlog:
                 await listener.wait()
-                turn_began = time.monotonic()
-        if time.monotonic() - turn_began > _TIME_SLICE:
-            await anyio.lowlevel.checkpoint()
-            turn_began = time.monotonic()
+                time_slice.begin()
+        if time_slice.is_over:
+            await time_slice.give_way()
 
 
 async def _await_callback(

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
-import anyio.lowlevel
 
 from .._command.callbacks import await_if_needed
 from .._command.job import STREAMS, StreamMode, StreamName
 from .._command.pieces import OutputSplitter
 from .._command.result import WorkerResult
 from .._concurrency.steps import Steps, in_turn
+from .._concurrency.time_slice import TimeSlice
 from .job_logs import StreamLogs
 from .log_file import LogFile
 from .progress_watch import ProgressWatch
@@ -25,8 +25,6 @@ from .secret_mask import SecretMask, StreamMask
 OutputCallback = Callable[[Sequence[Any]], Steps]
 """Takes pieces of output, one after the other."""
 
-_TIME_SLICE = 0.005
-"""How long callbacks that never wait may keep the event loop, in seconds."""
 _MOST_CALLS = 128
 """How many pieces are handed over between two looks at the clock, which takes as long as to hand over one."""
 _KEPT = 64 * 1024
@@ -174,16 +172,15 @@ class CommandOutput:
             return
         # As many again as were quick: a block may be a million lines, or a few that take long.
         calls = 1
-        began = time.monotonic()
+        time_slice = TimeSlice()
         for pieces in batches:
             start = 0
             while start < len(pieces):
                 yield from stream.callback(pieces[start : start + calls])
                 start += calls
-                if time.monotonic() - began > _TIME_SLICE:
-                    yield anyio.lowlevel.checkpoint()
+                if time_slice.is_over:
+                    yield time_slice.give_way()
                     calls = 1
-                    began = time.monotonic()
                 else:
                     calls = min(2 * calls, _MOST_CALLS)
 
