@@ -134,7 +134,7 @@ class JobExecutionOptions:
     """For the adapter; goes into the `meta` of each chunk's `WorkerJob`, beside the chunk's own fields."""
 
     def __post_init__(self) -> None:
-        self._checks()
+        self._check_types()
         if self.progress is not None:
             # Says so if there is no such renderer.
             ProgressParser(self.progress)
@@ -165,7 +165,7 @@ class JobExecutionOptions:
         # Says so if a variable is missing or its value cannot be masked.
         SecretMask(self.mask_env, self.slot_env)
 
-    def _checks(self) -> None:
+    def _check_types(self) -> None:
         _check_count("concurrency", self.concurrency, least=1)
         _check_count("retries", self.retries, least=0)
         if self.log_limit is not None:
