@@ -25,8 +25,8 @@ class _Turns(ABC):
 
 
 class _AsyncioTurns(_Turns):
-    # Not `asyncio.Semaphore`, which leads back to the event loop once somebody had to wait. Nor anyio's, where to wait
-    # in line takes longer than to start a command.
+    # Not with a semaphore: asyncio's leads back to the event loop once somebody had to wait, and to wait in line for
+    # anyio's takes longer than to start a command.
 
     def __init__(self) -> None:
         self._left = _STARTS_IN_A_TURN

@@ -30,17 +30,21 @@ def unified(name: str) -> str:
     return FRAME_NUMBER.sub(lambda match: _unified(match[0]), name)
 
 
-def padded_to(name: str) -> Iterator[tuple[str, int]]:
-    """Yield each part of a name that stands for a number, and how many digits that has at least."""
-    for token in FRAME_NUMBER.findall(name):
-        yield token, len(number(token, 0))
+def texts_of(name: str) -> tuple[str, ...]:
+    """Return what a name has around its numbers; others that have the same differ in how they pad these alone."""
+    return tuple(FRAME_NUMBER.split(name))
 
 
 def least_alike(first: str, second: str) -> int:
-    """Return the frame from which on two names are the same that differ in how they pad numbers alone."""
-    pairs = zip(padded_to(first), padded_to(second), strict=True)
+    """Return the frame from which on two names of the same texts are those of the same file."""
+    pairs = zip(_widths(first), _widths(second), strict=True)
     # Only those are alike that need no padding.
     return max((10 ** (max(width, other) - 1) for (one, width), (two, other) in pairs if one != two), default=0)
+
+
+def _widths(name: str) -> Iterator[tuple[str, int]]:
+    for token in FRAME_NUMBER.findall(name):
+        yield token, len(number(token, 0))
 
 
 def _unified(token: str) -> str:

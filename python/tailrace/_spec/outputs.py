@@ -12,7 +12,7 @@ from pathlib import Path
 from .._concurrency.slices import Work
 from .frame_set import common_frame, comparable
 from .model import Chunk
-from .numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
+from .numbered_name import NumberedName, NumberedNames, is_numbered, least_alike, texts_of, unified
 
 _LEFTOVER_SUFFIX = ".partial"
 _MOST_PADDINGS = 8
@@ -128,7 +128,7 @@ def _by_file_names(by_name: Mapping[str, list[tuple[range, int]]]) -> Iterator[l
     """Yield what is written under each name, and under others with what they have of the same files."""
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in by_name:
-        alike[tuple(FRAME_NUMBER.split(name))].append(name)
+        alike[texts_of(name)].append(name)
     for names in alike.values():
         if len(names) > _MOST_PADDINGS:
             yield [writer for name in names for writer in by_name[name]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._spec.frame_set import FrameSet
 from .._spec.model import JobSpec
-from .._spec.numbered_name import FRAME_NUMBER, NumberedName, NumberedNames, is_numbered, least_alike, unified
+from .._spec.numbered_name import NumberedName, NumberedNames, is_numbered, least_alike, texts_of, unified
 
 
 class JobOutputs:
@@ -70,11 +70,11 @@ class JobOutputs:
         return None
 
     def _same_number(self, other: JobOutputs) -> str | None:
-        by_words: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        by_texts: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for pattern in other._numbered:
-            by_words[tuple(FRAME_NUMBER.split(pattern))].append(pattern)
+            by_texts[texts_of(pattern)].append(pattern)
         for pattern, frames in self._numbered.items():
-            for candidate in by_words.get(tuple(FRAME_NUMBER.split(pattern)), ()):
+            for candidate in by_texts.get(texts_of(pattern), ()):
                 frame = frames.common_frame(other._numbered[candidate], least_alike(pattern, candidate))
                 if frame is not None:
                     return NumberedName(pattern).at(frame)
