@@ -119,7 +119,7 @@ impl Engine {
     pub fn run(&self, mut order: Order, mailbox: Arc<Mailbox<u64>>) -> io::Result<Arc<Handle>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mark: Arc<str> = format!("{}-{id}", self.mark_prefix).into();
-        order.command.add_mark(&mark);
+        order.command.env.add_mark(&mark);
         let handle = Arc::new(Handle::new(id, mailbox, order.wanted));
         let start = Start { order, mark, handle: Arc::clone(&handle), busy: self.supervisor.begin() };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,8 @@ mod delivery;
 mod ending_tree;
 #[cfg(not(loom))]
 mod engine;
+#[cfg(not(loom))]
+mod environment;
 #[cfg(all(test, not(loom)))]
 mod every_cut;
 #[cfg(not(loom))]

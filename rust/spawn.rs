@@ -1,6 +1,6 @@
 //! Starting a command.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,11 +14,11 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
+use crate::environment::Environment;
 use crate::fork::{ThreadsFd, between_forks};
 use crate::handle::SpawnError;
 use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
-use crate::process_files::MARK_VARIABLE;
 use crate::program::{Failure, Step};
 use crate::spawner::Zygotes;
 use crate::zygote::{Loading, Made};
@@ -31,10 +31,7 @@ pub struct Command {
     /// The program as it was named; also its `argv[0]`.
     pub program: CString,
     pub args: Vec<CString>,
-    /// `NAME=value`, complete.
-    pub env: Vec<CString>,
-    /// The value of PATH in `env`.
-    pub path: Option<OsString>,
+    pub env: Environment,
     pub cwd: Option<CString>,
 }
 
@@ -67,21 +64,6 @@ struct Attempt {
 }
 
 impl Command {
-    /// Let whatever descends from the command be recognised by `mark`. It is added to those of the commands that this
-    /// process itself descends from.
-    pub fn add_mark(&mut self, mark: &str) {
-        let prefix = [MARK_VARIABLE.as_bytes(), b"="].concat();
-        let inherited = self.env.iter().position(|variable| variable.as_bytes().starts_with(&prefix));
-        let mut variable = match inherited {
-            Some(at) => [self.env.swap_remove(at).as_bytes(), b":"].concat(),
-            None => prefix,
-        };
-        variable.extend_from_slice(mark.as_bytes());
-        if let Ok(variable) = CString::new(variable) {
-            self.env.push(variable);
-        }
-    }
-
     /// Start the command in a session of its own, with /dev/null, two new pipes and no other descriptor, an empty
     /// signal mask and default dispositions; in the cgroup that this folder is, if that is possible.
     pub fn spawn(&self, zygotes: &mut Zygotes, cgroup: Option<BorrowedFd>) -> Result<Child, SpawnError> {
@@ -107,7 +89,7 @@ impl Command {
         open_files_limit::raise_in_time(child_stderr.as_fd().as_raw_fd());
         let files: Vec<&CStr> = files.iter().map(CString::as_c_str).collect();
         let argv: Vec<&CStr> = std::iter::once(&self.program).chain(&self.args).map(CString::as_c_str).collect();
-        let envp: Vec<&CStr> = self.env.iter().map(CString::as_c_str).collect();
+        let envp: Vec<&CStr> = self.env.variables().collect();
         let mut process = NewProcess {
             program: Executable::Files(&files),
             argv: &argv,
@@ -145,7 +127,7 @@ impl Command {
         if self.program.as_bytes().contains(&b'/') {
             return Ok(vec![self.program.clone()]);
         }
-        let path = self.path.as_deref().unwrap_or(OsStr::new("/bin:/usr/bin"));
+        let path = self.env.get("PATH").unwrap_or(OsStr::new("/bin:/usr/bin"));
         let files = std::env::split_paths(path).map(|folder| {
             let file = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
             CString::new(file.into_os_string().into_vec()).map_err(|_| Errno::INVAL)
@@ -154,7 +136,8 @@ impl Command {
     }
 
     fn attempt(&self) -> Attempt {
-        let sizes = || self.args.iter().chain(&self.env).map(|string| string.as_bytes_with_nul().len());
+        let strings = || self.args.iter().map(CString::as_c_str).chain(self.env.variables());
+        let sizes = || strings().map(|string| string.count_bytes() + 1);
         Attempt {
             program: self.program.clone(),
             cwd: self.cwd.clone(),

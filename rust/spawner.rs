@@ -13,6 +13,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::cgroup::CommandGroups;
 use crate::engine::Start;
+use crate::environment::Environment;
 use crate::fork;
 use crate::handle::{Outcome, SpawnError};
 use crate::io_thread::Message;
@@ -150,7 +151,7 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
 fn survives_in(cgroup: BorrowedFd, zygotes: &mut Zygotes) -> Option<bool> {
     // No program, so that it tells of its failure.
     let program = c"/".to_owned();
-    let command = Command { program, args: Vec::new(), env: Vec::new(), path: None, cwd: None };
+    let command = Command { program, args: Vec::new(), env: Environment::default(), cwd: None };
     let Child { pidfd, start, in_cgroup, .. } = command.spawn(zygotes, Some(cgroup)).ok()?;
     let has_ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE)) == Ok(1);
     if !has_ended {

@@ -1,8 +1,7 @@
 //! One command as Python runs it.
 
-use std::collections::HashSet;
 use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 use crate::capture::Policy;
 use crate::delivery::Delivery;
 use crate::engine::{Engine, Order};
+use crate::environment::{Environment, HasNul};
 use crate::handle::{self, Handle, Limit, Outcome, ProcessNote};
 use crate::python::captured_output::{CapturedOutput, lend};
 use crate::python::consumer::{Consumer, Turn};
@@ -70,12 +70,12 @@ impl Execution {
         on_stderr: Option<Py<PyAny>>,
         wants_usage: bool,
     ) -> PyResult<Self> {
-        let env = environment(env.unwrap_or_default());
+        // SAFETY: Python changes it with the GIL held, as it is here.
+        let env = unsafe { Environment::changed_by(&env.unwrap_or_default()) }.map_err(|HasNul| has_nul())?;
         let command = Command {
             program: c_string(program.into_vec())?,
             args: args.into_iter().map(|arg| c_string(arg.into_vec())).collect::<PyResult<_>>()?,
-            path: env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()),
-            env: env.into_iter().map(assignment).collect::<PyResult<_>>()?,
+            env,
             cwd: cwd.map(|cwd| c_string(cwd.into_os_string().into_vec())).transpose()?,
         };
         let timing = Timing {
@@ -200,20 +200,12 @@ impl Execution {
     }
 }
 
-/// The variables of this process with `changes` laid over them.
-fn environment(changes: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let changed: HashSet<&OsString> = changes.iter().map(|(name, _)| name).collect();
-    let mut all: Vec<_> = std::env::vars_os().filter(|(name, _)| !changed.contains(name)).collect();
-    all.extend(changes);
-    all
-}
-
-fn assignment((name, value): (OsString, OsString)) -> PyResult<CString> {
-    c_string([name.as_bytes(), b"=", value.as_bytes()].concat())
-}
-
 fn c_string(string: impl Into<Vec<u8>>) -> PyResult<CString> {
-    CString::new(string).map_err(|_| PyValueError::new_err("a NUL byte in a command, its arguments or environment"))
+    CString::new(string).map_err(|_| has_nul())
+}
+
+fn has_nul() -> PyErr {
+    PyValueError::new_err("a NUL byte in a command, its arguments or environment")
 }
 
 /// A limit that is too far away to be represented is as good as none.
