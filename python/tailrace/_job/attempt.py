@@ -243,7 +243,7 @@ class ChunkAttempt:
 
     def _progress_watch(self, chunk: Chunk, words: list[str], emit: Emit) -> ProgressWatch:
         is_remote = getattr(self._adapter, "remote", False)
-        return ProgressWatch(self._parser(chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
+        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
         return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)

@@ -30,12 +30,21 @@ class ProgressWatch:
     """
 
     def __init__(
-        self, parser: ProgressParser, emit: Emit, *, limit: float | None, waits_for_output: bool = False
+        self,
+        make_parser: Callable[[], ProgressParser],
+        emit: Emit,
+        *,
+        limit: float | None,
+        waits_for_output: bool = False,
     ) -> None:
-        """Take the limit in seconds; with `waits_for_output` its clock stands still until `begin` is called."""
+        """Take the limit in seconds; with `waits_for_output` its clock stands still until `begin` is called.
+
+        `make_parser` is called for the first output: many commands have none.
+        """
         self.errors = ReportedErrors()
         self.scope = anyio.CancelScope()
-        self._parser = parser
+        self._make_parser = make_parser
+        self._parser: ProgressParser | None = None
         self._emit = emit
         self._limit = math.inf if limit is None else limit
         self._left = self._limit
@@ -47,13 +56,16 @@ class ProgressWatch:
 
     def read(self, data: str | bytes | memoryview, stream: StreamName) -> Steps:
         """Take the next piece of a stream."""
-        return self._take(self._parser.feed(data, stream))
+        if self._parser is None:
+            self._parser = self._make_parser()
+        return self._take(self._parser, self._parser.feed(data, stream))
 
     def finish(self) -> Steps:
         """Take the end of the output: what is still to be told is told."""
-        yield from self._take(self._parser.finish())
-        if self._unseen:
-            yield self._tell()
+        if self._parser is not None:
+            yield from self._take(self._parser, self._parser.finish())
+            if self._unseen:
+                yield self._tell(self._parser)
 
     def begin(self) -> None:
         """Say that output has come: nobody knows when a worker that has sent none began, or whether it will."""
@@ -63,8 +75,8 @@ class ProgressWatch:
 
     def tell_what_is_due(self) -> Steps:
         """Tell the progress that came too soon after the last event of it, when it is time."""
-        if self._unseen and time.monotonic() >= self._next_event:
-            yield self._tell()
+        if self._parser is not None and self._unseen and time.monotonic() >= self._next_event:
+            yield self._tell(self._parser)
 
     def let_pass(self, seconds: float) -> None:
         """Have time pass on the clock of the limit; less than none was time that the command had to wait for us."""
@@ -92,7 +104,7 @@ class ProgressWatch:
         finally:
             self._pauses -= 1
 
-    def _take(self, reports: Iterable[Report]) -> Steps:
+    def _take(self, parser: ProgressParser, reports: Iterable[Report]) -> Steps:
         for report in reports:
             match report:
                 case Progress():
@@ -112,13 +124,13 @@ class ProgressWatch:
             self._reached = reached
             self._left = self._limit
 
-    def _tell(self) -> Awaitable[None] | None:
+    def _tell(self, parser: ProgressParser) -> Awaitable[None] | None:
         self._unseen = False
         self._next_event = time.monotonic() + PROGRESS_INTERVAL
-        progress = self._parser.progress
+        progress = parser.progress
         return self._emit(
             ChunkProgress,
-            renderer=self._parser.renderer,
+            renderer=parser.renderer,
             frame=progress.frame,
             frame_fraction=progress.frame_fraction,
             fraction=progress.fraction,
