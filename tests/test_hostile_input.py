@@ -22,14 +22,12 @@ from jobs import spec_fields
 from tailrace import Chunk, JobSpec, SpecError, WorkerError, WorkerJob, parse_command
 from tailrace._remote.lambda_answer import LambdaStream, receive_payload
 from tailrace._spec.numbered_name import is_numbered
-from tailrace._spec.output_names import OutputNames, is_output_of
-from tailrace._spec.outputs import chunks_sharing_outputs
+from tailrace._spec.outputs import OutputNames, chunks_sharing_outputs, is_output_of
 from tailrace._wire.answer import RemoteAnswer
 from tailrace._wire.frames import FrameError, FrameKind, FrameReader, FrameWriter
 from tailrace.progress import _detection
 from tailrace.worker import _app
-from tailrace.worker._chunk_request import read_request
-from tailrace.worker._refused_error import RefusedError
+from tailrace.worker._requests import RefusedError, read_request
 from tailrace.worker._web_source import WebPrefix
 from tailrace.worker._working_folder import check_output
 

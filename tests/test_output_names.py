@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import Chunk
-from tailrace._spec.output_names import OutputNames, is_output_of
-from tailrace._spec.outputs import output_paths
+from tailrace._spec.outputs import OutputNames, is_output_of, output_paths
 
 NAMES = st.lists(
     st.sampled_from(["a", "1", "0", " ", ".", "/", "#", "##", "####", "%d", "%2d", "%03d", "%"]), min_size=1

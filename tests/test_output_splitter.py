@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import _native
-from tailrace._command import lines
+from tailrace import _native, _pure_python
 from tailrace._command import pieces as module
 from tailrace._command.pieces import OutputSplitter
 
@@ -22,7 +21,7 @@ _TRICKY = st.lists(
 
 
 with_and_without_the_core = pytest.mark.parametrize(
-    "line_splitter", [_native.LineSplitter, lines.LineSplitter], ids=["native", "python"]
+    "line_splitter", [_native.LineSplitter, _pure_python.LineSplitter], ids=["native", "python"]
 )
 
 

@@ -31,7 +31,7 @@ from processes import (
 )
 from tailrace import Capture, LocalWorkerAdapter, UsageSample, WorkerError, WorkerJob, WorkerResult, WorkerTimeoutError
 from tailrace._command.capture import PythonCapture
-from tailrace._command.process_note import ProcessNote
+from tailrace._command.ending import ProcessNote
 from tailrace._local import python as backend
 from tailrace._local import python_pipe
 from tailrace._local.bell import Bell

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from tailrace._wire.retry_after import parse_retry_after
+from tailrace._wire.http import parse_retry_after
 
 DATE = "Fri, 31 Dec 1999 23:59:29 GMT"
 

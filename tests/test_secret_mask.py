@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _native
 from tailrace._output.secret_mask import SecretMask
-from tailrace._output.spans import find_spans
+from tailrace._pure_python import find_spans
 
 _TEXT = st.text("abc", max_size=40).map(str.encode)
 _SECRETS = st.lists(st.text("abc", min_size=4, max_size=9), min_size=1, max_size=4)

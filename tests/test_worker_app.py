@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from jobs import count_lines, job
 from processes import descendants_marked, wait_until_marked
 from tailrace._wire.frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
-from tailrace.worker import WorkerApp, WorkerSettings, _client, _output_log, create_app
-from tailrace.worker._buffered_answer import buffered_answer
-from tailrace.worker._kept_output import KeptOutput
-from tailrace.worker._output_log import OutputLog
+from tailrace.worker import WorkerApp, WorkerSettings, _answers, _output_log, create_app
+from tailrace.worker._answers import buffered_answer
+from tailrace.worker._output_log import KeptOutput, OutputLog
 from workers import output_of, result_of
 
 pytestmark = pytest.mark.anyio
@@ -195,7 +194,7 @@ async def test_an_attempt_goes_on_for_others_whatever_becomes_of_its_first_reque
 async def test_a_client_that_reads_slowly_but_steadily_gets_everything(
     app: WorkerApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_client, "_FAREWELL", 0.5)
+    monkeypatch.setattr(_answers, "_FAREWELL", 0.5)
 
     class SlowExchange(Exchange):
         async def _send(self, message: Any) -> None:

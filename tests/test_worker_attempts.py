@@ -20,7 +20,7 @@ from jobs import count_lines
 from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import JobSpec
 from tailrace._wire.frames import FrameKind
-from tailrace.worker import WorkerSettings, _attempts, _parsed_specs
+from tailrace.worker import WorkerSettings, _attempts, _specs
 from workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
 
@@ -184,7 +184,7 @@ def test_a_download_that_its_client_left_keeps_its_place(tmp_path: Path) -> None
 
 
 def test_a_refusal_that_is_remembered_holds_no_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parsed_specs, "_MOST", 1)
+    monkeypatch.setattr(_specs, "_MOST", 1)
     job = worker.write_job("true", "remembered")
     for _ in range(3):
         assert worker.ask(job, 7, attemptId="a").message == "the job has no chunk 7"

@@ -17,7 +17,7 @@ import pytest
 
 from jobs import job, names_in
 from processes import DAEMON, PYTHON, descendants_marked, wait_until_marked, wait_until_none_is_marked
-from tailrace.worker import _client
+from tailrace.worker import _answers
 from workers import FRAMES, Worker, WorkerThread, read_frames, result_of, running_worker, wait_until
 
 STUBBORN = """
@@ -109,7 +109,7 @@ def test_a_client_that_goes_away_while_it_is_sent_a_flood_ends_it(worker: Worker
 def test_a_timeout_ends_the_render_of_a_client_that_reads_nothing_and_frees_its_place(
     tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_client, "_FAREWELL", 0.5)
+    monkeypatch.setattr(_answers, "_FAREWELL", 0.5)
     with running_worker(tmp_path, concurrency=1) as worker:
         address = worker.write_job(f"sh -c 'yes; : {mark}'", "true")
         with worker.asking(address, headers=FRAMES, timeout=1) as response:

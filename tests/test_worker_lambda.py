@@ -18,7 +18,7 @@ import web_servers
 from jobs import job, names_in
 from processes import descendants_marked, wait_until_none_is_marked
 from tailrace.worker import _lambda_handler, lambda_handler
-from tailrace.worker._task import TaskFinder
+from tailrace.worker._tasks import TaskFinder
 
 Handle = Callable[..., tuple[int, dict[str, Any]]]
 

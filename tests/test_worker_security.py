@@ -20,7 +20,7 @@ import pytest
 from jobs import job
 from tailrace._spec import source
 from tailrace.worker import WorkerSettings, _web_source, create_app
-from tailrace.worker._refused_error import RefusedError
+from tailrace.worker._requests import RefusedError
 from tailrace.worker._web_source import WebPrefix, is_ordinary
 from web_servers import send, serving
 from workers import Answer, Worker, running_worker, wait_until

@@ -12,9 +12,9 @@ import pytest
 import web_servers
 from jobs import job
 from tailrace import JobSpec
-from tailrace.worker import _file_state, _parsed_specs
-from tailrace.worker._allowed_specs import AllowedSpecs
-from tailrace.worker._refused_error import RefusedError
+from tailrace.worker import _file_state, _specs
+from tailrace.worker._requests import RefusedError
+from tailrace.worker._specs import AllowedSpecs
 from workers import Worker, running_worker
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_has_long_been_as_it_is_is_not_even_read_again(
     monkeypatch.setattr(_file_state, "_SETTLED", -(10**12))
     address = worker.write_job("echo a")
     assert worker.ask(address).json()["stdout"] == "a\n"
-    monkeypatch.setattr(_parsed_specs.ParsedSpecs, "parse", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(_specs.ParsedSpecs, "parse", lambda *_: pytest.fail("read again"))
     assert worker.ask(address).json()["stdout"] == "a\n"
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_job_file_is_refused_each_time_and_a_better_one_taken(worker:
 
 
 def test_only_the_last_few_are_kept(worker: Worker, parsed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_parsed_specs, "_MOST_BYTES", 1)
+    monkeypatch.setattr(_specs, "_MOST_BYTES", 1)
     one, two = worker.write_job("true", name="one.json"), worker.write_job("true; true", name="two.json")
     for address in (one, one, two, two, one):
         assert worker.ask(address).json()["exitCode"] == 0

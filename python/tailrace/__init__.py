@@ -22,9 +22,8 @@ if _typing.TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
     from ._command.adapter import WorkerAdapter
-    from ._command.captures import Capture
     from ._command.job import Callback, StreamMode, WorkerJob
-    from ._command.result import ResourceUsage, UsageSample, WorkerResult
+    from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._events.types import (
         ChunkErrorReported,
         ChunkEvent,
@@ -64,7 +63,6 @@ if _typing.TYPE_CHECKING:
 
 _NAMES = {
     "_remote.lambda_": "AwsLambdaAdapter",
-    "_command.captures": "Capture",
     "_remote.cloud_run": "CloudRunAdapter",
     "_state.artifacts": "completed_chunk_ids",
     "_events.types": (
@@ -87,7 +85,7 @@ _NAMES = {
     "_command.adapter": "WorkerAdapter",
     "_command.job": "Callback StreamMode WorkerJob",
     "_remote.pool": "WorkerPool",
-    "_command.result": "ResourceUsage UsageSample WorkerResult",
+    "_command.result": "Capture ResourceUsage UsageSample WorkerResult",
 }
 """The modules that the names come from: each is loaded when it is used, for together they take a third of a second."""
 

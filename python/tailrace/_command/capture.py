@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections import deque
 
-from .captures import Capture
+from .result import Capture
 
 
 class PythonCapture:

@@ -1,18 +1,73 @@
-"""What comes out of a command that has ended: its result, or the error that its ending means."""
+"""How a command ended, in a result or an error, and in words."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import logging
-from collections.abc import Sequence
-from typing import Literal
+import signal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from .._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
 from .._spec.command import parse_command
 from .job import WorkerJob
-from .process_note import ProcessNote, warnings_about
 from .result import CapturedOutput, ResourceUsage, WorkerResult
+
+
+class ProcessNote(NamedTuple):
+    """A process, and what it was last seen doing."""
+
+    pid: int
+    name: str
+    """Empty where it could not be had."""
+    state: str
+    """One letter, as ps shows it; D is an uninterruptible sleep. Empty where it could not be had."""
+    wait_channel: str
+    """The kernel's function that it sleeps in; empty where there is none, or it is not told."""
+
+    def __str__(self) -> str:
+        name = f" ({self.name})" if self.name else ""
+        state = f" in state {self.state}" if self.state else ""
+        channel = f" at {self.wait_channel}" if self.wait_channel else ""
+        return f"process {self.pid}{name}{state}{channel}"
+
+
+def warnings_about(left: Sequence[ProcessNote], unseen: Sequence[ProcessNote]) -> list[str]:
+    """Return a line each for what is left of a command's tree, and for strangers that may belong to it or not."""
+    warnings = []
+    if left:
+        warnings.append(f"could not be ended: {_listed(left)}")
+    if unseen:
+        warnings.append(f"could not be looked at, and may be part of it: {_listed(unseen)}")
+    return warnings
+
+
+_MOST = 5
+"""How many processes are named."""
+
+
+def _listed(processes: Sequence[ProcessNote]) -> str:
+    named: Iterable[str] = map(str, processes[:_MOST])
+    more = f" and {len(processes) - _MOST} more" if len(processes) > _MOST else ""
+    return ", ".join(named) + more
+
+
+def describe_exit(command: str, exit_code: int) -> str:
+    """Return the reason for an exit code other than 0."""
+    if exit_code >= 0:
+        return f"{command} exited with status {exit_code}"
+    try:
+        name = f" ({signal.Signals(-exit_code).name})"
+    except ValueError:
+        name = ""
+    return f"{command} was ended by signal {-exit_code}{name}"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what an error says, or its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
 
 _log = logging.getLogger("tailrace")
 

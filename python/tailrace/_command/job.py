@@ -10,8 +10,7 @@ from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
 from .._checks import check_callback, check_delays, check_limits, check_path, check_type
-from .captures import Capture
-from .result import UsageSample
+from .result import Capture, UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
 """What a callback receives: `str` as it arrives, one `str` per line, or a read-only `memoryview`."""

@@ -12,7 +12,7 @@ from .job import StreamMode
 try:
     from .._native import LineSplitter
 except ImportError:
-    from .lines import LineSplitter  # type: ignore[assignment]
+    from .._pure_python import LineSplitter  # type: ignore[assignment]
 
 _BLOCK = 16 * 1024
 """How much is split into lines at once, in bytes: they fit the processor's cache, and never are too many to be kept."""

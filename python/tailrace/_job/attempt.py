@@ -14,8 +14,7 @@ import anyio
 
 from .._command.adapter import WorkerAdapter
 from .._command.callbacks import await_if_needed
-from .._command.ending import NO_STATUS
-from .._command.failure import describe_error, describe_exit
+from .._command.ending import NO_STATUS, describe_error, describe_exit
 from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
@@ -24,8 +23,7 @@ from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, Worker
 from .._output.command_news import CommandNews
 from .._output.job_logs import JobLogs
 from .._output.pipeline import CommandOutput
-from .._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch
-from .._output.reported_errors import ReportedErrors
+from .._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch, ReportedErrors
 from .._output.secret_mask import SecretMask
 from .._spec.command import parse_command
 from .._spec.model import Chunk

@@ -15,9 +15,8 @@ import anyio.to_thread
 from .._checks import check_method, check_type
 from .._command.adapter import WorkerAdapter
 from .._command.result import WorkerResult
-from .._concurrency.cancellation import as_error
-from .._concurrency.completion import to_the_end
-from .._concurrency.time_slice import TimeSlice
+from .._concurrency.cancellation import as_error, to_the_end
+from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, SpecError, TailraceError
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from .._output.job_logs import JobLogs

@@ -11,7 +11,7 @@ import anyio
 
 from .._command.adapter import WorkerAdapter
 from .._command.callbacks import await_if_needed
-from .._command.failure import describe_error, describe_exit
+from .._command.ending import describe_error, describe_exit
 from .._command.job import STREAMS, WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices

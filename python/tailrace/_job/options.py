@@ -9,9 +9,8 @@ from typing import Any, TypeAlias, get_args
 
 from .._checks import check_callback, check_collection, check_delays, check_limits, check_method, check_path, check_type
 from .._command.adapter import WorkerAdapter
-from .._command.captures import Capture
 from .._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
-from .._command.result import WorkerResult
+from .._command.result import Capture, WorkerResult
 from .._events.types import JobEvent
 from .._output.secret_mask import SecretMask
 from .._stitching.protocol import Stitcher

@@ -9,11 +9,10 @@ from collections.abc import Awaitable
 
 import anyio
 
-from .._command.ending import NO_STATUS, conclude, spawn_error, warn_beside_an_error
+from .._command.ending import NO_STATUS, ProcessNote, conclude, spawn_error, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob, variables_of
-from .._command.process_note import ProcessNote, warnings_about
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
-from .._concurrency.time_slice import TimeSlice
+from .._concurrency.steps import TimeSlice
 from .._errors import WorkerError, WorkerSpawnError
 from .._native import (
     Execution,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .._command.process_note import ProcessNote
+from .._command.ending import ProcessNote
 
 LIMIT = 0.2
 """How long a process may take to answer, in seconds."""

@@ -24,10 +24,9 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from .._command.capture import PythonCapture
-from .._command.ending import conclude, warn_beside_an_error
+from .._command.ending import ProcessNote, conclude, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob
 from .._command.pieces import OutputSplitter
-from .._command.process_note import ProcessNote, warnings_about
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
 from .._errors import WorkerSpawnError
 from . import tree_ending, usage_sampler

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from .._command.process_note import ProcessNote
+from .._command.ending import ProcessNote
 from . import process_files
 from .bell import Bell
 from .process_files import Figures, describe, figures_of, look, stat_fields

@@ -15,8 +15,7 @@ from .._command.callbacks import await_if_needed
 from .._command.job import STREAMS, StreamMode, StreamName
 from .._command.pieces import OutputSplitter
 from .._command.result import WorkerResult
-from .._concurrency.steps import Steps, in_turn
-from .._concurrency.time_slice import TimeSlice
+from .._concurrency.steps import Steps, TimeSlice, in_turn
 from .job_logs import StreamLogs
 from .log_file import LogFile
 from .progress_watch import ProgressWatch

@@ -6,14 +6,13 @@ import os
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from .._command.captures import Capture
-from .._command.result import CapturedOutput, WorkerResult, end_of
+from .._command.result import Capture, CapturedOutput, WorkerResult, end_of
 from .._errors import TailraceError, WorkerError
 
 try:
     from .._native import find_spans
 except ImportError:
-    from .spans import find_spans
+    from .._pure_python import find_spans
 
 MASK = "***"
 """What stands in the place of a secret."""

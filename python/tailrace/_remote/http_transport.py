@@ -1,10 +1,11 @@
-"""One request to an HTTP worker, and its answer."""
+"""HTTP requests to a worker."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import re
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -15,16 +16,30 @@ import anyio
 import httpx
 
 from .._checks import check_times
-from .._command.failure import describe_error
+from .._command.ending import describe_error
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._errors import WorkerRemoteError
 from .._spec.source import has_user, is_url, name_of, shown_url
 from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
 from .._wire.frames import MEDIA_TYPE
+from .._wire.http import keep_alive_options
 from .._wire.request import remote_request
-from .._wire.sockets import keep_alive_options
-from .headers import check_headers
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110, 5.6.2."""
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise `ValueError` if they cannot. No value is shown: it is a secret even with a mistake in it."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable() or value != value.strip():
+            raise ValueError(
+                f"the header {name} must be a text of ASCII characters, with no line ends, and no spaces around it"
+            )
+
 
 Authorise = Callable[[Mapping[str, str] | None], Awaitable[Mapping[str, str]]]
 """Returns the headers that authorise a request, given those that were refused, if any: it returns others then."""

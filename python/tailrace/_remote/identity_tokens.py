@@ -14,7 +14,7 @@ import google.auth.transport.requests
 import google.oauth2.id_token
 import requests
 
-from .._command.failure import describe_error
+from .._command.ending import describe_error
 from .._wire.answer import RemoteFault
 
 _LONGEST_TRY = 5.0

@@ -18,11 +18,10 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.eventstream import ParserError
 
-from .._command.failure import describe_error
+from .._command.ending import describe_error
 from .._spec.source import has_user
 from .._wire.answer import BusyFault, RemoteFault
-from .._wire.retry_after import parse_retry_after
-from .._wire.sockets import keep_alive_options
+from .._wire.http import keep_alive_options, parse_retry_after
 
 _T = TypeVar("_T")
 

@@ -10,10 +10,9 @@ from typing import Any
 from .._command.adapter import WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.capture import PythonCapture
-from .._command.captures import Capture
 from .._command.job import WorkerJob
 from .._command.pieces import OutputSplitter
-from .._command.result import WorkerResult
+from .._command.result import Capture, WorkerResult
 from .._errors import WorkerError
 
 _UNEXPECTED = Capture.tail(16 * 2**20)

@@ -1,9 +1,10 @@
-"""What a job consists of: its specification, read from JSON or built in Python."""
+"""What a job is, and what is said where a specification is none."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,60 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from .._errors import SpecError
 from .command import parse_command
-from .json_text import read_json
-from .messages import to_spec_error
-from .source import is_url, name_of, read_source, stem_of
+from .source import is_url, name_of, read_json, read_source, stem_of
+
+_EXPECTED = {
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "string_unicode": "a text of valid Unicode characters",
+    "string_too_short": "a text that is not empty",
+}
+_LONGEST_VALUE = 60
+
+
+def to_spec_error(where: str, error: ValidationError) -> SpecError:
+    """Return the error to raise: each problem as "where: place: what was found should be what was expected"."""
+    problems = [f"{where}: {_describe(problem)}" for problem in error.errors(include_url=False)]
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return SpecError(problems[0] + others, problems)
+
+
+def _describe(problem: ErrorDetails) -> str:
+    kind = problem["type"]
+    if kind == "value_error":
+        text = str(problem["ctx"]["error"])
+    elif kind == "missing":
+        text = "is missing"
+    else:
+        expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
+        text = f"{_quote(problem['input'])} should be {expected}"
+    place = _place(problem["loc"])
+    return f"{place}: {text}" if place else text
+
+
+def _place(steps: Sequence[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def _quote(value: object) -> str:
+    text = ""
+    # What is wrong may be as large as the specification.
+    for part in json.JSONEncoder(default=repr, ensure_ascii=False).iterencode(value):
+        text += part[: _LONGEST_VALUE + 1]
+        if len(text) > _LONGEST_VALUE:
+            break
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
 
 _DEFAULT_ID = "job"
 

@@ -12,10 +12,10 @@ import anyio.to_thread
 
 from .._checks import check_method
 from .._command.adapter import WorkerAdapter
-from .._command.failure import describe_error, describe_exit
+from .._command.ending import describe_error, describe_exit
 from .._command.job import Callback, StreamMode, WorkerJob
 from .._command.result import WorkerResult
-from .._concurrency.completion import to_the_end
+from .._concurrency.cancellation import to_the_end
 from .._errors import StitchError, WorkerError, WorkerSpawnError
 from .._local.adapter import LocalWorkerAdapter
 from .ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report

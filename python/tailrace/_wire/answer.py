@@ -23,7 +23,7 @@ from .._command.pieces import OutputSplitter
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import WorkerBusyError, WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from .frames import FrameError, FrameKind, FrameReader
-from .retry_after import parse_retry_after
+from .http import parse_retry_after
 
 _T = TypeVar("_T")
 

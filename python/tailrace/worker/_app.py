@@ -7,14 +7,10 @@ from collections.abc import Iterable
 import anyio
 
 from .._wire.frames import MEDIA_TYPE
-from ._asgi import ClientGoneError, Receive, Scope, Send, send_json
+from ._answers import Client, ClientGoneError, FrameFormat, LineFormat, Receive, Scope, Send, StreamFormat, send_json
 from ._attempts import Attempts
-from ._chunk_request import ChunkRequest, read_request
-from ._client import Client
-from ._refused_error import RefusedError
+from ._requests import ChunkRequest, RefusedError, check_token, read_request
 from ._settings import WorkerSettings
-from ._stream_format import FrameFormat, LineFormat, StreamFormat
-from ._token import check_token
 
 _HEALTH = "/healthz"
 _MOST_DIGITS = 20

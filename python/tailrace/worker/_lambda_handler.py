@@ -13,16 +13,13 @@ from typing import Any, Protocol
 
 import anyio
 
-from .._command.captures import Capture
+from .._command.result import Capture
 from .._errors import WorkerError
 from .._local.run import run
-from ._chunk_request import ChunkRequest, read_request, to_request
 from ._outcome import Outcome
-from ._refused_error import RefusedError
-from ._search import Search
+from ._requests import ChunkRequest, RefusedError, check_token, read_request, to_request
 from ._settings import WorkerSettings
-from ._task import TaskFinder
-from ._token import check_token
+from ._tasks import Search, TaskFinder
 
 _LARGEST_ANSWER = 6 * 2**20 - 2**16
 """In bytes. Lambda takes 6 MiB, and calls the function failed for a byte more."""

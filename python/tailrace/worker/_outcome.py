@@ -6,8 +6,7 @@ import errno
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .._command.ending import NO_STATUS
-from .._command.failure import describe_error
+from .._command.ending import NO_STATUS, describe_error
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
 

@@ -7,14 +7,35 @@ import os
 import struct
 import tempfile
 from bisect import bisect_right
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
 from .._wire.frames import LARGEST_PAYLOAD, FrameKind
-from ._kept_output import KeptOutput
+
+
+class KeptOutput:
+    """The room for the output that all logs keep together, in bytes."""
+
+    def __init__(self, limit: int, drop: Callable[[], bool]) -> None:
+        """Take the limit, and what drops one log that is not needed and returns whether there was any."""
+        self._room = limit
+        self._drop = drop
+
+    def take(self, size: int) -> bool:
+        """Return whether there is room, and take it; others have to make way if they can."""
+        while size > self._room:
+            if not self._drop():
+                return False
+        self._room -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Make room that was taken free again."""
+        self._room += size
+
 
 _HEADER = struct.Struct(">BI")
 _AHEAD = 2**20

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from .._errors import SpecError
 from .._spec.source import HTTP_TIMEOUT, fetch, name_of
-from ._refused_error import RefusedError
+from ._requests import RefusedError
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from .._spec.model import Chunk
 from .._spec.numbered_name import is_numbered
-from .._spec.output_names import OutputNames, is_output_of
-from .._spec.outputs import output_paths
+from .._spec.outputs import OutputNames, is_output_of, output_paths
 from ._kept_mirrors import OWN_FOLDER, KeptMirrors, Layout
 from ._outcome import Outcome
-from ._refused_error import RefusedError
+from ._requests import RefusedError
 
 _MOST_FOLDERS = 10_000
 _LONGEST_OUTPUT = 1000

@@ -1,4 +1,4 @@
-"""Lines out of what was read, without the native core."""
+"""What the native core does for the layers above it, in Python for where that is missing: several times slower."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ class LineSplitter:
         last = b"".join(self._partial)
         self._partial.clear()
         return last.decode(errors="replace") if last else None
+
+
+def find_spans(data: bytes | memoryview, pattern: bytes) -> list[tuple[int, int]]:
+    """Return where `pattern` is in `data`, as pairs of start and end; where it overlaps itself, all of that as one."""
+    spans: list[tuple[int, int]] = []
+    whole = bytes(data)
+    start = whole.find(pattern)
+    while start >= 0:
+        end = start + len(pattern)
+        if spans and start < spans[-1][1]:
+            spans[-1] = spans[-1][0], end
+        else:
+            spans.append((start, end))
+        start = whole.find(pattern, start + 1)
+    return spans

@@ -1,14 +1,50 @@
-"""What a client asks for: one chunk of a job."""
+"""What a client asks for, one chunk of a job, and why it may be refused."""
 
 from __future__ import annotations
 
+import hmac
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._errors import SpecError
-from .._spec.json_text import read_json
-from ._refused_error import RefusedError
+from .._spec.source import read_json
+
+_END = 400
+"""How many characters are left at either end of a message that is too long."""
+
+
+class RefusedError(Exception):
+    """Is answered with `status` and `message`, one short line that tells nothing of this machine."""
+
+    def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        # Names in it come from requests, and may be as long as these.
+        line = "".join(
+            character if character.isprintable() else repr(character)[1:-1] for character in _shorten(message)
+        )
+        self.message = _shorten(line)
+        super().__init__(self.message)
+        self.status = status
+        self.headers = headers or {}
+
+    def anew(self) -> RefusedError:
+        """Return the same without what an exception gathers on its way: frames, with all that they hold."""
+        return RefusedError(self.status, self.message, headers=self.headers)
+
+    @property
+    def kind(self) -> str:
+        """What the answer calls it."""
+        return "internal" if self.status == 500 else "refused"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the body of the answer."""
+        # Older clients look for the message beside the error.
+        return {"error": {"kind": self.kind, "message": self.message}, "message": self.message}
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 2 * _END else f"{text[:_END]} ... {text[-_END:]}"
+
 
 _HEARTBEAT = 15.0
 """The seconds between heartbeats when none are given: well below the minute after which most proxies give up."""
@@ -82,3 +118,22 @@ def _seconds(fields: Mapping[str, object], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9 or not math.isfinite(value):
         raise RefusedError(400, f"{name} should be a positive number of seconds, less than a billion")
     return float(value)
+
+
+def check_token(token: str | None, authorization: str, functions_key: str) -> None:
+    """Raise `RefusedError` unless one of the headers, `Authorization` or `x-functions-key`, has it, or none is needed.
+
+    How long it takes tells nothing of where a wrong one differs.
+    """
+    if token is None:
+        return
+    scheme, _, bearer = authorization.partition(" ")
+    is_right = hmac.compare_digest(bearer.strip().encode(), token.strip().encode()) and scheme.lower() == "bearer"
+    if functions_key:
+        # What clients of Azure Functions send.
+        is_right |= hmac.compare_digest(functions_key.strip().encode(), token.strip().encode())
+    if not is_right:
+        what = "this is not the worker's token" if authorization or functions_key else "a bearer token is needed"
+        raise RefusedError(
+            401, f"{what}: job run takes it from TAILRACE_TOKEN or --token-env", headers={"WWW-Authenticate": "Bearer"}
+        )

@@ -1,4 +1,4 @@
-"""What a request asks for, found and checked."""
+"""What a request asks for, found and checked without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from .._command.captures import Capture
+import anyio
+import anyio.to_thread
+
 from .._command.job import SLOT_VARIABLE, Callback, WorkerJob
+from .._command.result import Capture
 from .._spec.command import parse_command
 from .._spec.model import Chunk
-from ._allowed_specs import AllowedSpecs
-from ._chunk_request import ChunkRequest
 from ._kept_mirrors import KeptMirrors
-from ._parsed_specs import ParsedSpec
-from ._refused_error import RefusedError
+from ._requests import ChunkRequest, RefusedError
 from ._settings import WorkerSettings
+from ._specs import AllowedSpecs, ParsedSpec
 from ._working_folder import WorkingFolder, check_output
 
 _KILL_GRACE = 1.0
@@ -109,3 +110,25 @@ class TaskFinder:
             return Task(parsed, chunk, path, folder, folder, is_shared=False, mirrors=self._mirrors)
         job_dir = folder if folder is not None and folder.is_relative_to(work_dir) else work_dir
         return Task(parsed, chunk, path, work_dir, job_dir, is_shared=True, mirrors=self._mirrors)
+
+
+class Search:
+    """Has a thread find a task; nobody has to wait for it, but it goes on until the web and the disk have answered."""
+
+    def __init__(self, finder: TaskFinder) -> None:
+        self.is_running = False
+        """Whether the thread is at work, perhaps for nobody any more."""
+        self._finder = finder
+
+    async def run(self, request: ChunkRequest, *, within: float) -> Task:
+        """Return the task. Raises `RefusedError` if it may not be run, or is not found `within` so many seconds."""
+        with anyio.move_on_after(within):
+            return await anyio.to_thread.run_sync(self._find, request, abandon_on_cancel=True)
+        raise RefusedError(504, "the job specification could not be had in time")
+
+    def _find(self, request: ChunkRequest) -> Task:
+        self.is_running = True
+        try:
+            return self._finder.find(request)
+        finally:
+            self.is_running = False
