@@ -165,7 +165,7 @@ class SickMachine:
     def tailrace(self, backend: str, *args: str, **environment: str) -> Host:
         """Start the command line."""
         without_core = "import sys; sys.modules['tailrace._native'] = None; " if backend == "python" else ""
-        source = f"{without_core}from tailrace._cli import main; main()"
+        source = f"{without_core}from tailrace._cli.main import main; main()"
         return self.start(sys.executable, "-c", source, *args, **environment)
 
     def hung_disk(self, **files: bytes) -> HungDisk:

@@ -22,7 +22,7 @@ import pytest
 from jobs import count_lines, job, names_in
 from processes import descendants_marked, fork_beside_threads, wait_until_marked
 from tailrace import JobSpec
-from tailrace._cli._seconds import parse_limit
+from tailrace._cli.arguments import parse_limit
 from tunnel import search_path
 
 TAILRACE = (sys.executable, "-m", "tailrace")

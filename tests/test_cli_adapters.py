@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import tailrace
 from jobs import job
 from raw_server import Request, answer, serving
-from tailrace._cli import cli
+from tailrace._cli.main import cli
 
 URL = "http://127.0.0.1:9"
 

@@ -196,7 +196,7 @@ async def warning(self, job):
     finally:
         job.on_warning({WARNING!r})
 LocalWorkerAdapter.execute = warning
-from tailrace._cli import main
+from tailrace._cli.main import main
 main()
 """
 

@@ -7,7 +7,7 @@ import pty
 import threading
 import time
 
-from tailrace._cli._descriptor_writer import DescriptorWriter
+from tailrace._cli.writing import DescriptorWriter
 
 
 def test_a_terminal_with_little_room_left_does_not_block_who_has_no_patience() -> None:

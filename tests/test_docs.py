@@ -11,9 +11,9 @@ import click
 import pytest
 
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
-from tailrace._cli._adapter_options import AdapterRequest
-from tailrace._cli._job_run import run
-from tailrace._cli._worker_serve import serve
+from tailrace._cli.adapter_options import AdapterRequest
+from tailrace._cli.commands.run import run
+from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
 
 ROOT = Path(__file__).parent.parent

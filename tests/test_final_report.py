@@ -23,9 +23,9 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from tailrace._cli._final_report import failure_report, summary_table
-from tailrace._cli._rerun_command import rerun_command, single_chunk_command, without_secrets
-from tailrace._cli._terminal_style import TerminalStyle
+from tailrace._cli.display.report import failure_report, summary_table
+from tailrace._cli.display.style import TerminalStyle
+from tailrace._cli.rerun_command import rerun_command, single_chunk_command, without_secrets
 from tailrace._events.outcomes import ChunkOutcomes
 
 PLAIN = TerminalStyle(colours=False, unicode=True)

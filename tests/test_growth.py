@@ -27,7 +27,7 @@ from tailrace import (
     completed_chunk_ids,
     plan_job,
 )
-from tailrace._cli._final_report import failure_report
+from tailrace._cli.display.report import failure_report
 from tailrace._concurrency.slices import at_once
 from tailrace._events.outcomes import ChunkOutcomes
 from tailrace._events.progress import JobProgress

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace._cli._line_prefixer import LinePrefixer
+from tailrace._cli.display.lines import LinePrefixer
 
 ENDS = {"\n", "\r"}
 

@@ -27,8 +27,8 @@ from tailrace import (
     MergeStarted,
     WorkerResult,
 )
-from tailrace._cli._progress_rows import ProgressRows
-from tailrace._cli._terminal_style import TerminalStyle
+from tailrace._cli.display.rows import ProgressRows
+from tailrace._cli.display.style import TerminalStyle
 from tailrace._events.progress import JobProgress
 
 PLAIN = TerminalStyle(colours=False, unicode=True)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from jobs import count_lines, job, names_in
 from tailrace import JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, completed_chunk_ids, plan_job
-from tailrace._cli._job_run import run as run_command
+from tailrace._cli.commands.run import run as run_command
 from tailrace._state.artifacts import reasons_to_run
 
 SECOND = 10**9

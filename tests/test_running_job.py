@@ -30,7 +30,7 @@ from tailrace import (
     TailraceError,
     completed_chunk_ids,
 )
-from tailrace._cli._job_run import run as run_command
+from tailrace._cli.commands.run import run as run_command
 from tailrace._state.job_outputs import JobOutputs
 from tailrace._state.lock import JobLock, holder_of
 from tailrace._state.running_job import RunningJob

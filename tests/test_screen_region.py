@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import anyio
 import pytest
 
-from tailrace._cli._descriptor_writer import DescriptorWriter
-from tailrace._cli._output_failure import OutputFailedError
-from tailrace._cli._screen_region import Row, ScreenRegion
+from tailrace._cli.display.region import Row, ScreenRegion
+from tailrace._cli.writing import DescriptorWriter, OutputFailedError
 from terminal import Terminal
 
 pytestmark = pytest.mark.anyio
@@ -156,7 +155,7 @@ async def test_the_rows_follow_the_size_of_the_terminal(terminal: Terminal, colu
 async def test_rows_that_a_narrower_terminal_has_broken_are_cleared_whole(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, rewraps: bool, up: bytes
 ) -> None:
-    monkeypatch.setattr("tailrace._cli._screen_region._REWRAPS", rewraps)
+    monkeypatch.setattr("tailrace._cli.display.region._REWRAPS", rewraps)
     region = region_on(terminal, Rows())
 
     async def job() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace._cli._terminal_lines import TerminalLines
+from tailrace._cli.display.screen import TerminalLines
 
 
 def lines_of(*pieces: bytes, prefix: bytes = b"", with_colours: bool = True) -> bytes:

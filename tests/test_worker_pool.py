@@ -38,7 +38,7 @@ from tailrace import (
     WorkerResult,
     WorkerTimeoutError,
 )
-from tailrace._cli import cli
+from tailrace._cli.main import cli
 from tailrace._remote import worker_places, worker_queue
 from workers import running_worker
 

@@ -15,7 +15,7 @@ from tailrace import (
     MergeStarted,
 )
 
-from .._events.tally import JobTally
+from ..._events.tally import JobTally
 
 WITH_REMARK = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, LogFailed, MergeStarted)
 """The events that there is a remark on."""

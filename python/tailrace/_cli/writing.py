@@ -1,4 +1,4 @@
-"""Writing to a descriptor that may be slow, without holding up the event loop."""
+"""Writing to the standard streams, which may be slow or closed, without holding up the event loop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,30 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import NamedTuple
+
+
+class OutputClosedError(Exception):
+    """Nobody reads standard output or standard error any more."""
+
+
+class OutputFailedError(Exception):
+    """Standard output or standard error cannot be written, for example because a disk is full."""
+
+
+@contextmanager
+def telling_reasons() -> Iterator[None]:
+    """Raise one of these for an error of the operating system's."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
+    except OSError as error:
+        raise OutputFailedError(f"the output cannot be written: {error.strerror}") from error
+
 
 _ALWAYS_FITS = select.PIPE_BUF
 """What a pipe that is ready for writing takes without blocking, in bytes (POSIX, `poll` and `pipe`)."""
@@ -109,3 +130,32 @@ async def settle(pending: Awaitable[None] | None) -> None:
     """Await what `DescriptorWriter.write` returned."""
     if pending is not None:
         await pending
+
+
+def tell(text: str, *, patience: float | None = None) -> None:
+    """Write a line to standard error, where it does not get into the output of the chunks.
+
+    Gives up if nobody reads for `patience` seconds, or nobody can read any more: there is no better place for it.
+    """
+    with contextlib.suppress(OSError):
+        standard_writers().stderr.write_within(patience, _line(text))
+
+
+def tell_sections(sections: Iterable[Iterable[str]], *, bare: bool, patience: float | None = None) -> None:
+    """Write groups of lines as `tell` does; `bare` with blank lines around them in place of the program's name."""
+    text = b"".join(_section(lines) if bare else b"".join(map(_line, lines)) for lines in sections)
+    with contextlib.suppress(OSError):
+        standard_writers().stderr.write_within(patience, text + b"\n" if bare and text else text)
+
+
+async def tell_event(text: str) -> None:
+    """The same from the event loop, while a job runs. Raises `OSError`."""
+    await settle(standard_writers().stderr.write(_line(text)))
+
+
+def _line(text: str) -> bytes:
+    return f"tailrace: {text}\n".encode(errors="backslashreplace")
+
+
+def _section(lines: Iterable[str]) -> bytes:
+    return "\n".join(["", *lines, ""]).encode(errors="backslashreplace")

@@ -11,7 +11,7 @@ import click
 
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
 
-from ._tell import tell
+from ..writing import tell
 
 _DEFAULTS = WorkerSettings(())
 _BACKLOG = 1024

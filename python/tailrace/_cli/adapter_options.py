@@ -17,6 +17,7 @@ from .._remote.late_output import LateOutput
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter
 
+
 _USERS = {
     "url": ("gcp", "http"),
     "token_env": ("http",),

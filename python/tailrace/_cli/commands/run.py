@@ -9,12 +9,10 @@ import click
 
 from tailrace.progress import renderer_names
 
-from ._adapter_options import adapter_options
-from ._completion import complete_chunk_id, complete_file, complete_folder, complete_variable
-from ._execution import execute
-from ._file_size import parse_file_size
-from ._job_request import JobRequest
-from ._seconds import parse_delay, parse_limit
+from ..adapter_options import adapter_options
+from ..arguments import parse_delay, parse_file_size, parse_limit
+from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
+from ..session import JobRequest, execute
 
 _limit_option = partial(click.option, metavar="S", callback=parse_limit)
 _chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import click
@@ -32,18 +33,52 @@ from .._events.tally import JobTally
 from .._remote.late_output import LateOutput
 from .._spec.notes import enumerated, notes_on
 from .._stitching.check import check_stitch
-from ._adapter_options import make_adapter
-from ._display import Display
-from ._event_output import EventOutput
-from ._final_report import failure_report, summary_table
-from ._interruption import Interruptible
-from ._job_request import JobRequest
-from ._live_output import LiveOutput
-from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
-from ._rerun_command import rerun_command, single_chunk_command, without_secrets
-from ._tell import tell, tell_sections
-from ._terminal_output import TerminalOutput, is_one_terminal
-from ._terminal_style import is_drawable, style_of
+from .adapter_options import AdapterRequest, make_adapter
+from .display.base import Display
+from .display.events import EventOutput
+from .display.lines import LiveOutput
+from .display.report import failure_report, summary_table
+from .display.screen import TerminalOutput, is_one_terminal
+from .display.style import is_drawable, style_of
+from .interruption import Interruptible
+from .rerun_command import rerun_command, single_chunk_command, without_secrets
+from .writing import OutputClosedError, OutputFailedError, tell, tell_sections, telling_reasons
+
+
+class JobRequest(NamedTuple):
+    """The argument and the options of `tailrace job run`."""
+
+    spec: str
+    concurrency: int
+    chunk: tuple[int, ...]
+    no_merge: bool
+    stitch: str | None
+    merge_timeout: float | None
+    retries: int
+    retry_delay: float
+    timeout: float | None
+    idle_timeout: float | None
+    no_progress_timeout: float | None
+    progress: str
+    fail_on_error: bool
+    resource_delay: float
+    keep_going: bool
+    resume: bool
+    dry_run: bool
+    state_dir: str | None
+    no_record: bool
+    verify_output: bool
+    slot_env: dict[str, list[str]]
+    log_dir: str | None
+    log_limit: int | None
+    log_compress: bool
+    mask_env: tuple[str, ...]
+    quiet: bool
+    watch: int | None
+    events: str | None
+    no_color: bool
+    adapter: AdapterRequest
+
 
 _FAILED = 1
 _OUTPUT_CLOSED = 141

@@ -10,12 +10,11 @@ from rich.cells import cell_len
 
 from tailrace._spec.notes import counted
 
-from .._events.progress import JobProgress, RunningCommand
-from ._quantities import clock, rough_time, size
-from ._screen_region import Row
-from ._stream_output import MERGE
-from ._terminal_style import BOLD, DIM, GREEN, TerminalStyle
-from ._terminal_text import latest_line
+from ..._events.progress import JobProgress, RunningCommand
+from .lines import MERGE
+from .region import Row
+from .style import BOLD, DIM, GREEN, TerminalStyle
+from .text import clock, latest_line, rough_time, size
 
 _GAP = "  "
 _LEFT = " left"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from tailrace import JobEvent
 
-from ._tell import tell
+from ..writing import tell
 
 
 class Display(ABC):

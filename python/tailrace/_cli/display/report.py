@@ -7,10 +7,9 @@ from pathlib import Path
 
 from tailrace._concurrency.disk_threads import within
 
-from .._events.outcomes import ChunkOutcome
-from ._quantities import clock, size
-from ._terminal_style import BOLD, DIM, RED, TerminalStyle
-from ._terminal_text import latest_line
+from ..._events.outcomes import ChunkOutcome
+from .style import BOLD, DIM, RED, TerminalStyle
+from .text import clock, latest_line, size
 
 _PATIENCE = 1.0
 """How long the disk with the logs may take to list them, in seconds."""

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from tailrace import JobEvent
 from tailrace._events.json import event_to_line
 
-from .._events.tally import JobTally
-from ._descriptor_writer import settle, standard_writers
-from ._display import Display
-from ._remark import remark_on
-from ._tell import tell_event
+from ..._events.tally import JobTally
+from ..writing import settle, standard_writers, tell_event
+from .base import Display
+from .remark import remark_on
 
 
 class EventOutput(Display):

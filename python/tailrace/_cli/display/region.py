@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import anyio
 
-from ._descriptor_writer import DescriptorWriter, settle
-from ._output_failure import OutputClosedError, OutputFailedError, telling_reasons
+from ..writing import DescriptorWriter, OutputClosedError, OutputFailedError, settle, telling_reasons
 
 _SHORTEST_PAUSE = 0.05
 """Between two drawings, in seconds: a terminal is not faster, and who looks at it is slower."""

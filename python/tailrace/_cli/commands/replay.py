@@ -14,8 +14,8 @@ import click
 from tailrace._spec.notes import counted
 from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
 
-from ._completion import complete_file
-from ._quantities import size
+from ..completion import complete_file
+from ..display.text import size
 
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

@@ -11,9 +11,9 @@ from tailrace import JobSpec, SpecError
 from tailrace._spec.notes import counted
 from tailrace._spec.source import name_of
 
-from .._spec.notes import notes_on
-from ._completion import complete_file
-from ._tell import tell
+from ..._spec.notes import notes_on
+from ..completion import complete_file
+from ..writing import tell
 
 _BAD_SPECIFICATION = 2
 

@@ -1,4 +1,4 @@
-"""A time on the command line."""
+"""Values of options: times and sizes."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ def parse_delay(_: click.Context, __: click.Parameter, text: str) -> float:
         raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m or 1h30m")
     hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_file_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    """Return an option's value in bytes: 4096, 64M, 2G."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text, flags=re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a size: give a number of bytes, or one such as 64M")
+    return int(match[1]) * _UNITS[match[2].upper()]

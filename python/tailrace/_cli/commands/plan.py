@@ -16,8 +16,8 @@ from tailrace import JobSpec, SpecError, plan_job
 from tailrace._planning.templates import TEMPLATE_NAMES
 from tailrace._spec.notes import counted
 
-from ._completion import complete_file, complete_template
-from ._tell import tell
+from ..completion import complete_file, complete_template
+from ..writing import tell
 
 
 def _parse_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,1 @@
+"""How a job is shown: on a terminal, as lines or as JSON."""
