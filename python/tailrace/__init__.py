@@ -21,7 +21,7 @@ from ._errors import (
 if _typing.TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
-    from ._command.adapter import WorkerAdapter
+    from ._command.adapter import Capabilities, WorkerAdapter
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._events.types import (
@@ -82,7 +82,7 @@ _NAMES = {
     "_local.run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_stitching.protocol": "Stitcher StreamingStitcher",
-    "_command.adapter": "WorkerAdapter",
+    "_command.adapter": "Capabilities WorkerAdapter",
     "_command.job": "Callback StreamMode WorkerJob",
     "_remote.pool": "WorkerPool",
     "_command.result": "Capture ResourceUsage UsageSample WorkerResult",
@@ -94,6 +94,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 __all__ = [
     "AwsLambdaAdapter",
     "Callback",
+    "Capabilities",
     "Capture",
     "Chunk",
     "ChunkErrorReported",

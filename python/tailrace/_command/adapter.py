@@ -1,7 +1,8 @@
-"""What runs a command somewhere."""
+"""What runs a command somewhere, and what it can do."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from .job import WorkerJob
@@ -11,10 +12,10 @@ from .result import WorkerResult
 class WorkerAdapter(Protocol):
     """Executes one command somewhere and returns its exit code and output.
 
-    An adapter may also have `remote: bool`, True where the command runs on another machine; without it the
-    command is taken to run here. For a `WorkerPool` it may have `try_execute`, which does what `execute` does but
-    raises `WorkerBusyError` rather than wait for a place, and `async places() -> int | None`: how many commands may run
-    at a time, None if nobody can say.
+    An adapter may also have `capabilities`, a `Capabilities` that says more than `streams`, or just `remote: bool`,
+    True where the command runs on another machine; without either the command is taken to run here. For a `WorkerPool`
+    it may have `try_execute`, which does what `execute` does but raises `WorkerBusyError` rather than wait for a place,
+    and `async places() -> int | None`: how many commands may run at a time, None if nobody can say.
     """
 
     streams: bool
@@ -27,3 +28,32 @@ class WorkerAdapter(Protocol):
         through, and whatever a callback of the job raised, unchanged.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an adapter can do; the defaults are a command's that is run on this machine."""
+
+    streams: bool
+    """Whether `on_stdout` and `on_stderr` are called while the command runs."""
+    remote: bool = False
+    """Whether the command runs on another machine."""
+    runs_any_command: bool = True
+    """Whether it runs the command that a `WorkerJob` holds; else the worker looks the chunk up in a specification."""
+    shares_files: bool = True
+    """Whether the files that a command writes are seen here, in the job's folder."""
+    honours_env: bool = True
+    """Whether the command gets `WorkerJob.env`."""
+    honours_limits: bool = True
+    """Whether `timeout` and `idle_timeout` end the command."""
+    honours_slots: bool = True
+    """Whether commands of one slot see the variables of that slot."""
+
+    @classmethod
+    def of(cls, adapter: WorkerAdapter) -> Capabilities:
+        """Return what the adapter says of itself; one that says only `streams` and `remote` is taken at that."""
+        own: object = getattr(adapter, "capabilities", None)
+        if isinstance(own, cls):
+            return own
+        remote = bool(getattr(adapter, "remote", False))
+        return cls(streams=bool(adapter.streams), remote=remote, shares_files=not remote)
