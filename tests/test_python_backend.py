@@ -36,6 +36,7 @@ from tailrace._local import python as backend
 from tailrace._local import python_pipe
 from tailrace._local.bell import Bell
 from tailrace._local.python_pipe import PausableClock, PipeReader
+from tailrace._local.tree_ending import Ending
 
 pytestmark = pytest.mark.anyio
 
@@ -463,7 +464,7 @@ async def test_a_warning_that_nobody_can_take_replaces_no_cancellation(
 async def test_a_limit_is_told_of_as_one_though_the_end_was_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
-    monkeypatch.setattr(backend, "_latest", lambda ending: ending.kill_at - 0.9)
+    monkeypatch.setattr(Ending, "latest", property(lambda ending: ending.kill_at - 0.9))
     command = ("sh", ["-c", "trap '' TERM; while :; do sleep 1; done", mark])
     with pytest.raises(WorkerTimeoutError, match="gave up waiting for the end of the command"):
         await execute(command, timeout=0.5, kill_grace=1, on_warning=complain)

@@ -43,3 +43,13 @@ class Bell:
                 self._is_closed = True
                 for fd in {self.fd, self._writing}:
                     os.close(fd)
+
+
+def two_bells() -> tuple[Bell, Bell]:
+    """Return two of them; raises `OSError` if there cannot be so many descriptors."""
+    first = Bell()
+    try:
+        return first, Bell()
+    except OSError:
+        first.close()
+        raise

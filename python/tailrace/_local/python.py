@@ -6,41 +6,36 @@ What differs is listed in docs/endings.md.
 from __future__ import annotations
 
 import contextlib
-import errno
-import inspect
 import math
 import os
 import secrets
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._command.capture import PythonCapture
 from .._command.ending import ProcessNote, conclude, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob
-from .._command.pieces import OutputSplitter
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
 from .._errors import WorkerSpawnError
 from . import tree_ending, usage_sampler
-from .bell import Bell
+from .bell import two_bells
+from .consumers import Consumers
+from .process_exit import collect, own_peak
 from .process_files import describe
 from .process_tree import Tree
 from .python_pipe import PausableClock, PipeReader
-from .python_spawn import Start
+from .python_spawn import Start, not_started
 from .tree_ending import Ending
 
 _DRAIN = 2.0
 """How long a pipe is read after the command itself has ended, in seconds."""
-_SPARE = 5.0
-"""How long the end of a tree is waited for after whoever ends it should have given up, in seconds."""
 _LOADING_PATIENCE = 0.5
 """How long a start that has been given up may take to stop, in seconds."""
 _DESCRIBING_PATIENCE = 1.0
@@ -60,7 +55,7 @@ async def execute(job: WorkerJob) -> WorkerResult:
     try:
         execution = _Execution(job)
     except OSError as error:
-        raise _not_started(job, error) from None
+        raise not_started(job, error) from None
     _running.add(execution)
     try:
         await execution.run()
@@ -97,42 +92,23 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-class _Stream:
-    """One pipe, and where its output goes."""
-
-    def __init__(self, job: WorkerJob, callback: Any) -> None:
-        self.capture = PythonCapture(job.capture)
-        self.splitter = OutputSplitter(job.stream)
-        self.callback = callback
-        self.reader: PipeReader | None = None
-        self.is_delivered = callback is None
-
-    @property
-    def is_over(self) -> bool:
-        return self.is_delivered and (self.reader is None or self.reader.is_over)
-
-
 class _Execution:
     """One command, from before its start."""
 
     def __init__(self, job: WorkerJob) -> None:
         self._is_of_parent = False
         self._job = job
-        self._bell, self._stop = _two_bells()
+        self._bell, self._stop = two_bells()
         self._start: Start | None = None
         self._tree: Tree | None = None
-        self._streams = [_Stream(job, callback) for callback in (job.on_stdout, job.on_stderr)]
+        self._consumers = Consumers(job)
         self._readers: list[PipeReader] = []
         self._silence = PausableClock()
         self._drain = PausableClock()
         self._began = time.monotonic()
         self._host_peak = 0
-        self._changed = anyio.Event()
-        self._error: BaseException | None = None
-        self._is_stopped = self._is_held = self._has_exited = self._is_reaped = self._is_lost = False
+        self._is_held = self._has_exited = self._is_reaped = self._is_lost = False
         self._limit: Literal["total", "idle"] | None = None
-        self._limit_hit: float | None = None
-        self._callback_scopes: set[anyio.CancelScope] = set()
         self._endings: list[Ending] = []
         self._is_ended = False
         """Whether the whole tree was, not only what is left of the group."""
@@ -150,20 +126,20 @@ class _Execution:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
             tasks.start_soon(self._wait_for_exit)
-            for stream in self._streams:
+            for stream in self._consumers.streams:
                 if stream.callback is not None:
-                    tasks.start_soon(self._deliver_all, stream)
+                    tasks.start_soon(self._consumers.deliver_all, stream)
             await self._supervise()
             tasks.cancel_scope.cancel()
-        if self._error is not None:
-            raise self._error
+        if self._consumers.error is not None:
+            raise self._consumers.error
         await self._end_rest_of_group()
 
     async def end_at_once(self) -> None:
         """End what runs, whatever happens to this task meanwhile, and deliver nothing more."""
         if self._is_of_parent:
             return
-        self._is_stopped = True
+        self._consumers.is_stopped = True
         for reader in self._readers:
             reader.discard()
         interruption = None
@@ -171,7 +147,7 @@ class _Execution:
             interruption = await self._give_up_start()
         if self._tree is not None and not self._is_reaped:
             ending = self._end_tree()
-            interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending)) or interruption
+            interruption = await self._see_through(ending.over.is_set, lambda: ending.latest) or interruption
             self._stop_reading()
             are_over = partial(self._are_read, _CANCEL_PATIENCE)
             interruption = await self._see_through(are_over, lambda: math.inf, _GLANCE) or interruption
@@ -224,12 +200,12 @@ class _Execution:
 
     def conclude(self) -> WorkerResult:
         """Return the result, or raise the error that the ending means."""
-        stdout, stderr = (stream.capture for stream in self._streams)
+        stdout, stderr = (stream.capture for stream in self._consumers.streams)
         left, unseen = self._left_and_unseen()
         fault = self._fault()
         is_cut = stdout.truncated or stderr.truncated or any(reader.is_abandoned for reader in self._readers)
         # What is left of the tasks may lead here for a while, and gigabytes are not to wait for that.
-        self._streams, self._readers = [], []
+        self._consumers.streams, self._readers = [], []
         return conclude(
             self._job,
             exit_code=self._exit_code,
@@ -250,7 +226,7 @@ class _Execution:
         try:
             tree_ending.prepare()
         except (RuntimeError, OSError) as error:
-            raise _not_started(self._job, error) from None
+            raise not_started(self._job, error) from None
         self._start = Start(self._job, secrets.token_hex(12), self._bell.ring)
         while not self._start.is_over:
             limit = self._due_limit()
@@ -271,14 +247,14 @@ class _Execution:
         assert self._start is not None  # noqa: S101
         started = self._start.take()
         tree = self._tree = Tree(started.pid, started.pidfd, self._start.mark)
-        self._host_peak = _peak_resident_memory()
+        self._host_peak = own_peak()
         self._silence.restart()
         if self._job.on_usage is not None:
             tree.usage.on_sample = self._note_sample
         usage_sampler.add(tree)
         fds = [started.stdout, started.stderr]
         try:
-            for stream in self._streams:
+            for stream in self._consumers.streams:
                 stream.reader = PipeReader(
                     fds.pop(0),
                     stream.capture,
@@ -293,7 +269,7 @@ class _Execution:
         except RuntimeError as error:
             for fd in fds:
                 os.close(fd)
-            raise _not_started(self._job, error) from None
+            raise not_started(self._job, error) from None
 
     async def _give_up_start(self) -> BaseException | None:
         """Have what is being started killed; what was started meanwhile is to be ended as any other."""
@@ -354,44 +330,38 @@ class _Execution:
             await anyio.wait_readable(self._bell.fd)
             self._bell.quiet()
             sample, self._sample = self._sample, None
-            if sample is not None and self._job.on_usage is not None and self._error is None:
+            if sample is not None and self._job.on_usage is not None and self._consumers.error is None:
                 try:
                     self._job.on_usage(sample)
                 except BaseException as error:  # noqa: BLE001
-                    self._error = error
-            self._notify()
+                    self._consumers.error = error
+            self._consumers.notify()
 
     async def _supervise(self) -> None:
-        while self._error is None and not (self._has_exited and all(stream.is_over for stream in self._streams)):
+        while self._consumers.error is None and not (self._has_exited and self._consumers.are_done):
             reason = self._due()
             if reason is None:
                 # What is due and has to wait for a reader comes soon.
-                await self._wait_for_change(max(_GLANCE, self._next_deadline() - time.monotonic()))
+                await self._consumers.wait_for_change(max(_GLANCE, self._next_deadline() - time.monotonic()))
                 continue
             if reason == "held":
                 self._is_held = True
             else:
                 self._limit = reason
-                self._limit_hit = time.monotonic()
-                for scope in self._callback_scopes:
-                    scope.deadline = anyio.current_time() + self._job.kill_grace
+                self._consumers.note_limit()
             ending = self._end_tree()
             while not ending.over.is_set():
                 now = time.monotonic()
-                if now >= _latest(ending):
+                if now >= ending.latest:
                     self._note_waiting(now)
                     break
-                await self._wait_for_change(_latest(ending) - now)
+                await self._consumers.wait_for_change(ending.latest - now)
             self._stop_reading()
-            while self._error is None:
+            while self._consumers.error is None:
                 are_read = self._are_read(_KEEPING_PATIENCE)
-                if all(stream.is_over for stream in self._streams):
+                if self._consumers.are_done:
                     return
-                await self._wait_for_change(math.inf if are_read else _GLANCE)
-
-    async def _wait_for_change(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self._changed.wait()
+                await self._consumers.wait_for_change(math.inf if are_read else _GLANCE)
 
     def _due(self) -> Literal["total", "idle", "held"] | None:
         if self._fault() is not None:
@@ -447,60 +417,12 @@ class _Execution:
             # Somebody else has collected it already.
             pass
         except OSError as error:
-            self._error = error
+            self._consumers.error = error
         self._drain.restart()
         self._has_exited = True
         for reader in self._readers:
             reader.note_exit()
-        self._notify()
-
-    async def _deliver_all(self, stream: _Stream) -> None:
-        reader = stream.reader
-        assert reader is not None  # noqa: S101
-        try:
-            while True:
-                # In this order: the last piece comes before the end.
-                is_over = reader.is_over
-                piece = reader.take()
-                if piece is not None:
-                    await self._deliver(stream, stream.splitter.feed(piece))
-                    await anyio.lowlevel.checkpoint()
-                elif is_over:
-                    break
-                else:
-                    await self._changed.wait()
-            await self._deliver(stream, stream.splitter.finish())
-        except anyio.get_cancelled_exc_class():
-            raise
-        except BaseException as error:  # noqa: BLE001
-            self._error = error
-        finally:
-            stream.is_delivered = True
-            self._notify()
-
-    async def _deliver(self, stream: _Stream, pieces: Iterable[Any]) -> None:
-        for piece in pieces:
-            if self._is_stopped or self._error is not None:
-                return
-            returned = stream.callback(piece)
-            if not inspect.isawaitable(returned):
-                continue
-            deadline = math.inf
-            if self._limit_hit is not None:
-                past = time.monotonic() - self._limit_hit
-                deadline = anyio.current_time() + max(0.0, self._job.kill_grace - past)
-            with anyio.CancelScope(deadline=deadline) as scope:
-                self._callback_scopes.add(scope)
-                try:
-                    await returned
-                finally:
-                    self._callback_scopes.discard(scope)
-            if scope.cancelled_caught:
-                self._is_stopped = True
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._consumers.notify()
 
     def _note_sample(self, memory: int, cpu: float) -> None:
         self._sample = UsageSample(memory, cpu)
@@ -531,7 +453,7 @@ class _Execution:
         ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
         self._endings.append(ending)
         tree_ending.end(ending)
-        interruption = await self._see_through(ending.over.is_set, lambda: _latest(ending))
+        interruption = await self._see_through(ending.over.is_set, lambda: ending.latest)
         if interruption is not None:
             raise interruption
         self._reap()
@@ -547,7 +469,7 @@ class _Execution:
         for reader in self._readers:
             if not reader.is_over and reader.is_stuck(patience):
                 reader.leave()
-                self._notify()
+                self._consumers.notify()
         return all(reader.is_over for reader in self._readers)
 
     def _left_and_unseen(self) -> tuple[list[ProcessNote], list[ProcessNote]]:
@@ -562,56 +484,9 @@ class _Execution:
         self._is_reaped = True
         self._duration = time.monotonic() - self._began
         usage_sampler.remove(tree)
-        try:
-            pid, status, usage = os.wait4(tree.leader, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            # It cannot be killed, or is about to die.
-            self._is_lost = True
-            tree_ending.collect_later(tree)
-            if tree.usage.peak is not None:
-                self._usage = ResourceUsage(*tree.usage.cpu, tree.usage.peak, tree.usage.memory)
-            return
-        self._exit_code = os.waitstatus_to_exitcode(status)
-        unit = 1 if sys.platform == "darwin" else 1024
-        # The kernel's figure includes the memory of this process, whose copy the command was at first.
-        peak = usage.ru_maxrss * unit if usage.ru_maxrss * unit > self._host_peak else None
-        cpu = (usage.ru_utime, usage.ru_stime)
-        if self._is_ended:
-            cpu = max(cpu, tree.usage.cpu, key=sum)
-            peak = max(peak or 0, tree.usage.peak or 0) or None
-        elif peak is None:
-            peak = tree.usage.peak
-        self._usage = ResourceUsage(*cpu, peak, tree.usage.memory)
-
-
-def _not_started(job: WorkerJob, error: OSError | RuntimeError) -> WorkerSpawnError:
-    # A thread that cannot be had is a process too many.
-    number = (error.errno if isinstance(error, OSError) else errno.EAGAIN) or 0
-    return WorkerSpawnError(number, f"cannot start {job.command}: {os.strerror(number).lower()}")
-
-
-def _two_bells() -> tuple[Bell, Bell]:
-    first = Bell()
-    try:
-        return first, Bell()
-    except OSError:
-        first.close()
-        raise
-
-
-def _latest(ending: Ending) -> float:
-    """Return when to wait no longer, whatever became of who is to end it."""
-    return ending.give_up_at + _SPARE
+        exit_code, usage, is_lost = collect(tree, host_peak=self._host_peak, was_ended=self._is_ended)
+        self._exit_code, self._usage, self._is_lost = exit_code, usage, is_lost
 
 
 def _or_never(moment: float | None) -> float:
     return math.inf if moment is None else moment
-
-
-def _peak_resident_memory() -> int:
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -193,3 +193,10 @@ def _explain_too_big(job: WorkerJob) -> str:
     if longest > _LONGEST_STRING:
         return f"an argument or variable has {longest} bytes, the kernel's limit is {_LONGEST_STRING}"
     return f"arguments and environment are too long, the kernel's limit is {os.sysconf('SC_ARG_MAX')} bytes together"
+
+
+def not_started(job: WorkerJob, error: OSError | RuntimeError) -> WorkerSpawnError:
+    """Return what is raised where the command cannot be started because of `error`."""
+    # A thread that cannot be had is a process too many.
+    number = (error.errno if isinstance(error, OSError) else errno.EAGAIN) or 0
+    return WorkerSpawnError(number, f"cannot start {job.command}: {os.strerror(number).lower()}")

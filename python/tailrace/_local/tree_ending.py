@@ -25,6 +25,8 @@ from .process_tree import Processes, Tree
 PATIENCE = 10.0
 """How long killed processes may take to disappear, in seconds. Longer means they hang in the kernel."""
 
+_SPARE = 5.0
+"""How long the end of a tree is waited for after whoever ends it should have given up, in seconds."""
 _LOOK_EVERY = 1.0
 """How often to look for new processes while known ones are there, in seconds."""
 _LONGEST_PAUSE = 0.5
@@ -70,6 +72,11 @@ class Ending:
         """Of each member before its first signal."""
         self.is_begun = self.is_killed = False
         self.needs_look = True
+
+    @property
+    def latest(self) -> float:
+        """When to wait no longer, whatever became of who is to end it."""
+        return self.give_up_at + _SPARE
 
     def living(self) -> list[_Member]:
         """Return the members that have not been seen dead."""
