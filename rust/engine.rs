@@ -6,25 +6,23 @@
 //! * the sampler looks at what running commands use.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::call_watch::any_hangs;
-use crate::capture::Policy;
 use crate::cgroup::CommandGroups;
 use crate::ending_tree::Request;
 use crate::handle::Handle;
-use crate::io_thread::{IoThread, Message};
+use crate::io_thread::IoThread;
 use crate::mailbox::Mailbox;
+use crate::message::Message;
 use crate::pipe_memory::PipeMemory;
-use crate::running_command::Timing;
-use crate::signal_mask::with_signals_blocked;
-use crate::spawn::Command;
+use crate::signal_mask::thread;
 use crate::spawner::Spawner;
-use crate::supervisor::{Busy, Supervisor};
+use crate::start::{Order, Start};
+use crate::supervisor::Supervisor;
 use crate::terminator::Terminator;
 use crate::usage_sampler::{SamplerRescue, UsageSampler};
 use crate::watchdog::Groups;
@@ -56,27 +54,6 @@ struct Threads {
     sampler: Option<Arc<UsageSampler>>,
     spawner: Option<Sender<Start>>,
     supervises: bool,
-}
-
-/// A command on its way to the spawner.
-pub struct Start {
-    pub order: Order,
-    pub mark: Arc<str>,
-    pub handle: Arc<Handle>,
-    pub busy: Busy,
-}
-
-/// What to run, and how.
-pub struct Order {
-    pub command: Command,
-    pub timing: Timing,
-    pub policy: Policy,
-    /// Where the file is made that a result may need.
-    pub spill_folder: Arc<Path>,
-    /// Whether the consumer wants to see standard output and standard error as they come.
-    pub wanted: [bool; 2],
-    /// Whether it wants to hear of what the command uses.
-    pub wants_usage: bool,
 }
 
 impl Engine {
@@ -211,9 +188,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// A thread that gets no signals: they are for the threads of the host, which may wait to be interrupted.
-pub fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    with_signals_blocked(|| std::thread::Builder::new().name(name.into()).spawn(body)).map(drop)
 }

@@ -4,11 +4,9 @@
 //! command is being started, so that the pipe would not end before the copy does; and of everything else that the
 //! commands of its parent need.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use crate::watchdog;
 
 /// How long a fork waits for our threads: the watchdog's shell may lie on a disk that has gone away.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,6 +18,9 @@ static BUSY: AtomicU32 = AtomicU32::new(0);
 
 /// A bit for each number that a descriptor of ours has; greater numbers are left open in a copy.
 static OURS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+/// The end of the pipe by which the watchdog knows that this process lives; negative without one.
+static LIFELINE: AtomicI32 = AtomicI32::new(-1);
 
 /// Call `change`, but not while this process is being forked: for what makes, registers or closes descriptors that a
 /// copy must not keep. A fork waits for it.
@@ -51,7 +52,7 @@ pub fn after_in_parent() {
 pub fn after_in_child() {
     FORKS.store(0, Ordering::SeqCst);
     BUSY.store(0, Ordering::SeqCst);
-    watchdog::let_go_of_lifeline();
+    let_go_of_lifeline();
     for (index, word) in OURS.iter().enumerate() {
         let mut numbers = word.swap(0, Ordering::Relaxed);
         while numbers != 0 {
@@ -59,6 +60,20 @@ pub fn after_in_child() {
             unsafe { libc::close((index * 64) as RawFd + numbers.trailing_zeros() as RawFd) };
             numbers &= numbers - 1;
         }
+    }
+}
+
+/// Keep the end of the pipe by which the watchdog knows that this process lives, for as long as it does.
+pub fn hold_lifeline(lifeline: OwnedFd) {
+    LIFELINE.store(lifeline.into_raw_fd(), Ordering::Release);
+}
+
+/// Needed in a copy too, which the watchdog would take for its parent.
+pub fn let_go_of_lifeline() {
+    let lifeline = LIFELINE.swap(-1, Ordering::AcqRel);
+    if lifeline >= 0 {
+        // SAFETY: the descriptor was ours, and nobody can have it from `LIFELINE` any more.
+        unsafe { libc::close(lifeline) };
     }
 }
 

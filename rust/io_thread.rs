@@ -6,7 +6,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,12 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::call_watch::{CallWatch, Observer};
-use crate::ending_tree::{Gone, Request};
-use crate::engine::thread;
+use crate::ending_tree::Request;
 use crate::fork::ThreadsFd;
 use crate::mailbox::Mailbox;
-use crate::pipe::Called;
-use crate::running_command::RunningCommand;
+use crate::message::Message;
 use crate::running_commands::RunningCommands;
+use crate::signal_mask::thread;
 use crate::supervisor::Supervised;
 use crate::watchdog::Groups;
 
@@ -34,26 +32,6 @@ const HANGS_AGAIN: Duration = Duration::from_millis(5);
 const WARY: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(40);
 const LOOK_WARILY: Duration = Duration::from_millis(2);
-
-/// What other threads ask of the I/O thread. The numbers are commands'.
-pub enum Message {
-    Started(Box<RunningCommand>),
-    /// A call about a pipe that hung has returned.
-    Called(Called),
-    /// The consumer has made room in a stream's queue, or the disk has caught up.
-    Resume {
-        id: u64,
-        stream: usize,
-    },
-    /// End the command; nobody wants its output.
-    Stop(u64),
-    /// The command's tree is gone, or nothing more can be done about it.
-    TreeGone(Box<Gone>),
-    /// A file that keeps output is complete, or cannot be written.
-    Spilled(u64),
-    /// Kill every command; the sender is dropped when they are gone.
-    StopAll(Sender<()>),
-}
 
 pub struct IoThread {
     epoll: Arc<ThreadsFd>,

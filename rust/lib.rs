@@ -10,6 +10,8 @@ mod capture;
 mod cgroup;
 mod delivery;
 #[cfg(not(loom))]
+mod descriptors;
+#[cfg(not(loom))]
 mod ending_tree;
 #[cfg(not(loom))]
 mod engine;
@@ -30,6 +32,8 @@ mod loan;
 mod mailbox;
 #[cfg_attr(loom, path = "model/mapping.rs")]
 mod mapping;
+#[cfg(not(loom))]
+mod message;
 #[cfg(loom)]
 mod model;
 #[cfg(not(loom))]
@@ -69,6 +73,8 @@ mod spawn;
 mod spawner;
 mod spill;
 #[cfg(not(loom))]
+mod start;
+#[cfg(not(loom))]
 mod supervisor;
 mod sync;
 #[cfg(not(loom))]
@@ -89,3 +95,5 @@ mod watchdog;
 mod watched_reader;
 #[cfg(not(loom))]
 mod zygote;
+#[cfg(not(loom))]
+mod zygotes;

@@ -9,13 +9,13 @@ use rustix::process::Pid;
 
 use crate::cgroup::CommandGroup;
 use crate::ending_tree::Gone;
-use crate::engine::{Order, Start};
 use crate::fork::ThreadsFd;
 use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
 use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
 use crate::process_group::ProcessGroup;
 use crate::spawn::{Child, PendingStart};
+use crate::start::{Order, Start, Timing};
 use crate::supervisor::Busy;
 use crate::tree_usage::WatchedTree;
 use crate::watchdog::Groups;
@@ -27,16 +27,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 const RETURN: Duration = Duration::from_millis(500);
 /// How long a disk may take to write anything at all of what is to be kept.
 const WRITE: Duration = Duration::from_secs(10);
-
-/// The limits of a command, and how its output is gathered.
-#[derive(Clone, Copy)]
-pub struct Timing {
-    pub total: Option<Duration>,
-    pub idle: Option<Duration>,
-    pub kill_grace: Duration,
-    /// How long output may be gathered before the consumer is told of it; zero: not at all.
-    pub merge_window: Duration,
-}
 
 /// Why a command is being ended, rather than ending by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Which signals a thread lets through.
 
+use std::io;
 use std::mem::MaybeUninit;
 
 /// Call `body` while this thread gets no signals. What it makes, a thread or a process, starts out getting none.
@@ -15,4 +16,9 @@ pub fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: `previous` was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, previous.as_ptr(), std::ptr::null_mut()) };
     returned
+}
+
+/// A thread that gets no signals: they are for the threads of the host, which may wait to be interrupted.
+pub fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    with_signals_blocked(|| std::thread::Builder::new().name(name.into()).spawn(body)).map(drop)
 }

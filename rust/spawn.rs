@@ -3,25 +3,24 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::descriptors::{at_least, open_null, output_pipe};
 use crate::environment::Environment;
 use crate::fork::{ThreadsFd, between_forks};
 use crate::handle::SpawnError;
 use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
 use crate::program::{Failure, Step};
-use crate::spawner::Zygotes;
 use crate::zygote::{Loading, Made};
+use crate::zygotes::Zygotes;
 
 /// The kernel's limit for one argument or variable, MAX_ARG_STRLEN: 32 pages, the final NUL included (execve(2)).
 const LONGEST_STRING: usize = 32 * 4096;
@@ -207,24 +206,6 @@ fn describe(error: io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     text[..end].to_lowercase()
-}
-
-/// A pipe for the command to write to; our end does not block.
-fn output_pipe() -> Result<(ThreadsFd, ThreadsFd), Errno> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    // A host without standard streams gets numbers below 3 here, which the child's own streams would replace.
-    Ok((ThreadsFd::new(reader), ThreadsFd::new(at_least(writer, 3)?)))
-}
-
-/// What a process reads that is to read nothing.
-pub fn open_null() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// The same open file under a number that is `least` or greater.
-pub fn at_least(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() < least { fcntl_dupfd_cloexec(fd, least) } else { Ok(fd) }
 }
 
 /// The most that this process had in memory so far, in bytes.

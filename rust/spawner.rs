@@ -8,37 +8,29 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::cgroup::CommandGroups;
-use crate::engine::Start;
 use crate::environment::Environment;
 use crate::fork;
 use crate::handle::{Outcome, SpawnError};
-use crate::io_thread::Message;
 use crate::mailbox::Mailbox;
-use crate::new_process::NewProcess;
-use crate::open_files_limit;
+use crate::message::Message;
 use crate::pipe_memory::PipeMemory;
-use crate::program::Failure;
 use crate::running_command::RunningCommand;
 use crate::spawn::{Child, Command};
+use crate::start::Start;
 use crate::usage_sampler::UsageSampler;
-use crate::zygote::{Made, Refusal, Zygote, fits};
+use crate::zygotes::Zygotes;
 
 /// How long after the last start the zygote is kept.
 const IDLE: Duration = Duration::from_millis(100);
 /// How often to see whether commands have given back their control groups, when none is started.
 const TIDYING: Duration = Duration::from_millis(200);
-/// How long commands are started without a zygote when none could be made.
-const RETRY: Duration = Duration::from_secs(1);
 /// How long a start may hold up the next one until its program is loaded.
 const LOADING: Duration = Duration::from_millis(20);
 /// How long after output came it counts as still coming. The thread that reads it may itself wait for a processor.
 const GENTLE: Duration = Duration::from_millis(100);
-/// How many zygotes may be tried for one command. Whoever kills each of them does not want it to start.
-const ATTEMPTS: u32 = 3;
 /// How long a process may take that has nothing to do.
 const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -87,7 +79,7 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
     pub fn run(mut self, starts: &Receiver<Start>) {
         let mut is_tidy = true;
         loop {
-            let patience = if self.zygotes.present.is_some() { IDLE } else { TIDYING };
+            let patience = if self.zygotes.is_present() { IDLE } else { TIDYING };
             let start = if is_tidy { starts.recv().map_err(Into::into) } else { starts.recv_timeout(patience) };
             match start {
                 Ok(start) => {
@@ -95,7 +87,7 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
                     is_tidy = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.zygotes.present = None;
+                    self.zygotes.discard();
                     is_tidy = !self.cgroups.tidy();
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -160,69 +152,4 @@ fn survives_in(cgroup: BorrowedFd, zygotes: &mut Zygotes) -> Option<bool> {
     let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     let start = start.filter(|_| has_ended)?;
     Some(in_cgroup && start.error().is_some())
-}
-
-/// The zygote there is, if there is one.
-#[derive(Default)]
-pub struct Zygotes {
-    present: Option<Zygote>,
-    none_until: Option<Instant>,
-}
-
-impl Zygotes {
-    /// Have a process made, in the cgroup if that is possible. None: there is no zygote to be had.
-    pub fn make(
-        &mut self,
-        process: &NewProcess,
-        pipes: [BorrowedFd; 2],
-        mut cgroup: Option<BorrowedFd>,
-    ) -> Option<Result<Made, Failure>> {
-        if !fits(process) {
-            return Some(Err(Errno::TOOBIG.into()));
-        }
-        for _ in 0..ATTEMPTS {
-            match self.current(process)?.make(process, pipes, cgroup) {
-                Ok(made) => return Some(Ok(made)),
-                Err(Refusal::Failed(errno @ (Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM))) => {
-                    return Some(Err(errno.into()));
-                }
-                Err(Refusal::Failed(Errno::TIMEDOUT)) => {
-                    self.give_up();
-                    return Some(Err(Errno::TIMEDOUT.into()));
-                }
-                // Nobody may be put there.
-                Err(Refusal::Failed(_)) if cgroup.take().is_some() => {}
-                Err(Refusal::Failed(_)) => break,
-                Err(Refusal::Exhausted) => self.present = None,
-            }
-        }
-        // Something here keeps zygotes from doing what they are for.
-        self.give_up();
-        None
-    }
-
-    /// A zygote from which a process inherits what it would from us, for as long as we are not asked for another.
-    fn current(&mut self, process: &NewProcess) -> Option<&mut Zygote> {
-        self.present.take_if(|zygote| !zygote.is_current());
-        if self.present.is_none() {
-            if self.none_until.is_some_and(|until| Instant::now() < until) {
-                return None;
-            }
-            match Zygote::new(process) {
-                Err(failure) if failure.errno == libc::EMFILE && open_files_limit::raise() => {
-                    self.present = Zygote::new(process).ok();
-                }
-                zygote => self.present = zygote.ok(),
-            }
-            if self.present.is_none() {
-                self.give_up();
-            }
-        }
-        self.present.as_mut()
-    }
-
-    fn give_up(&mut self) {
-        self.present = None;
-        self.none_until = Some(Instant::now() + RETRY);
-    }
 }

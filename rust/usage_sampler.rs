@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::call_watch::Observer;
 use crate::cgroup::CommandGroup;
-use crate::engine::thread;
 use crate::handle::Handle;
+use crate::signal_mask::thread;
 use crate::supervisor::Supervised;
 use crate::tree_usage::{WatchedTree, cpu_time};
 use crate::watched_reader::{Lost, WatchedReader};

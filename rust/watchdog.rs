@@ -6,26 +6,23 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use crate::descriptors::{at_least, open_null};
+use crate::fork;
 use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
-use crate::spawn::{at_least, open_null};
 
 const SCRIPT: &str = include_str!("watchdog.sh");
-
-/// The end of the pipe by which the watchdog knows that this process lives; negative without one.
-static LIFELINE: AtomicI32 = AtomicI32::new(-1);
 
 /// The process groups of the commands that run, where the watchdog can read them when this process is gone.
 pub struct Groups {
@@ -89,21 +86,12 @@ impl Groups {
             open_files: open_files_limit::for_commands(),
         };
         // Before there is a watchdog, so that a child that is forked meanwhile knows what to let go of.
-        LIFELINE.store(OwnedFd::into_raw_fd(lifeline), Ordering::Release);
+        fork::hold_lifeline(lifeline);
         let (pid, _) = watchdog.start().map_err(|failure| {
-            let_go_of_lifeline();
+            fork::let_go_of_lifeline();
             io::Error::from_raw_os_error(failure.errno)
         })?;
         let _ = waitpid(Some(pid), WaitOptions::empty());
         Ok(())
-    }
-}
-
-/// Needed in a forked child, which the watchdog would take for its parent.
-pub fn let_go_of_lifeline() {
-    let lifeline = LIFELINE.swap(-1, Ordering::AcqRel);
-    if lifeline >= 0 {
-        // SAFETY: the descriptor was ours, and nobody can have it from `LIFELINE` any more.
-        unsafe { libc::close(lifeline) };
     }
 }

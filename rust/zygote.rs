@@ -31,12 +31,12 @@ use rustix::process::{
 };
 use rustix::thread::futex;
 
+use crate::descriptors::{at_least, open_null};
 use crate::fork::{ThreadsFd, between_forks};
 use crate::inherited::{Inherited, InheritedInFiles};
 use crate::new_process::{Executable, NewProcess};
 use crate::open_files_limit;
 use crate::program::{Failure, Program};
-use crate::spawn::{at_least, open_null};
 
 #[path = "zygote/order.rs"]
 mod order;

@@ -13,14 +13,14 @@ use pyo3::sync::PyOnceLock;
 
 use crate::capture::Policy;
 use crate::delivery::Delivery;
-use crate::engine::{Engine, Order};
+use crate::engine::Engine;
 use crate::environment::{Environment, HasNul};
 use crate::handle::{self, Handle, Limit, Outcome, ProcessNote};
 use crate::python::captured_output::{CapturedOutput, lend};
 use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
-use crate::running_command::Timing;
 use crate::spawn::Command;
+use crate::start::{Order, Timing};
 
 /// How long the calls of one `deliver` may take before others on the same event loop get their turn.
 const TIME_SLICE: Duration = Duration::from_millis(2);
