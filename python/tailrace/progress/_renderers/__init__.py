@@ -6,13 +6,11 @@ from ._aftereffects import AFTEREFFECTS
 from ._arnold import ARNOLD
 from ._blender import BLENDER
 from ._cinema4d import CINEMA4D
-from ._common import MEMORY_RULES, OPENJD_RULES
 from ._ffmpeg import FFMPEG
-from ._generic import GENERIC
+from ._generic import GENERIC, MEMORY_RULES, OPENJD, OPENJD_RULES
 from ._karma import KARMA
 from ._maya import MAYA
 from ._nuke import NUKE
-from ._openjd import OPENJD
 from ._povray import POVRAY
 from ._redshift import REDSHIFT
 from ._renderman import RENDERMAN
