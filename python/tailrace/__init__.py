@@ -61,6 +61,9 @@ if _typing.TYPE_CHECKING:
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
 
+    __version__: str
+    """The version that is installed, such as "0.1.0": what `tailrace --version` prints."""
+
 _NAMES = {
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
@@ -147,6 +150,7 @@ __all__ = [
     "WorkerResult",
     "WorkerSpawnError",
     "WorkerTimeoutError",
+    "__version__",
     "completed_chunk_ids",
     "kill_all_commands",
     "parse_command",
@@ -158,6 +162,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in ("progress", "worker"):
         return _importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        version = globals()[name] = _importlib.import_module("importlib.metadata").version(__name__)
+        return version
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(_importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

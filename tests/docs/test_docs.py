@@ -16,12 +16,12 @@ from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
     named = [name for path in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", path.read_text())]
-    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     existing = set(re.findall(r"def (test_\w+)\(", sources))
     assert len(named) > 60
     assert [name for name in named if name not in existing] == []
