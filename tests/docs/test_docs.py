@@ -9,14 +9,13 @@ from pathlib import Path
 
 import click
 import pytest
+from documents import ROOT, blocks_of
 
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
 from tailrace._cli.adapter_options import AdapterRequest
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
@@ -88,8 +87,7 @@ def test_every_option_of_a_run_is_explained_and_every_option_of_the_command_line
 
 
 def test_the_example_of_planning_writes_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "docs" / "job-plan.md").read_text()
-    (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (example,) = (block.text for block in blocks_of(ROOT / "docs" / "job-plan.md") if block.language == "python")
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     assert len(JobSpec.load("shot.json").chunks) == 5

@@ -1,4 +1,4 @@
-"""Every snippet of the README runs as it stands there."""
+"""Every shell snippet of the README runs as it stands there."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents import ROOT, blocks_of
 
 import tunnel
 
-ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
-SNIPPETS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def snippets(language: str) -> list[str]:
-    """Return the README's fenced code in one language."""
-    return [text for found, text in SNIPPETS if found == language]
+SNIPPETS = blocks_of(README)
 
 
 @pytest.fixture
@@ -40,33 +35,13 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_all_code_of_the_readme_is_in_a_language_that_is_run_here() -> None:
-    assert {language for language, _ in SNIPPETS} == {"sh", "python"}
+    assert {block.language for block in SNIPPETS} == {"sh", "python"}
 
 
-@pytest.mark.parametrize("snippet", snippets("sh"))
+@pytest.mark.parametrize("snippet", [block.text for block in SNIPPETS if block.language == "sh"])
 def test_the_shell_snippets_run(snippet: str, clone: Path) -> None:
     finished = run(["sh", "-e", "-u", "-c", snippet], clone, f"{clone / 'bin'}{os.pathsep}{os.environ['PATH']}")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-@pytest.mark.parametrize("snippet", snippets("python"))
-def test_the_python_snippets_run_and_print_while_they_do(snippet: str, clone: Path) -> None:
-    finished = run([sys.executable, "-W", "error", "-c", snippet], clone, tunnel.search_path())
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout
-
-
-def test_the_python_snippets_are_typed(tmp_path: Path) -> None:
-    files = [tmp_path / f"snippet_{number}.py" for number in range(len(snippets("python")))]
-    for file, snippet in zip(files, snippets("python"), strict=True):
-        file.write_text(snippet)
-    finished = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, files)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout
 
 
 def test_the_files_that_the_readme_links_to_exist() -> None:
