@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from documents import ROOT, blocks_of
+from documents import DOCUMENTS, ROOT, blocks_of
 
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
 from tailrace._cli.adapter_options import AdapterRequest
@@ -19,7 +19,7 @@ from tailrace._planning.command_template import PLACEHOLDERS
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:
-    named = [name for path in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(test_\w+)`", path.read_text())]
+    named = [name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", path.read_text())]
     sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     existing = set(re.findall(r"def (test_\w+)\(", sources))
     assert len(named) > 60
