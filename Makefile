@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python test-renderers stress stress-threads stress-python sanitize lint lint-python lint-rust bench develop clean
+.PHONY: help demo test test-rust test-threads test-python test-renderers stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -48,7 +48,7 @@ stress-threads: export LOOM_MAX_PREEMPTIONS := 5
 test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
-test-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
+test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
@@ -80,14 +80,20 @@ lint-rust: $(VENV)/.created
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTFLAGS="--cfg loom" cargo clippy --locked --lib --tests --target-dir target/loom -- -D warnings
 
+# What it would otherwise say is about its own future, and in each build.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.built $(VENV)/.group-docs ## Build the documentation as a site, in site/
+	python scripts/prepare_site.py
+	mkdocs build --quiet
+
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py
 	python benches/remote.py
 
-develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(BIN)/ffmpeg $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
+develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 
 clean: ## Remove everything that was installed, built or rendered
-	rm -rf $(VENV) target python/tailrace/_native*.so
+	rm -rf $(VENV) target site python/tailrace/_native*.so
 	rm -rf $(DEMO)/out/*.mp4 $(DEMO)/out/*.partial $(DEMO)/.tailrace
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
