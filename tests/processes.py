@@ -30,6 +30,19 @@ os.write(1, b"ready")
 time.sleep(60)
 """
 
+# Writes as many mebibytes as it is told, no two alike, and their digest to the other stream.
+FAST_WRITER = """
+import hashlib, os, sys
+block, digest = os.urandom(1 << 20), hashlib.sha256()
+for number in range(int(sys.argv[1])):
+    piece = number.to_bytes(8, "big") + block
+    digest.update(piece)
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(1, view):]
+os.write(2, digest.hexdigest().encode())
+"""
+
 
 def python(source: str, *args: str) -> tuple[str, list[str]]:
     """Return the command and arguments that run `source`."""

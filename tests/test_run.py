@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from doomed_host import kill_a_host
 from processes import (
-    DAEMON,
     descendants_marked,
     fork_beside_threads,
     python,
@@ -229,33 +229,9 @@ def test_a_command_may_be_run_from_any_thread() -> None:
     assert [len(result.stdout) for result in results] == [100_001] * 8
 
 
-DOOMED_HOST = """
-import asyncio, sys, tailrace
-async def main():
-    script = "sleep 60 & env -i bash -c 'sleep 61 & wait' & wait"
-    job = tailrace.WorkerJob("bash", ["-c", script, sys.argv[1]])
-    daemon = tailrace.WorkerJob(sys.executable, ["-c", sys.argv[2], sys.argv[1]])
-    adapter = tailrace.LocalWorkerAdapter()
-    await asyncio.gather(*[adapter.execute(job) for _ in range(16)], adapter.execute(daemon))
-asyncio.run(main())
-"""
-
-
 def test_killing_the_host_leaves_no_render_behind() -> None:
     for _ in range(3):
-        mark = f"mark-{uuid.uuid4()}"
-        host = subprocess.Popen([sys.executable, "-c", DOOMED_HOST, mark, DAEMON], stderr=subprocess.DEVNULL)
-        wait_until_marked(mark, 1 + 16 + 2)
-        time.sleep(0.3)
-        started = set(children_of_marked(mark))
-        assert len(started) > 16 * 2
-        host.kill()
-        host.wait()
-        deadline = time.monotonic() + 20
-        while (left := [pid for pid in started if is_running(pid)]) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert time.monotonic() - deadline + 20 < 10
-        assert (left, descendants_marked(mark)) == ([], [])
+        kill_a_host()
 
 
 def test_a_host_that_dies_at_its_first_command_s_first_output_leaves_nothing(mark: str) -> None:
@@ -332,28 +308,6 @@ except ChildProcessError:
     assert told == ["no children"]
     # Other hosts have watchdogs too: this one's is told by what the marks of its commands begin with.
     wait_until_none_is_marked(mark.rpartition("-")[0])
-
-
-def children_of_marked(mark: str) -> list[int]:
-    """Return the processes with `mark` and what shares their session, all but the first of them."""
-    sessions = {os.getsid(pid) for pid in descendants_marked(mark)} - {os.getsid(0)}
-    names = [path.name for path in Path("/proc").iterdir()]
-    return [int(name) for name in names if name.isdigit() and session_of(int(name)) in sessions]
-
-
-def session_of(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return -1
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def test_a_command_line_is_no_job() -> None:

@@ -17,25 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loops import on_every_loop
-from processes import python, resident_memory
+from processes import FAST_WRITER, python, resident_memory
 from tailrace import Capture, LocalWorkerAdapter, WorkerError, WorkerJob, WorkerResult, WorkerTimeoutError
 
 pytestmark = pytest.mark.anyio
 
 Mode = Literal["bytes", "text", "lines"]
 MODES: tuple[Mode, ...] = ("bytes", "text", "lines")
-
-FAST_WRITER = """
-import hashlib, os, sys
-block, digest = os.urandom(1 << 20), hashlib.sha256()
-for number in range(int(sys.argv[1])):
-    piece = number.to_bytes(8, "big") + block
-    digest.update(piece)
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(1, view):]
-os.write(2, digest.hexdigest().encode())
-"""
 
 REPLAY = """
 import json, os, sys, time

@@ -11,9 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
+from doomed_host import kill_a_host
 from jobs import job
 from loops import on_one_loop
-from processes import DAEMON, descendants_marked, open_descriptors, python, resident_memory
+from processes import DAEMON, FAST_WRITER, descendants_marked, open_descriptors, python, resident_memory
 from tailrace import (
     Capture,
     JobExecutionOptions,
@@ -23,8 +24,6 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
-from test_run import test_killing_the_host_leaves_no_render_behind as kill_three_hosts
-from test_streaming import FAST_WRITER
 
 pytestmark = [pytest.mark.stress, pytest.mark.anyio, pytest.mark.timeout(1200)]
 
@@ -111,5 +110,5 @@ def fail(_: str) -> None:
 
 @on_one_loop
 async def test_killing_the_host_ten_times_leaves_no_render_behind() -> None:
-    for _ in range(4):
-        await anyio.to_thread.run_sync(kill_three_hosts)
+    for _ in range(10):
+        await anyio.to_thread.run_sync(kill_a_host)
