@@ -9,8 +9,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from loops import ASYNCIO, TRIO
-from processes import descendants_marked
+from support.loops import ASYNCIO, TRIO
+from support.processes import descendants_marked
 
 # On a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("tailrace", deadline=None)

@@ -19,8 +19,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from event_stream import invoke_complete, payload_chunk, stream_error
-from raw_server import FrameBytes, Request, Server, answer, send_chunk, serving, start_chunks
+from support.event_stream import invoke_complete, payload_chunk, stream_error
+from support.raw_server import FrameBytes, Request, Server, answer, send_chunk, serving, start_chunks
 from tailrace import AwsLambdaAdapter, WorkerError, WorkerJob, WorkerRemoteError, WorkerResult, WorkerTimeoutError
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from loops import ASYNCIO, TRIO, UVLOOP
-from processes import descriptors_when_idle
+from support.loops import ASYNCIO, TRIO, UVLOOP
+from support.processes import descriptors_when_idle
 from tailrace import LocalWorkerAdapter, WorkerJob, WorkerResult
 
 WITHOUT_CORE = """

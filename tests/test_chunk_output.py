@@ -11,8 +11,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from jobs import job
-from loops import on_one_loop
+from support.jobs import job
+from support.loops import on_one_loop
 from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, WorkerJob, WorkerResult
 
 pytestmark = pytest.mark.anyio

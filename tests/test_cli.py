@@ -19,11 +19,11 @@ from pathlib import Path
 import click
 import pytest
 
-from jobs import count_lines, job, names_in
-from processes import descendants_marked, fork_beside_threads, wait_until_marked
+from support.jobs import count_lines, job, names_in
+from support.processes import descendants_marked, fork_beside_threads, wait_until_marked
+from support.tunnel import search_path
 from tailrace import JobSpec
 from tailrace._cli.arguments import parse_limit
-from tunnel import search_path
 
 TAILRACE = (sys.executable, "-m", "tailrace")
 

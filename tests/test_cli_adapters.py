@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import tailrace
-from jobs import job
-from raw_server import Request, answer, serving
+from support.jobs import job
+from support.raw_server import Request, answer, serving
 from tailrace._cli.main import cli
 
 URL = "http://127.0.0.1:9"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import job
-from processes import descendants_marked, wait_until_marked
+from support.jobs import job
+from support.processes import descendants_marked, wait_until_marked
 
 FLOOD = "yes hello"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import names_in
+from support.jobs import names_in
+from support.tunnel import frame_hashes, search_path
 from tailrace import JobSpec, parse_command
-from tunnel import frame_hashes, search_path
 
 COMMAND = """sh -c 'echo "$1" > "$2"' sh {start}-{end} {output}"""
 ARGS = ("--frames", "1-6", "--chunk-size", "4", "--output", "out/part_{start:02}")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import job
-from processes import descendants_marked, wait_until_marked
-from terminal import InTerminal
+from support.jobs import job
+from support.processes import descendants_marked, wait_until_marked
+from support.terminal import InTerminal
 
 SLOWLY = "for i in 1 2 3; do echo line $i; sleep 0.4; done"
 

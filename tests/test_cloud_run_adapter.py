@@ -17,8 +17,8 @@ import anyio
 import google.auth.compute_engine._metadata as metadata
 import pytest
 
-from metadata_server import TokenSource, variables
-from raw_server import FrameStream, Request, Server, answer, serving
+from support.metadata_server import TokenSource, variables
+from support.raw_server import FrameStream, Request, Server, answer, serving
 from tailrace import CloudRunAdapter, WorkerJob, WorkerRemoteError, WorkerResult
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFinished,
     ChunkUsage,

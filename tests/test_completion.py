@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import job
+from support.jobs import job
 
 PROGRAM_FOLDER = Path(sys.executable).parent
 

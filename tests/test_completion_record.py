@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import count_lines, job
-from processes import descendants_marked, wait_until_marked
+from support.jobs import count_lines, job
+from support.processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
     ChunkFailedError,

@@ -18,7 +18,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from processes import descendants_marked, python, wait_until_marked, wait_until_none_is_marked
+from support.processes import descendants_marked, python, wait_until_marked, wait_until_none_is_marked
 from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerResult, WorkerTimeoutError
 
 Backend = Literal["native", "python"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import tunnel
+from support import tunnel
 
 TOTAL_FRAMES = 240
 

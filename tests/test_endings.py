@@ -14,8 +14,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from loops import on_asyncio, on_every_loop, on_one_loop
-from processes import DAEMON, descendants_marked, descriptors_when_idle, python, wait_until_marked
+from support.loops import on_asyncio, on_every_loop, on_one_loop
+from support.processes import DAEMON, descendants_marked, descriptors_when_idle, python, wait_until_marked
 from tailrace import (
     LocalWorkerAdapter,
     WorkerError,

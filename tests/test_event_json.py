@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tailrace
-from jobs import job
+from support import ROOT
+from support.jobs import job
 from tailrace import ChunkOutput, JobEvent, JobExecutionOptions, JobExecutor, LocalWorkerAdapter, TailraceError
 
-DOCUMENTATION = Path(__file__).parent.parent / "docs" / "events.md"
+DOCUMENTATION = ROOT / "docs" / "events.md"
 
 
 def _output(data: str | memoryview) -> ChunkOutput:

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFailedError,
     ChunkFinished,

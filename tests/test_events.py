@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkEvent,
     ChunkFailed,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import FRAMES, job, names_in
+from support.jobs import FRAMES, job, names_in
 from tailrace import (
     Capture,
     FfmpegStitcher,

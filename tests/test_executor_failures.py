@@ -16,9 +16,9 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from jobs import count_lines, job, names_in
-from loops import on_asyncio
-from processes import descendants_marked, wait_until_marked
+from support.jobs import count_lines, job, names_in
+from support.loops import on_asyncio
+from support.processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
     ChunkFailedError,

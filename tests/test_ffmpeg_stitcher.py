@@ -23,10 +23,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tunnel
-from jobs import names_in
-from loops import on_asyncio, on_one_loop
-from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
+from support import ROOT, tunnel
+from support.jobs import names_in
+from support.loops import on_asyncio, on_one_loop
+from support.processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
 from tailrace import (
     Callback,
     Chunk,
@@ -716,7 +716,7 @@ def test_options_that_exclude_a_join_and_a_missing_ffmpeg_are_told_before_anythi
 
 
 def test_the_example_in_the_documentation_runs(place: Path) -> None:
-    text = (Path(__file__).parent.parent / "docs" / "stitching.md").read_text()
+    text = (ROOT / "docs" / "stitching.md").read_text()
     (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     folder = tunnel.small_tunnel(place / "examples" / "tunnel")
     environment = os.environ | {"PATH": tunnel.search_path()}

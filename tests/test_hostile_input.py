@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs import spec_fields
+from support.jobs import spec_fields
 from tailrace import Chunk, JobSpec, SpecError, WorkerError, WorkerJob, parse_command
 from tailrace._remote.lambda_answer import LambdaStream, receive_payload
 from tailrace._spec.numbered_name import is_numbered

@@ -16,8 +16,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from jobs import job
-from raw_server import FrameStream, Request, Server, answer, send_chunk, serving, start_chunks
+from support.jobs import job
+from support.raw_server import FrameStream, Request, Server, answer, send_chunk, serving, start_chunks
 from tailrace import (
     Capture,
     ChunkFailedError,

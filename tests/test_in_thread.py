@@ -9,7 +9,7 @@ import threading
 import anyio
 import pytest
 
-from processes import fork_beside_threads
+from support.processes import fork_beside_threads
 from tailrace._concurrency.disk_threads import DiskThreads
 from tailrace._concurrency.in_thread import in_thread
 from tailrace._concurrency.slices import Work, in_slices

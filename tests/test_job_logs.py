@@ -22,10 +22,11 @@ from typing import Any
 import anyio
 import pytest
 
-from jobs import job
-from loops import on_one_loop
-from processes import wait_until_none_is_marked
-from sick_machine import wait_until
+from support import ROOT
+from support.jobs import job
+from support.loops import on_one_loop
+from support.processes import wait_until_none_is_marked
+from support.sick_machine import wait_until
 from tailrace import (
     Capture,
     ChunkFailedError,
@@ -567,7 +568,7 @@ async def test_a_log_that_cannot_be_compressed_for_ever_stays_as_it_is(
 EXITS = """
 import os, sys, threading, types, anyio
 sys.path.insert(0, sys.argv[1])
-from jobs import job
+from support.jobs import job
 from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter
 from tailrace._output import log_file
 from tailrace._concurrency import disk_threads
@@ -578,5 +579,5 @@ anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("echo a"), JobExecution
 
 
 def test_the_interpreter_exits_though_a_log_disk_hangs(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", EXITS, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", EXITS, str(ROOT / "tests"), str(tmp_path)]
     subprocess.run(command, check=True, timeout=30)

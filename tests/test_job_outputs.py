@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import job
+from support.jobs import job
 from tailrace import Chunk, JobSpec
 from tailrace._spec.frame_set import FrameSet
 from tailrace._spec.outputs import output_paths

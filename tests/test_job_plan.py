@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.tunnel import frame_hashes, run_job, search_path
 from tailrace import JobSpec, SpecError, parse_command, plan_job
-from tunnel import frame_hashes, run_job, search_path
 
 NASTY_NAMES = ("-a b.x", 'it\'s "100%" {start}', "a:b", "$HOME;`x`\\", "two\nlines", "é 日本")
 

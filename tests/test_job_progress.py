@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from jobs import count_lines, job
-from processes import resident_memory
+from support.jobs import count_lines, job
+from support.processes import resident_memory
 from tailrace import (
     Capture,
     ChunkErrorReported,

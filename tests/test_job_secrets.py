@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFailedError,
     JobEvent,

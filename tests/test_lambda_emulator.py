@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from jobs import job
-from lambda_emulator import FUNCTION, lambda_emulator
-from processes import wait_until_marked, wait_until_none_is_marked
+from support.jobs import job
+from support.lambda_emulator import FUNCTION, lambda_emulator
+from support.processes import wait_until_marked, wait_until_none_is_marked
 from tailrace import (
     AwsLambdaAdapter,
     JobExecutionOptions,

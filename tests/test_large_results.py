@@ -10,7 +10,7 @@ import time
 import anyio
 import pytest
 
-from processes import python
+from support.processes import python
 from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerResult, run
 
 MIB = 1 << 20

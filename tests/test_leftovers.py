@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from jobs import job, names_in
+from support.jobs import job, names_in
 from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, LocalWorkerAdapter
 from tailrace._job import leftovers as module
 from tailrace._job.leftovers import Leftovers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import DAEMON, descendants_marked, wait_until_marked
+from support.processes import DAEMON, descendants_marked, wait_until_marked
 
 pytestmark = pytest.mark.skipif(
     os.getuid() != 0, reason="needs root, to restrict itself; everything else is tested as this user"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support import ROOT
+
 GOOD_TOOLS = {
     "python3": 'case "$1" in -V) echo Python 3.11.4;; esac',
     "cargo": "echo cargo 1.99.0 with more to say",

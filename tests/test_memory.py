@@ -15,7 +15,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from processes import PYTHON
+from support.processes import PYTHON
 from tailrace import (
     Capture,
     LocalWorkerAdapter,

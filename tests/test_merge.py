@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from jobs import job, names_in
+from support.jobs import job, names_in
 from tailrace import (
     Chunk,
     JobEvent,

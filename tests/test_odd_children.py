@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from processes import descendants_marked, python
+from support.processes import descendants_marked, python
 from tailrace import Capture, LocalWorkerAdapter, StreamMode, WorkerJob, WorkerTimeoutError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import count_lines, job, names_in
+from support.jobs import count_lines, job, names_in
 from tailrace import (
     Chunk,
     ChunkFailedError,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from renderer_runs import RUNS, check
+from support import ROOT
+from support.renderer_runs import RUNS, check
 
 pytestmark = pytest.mark.renderers
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "record_renderer_logs.py"
+SCRIPT = ROOT / "scripts" / "record_renderer_logs.py"
 
 
 @pytest.mark.parametrize("case", RUNS)

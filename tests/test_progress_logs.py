@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from renderer_runs import RUNS, check
+from support.renderer_runs import RUNS, check
 
 LOGS = Path(__file__).parent / "logs"
 

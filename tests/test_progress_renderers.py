@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renderer_lines import LINES
+from support.renderer_lines import LINES
 from tailrace.progress import Progress, ProgressParser, RenderError, Report, renderer_names
 from tailrace.progress._registry import renderer_named
 from tailrace.progress._renderers import MEMORY_RULES, OPENJD_RULES

@@ -21,7 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from processes import (
+from support.processes import (
     PYTHON,
     descendants_marked,
     fork_beside_threads,

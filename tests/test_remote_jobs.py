@@ -20,12 +20,13 @@ import anyio
 import anyio.to_thread
 import pytest
 
-import tunnel
-from jobs import count_lines, job
-from lambda_emulator import FUNCTION, lambda_emulator
-from metadata_server import TokenSource, variables
-from processes import wait_until_marked, wait_until_none_is_marked
-from raw_server import Request, answer, serving
+from support import tunnel
+from support.jobs import count_lines, job
+from support.lambda_emulator import FUNCTION, lambda_emulator
+from support.metadata_server import TokenSource, variables
+from support.processes import wait_until_marked, wait_until_none_is_marked
+from support.raw_server import Request, answer, serving
+from support.workers import WorkerThread, running_worker
 from tailrace import (
     HttpWorkerAdapter,
     JobExecutionOptions,
@@ -35,7 +36,6 @@ from tailrace import (
     WorkerJob,
     WorkerTimeoutError,
 )
-from workers import WorkerThread, running_worker
 
 both_ways = pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from jobs import count_lines, job, names_in
+from support.jobs import count_lines, job, names_in
 from tailrace import JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, completed_chunk_ids, plan_job
 from tailrace._cli.commands.run import run as run_command
 from tailrace._state.artifacts import reasons_to_run

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from doomed_host import kill_a_host
-from processes import (
+from support.doomed_host import kill_a_host
+from support.processes import (
     descendants_marked,
     fork_beside_threads,
     python,

@@ -19,8 +19,8 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from jobs import FRAMES, job, names_in
-from processes import wait_until_marked
+from support.jobs import FRAMES, job, names_in
+from support.processes import wait_until_marked
 from tailrace import (
     JobExecutionOptions,
     JobExecutor,

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import anyio
 import pytest
 
+from support.terminal import Terminal
 from tailrace._cli.display.region import Row, ScreenRegion
 from tailrace._cli.writing import DescriptorWriter, OutputFailedError
-from terminal import Terminal
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import pytest
 
-from jobs import job
-from processes import DAEMON, PYTHON, descendants_marked, python, wait_until_none_is_marked
-from sick_machine import LOCKS_ITS_MEMORY, SickMachine, state_of, wait_until
+from support.jobs import job
+from support.processes import DAEMON, PYTHON, descendants_marked, python, wait_until_none_is_marked
+from support.sick_machine import LOCKS_ITS_MEMORY, SickMachine, state_of, wait_until
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(90)]
 

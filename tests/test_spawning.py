@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from processes import PYTHON, fork_beside_threads, python
+from support.processes import PYTHON, fork_beside_threads, python
 from tailrace import LocalWorkerAdapter, WorkerJob, WorkerSpawnError, WorkerTimeoutError, run
 
 MIB = 1 << 20

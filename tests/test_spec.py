@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import spec_fields
+from support.jobs import spec_fields
 from tailrace import Chunk, JobMetadata, JobSpec, SpecError
 
 Change = Callable[[dict[str, Any]], object]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import spec_fields
+from support.jobs import spec_fields
+from support.web_servers import send, serving
 from tailrace import JobSpec, SpecError
 from tailrace._spec import source
-from web_servers import send, serving
 
 
 def _without_id() -> bytes:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loops import on_every_loop
-from processes import FAST_WRITER, python, resident_memory
+from support.loops import on_every_loop
+from support.processes import FAST_WRITER, python, resident_memory
 from tailrace import Capture, LocalWorkerAdapter, WorkerError, WorkerJob, WorkerResult, WorkerTimeoutError
 
 pytestmark = pytest.mark.anyio

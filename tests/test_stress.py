@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from doomed_host import kill_a_host
-from jobs import job
-from loops import on_one_loop
-from processes import DAEMON, FAST_WRITER, descendants_marked, open_descriptors, python, resident_memory
+from support.doomed_host import kill_a_host
+from support.jobs import job
+from support.loops import on_one_loop
+from support.processes import DAEMON, FAST_WRITER, descendants_marked, open_descriptors, python, resident_memory
 from tailrace import (
     Capture,
     JobExecutionOptions,

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import tailrace
-from loops import on_one_loop
+from support.loops import on_one_loop
 from tailrace import (
     Capture,
     ChunkFailedError,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from support.workers import FRAMES, LINES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 from tailrace._wire.frames import FrameKind
-from workers import FRAMES, LINES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
 KEYS = {"exitCode", "duration", "durationMs", "usage", "truncated", "error"}
 

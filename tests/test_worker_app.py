@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import count_lines, job
-from processes import descendants_marked, wait_until_marked
+from support.jobs import count_lines, job
+from support.processes import descendants_marked, wait_until_marked
+from support.workers import output_of, result_of
 from tailrace._wire.frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, _answers, _output_log, create_app
 from tailrace.worker._answers import buffered_answer
 from tailrace.worker._output_log import KeptOutput, OutputLog
-from workers import output_of, result_of
 
 pytestmark = pytest.mark.anyio
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-import web_servers
-from jobs import count_lines
-from processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
+from support import web_servers
+from support.jobs import count_lines
+from support.processes import descendants_marked, wait_until_marked, wait_until_none_is_marked
+from support.workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 from tailrace import JobSpec
 from tailrace._wire.frames import FrameKind
 from tailrace.worker import WorkerSettings, _attempts, _specs
-from workers import FRAMES, Worker, output_of, read_frames, result_of, running_worker, wait_until
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import job, names_in
-from processes import DAEMON, PYTHON, descendants_marked, wait_until_marked, wait_until_none_is_marked
+from support.jobs import job, names_in
+from support.processes import DAEMON, PYTHON, descendants_marked, wait_until_marked, wait_until_none_is_marked
+from support.workers import FRAMES, Worker, WorkerThread, read_frames, result_of, running_worker, wait_until
 from tailrace.worker import _answers
-from workers import FRAMES, Worker, WorkerThread, read_frames, result_of, running_worker, wait_until
 
 STUBBORN = """
 import signal, sys, time

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-import tunnel
-from jobs import FRAMES as FRAMES_OF_A_CHUNK
-from jobs import names_in, shell
+from support import tunnel
+from support.jobs import FRAMES as FRAMES_OF_A_CHUNK
+from support.jobs import names_in, shell
+from support.workers import FRAMES, Worker, read_frames, running_worker
 from tailrace import JobSpec
 from tailrace.worker import _file_state, _mirror, _working_folder
-from workers import FRAMES, Worker, read_frames, running_worker
 
 
 @pytest.fixture

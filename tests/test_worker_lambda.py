@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-import web_servers
-from jobs import job, names_in
-from processes import descendants_marked, wait_until_none_is_marked
+from support import web_servers
+from support.jobs import job, names_in
+from support.processes import descendants_marked, wait_until_none_is_marked
 from tailrace.worker import _lambda_handler, lambda_handler
 from tailrace.worker._tasks import TaskFinder
 

@@ -20,8 +20,9 @@ import anyio.lowlevel
 import pytest
 from click.testing import CliRunner
 
-from jobs import job
-from raw_server import Request, Respond, Server, answer, serving, start_chunks
+from support.jobs import job
+from support.raw_server import Request, Respond, Server, answer, serving, start_chunks
+from support.workers import running_worker
 from tailrace import (
     AwsLambdaAdapter,
     ChunkFailedError,
@@ -40,7 +41,6 @@ from tailrace import (
 )
 from tailrace._cli.main import cli
 from tailrace._remote import worker_places, worker_queue
-from workers import running_worker
 
 SPEC = "https://files.example/job.json"
 TAKEN = '{"error": {"kind": "refused", "message": "all 2 places of this worker are taken"}}'

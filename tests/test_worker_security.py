@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from jobs import job
+from support.jobs import job
+from support.web_servers import send, serving
+from support.workers import Answer, Worker, running_worker, wait_until
 from tailrace._spec import source
 from tailrace.worker import WorkerSettings, _web_source, create_app
 from tailrace.worker._requests import RefusedError
 from tailrace.worker._web_source import WebPrefix, is_ordinary
-from web_servers import send, serving
-from workers import Answer, Worker, running_worker, wait_until
 
 SPEC = job("echo rendered").model_dump_json(by_alias=True).encode()
 HOST = "specs.example"

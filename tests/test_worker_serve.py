@@ -14,8 +14,9 @@ from types import MappingProxyType
 
 import pytest
 
+from support import ROOT
+from support.workers import Answer, Worker, running_worker
 from tailrace.worker import _http_server
-from workers import Answer, Worker, running_worker
 
 SERVE = (sys.executable, "-m", "tailrace", "worker", "serve")
 
@@ -192,15 +193,14 @@ def test_the_package_itself_needs_nothing_more() -> None:
 
 @pytest.mark.parametrize("name", ["http.Dockerfile", "lambda.Dockerfile"])
 def test_what_the_dockerfiles_copy_exists(name: str) -> None:
-    root = Path(__file__).parent.parent
-    lines = (root / "docker" / name).read_text().splitlines()
+    lines = (ROOT / "docker" / name).read_text().splitlines()
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     assert copied
-    assert [path for paths in copied for path in paths if not (root / path).exists()] == []
+    assert [path for paths in copied for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_container_lets_nobody_in_unless_told_and_collects_zombies() -> None:
-    lines = (Path(__file__).parent.parent / "docker" / "http.Dockerfile").read_text().splitlines()
+    lines = (ROOT / "docker" / "http.Dockerfile").read_text().splitlines()
     instructions = [line for line in lines if not line.startswith("#")]
     assert not [line for line in instructions if "--no-token" in line]
     assert instructions[-1].startswith('ENTRYPOINT ["tini", "--", "tailrace", ')

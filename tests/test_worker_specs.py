@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import web_servers
-from jobs import job
+from support import web_servers
+from support.jobs import job
+from support.workers import Worker, running_worker
 from tailrace import JobSpec
 from tailrace.worker import _file_state, _specs
 from tailrace.worker._requests import RefusedError
 from tailrace.worker._specs import AllowedSpecs
-from workers import Worker, running_worker
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
-from documents import DOCUMENTS, ROOT, blocks_of
+from documents import DOCUMENTS, blocks_of
 
+from support import ROOT
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
 from tailrace._cli.adapter_options import AdapterRequest
 from tailrace._cli.commands.run import run

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from documents import ROOT, blocks_of
+from documents import blocks_of
 
-import tunnel
+from support import ROOT, tunnel
 
 BLOCKS = blocks_of(ROOT / "docs" / "first-steps.md")
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from documents import BLOCKS, DOCUMENTS, ROOT, Block
+from documents import BLOCKS, DOCUMENTS, Block
 
-import tunnel
-from jobs import job
-from lambda_emulator import FUNCTION, lambda_emulator
-from metadata_server import TokenSource, variables
-from raw_server import serving
-from workers import running_worker
+from support import ROOT, tunnel
+from support.jobs import job
+from support.lambda_emulator import FUNCTION, lambda_emulator
+from support.metadata_server import TokenSource, variables
+from support.raw_server import serving
+from support.workers import running_worker
 
 PROGRAMS = [block for block in BLOCKS if block.language == "python"]
 

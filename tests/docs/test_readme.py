@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import ROOT, blocks_of
+from documents import blocks_of
 
-import tunnel
+from support import ROOT, tunnel
 
 README = ROOT / "README.md"
 SNIPPETS = blocks_of(README)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import click
 import pytest
-from documents import DOCUMENTS, ROOT
+from documents import DOCUMENTS
 
 import tailrace
 import tailrace.progress
 import tailrace.worker
+from support import ROOT
 from tailrace._cli.main import cli
 
 LOADED_BY_PAGE = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\"\s>]+)")

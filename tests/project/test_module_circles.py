@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-RUST = Path(__file__).parent.parent.parent / "rust"
+from support import ROOT
+
+RUST = ROOT / "rust"
 
 
 def test_no_module_of_the_core_is_part_of_a_circle() -> None:

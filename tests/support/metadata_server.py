@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from raw_server import Request, Server, answer
+from support.raw_server import Request, Server, answer
 
 
 @dataclass

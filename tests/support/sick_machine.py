@@ -21,9 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from processes import PYTHON
-
-HERE = Path(__file__).parent
+from support import ROOT
+from support.processes import PYTHON
 
 # Gives back what the disk has not answered, should whoever runs the tests be killed.
 _DIE_WITH_PARENT = 1
@@ -44,6 +43,12 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def _program(module: str) -> list[str]:
+    """Return the command that runs a module of the tests, with the Python that runs them."""
+    folders = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return ["env", f"PYTHONPATH={os.pathsep.join(folders)}", sys.executable, "-m", module]
 
 
 class Host:
@@ -160,7 +165,7 @@ class SickMachine:
         """Start the host `name` of `sick_hosts`, `via` is a command that runs it."""
         # Not in its command line: what is looked for there is of the command.
         environment["SICK_HOST_ARGUMENTS"] = json.dumps([str(arg) for arg in args])
-        return self.start(*via, sys.executable, str(HERE / "sick_hosts.py"), name, backend, loop, **environment)
+        return self.start(*via, *_program("support.sick_hosts"), name, backend, loop, **environment)
 
     def tailrace(self, backend: str, *args: str, **environment: str) -> Host:
         """Start the command line."""
@@ -172,7 +177,7 @@ class SickMachine:
         """Mount a disk with these executable files, all of which hang when they are read."""
         path = self.folder / "disk"
         path.mkdir()
-        disk = HungDisk(path, self.inside(sys.executable, str(Path(__file__)), str(path)), files)
+        disk = HungDisk(path, self.inside(*_program(__name__), str(path)), files)
         self._recovery.callback(disk.close)
         return disk
 

@@ -1,4 +1,4 @@
-"""Hosts that run commands on a sick machine, and report what came of it: `sick_hosts.py HOST BACKEND LOOP`.
+"""Hosts that run commands on a sick machine, and report what came of it: `-m support.sick_hosts HOST BACKEND LOOP`.
 
 Each runs in a process of its own, so that one that hangs is seen and ended.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 
-from processes import descendants_marked, python
+from support.processes import descendants_marked, python
 from tailrace import Capture, LocalWorkerAdapter, WorkerJob, WorkerResult, WorkerTimeoutError
 
 Execute = Callable[[WorkerJob], Coroutine[Any, Any, WorkerResult]]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "tunnel"
+from support import ROOT
+
+EXAMPLE = ROOT / "examples" / "tunnel"
 SMALLER = {"480x270": "48x27", "1280:720": "128:72"}
 
 

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs import job
+from support.jobs import job
 from tailrace._wire.frames import MEDIA_TYPE, Frame, FrameKind, FrameReader
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker._http_server import make_server

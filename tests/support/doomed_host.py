@@ -9,7 +9,7 @@ import time
 import uuid
 from pathlib import Path
 
-from processes import DAEMON, descendants_marked, wait_until_marked
+from support.processes import DAEMON, descendants_marked, wait_until_marked
 
 DOOMED_HOST = """
 import asyncio, sys, tailrace
