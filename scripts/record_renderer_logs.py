@@ -1,4 +1,4 @@
-"""Run renderers on small scenes and save what they print, byte by byte: into tests/logs, or another folder.
+"""Run renderers on small scenes and save what they print, byte by byte: into tests/progress/logs, or another folder.
 
 python scripts/record_renderer_logs.py [--into FOLDER] [CASE ...]
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOGS = ROOT / "tests" / "logs"
+LOGS = ROOT / "tests" / "progress" / "logs"
 # In the logs the folder is called so, whatever it was.
 SHOWN_FOLDER = b"/tmp/render"
 

@@ -29,7 +29,7 @@ address)
     failed=
     LD_PRELOAD=$(readlink -f "$runtime") PYTHONPATH=$folder/python PYTHONMALLOC=malloc \
         ASAN_OPTIONS="detect_leaks=0:log_path=$folder/report" \
-        python -m pytest -m "not stress" -k "not usage and not in_memory and not memory_stays_flat" --ignore tests/test_make.py --timeout 600 || failed=1
+        python -m pytest -m "not stress" -k "not usage and not in_memory and not memory_stays_flat" --ignore tests/project/test_make.py --timeout 600 || failed=1
     # Whoever started a process may have overlooked how it ended.
     for report in "$folder"/report.*; do
         test ! -e "$report" || { cat "$report" && failed=1; }

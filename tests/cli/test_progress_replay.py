@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOGS = Path(__file__).parent / "logs"
+from support import ROOT
+
+LOGS = ROOT / "tests" / "progress" / "logs"
 
 
 def _replay(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
