@@ -95,10 +95,9 @@ async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Pa
 def test_the_documentation_lists_every_event_with_its_keys() -> None:
     table = dict(re.findall(r"^\| `(\w+)` \|(.*?)\|$", DOCUMENTATION.read_text(), flags=re.MULTILINE))
     common = {field.name for field in fields(JobEvent)}
+    public = [getattr(tailrace, name) for name in tailrace.__all__]
     kinds = [
-        kind
-        for kind in vars(tailrace).values()
-        if isinstance(kind, type) and issubclass(kind, JobEvent) and not kind.__subclasses__()
+        kind for kind in public if isinstance(kind, type) and issubclass(kind, JobEvent) and not kind.__subclasses__()
     ]
     assert len(kinds) >= 10
     for kind in kinds:
