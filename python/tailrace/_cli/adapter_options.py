@@ -12,8 +12,6 @@ from click.core import ParameterSource
 
 import tailrace
 
-from .._remote.late_output import LateOutput
-
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter
 
@@ -26,6 +24,7 @@ _USERS = {
     "region": ("aws",),
     "endpoint_url": ("aws",),
     "job_def_url": ("aws", "gcp", "http"),
+    "shares_files": ("aws", "gcp", "http"),
     "streaming": ("aws", "gcp", "http"),
     "trust_2xx": ("aws", "gcp", "http"),
     # A worker gives slots of its own.
@@ -47,6 +46,7 @@ class AdapterRequest(NamedTuple):
     region: str | None
     endpoint_url: str | None
     job_def_url: str | None
+    shares_files: bool
     streaming: bool
     trust_2xx: bool
 
@@ -93,6 +93,12 @@ _OPTIONS = (
         help="Where the worker reads SPEC, a URL or a path on its machine; default SPEC itself.",
     ),
     click.option(
+        "--shares-files",
+        is_flag=True,
+        envvar="TAILRACE_SHARES_FILES",
+        help="The worker writes into the job's folder here: the outputs are looked for; otherwise its word counts.",
+    ),
+    click.option(
         "--streaming",
         is_flag=True,
         envvar="TAILRACE_STREAMING",
@@ -134,7 +140,7 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked:
     if request.adapter == "local":
         return tailrace.LocalWorkerAdapter()
     try:
-        return LateOutput(_make_remote(request, request.job_def_url or _address_of(spec, source), masked))
+        return _make_remote(request, request.job_def_url or _address_of(spec, source), masked)
     except (ImportError, ValueError) as error:
         raise click.UsageError(str(error)) from error
 
@@ -142,6 +148,7 @@ def make_adapter(request: AdapterRequest, spec: JobSpec, source: str, *, masked:
 def _make_remote(request: AdapterRequest, job_def_url: str, masked: Collection[str]) -> WorkerAdapter:
     common: dict[str, Any] = {
         "job_def_url": job_def_url,
+        "shares_files": request.shares_files,
         "streaming": request.streaming,
         "trust_2xx": request.trust_2xx,
     }

@@ -15,6 +15,7 @@ import anyio
 import click
 
 from tailrace import (
+    Capabilities,
     Capture,
     ChunkFailedError,
     FfmpegStitcher,
@@ -122,7 +123,11 @@ class _Execution:
             check_stitch(self._spec, self._job_dir, request.stitch)
         if request.merge_timeout is not None and (request.no_merge or request.chunk):
             raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
-        self._adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
+        adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
+        self._capabilities = Capabilities.of(adapter)
+        is_live = self._capabilities.streams and not self._capabilities.remote
+        # A worker that was asked to stream may not be able to.
+        self._adapter = adapter if is_live else LateOutput(adapter)
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         self._reasons: dict[int, str | None] = {}
         if request.resume:
@@ -147,8 +152,7 @@ class _Execution:
     def run(self) -> int:
         options = self._options()
         if not self._request.quiet and self._request.events is None:
-            runs_here = not getattr(self._adapter, "remote", False)
-            for note in notes_on(self._spec, self._job_dir, runs_here=runs_here):
+            for note in notes_on(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
                 tell(f"note: {note}")
         _keep_freed_memory()
         started = time.monotonic()
@@ -214,7 +218,6 @@ class _Execution:
 
     def _options(self) -> JobExecutionOptions:
         request = self._request
-        never_live = isinstance(self._adapter, LateOutput) and not self._adapter.may_be_live
         try:
             return JobExecutionOptions(
                 concurrency=request.concurrency,
@@ -227,7 +230,7 @@ class _Execution:
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
                 idle_timeout=request.idle_timeout,
-                no_progress_timeout=None if never_live else request.no_progress_timeout,
+                no_progress_timeout=request.no_progress_timeout if self._capabilities.streams else None,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,
                 resource_delay=request.resource_delay,

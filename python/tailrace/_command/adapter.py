@@ -41,19 +41,24 @@ class Capabilities:
     runs_any_command: bool = True
     """Whether it runs the command that a `WorkerJob` holds; else the worker looks the chunk up in a specification."""
     shares_files: bool = True
-    """Whether the files that a command writes are seen here, in the job's folder."""
+    """Whether the files that a command writes are seen here, in the job's folder.
+
+    Where they are not, nothing that lies here is looked at or renamed: a chunk is done when its worker says so.
+    """
     honours_env: bool = True
     """Whether the command gets `WorkerJob.env`."""
     honours_limits: bool = True
-    """Whether `timeout` and `idle_timeout` end the command."""
+    """Whether `timeout` ends the command, and `idle_timeout` does where its output streams."""
     honours_slots: bool = True
     """Whether commands of one slot see the variables of that slot."""
 
     @classmethod
     def of(cls, adapter: WorkerAdapter) -> Capabilities:
-        """Return what the adapter says of itself; one that says only `streams` and `remote` is taken at that."""
+        """Return what the adapter says of itself.
+
+        One that says only `streams` and `remote` is taken at that. Of files it says nothing: they are looked for here.
+        """
         own: object = getattr(adapter, "capabilities", None)
         if isinstance(own, cls):
             return own
-        remote = bool(getattr(adapter, "remote", False))
-        return cls(streams=bool(adapter.streams), remote=remote, shares_files=not remote)
+        return cls(streams=bool(adapter.streams), remote=bool(getattr(adapter, "remote", False)))

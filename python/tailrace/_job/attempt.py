@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import anyio
 
-from .._command.adapter import WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.ending import NO_STATUS, describe_error, describe_exit
 from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
@@ -70,6 +70,7 @@ class ChunkAttempt:
         logs: JobLogs | None,
     ) -> None:
         self._adapter = adapter
+        self._capabilities = Capabilities.of(adapter)
         self._options = options
         self._job_dir = job_dir
         self._reporter = reporter
@@ -80,9 +81,9 @@ class ChunkAttempt:
         self._mask = mask
         self._logs = logs
         # Once and for all: it is looked up in as many steps as the path has parts.
-        self._folder = {} if getattr(adapter, "remote", False) else {"PWD": os.path.realpath(job_dir)}
+        self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(job_dir)}
         self._looks_at_files = record is not None or options.verify_output
-        self._limit = options.no_progress_timeout if adapter.streams else None
+        self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = options.on_event is not None or logs is not None
         self.reads_progress = options.progress is not None and (
             self._is_told or self._limit is not None or options.fail_on_error
@@ -240,8 +241,8 @@ class ChunkAttempt:
         return errors
 
     def _progress_watch(self, chunk: Chunk, words: list[str], emit: Emit) -> ProgressWatch:
-        is_remote = getattr(self._adapter, "remote", False)
-        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_output=is_remote)
+        waits = self._capabilities.remote
+        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_output=waits)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
         return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)

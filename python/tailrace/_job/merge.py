@@ -9,7 +9,7 @@ from typing import cast
 
 import anyio
 
-from .._command.adapter import WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.ending import describe_error, describe_exit
 from .._command.job import STREAMS, WorkerJob
@@ -141,5 +141,6 @@ async def _run(
 def _choose_adapter(options: JobExecutionOptions, adapter: WorkerAdapter) -> WorkerAdapter:
     if options.merge_adapter is not None:
         return options.merge_adapter
-    # The chunks' output files are here, not where the adapter runs its commands.
-    return LocalWorkerAdapter() if getattr(adapter, "remote", False) else adapter
+    # The chunks' output files are here, not where the adapter runs its commands; and a merge is no chunk.
+    capabilities = Capabilities.of(adapter)
+    return LocalWorkerAdapter() if capabilities.remote or not capabilities.runs_any_command else adapter

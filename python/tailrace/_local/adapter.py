@@ -7,6 +7,7 @@ import contextlib
 import sys
 from typing import Literal
 
+from .._command.adapter import Capabilities
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .starts import turn_to_start
@@ -49,6 +50,11 @@ class LocalWorkerAdapter:
             self._execute = python.execute
         else:
             self._execute = native.execute
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do: everything."""
+        return Capabilities(streams=self.streams, remote=self.remote)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` to its end.

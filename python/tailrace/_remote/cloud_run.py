@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .extras import missing_extra
+from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
 
 
@@ -18,7 +19,7 @@ class CloudRunAdapter:
     account in GOOGLE_APPLICATION_CREDENTIALS, or of the machine that this runs on. They are kept until shortly before
     they expire, and fetched anew once if the service answers 401.
 
-    `streams` is True where streaming was asked for; `remote` is True.
+    `streams` is True where streaming was asked for; `remote` is True; `capabilities` says the rest.
     """
 
     remote = True
@@ -30,6 +31,7 @@ class CloudRunAdapter:
         job_def_url: str | None = None,
         streaming: bool = False,
         trust_2xx: bool = False,
+        shares_files: bool = False,
         audience: str | None = None,
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 10.0,
@@ -41,13 +43,15 @@ class CloudRunAdapter:
         `audience` is who the tokens are for: the service's URL without a path, unless the service has another one
         configured.
 
-        Raises `ImportError` if httpx or google-auth is missing, `ValueError` for values that cannot be used.
+        Raises `ImportError` if httpx or google-auth is missing, `ValueError` or `TypeError` for values that cannot be
+        used.
         """
         try:
             from .http_transport import HttpTransport
             from .identity_tokens import IdentityTokens
         except ImportError as error:
             raise missing_extra(type(self).__name__, "gcp", error) from error
+        self.capabilities = worker_capabilities(streams=streaming, shares_files=shares_files)
         self.streams = streaming
         parts = urlsplit(service_url)
         self._transport = HttpTransport(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .extras import missing_extra
+from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
 
 Credentials: TypeAlias = str | Mapping[str, str]
@@ -25,7 +26,7 @@ class HttpWorkerAdapter:
     answer is there, the connection is closed, which ends the command on a worker that notices: docs/remote-workers.md
     says which.
 
-    `streams` is True where streaming was asked for; `remote` is True.
+    `streams` is True where streaming was asked for; `remote` is True; `capabilities` says the rest.
     """
 
     remote = True
@@ -39,6 +40,7 @@ class HttpWorkerAdapter:
         headers: Mapping[str, str] | None = None,
         streaming: bool = False,
         trust_2xx: bool = False,
+        shares_files: bool = False,
         connect_timeout: float = 10.0,
         response_timeout: float = 3630.0,
         silence_timeout: float = 60.0,
@@ -52,13 +54,17 @@ class HttpWorkerAdapter:
         the answer may take to begin (the default is just more than Cloud Run's hour), and then once more for all the
         rest of it where it is not streamed. `silence_timeout` is how long a streamed one may pause, and one that is
         not and comes after the `timeout` of the job; a third of it is asked for as the interval of heartbeats.
+        `shares_files` says that the worker writes into a folder that is the job's here too: only then are the outputs
+        looked for here, before and after a chunk, and `verify_output` can be used.
 
-        Raises `ImportError` if httpx is missing, `ValueError` for values that cannot be used.
+        Raises `ImportError` if httpx is missing, `ValueError` or `TypeError` for values that cannot be
+        used.
         """
         try:
             from .http_transport import HttpTransport
         except ImportError as error:
             raise missing_extra(type(self).__name__, "http", error) from error
+        self.capabilities = worker_capabilities(streams=streaming, shares_files=shares_files)
         self.streams = streaming
         fixed, authorise = ({}, _caller(auth)) if callable(auth) else (_to_headers(auth), None)
         self._transport = HttpTransport(

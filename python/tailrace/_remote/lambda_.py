@@ -11,6 +11,7 @@ from .._wire.answer import RemoteAnswer
 from .._wire.request import remote_request
 from .extras import missing_extra
 from .lambda_answer import LambdaStream, receive_payload
+from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
 
 _LONGEST_FUNCTION = 900.0
@@ -29,7 +30,7 @@ class AwsLambdaAdapter:
     Nothing stops a function once it has been invoked: after a cancellation it runs on, up to the job's `timeout`,
     which it is told, or its own.
 
-    `streams` is True where streaming was asked for; `remote` is True.
+    `streams` is True where streaming was asked for; `remote` is True; `capabilities` says the rest.
     """
 
     remote = True
@@ -43,6 +44,7 @@ class AwsLambdaAdapter:
         endpoint_url: str | None = None,
         streaming: bool = False,
         trust_2xx: bool = False,
+        shares_files: bool = False,
         connect_timeout: float = 10.0,
         response_timeout: float = _LONGEST_FUNCTION + 30,
         silence_timeout: float = 60.0,
@@ -55,8 +57,11 @@ class AwsLambdaAdapter:
         is how long the answer may take; less than the function may run would abandon functions that are still at work.
         `silence_timeout` is how long a streamed answer may pause; a third of it is asked for as the interval of
         heartbeats.
+        `shares_files` says that the worker writes into a folder that is the job's here too: only then are the outputs
+        looked for here, before and after a chunk, and `verify_output` can be used.
 
-        Raises `ImportError` if boto3 is missing, `ValueError` for values that cannot be used. Reads the settings of
+        Raises `ImportError` if boto3 is missing, `ValueError` or `TypeError` for values that cannot be
+        used. Reads the settings of
         AWS, which takes a moment.
         """
         try:
@@ -66,6 +71,7 @@ class AwsLambdaAdapter:
         check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
         if not function_name:
             raise ValueError("function_name must be the name or the ARN of a function")
+        self.capabilities = worker_capabilities(streams=streaming, shares_files=shares_files)
         self.streams = streaming
         self._function_name = function_name
         self._job_def_url = job_def_url

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from .._command.adapter import WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.capture import PythonCapture
 from .._command.job import WorkerJob
@@ -27,17 +27,18 @@ class LateOutput:
 
     streams = True
     """To the executor: it need not look for output in the results."""
-    remote = True
 
     def __init__(self, adapter: WorkerAdapter) -> None:
         self._adapter = adapter
-        self.may_be_live = adapter.streams
-        """Whether output may come while a command runs: limits on silence make no sense where it cannot."""
+        inner = Capabilities.of(adapter)
+        self.capabilities = replace(inner, streams=True)
+        self.remote = inner.remote
+        self._may_be_live = inner.streams
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run the command, and call the callbacks at its end with what they have not been called with before."""
         stdout, stderr = _Listener(job.on_stdout), _Listener(job.on_stderr)
-        capture = _UNEXPECTED if self.may_be_live else Capture.full()
+        capture = _UNEXPECTED if self._may_be_live else Capture.full()
         asked = replace(job, capture=capture, on_stdout=stdout.callback, on_stderr=stderr.callback)
         try:
             result = await self._adapter.execute(asked)

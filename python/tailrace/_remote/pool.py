@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from .._checks import check_collection, check_method
-from .._command.adapter import WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .worker_queue import WorkerQueue
@@ -25,7 +26,7 @@ class WorkerPool:
     first for half a minute. A job that cannot have begun there goes on to another worker; else the error comes out, and
     it is up to the executor's `retries` to try another.
 
-    `streams` is True where all adapters' is, `remote` where any's is.
+    `streams` is True where all adapters' is, `remote` where any's is; its `capabilities` are what all have in common.
     """
 
     def __init__(self, adapters: Sequence[WorkerAdapter]) -> None:
@@ -35,8 +36,9 @@ class WorkerPool:
             check_method(f"adapters[{place}]", adapter, "execute")
         if not adapters:
             raise ValueError("a pool needs at least one adapter")
-        self.streams = all(adapter.streams for adapter in adapters)
-        self.remote = any(getattr(adapter, "remote", False) for adapter in adapters)
+        self.capabilities = _in_common([Capabilities.of(adapter) for adapter in adapters])
+        self.streams = self.capabilities.streams
+        self.remote = self.capabilities.remote
         self._queue = WorkerQueue(
             [
                 (getattr(adapter, "try_execute", adapter.execute), getattr(adapter, "places", None))
@@ -47,3 +49,9 @@ class WorkerPool:
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have one of the workers run `job`. Raises what its adapter raises."""
         return await self._queue.execute(job)
+
+
+def _in_common(capabilities: Sequence[Capabilities]) -> Capabilities:
+    """Return what holds wherever a job may come to run."""
+    shared = {field.name: all(getattr(one, field.name) for one in capabilities) for field in fields(Capabilities)}
+    return Capabilities(**{**shared, "remote": any(one.remote for one in capabilities)})
