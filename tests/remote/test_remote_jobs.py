@@ -283,7 +283,8 @@ def test_the_demo_is_the_same_video_wherever_its_chunks_run(
     folder = tunnel.small_tunnel(tmp_path / "tunnel")
     with ExitStack() as stack:
         where, environment = prepare(stack, folder, path)
-        run = run_cli(folder / "job.json", *where, *options, "--verify-output", path=path, **environment)
+        where = [*where, *options, "--shares-files", "--verify-output"]
+        run = run_cli(folder / "job.json", *where, path=path, **environment)
     assert run.returncode == 0, run.stderr.decode()
     comparison = tunnel.compare(folder, path=path)
     assert comparison.returncode == 0, comparison.stdout + comparison.stderr

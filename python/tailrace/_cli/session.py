@@ -125,6 +125,11 @@ class _Execution:
             raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
         adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
         self._capabilities = Capabilities.of(adapter)
+        if request.verify_output and not self._capabilities.shares_files:
+            raise click.UsageError(
+                f"--verify-output looks at the output files here, where those of --adapter {request.adapter.adapter}"
+                " are not seen: give --shares-files if the worker writes into the job's folder"
+            )
         is_live = self._capabilities.streams and not self._capabilities.remote
         # A worker that was asked to stream may not be able to.
         self._adapter = adapter if is_live else LateOutput(adapter)

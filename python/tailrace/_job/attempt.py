@@ -82,7 +82,7 @@ class ChunkAttempt:
         self._logs = logs
         # Once and for all: it is looked up in as many steps as the path has parts.
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(job_dir)}
-        self._looks_at_files = record is not None or options.verify_output
+        self._looks_at_files = self._capabilities.shares_files and (record is not None or options.verify_output)
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = options.on_event is not None or logs is not None
         self.reads_progress = options.progress is not None and (
@@ -213,12 +213,16 @@ class ChunkAttempt:
             return describe_exit(job.command, result.exit_code)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
-        if self._looks_at_files:
+        if self._looks_at_files or self._record is not None:
             # What is done is recorded, though something else may be ending the job at this moment.
             return await in_slices(self._accept_output(chunk, self._following(AHEAD)))
         return None
 
     def _accept_output(self, chunk: Chunk, following: Sequence[Chunk]) -> Work[str | None]:
+        if not self._looks_at_files:
+            if self._record is not None:
+                yield from self._record.add(chunk, by_word=True)
+            return None
         fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
         if fault is not None:
             return fault

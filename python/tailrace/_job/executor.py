@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from .._checks import check_method, check_type
-from .._command.adapter import WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error, to_the_end
 from .._concurrency.steps import TimeSlice
@@ -56,12 +56,13 @@ class JobExecutor:
         Raises `ChunkFailedError` when a chunk used up its attempts, `MergeFailedError` when the chunks could not be
         put together, `JobLockedError` when the job is being run already, or another one of the same folder that
         writes the same files, `SpecError` when chunks would overwrite each other's output that is to be verified or
-        stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification. The first
-        two have the results so far in their `report`.
+        stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification, `ValueError`
+        for `verify_output` where the files are not seen here (`Capabilities.shares_files`). The first two have the
+        results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.
         """
-        _check_arguments(spec, options)
+        _check_arguments(spec, options, self._adapter)
         return await _JobRun(self._adapter, spec, options).execute()
 
     def stream(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobEventStream:
@@ -74,9 +75,9 @@ class JobExecutor:
         ```
 
         The iteration raises what `execute` raises, after the last event. Leaving the block ends the job.
-        Raises `TypeError` for what is no specification.
+        Raises `TypeError` and `ValueError` for what `execute` does, at once.
         """
-        _check_arguments(spec, options)
+        _check_arguments(spec, options, self._adapter)
         return JobEventStream(
             lambda on_event: self.execute(spec, replace(options, on_event=on_event)), on_event=options.on_event
         )
@@ -288,11 +289,16 @@ class _JobRun:
         return sharing.union(chunks_whose_leftovers_are_outputs(self._spec.chunks))
 
 
-def _check_arguments(spec: object, options: object) -> None:
+def _check_arguments(spec: object, options: JobExecutionOptions, adapter: WorkerAdapter) -> None:
     if not isinstance(spec, JobSpec):
         hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
         raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
     check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
+    if options.verify_output and not Capabilities.of(adapter).shares_files:
+        raise ValueError(
+            "verify_output looks at the output files here, where those of this adapter are not seen: give the adapter"
+            " shares_files=True if it writes into the job's folder, or do without verify_output"
+        )
 
 
 def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path) -> CompletionRecord | None:

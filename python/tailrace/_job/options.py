@@ -77,7 +77,10 @@ class JobExecutionOptions:
     fail_fast: bool = True
     """Whether the first chunk that failed ends the job; else the others are run before the error is raised."""
     verify_output: bool = False
-    """Whether an attempt has failed if its output files are not all there, or one is empty."""
+    """Whether an attempt has failed if its output files are not all there, or one is empty.
+
+    A `ValueError` from the executor where the files are not seen here (`Capabilities.shares_files`).
+    """
     on_progress: Callable[[int, int], object] | None = None
     """Called with the number of completed chunks, skipped ones included, and of all, after each completed chunk."""
     on_chunk_complete: Callable[[int, WorkerResult], object] | None = None

@@ -27,8 +27,9 @@ def completed_chunk_ids(
     """Return the chunks whose command and frames are recorded as completed and whose output is unchanged.
 
     A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them; times
-    are compared as exactly as the coarser of the file systems keeps them. `job_dir` and `state_dir` are what the job
-    was or will be run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot
+    are compared as exactly as the coarser of the file systems keeps them. What was completed by a worker whose files
+    are not seen here is completed by its word, whatever lies here. `job_dir` and `state_dir` are what the job was or
+    will be run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot
     be read.
     """
     reasons = reasons_to_run(spec, job_dir, state_dir=state_dir)
@@ -48,7 +49,8 @@ class _Entry(NamedTuple):
     command: str
     frames: tuple[int, int, int]
     output_file: str
-    outputs: list[tuple[int, int] | None]
+    outputs: list[tuple[int, int] | None] | None
+    """None: the files are not seen here, and the worker's word counts."""
 
 
 class _Record:
@@ -83,7 +85,8 @@ def _read(path: Path) -> Iterator[_Entry]:
         try:
             fields = json.loads(line)
             start, count, step = fields["frames"]
-            outputs = [None if file is None else _size_and_time(*file) for file in fields["outputs"]]
+            files = fields["outputs"]
+            outputs = None if files is None else [None if file is None else _size_and_time(*file) for file in files]
             entry = _Entry(fields["command"], (start, count, step), fields["outputFile"], outputs)
             hash(entry[:3])
         except (ValueError, TypeError, LookupError, RecursionError):
@@ -96,8 +99,10 @@ def _size_and_time(size: int, time: int) -> tuple[int, int]:
     return operator.index(size), operator.index(time)
 
 
-def _change(recorded: list[tuple[int, int] | None], chunk: Chunk, job_dir: Path) -> str | None:
+def _change(recorded: list[tuple[int, int] | None] | None, chunk: Chunk, job_dir: Path) -> str | None:
     """Return how the chunk's output differs from what was recorded, None if it does not."""
+    if recorded is None:
+        return None
     found = at_once(fingerprint(chunk, job_dir))
     if len(found) != len(recorded):
         return "its record is of other files"

@@ -76,12 +76,14 @@ class CompletionRecord:
                     " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
-    def add(self, chunk: Chunk) -> Work[bool]:
+    def add(self, chunk: Chunk, *, by_word: bool = False) -> Work[bool]:
         """Record that the chunk is completed, with its output files as they are now; return whether there is any.
+
+        With `by_word` its worker said so, whose files are not seen here: what lies here is not looked at.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
         """
-        outputs = yield from fingerprint(chunk, self._job_dir)
+        outputs = None if by_word else (yield from fingerprint(chunk, self._job_dir))
         entry = {
             "chunk": chunk.id,
             "command": chunk.command,
@@ -91,7 +93,7 @@ class CompletionRecord:
             "recordedAt": time.time(),
         }
         self._write(_to_json(entry).encode() + b"\n")
-        return any(outputs)
+        return outputs is not None and any(outputs)
 
     def close(self) -> None:
         """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""
