@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +25,14 @@ from tailrace import (
     JobExecutor,
     JobSpec,
     MergeFailedError,
+    TailraceError,
 )
 from tailrace._spec.notes import counted
 from tailrace._spec.source import name_of
 from tailrace._state.artifacts import reasons_to_run
 
+from .._command.adapter import entered
+from .._command.ending import describe_error
 from .._events.outcomes import ChunkOutcomes
 from .._events.tally import JobTally
 from .._remote.late_output import LateOutput
@@ -165,7 +169,7 @@ class _Execution:
 
         async def run() -> None:
             try:
-                await self._display.run(lambda: JobExecutor(self._adapter).execute(self._spec, options))
+                await self._display.run(lambda: self._run_job(options))
             finally:
                 interrupted = interruptible.signal is not None
                 with anyio.move_on_after(_PATIENCE if interrupted else None, shield=interrupted), telling_reasons():
@@ -204,6 +208,14 @@ class _Execution:
             # At once: a thread may still be waiting to write.
             os._exit(status)
         return status
+
+    async def _run_job(self, options: JobExecutionOptions) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(entered([self._adapter]))
+            except Exception as error:
+                raise TailraceError(f"the adapter cannot be used: {describe_error(error)}") from error
+            await JobExecutor(self._adapter).execute(self._spec, options)
 
     def _take(self, event: JobEvent) -> Awaitable[None] | None:
         if self._display.shows(event):

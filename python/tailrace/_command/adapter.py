@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +18,9 @@ class WorkerAdapter(Protocol):
     True where the command runs on another machine; without either the command is taken to run here. For a `WorkerPool`
     it may have `try_execute`, which does what `execute` does but raises `WorkerBusyError` rather than wait for a place,
     and `async places() -> int | None`: how many commands may run at a time, None if nobody can say.
+
+    One that holds connections or the like may be an async context manager: the command line enters it for a job, and a
+    `WorkerPool` those that it is made of when it is entered itself. `JobExecutor` does not: its user may.
     """
 
     streams: bool
@@ -62,3 +67,23 @@ class Capabilities:
         if isinstance(own, cls):
             return own
         return cls(streams=bool(adapter.streams), remote=bool(getattr(adapter, "remote", False)))
+
+
+@asynccontextmanager
+async def entered(adapters: Iterable[WorkerAdapter]) -> AsyncIterator[None]:
+    """Enter those of the adapters that are async context managers, for as long as the block runs.
+
+    What the block raises comes out, whatever an adapter makes of it. Raises what an adapter raises.
+    """
+    raised: BaseException | None = None
+    async with AsyncExitStack() as stack:
+        for adapter in adapters:
+            if isinstance(adapter, AbstractAsyncContextManager):
+                await stack.enter_async_context(adapter)
+        try:
+            yield
+        except BaseException as error:
+            raised = error
+            raise
+    if raised is not None:
+        raise raised

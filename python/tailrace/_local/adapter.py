@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import sys
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 from .._command.adapter import Capabilities
 from .._command.job import WorkerJob
@@ -55,6 +56,14 @@ class LocalWorkerAdapter:
     def capabilities(self) -> Capabilities:
         """What it can do: everything."""
         return Capabilities(streams=self.streams, remote=self.remote)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Do nothing: commands hold nothing open once they have ended."""
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` to its end.

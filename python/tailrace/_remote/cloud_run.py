@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 from .._command.job import WorkerJob
@@ -66,6 +68,15 @@ class CloudRunAdapter:
             silence_timeout=silence_timeout,
         )
         self._queue = WorkerQueue([(self._transport.execute, None)])
+
+    async def __aenter__(self) -> Self:
+        await self._transport.connections.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._transport.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the service run the chunk `job.meta["chunk_id"]`; its command is the specification's.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self, TypeAlias
 
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
@@ -25,6 +26,9 @@ class HttpWorkerAdapter:
     a worker that does not stream, they are not called, and the result has the output. However `execute` ends before the
     answer is there, the connection is closed, which ends the command on a worker that notices: docs/remote-workers.md
     says which.
+
+    `async with adapter:` uses connections again to a worker that says that it keeps them (`Connection: keep-alive`),
+    until the block is left, when nothing may run any more. Without it each request has a connection of its own.
 
     `streams` is True where streaming was asked for; `remote` is True; `capabilities` says the rest.
     """
@@ -79,6 +83,15 @@ class HttpWorkerAdapter:
             silence_timeout=silence_timeout,
         )
         self._queue = WorkerQueue([(self._transport.execute, None)])
+
+    async def __aenter__(self) -> Self:
+        await self._transport.connections.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._transport.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk `job.meta["chunk_id"]`; its command is the specification's.

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from .._checks import check_times
 from .._command.ending import describe_error
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
+from .._concurrency.kept_open import KeptOpen
 from .._errors import WorkerRemoteError
 from .._spec.source import has_user, is_url, name_of, shown_url
 from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
@@ -51,13 +52,18 @@ _LARGEST_REFUSAL = 64 * 1024
 _LONGEST_QUESTION = 5.0
 """How long a worker may take to begin to tell its places, and to tell them, in seconds: chunks wait for it."""
 _UNAUTHORISED = 401
+_KEPT_FOR = 1.0
+"""How long an idle connection is used again, in seconds: no server closes one so soon that says that it keeps them."""
+_END = 0.1
+"""How long the end of an answer may take to come after the result, in seconds, for the connection to be used again."""
 
 
 class HttpTransport:
-    """Sends requests to the worker at `url`: each once, over a connection of its own.
+    """Sends requests to the worker at `url`: each once, over a connection of its own unless connections are kept.
 
     An idle connection that is closed at the moment it is used again looks like a worker that failed, and nobody could
-    tell whether it had begun.
+    tell whether it had begun. So only those are used again that the worker says it keeps (RFC 9112, 9.3 makes that the
+    rule without a word, but not everybody knows), and only for a moment.
     """
 
     def __init__(
@@ -106,6 +112,10 @@ class HttpTransport:
         self._silence = silence_timeout
         # Made once: reading the certificates takes longer than a request.
         self._tls = httpx.create_ssl_context()
+        self.connections = KeptOpen(self._new_client)
+        """Kept from when the first enters until the last leaves."""
+        self._is_kept_there = False
+        """Whether the worker said last that it keeps connections."""
         # For what it says of proxies that cannot be used, and what httpx imports the first time.
         self._new_transport()
 
@@ -113,7 +123,8 @@ class HttpTransport:
         """Have the worker run the chunk that `job.meta` names, once. Raises `WorkerBusyError` if it has no place."""
         content = remote_request(job, self._job_def_url, heartbeat=self._heartbeat)
         answer = RemoteAnswer(job, name_of(str(self._url)))
-        async with self._new_client() as client:
+        end = 0.0
+        async with self._client() as client:
             response = _Response(await answer.within_limit(lambda: self._send(client, "POST", self._url, content)))
             try:
                 if not response.is_success:
@@ -126,24 +137,26 @@ class HttpTransport:
                         is_text=response.media_type == "text/plain",
                     )
                 if response.media_type == MEDIA_TYPE:
-                    return await answer.receive_frames(response.read, silence=self._silence)
+                    result = await answer.receive_frames(response.read, silence=self._silence)
+                    end = _END if self._is_kept_there else 0.0
+                    return result
                 body = await answer.take_in_body(response.read_part, longest=self._longest, silence=self._silence)
                 return answer.receive_json(body, is_success=self._trusts_2xx)
             finally:
-                await response.close()
+                await response.close(end)
 
     async def places(self) -> int | None:
         """Return how many chunks the worker takes at a time, None if it does not say so.
 
         Raises `WorkerRemoteError` if it cannot be reached, or does not begin to answer.
         """
-        async with self._new_client() as client:
+        async with self._client() as client:
             try:
                 response = _Response(await self._send(client, "GET", self._places_url, longest=_LONGEST_QUESTION))
                 try:
                     told = parse_object(await response.read_start(_LARGEST_REFUSAL, _LONGEST_QUESTION), "its answer")
                 finally:
-                    await response.close()
+                    await response.close(0.0)
             except RemoteFault as fault:
                 if fault.nothing_began:
                     where = name_of(str(self._url))
@@ -151,6 +164,15 @@ class HttpTransport:
                 return None
             places = told.get("places")
             return places if response.is_success and type(places) is int and places > 0 else None
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        kept = self.connections.value
+        if kept is not None and self._is_kept_there:
+            yield kept
+        else:
+            async with self._new_client() as client:
+                yield client
 
     def _new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._new_transport(), timeout=self._timeout, trust_env=False)
@@ -187,7 +209,7 @@ class HttpTransport:
         request = build(headers={**self._headers, **authorisation})
         try:
             with anyio.fail_after(longest):
-                return await client.send(request, stream=True)
+                response = await client.send(request, stream=True)
         except httpx.ConnectTimeout as error:
             raise RemoteFault(f"no connection within {self._timeout.connect:g} s", nothing_began=True) from error
         except (httpx.ReadTimeout, TimeoutError) as error:
@@ -198,6 +220,8 @@ class HttpTransport:
             # The URL is that of a redirection, which httpx reads although it is not to follow it.
             never_sent = isinstance(error, httpx.ConnectError | httpx.ProxyError)
             raise RemoteFault(f"no answer: {_reason(error)}", nothing_began=never_sent) from error
+        self._is_kept_there = "keep-alive" in response.headers.get("Connection", "").lower()
+        return response
 
     def _new_transport(self) -> httpx.AsyncHTTPTransport:
         # httpx itself looks for proxies in the environment only where it chooses the options of the socket too.
@@ -205,7 +229,13 @@ class HttpTransport:
         is_direct = urllib.request.proxy_bypass(self._url.netloc.decode())
         proxy = None if is_direct else proxies.get(self._url.scheme) or proxies.get("all")
         try:
-            return httpx.AsyncHTTPTransport(verify=self._tls, proxy=proxy, socket_options=keep_alive_options())
+            return httpx.AsyncHTTPTransport(
+                verify=self._tls,
+                proxy=proxy,
+                socket_options=keep_alive_options(),
+                # Without a limit: a request that waited for a connection would lose the time of its limits.
+                limits=httpx.Limits(keepalive_expiry=_KEPT_FOR),
+            )
         except ImportError as error:
             raise ValueError(
                 "the environment names a SOCKS proxy, which needs socksio: pip install 'httpx[socks]',"
@@ -256,12 +286,18 @@ class _Response:
         may_tell = start[:16].lstrip().startswith(b"{")
         return start + await self.read_start(_LARGEST_ANSWER, longest) if may_tell else start
 
-    async def close(self) -> None:
-        """Read no more: the connection is closed, and the worker hears of it, unless the body was at its end."""
+    async def close(self, patience: float) -> None:
+        """Read no more: the connection is closed, and the worker hears of it, unless the body was at its end.
+
+        That may take `patience` seconds to come.
+        """
         # The generators inside httpx that stand between two pieces would be left to the garbage collector, of which
         # trio warns. They end as soon as they wait for more.
         with anyio.CancelScope(shield=True) as scope, contextlib.suppress(httpx.HTTPError):
-            scope.cancel()
+            if patience:
+                scope.deadline = anyio.current_time() + patience
+            else:
+                scope.cancel()
             async for _ in self._body:
                 pass
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 from .._checks import check_times
 from .._command.job import WorkerJob
@@ -29,6 +31,9 @@ class AwsLambdaAdapter:
 
     Nothing stops a function once it has been invoked: after a cancellation it runs on, up to the job's `timeout`,
     which it is told, or its own.
+
+    `async with adapter:` closes the connections to Lambda when the block is left, when nothing may run any more;
+    without it they are closed with the adapter.
 
     `streams` is True where streaming was asked for; `remote` is True; `capabilities` says the rest.
     """
@@ -82,6 +87,15 @@ class AwsLambdaAdapter:
             region=region, endpoint_url=endpoint_url, connect_timeout=connect_timeout, read_timeout=response_timeout
         )
         self._queue = WorkerQueue([(self.try_execute, None)])
+
+    async def __aenter__(self) -> Self:
+        await self._client.connections.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the function run the chunk `job.meta["chunk_id"]`; its command is the specification's.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -19,6 +20,7 @@ from botocore.config import Config
 from botocore.eventstream import ParserError
 
 from .._command.ending import describe_error
+from .._concurrency.kept_open import KeptOpen
 from .._spec.source import has_user
 from .._wire.answer import BusyFault, RemoteFault
 from .._wire.http import keep_alive_options, parse_retry_after
@@ -63,6 +65,8 @@ class LambdaClient:
         except botocore.exceptions.NoRegionError as error:
             raise ValueError("no AWS region: give one, or set AWS_REGION") from error
         _follow_connections(client)
+        self.connections = KeptOpen(partial(_closing, client))
+        """Closed when the last who has entered leaves; they are opened as they are needed."""
         self.invoke: Callable[..., dict[str, Any]] = client.invoke
         self.invoke_with_response_stream: Callable[..., dict[str, Any]] = client.invoke_with_response_stream
 
@@ -150,6 +154,14 @@ class LambdaCall:
 
     def _owns_connection(self) -> bool:
         return self._connection is not None and self._connection.call is self
+
+
+@contextlib.asynccontextmanager
+async def _closing(client: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        client.close()
 
 
 def _follow_connections(client: Any) -> None:

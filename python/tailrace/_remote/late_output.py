@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from .._command.adapter import Capabilities, WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter, entered
 from .._command.callbacks import await_if_needed
 from .._command.capture import PythonCapture
 from .._command.job import WorkerJob
 from .._command.pieces import OutputSplitter
 from .._command.result import Capture, WorkerResult
+from .._concurrency.kept_open import KeptOpen
 from .._errors import WorkerError
 
 _UNEXPECTED = Capture.tail(16 * 2**20)
@@ -34,6 +36,16 @@ class LateOutput:
         self.capabilities = replace(inner, streams=True)
         self.remote = inner.remote
         self._may_be_live = inner.streams
+        self._entered = KeptOpen(lambda: entered([adapter]))
+
+    async def __aenter__(self) -> Self:
+        await self._entered.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._entered.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run the command, and call the callbacks at its end with what they have not been called with before."""

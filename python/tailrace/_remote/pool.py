@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from types import TracebackType
+from typing import Self
 
 from .._checks import check_collection, check_method
-from .._command.adapter import Capabilities, WorkerAdapter
+from .._command.adapter import Capabilities, WorkerAdapter, entered
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
+from .._concurrency.kept_open import KeptOpen
 from .worker_queue import WorkerQueue
 
 
@@ -26,6 +29,8 @@ class WorkerPool:
     first for half a minute. A job that cannot have begun there goes on to another worker; else the error comes out, and
     it is up to the executor's `retries` to try another.
 
+    `async with pool:` enters those of its adapters that can be entered.
+
     `streams` is True where all adapters' is, `remote` where any's is; its `capabilities` are what all have in common.
     """
 
@@ -39,12 +44,22 @@ class WorkerPool:
         self.capabilities = _in_common([Capabilities.of(adapter) for adapter in adapters])
         self.streams = self.capabilities.streams
         self.remote = self.capabilities.remote
+        self._entered = KeptOpen(lambda: entered(adapters))
         self._queue = WorkerQueue(
             [
                 (getattr(adapter, "try_execute", adapter.execute), getattr(adapter, "places", None))
                 for adapter in adapters
             ]
         )
+
+    async def __aenter__(self) -> Self:
+        await self._entered.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._entered.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have one of the workers run `job`. Raises what its adapter raises."""

@@ -51,6 +51,8 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
         log_level="error",
         access_log=False,
         server_header=False,
+        # Clients that are careful use a connection again only where that is said.
+        headers=[("Connection", "keep-alive")],
         proxy_headers=False,
         timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
     )
