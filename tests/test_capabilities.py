@@ -48,7 +48,7 @@ def function(**options: Any) -> AwsLambdaAdapter:
 
 
 def test_a_command_on_this_machine_has_all_capabilities() -> None:
-    assert Capabilities.of(LocalWorkerAdapter()) == Capabilities(streams=True)
+    assert Capabilities.of(LocalWorkerAdapter()) == Capabilities(streams=True, tells_start=True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ def test_a_command_on_this_machine_has_all_capabilities() -> None:
 def test_a_worker_that_is_told_a_chunk_has_neither_the_command_nor_its_variables(make: Any) -> None:
     told = {"remote": True, "runs_any_command": False, "honours_env": False, "honours_slots": False}
     assert Capabilities.of(make()) == Capabilities(streams=False, shares_files=False, **told)
-    assert Capabilities.of(make(streaming=True, shares_files=True)) == Capabilities(streams=True, **told)
+    assert Capabilities.of(make(streaming=True, shares_files=True)) == Capabilities(
+        streams=True, tells_start=True, **told
+    )
     with pytest.raises(TypeError, match="shares_files must be True or False, not 'yes'"):
         make(shares_files="yes")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -160,9 +161,15 @@ async def test_a_render_without_progress_is_ended_though_it_writes(mark: str) ->
     assert error.result.stdout.startswith("frame 1: 1%\nbusy\n")
 
 
-async def test_on_a_remote_worker_the_limit_counts_from_the_first_output() -> None:
-    class Remote(LocalWorkerAdapter):
+async def test_on_a_remote_worker_that_tells_no_start_the_limit_counts_from_the_first_output() -> None:
+    class Remote:
+        """Says nothing of when a command begins."""
+
+        streams = True
         remote = True
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            return await LocalWorkerAdapter().execute(replace(job, on_started=None))
 
     waiting = JobExecutionOptions(progress=TOY, no_progress_timeout=0.3)
     await JobExecutor(Remote()).execute(job("sleep 1"), waiting)

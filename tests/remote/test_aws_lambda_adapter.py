@@ -22,6 +22,7 @@ import pytest
 from support.event_stream import invoke_complete, payload_chunk, stream_error
 from support.raw_server import FrameBytes, Request, Server, answer, send_chunk, serving, start_chunks
 from tailrace import AwsLambdaAdapter, WorkerError, WorkerJob, WorkerRemoteError, WorkerResult, WorkerTimeoutError
+from tailrace._wire.frames import FrameKind
 
 pytestmark = pytest.mark.anyio
 
@@ -251,6 +252,22 @@ async def test_a_connection_dropped_during_the_answer_is_an_error() -> None:
     assert len(server.requests) == 1
 
 
+async def test_the_limit_of_a_job_does_not_count_until_a_streaming_function_has_begun() -> None:
+    def respond(connection: socket.socket, _: Request) -> None:
+        # It starts cold.
+        time.sleep(3)
+        stream = EventStream(connection)
+        stream.send(stream.frames.make(FrameKind.HEARTBEAT))
+        stream.send(stream.frames.stdout(b"done") + stream.frames.result(0))
+        stream.end()
+
+    told: list[str] = []
+    with serving(respond) as server:
+        job = chunk(timeout=0.5, on_started=lambda: told.append("started"), on_stdout=told.append)
+        assert (await execute(server, job, streaming=True)).exit_code == 0
+    assert told == ["started", "done"]
+
+
 async def test_a_function_that_takes_too_long_to_answer_is_invoked_once() -> None:
     with (
         serving(lambda connection, _: server.wait_for_disconnect(connection)) as server,
@@ -262,7 +279,13 @@ async def test_a_function_that_takes_too_long_to_answer_is_invoked_once() -> Non
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
 async def test_the_limit_of_the_job_is_kept_and_ends_the_thread(streaming: bool) -> None:
-    with serving(lambda connection, _: server.wait_for_disconnect(connection)) as server:
+    def respond(connection: socket.socket, _: Request) -> None:
+        if streaming:
+            stream = EventStream(connection)
+            stream.send(stream.frames.stdout(b"begun"))
+        server.wait_for_disconnect(connection)
+
+    with serving(respond) as server:
         with pytest.raises(WorkerTimeoutError, match=r"ran longer than 0\.2 s"):
             await execute(server, chunk(timeout=0.2), streaming=streaming)
         assert server.disconnected.wait(10)

@@ -535,12 +535,13 @@ async def test_a_frozen_worker_is_given_up_when_the_job_may_take_no_longer() -> 
     assert server.disconnected.is_set()
 
 
-async def test_a_frozen_worker_is_given_up_when_it_has_not_begun_to_answer() -> None:
+@pytest.mark.parametrize("streaming", [False, True], ids=["buffered", "streaming"])
+async def test_a_frozen_worker_is_given_up_when_it_has_not_begun_to_answer(streaming: bool) -> None:
     with (
         serving(lambda connection, _: server.wait_for_disconnect(connection)) as server,
         pytest.raises(WorkerRemoteError, match=r"no answer within 0\.2 s"),
     ):
-        await execute(server, response_timeout=0.2)
+        await execute(server, streaming=streaming, response_timeout=0.2)
     assert len(server.requests) == 1
 
 

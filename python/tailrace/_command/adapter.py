@@ -41,6 +41,8 @@ class Capabilities:
 
     streams: bool
     """Whether `on_stdout` and `on_stderr` are called while the command runs."""
+    tells_start: bool = False
+    """Whether `on_started` is called; else nobody knows how long a command waits before it begins."""
     remote: bool = False
     """Whether the command runs on another machine."""
     runs_any_command: bool = True

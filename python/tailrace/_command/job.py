@@ -48,7 +48,7 @@ class WorkerJob:
     cwd: str | os.PathLike[str] | None = None
     """The folder it runs in, to which PWD is set; None is the current one."""
     timeout: float | None = None
-    """The longest the whole command may take."""
+    """The longest the whole command may take, from its beginning (see `on_started`)."""
     idle_timeout: float | None = None
     """The longest it may go without writing a byte; adapters that cannot stream ignore it."""
     kill_grace: float = 5.0
@@ -67,6 +67,13 @@ class WorkerJob:
     """
     capture: Capture = _FULL
     """How much of the output the result keeps."""
+    on_started: Callable[[], object] | None = None
+    """Called once, when the command begins: it waits no longer for a place, here or on a worker.
+
+    A plain function, or an async one, which is awaited before the first piece of output. `timeout` counts from there. A
+    command that then cannot be started may have been announced all the same. Only adapters whose
+    `Capabilities.tells_start` is True call it.
+    """
     on_stdout: Callback | None = None
     """Called with each piece of standard output while the command runs, where the adapter can stream."""
     on_stderr: Callback | None = None
@@ -105,7 +112,7 @@ class WorkerJob:
         check_type("meta", self.meta, Mapping, "a mapping")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
-        for name in ("on_stdout", "on_stderr", "on_warning", "on_usage"):
+        for name in ("on_started", "on_stdout", "on_stderr", "on_warning", "on_usage"):
             callback = getattr(self, name)
             check_callback(name, callback)
             if name in ("on_warning", "on_usage") and callback is not None and is_async(callback):
@@ -126,6 +133,7 @@ def like(
     args: Sequence[str],
     env: Mapping[str, str],
     callbacks: Mapping[StreamName, Callback | None],
+    on_started: Callable[[], object] | None,
     on_warning: Callable[[str], object],
     on_usage: Callable[[UsageSample], object] | None,
     meta: Mapping[str, object],
@@ -138,6 +146,7 @@ def like(
         "command": command,
         "args": args,
         "env": env,
+        "on_started": on_started,
         "on_stdout": callbacks["stdout"],
         "on_stderr": callbacks["stderr"],
         "on_warning": on_warning,

@@ -116,7 +116,7 @@ class ChunkAttempt:
             self._watches.add(watch)
         self._news.add(news)
         try:
-            outcome = await self._execute(turn, self._to_job(turn, words, slot, output, news), output, watch)
+            outcome = await self._execute(turn, self._to_job(turn, words, slot, output, news, watch), output, watch)
         finally:
             if watch is not None:
                 self._watches.discard(watch)
@@ -245,13 +245,21 @@ class ChunkAttempt:
         return errors
 
     def _progress_watch(self, chunk: Chunk, words: list[str], emit: Emit) -> ProgressWatch:
-        waits = self._capabilities.remote
-        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_output=waits)
+        waits = self._capabilities.tells_start or self._capabilities.remote
+        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_start=waits)
 
     def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
         return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)
 
-    def _to_job(self, turn: Turn, words: list[str], slot: int, output: CommandOutput, news: CommandNews) -> WorkerJob:
+    def _to_job(
+        self,
+        turn: Turn,
+        words: list[str],
+        slot: int,
+        output: CommandOutput,
+        news: CommandNews,
+        watch: ProgressWatch | None,
+    ) -> WorkerJob:
         chunk = turn.chunk
         options = self._options
         env = {
@@ -277,6 +285,7 @@ class ChunkAttempt:
             args=words[1:],
             env=env,
             callbacks={stream: output.callback(stream) for stream in STREAMS},
+            on_started=None if watch is None or self._limit is None else watch.begin,
             on_warning=news.on_warning,
             on_usage=None if options.on_event is None else news.on_usage,
             meta={

@@ -68,7 +68,8 @@ class JobExecutionOptions:
     """The longest an attempt may go without any progress that its output tells of; see `progress`.
 
     Progress is another frame, another part of it or of all, another status, or a file that was saved. Adapters that
-    cannot stream ignore it, like `idle_timeout`. On a remote worker its clock starts with the first output.
+    cannot stream ignore it, like `idle_timeout`. Its clock starts when the command begins, where the adapter tells that
+    (`Capabilities.tells_start`); else on another machine with the first output.
     """
     fail_on_error: bool = False
     """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import anyio
@@ -42,6 +42,8 @@ class Consumers:
         """What ends the command, such as what a callback raised."""
         self.is_stopped = False
         """Whether no callback is to be called any more."""
+        self._on_started = job.on_started
+        self._is_announced = job.on_started is None
         self._kill_grace = job.kill_grace
         self._changed = anyio.Event()
         self._limit_hit: float | None = None
@@ -49,8 +51,8 @@ class Consumers:
 
     @property
     def are_done(self) -> bool:
-        """Whether all output has been handed on."""
-        return all(stream.is_over for stream in self.streams)
+        """Whether the start has been told, and all output handed on."""
+        return self._is_announced and all(stream.is_over for stream in self.streams)
 
     def notify(self) -> None:
         """Wake whoever waits for a change."""
@@ -68,11 +70,26 @@ class Consumers:
         for scope in self._scopes:
             scope.deadline = anyio.current_time() + self._kill_grace
 
+    async def announce(self) -> None:
+        """Call `on_started`; keep what it raises as the `error`. Output is handed on when it is done."""
+        try:
+            started = None if self._on_started is None else self._on_started()
+            if inspect.isawaitable(started):
+                await self._await(started)
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self.error = error
+        self._is_announced = True
+        self.notify()
+
     async def deliver_all(self, stream: Stream) -> None:
         """Hand on the output of a stream until it ends; keep what the callback raises as the `error`."""
         reader = stream.reader
         assert reader is not None  # noqa: S101
         try:
+            while not self._is_announced:
+                await self._changed.wait()
             while True:
                 # In this order: the last piece comes before the end.
                 is_over = reader.is_over
@@ -98,17 +115,20 @@ class Consumers:
             if self.is_stopped or self.error is not None:
                 return
             returned = stream.callback(piece)
-            if not inspect.isawaitable(returned):
-                continue
-            deadline = math.inf
-            if self._limit_hit is not None:
-                past = time.monotonic() - self._limit_hit
-                deadline = anyio.current_time() + max(0.0, self._kill_grace - past)
-            with anyio.CancelScope(deadline=deadline) as scope:
-                self._scopes.add(scope)
-                try:
-                    await returned
-                finally:
-                    self._scopes.discard(scope)
-            if scope.cancelled_caught:
-                self.is_stopped = True
+            if inspect.isawaitable(returned):
+                await self._await(returned)
+
+    async def _await(self, returned: Awaitable[object]) -> None:
+        """Await what a callback returned, as long as the grace of a limit lasts if one has come."""
+        deadline = math.inf
+        if self._limit_hit is not None:
+            past = time.monotonic() - self._limit_hit
+            deadline = anyio.current_time() + max(0.0, self._kill_grace - past)
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self._scopes.add(scope)
+            try:
+                await returned
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            self.is_stopped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
@@ -61,6 +62,9 @@ async def execute(job: WorkerJob) -> WorkerResult:
 async def _deliver(job: WorkerJob, execution: Execution, listener: Listener) -> None:
     tell_usage = UsageTeller(job, execution)
     time_slice = TimeSlice()
+    started = None if job.on_started is None else job.on_started()
+    if inspect.isawaitable(started) and not await _await_callback(started, job, execution, listener):
+        return
     while True:
         awaitable = execution.deliver()
         if awaitable is not None:

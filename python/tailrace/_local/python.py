@@ -126,6 +126,8 @@ class _Execution:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
             tasks.start_soon(self._wait_for_exit)
+            if self._job.on_started is not None:
+                tasks.start_soon(self._consumers.announce)
             for stream in self._consumers.streams:
                 if stream.callback is not None:
                     tasks.start_soon(self._consumers.deliver_all, stream)

@@ -26,7 +26,7 @@ def run(job: WorkerJob) -> WorkerResult:
     """
     if not isinstance(job, WorkerJob):
         raise TypeError(f'run() takes a WorkerJob, such as WorkerJob("ffmpeg", ["-version"]), not {job!r}')
-    for callback in (job.on_stdout, job.on_stderr):
+    for callback in (job.on_started, job.on_stdout, job.on_stderr):
         if is_async(callback):
             raise _async_callback()
     try:
@@ -38,6 +38,9 @@ def run(job: WorkerJob) -> WorkerResult:
     execution = start(job, mailbox)
     tell_usage = UsageTeller(job, execution)
     try:
+        if job.on_started is not None and inspect.isawaitable(started := job.on_started()):
+            _close(started)
+            raise _async_callback()
         while not execution.finished:
             awaitable = execution.deliver()
             if awaitable is not None:

@@ -70,9 +70,9 @@ class ProgressWatch:
         emit: Emit,
         *,
         limit: float | None,
-        waits_for_output: bool = False,
+        waits_for_start: bool = False,
     ) -> None:
-        """Take the limit in seconds; with `waits_for_output` its clock stands still until `begin` is called.
+        """Take the limit in seconds; with `waits_for_start` its clock stands still until `begin` is called.
 
         `make_parser` is called for the first output: many commands have none.
         """
@@ -83,8 +83,8 @@ class ProgressWatch:
         self._emit = emit
         self._limit = math.inf if limit is None else limit
         self._left = self._limit
-        self._waits = waits_for_output
-        self._pauses = 1 + waits_for_output
+        self._waits = waits_for_start
+        self._pauses = 1 + waits_for_start
         self._reached: tuple[object, ...] = ()
         self._unseen = False
         self._next_event = -math.inf
@@ -103,7 +103,10 @@ class ProgressWatch:
                 yield self._tell(self._parser)
 
     def begin(self) -> None:
-        """Say that output has come: nobody knows when a worker that has sent none began, or whether it will."""
+        """Say that the command has begun: its adapter says so, or output has come.
+
+        Nobody else knows when a command began that had to wait for a place, or whether it will.
+        """
         if self._waits:
             self._waits = False
             self._pauses -= 1

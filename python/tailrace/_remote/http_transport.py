@@ -122,10 +122,11 @@ class HttpTransport:
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk that `job.meta` names, once. Raises `WorkerBusyError` if it has no place."""
         content = remote_request(job, self._job_def_url, heartbeat=self._heartbeat)
-        answer = RemoteAnswer(job, name_of(str(self._url)))
+        answer = RemoteAnswer(job, name_of(str(self._url)), streams=self._heartbeat is not None)
         end = 0.0
         async with self._client() as client:
             response = _Response(await answer.within_limit(lambda: self._send(client, "POST", self._url, content)))
+            answer.begin()
             try:
                 if not response.is_success:
                     body = await answer.within_limit(partial(response.read_failure, self._longest))

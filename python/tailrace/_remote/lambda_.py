@@ -112,7 +112,7 @@ class AwsLambdaAdapter:
             "LogType": "Tail",
             "Payload": remote_request(job, self._job_def_url, heartbeat=heartbeat),
         }
-        answer = RemoteAnswer(job, f"Lambda function {self._function_name}")
+        answer = RemoteAnswer(job, f"Lambda function {self._function_name}", streams=self.streams)
         call = self._new_call()
         try:
             if self.streams:

@@ -59,6 +59,7 @@ class LambdaStream:
         """
         try:
             head = await answer.within_limit(self._begin)
+            answer.begin()
             if head.get("statusCode", 200) // 100 != 2:
                 body = await answer.within_limit(self._read_all)
                 return answer.receive_failure(head["statusCode"], "", body, headers=_headers_in(head))

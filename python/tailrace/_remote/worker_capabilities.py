@@ -14,6 +14,8 @@ def worker_capabilities(*, streams: bool, shares_files: bool) -> Capabilities:
     check_type("shares_files", shares_files, bool, "True or False")
     return Capabilities(
         streams=bool(streams),
+        # An answer that comes at the end tells nothing before.
+        tells_start=bool(streams),
         remote=True,
         runs_any_command=False,
         shares_files=shares_files,

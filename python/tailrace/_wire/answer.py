@@ -57,18 +57,32 @@ class BusyFault(RemoteFault):
 
 
 class RemoteAnswer:
-    """The answer to one request, which is sent when this is made; `where` names the worker in messages."""
+    """The answer to one request, which is sent when this is made; `where` names the worker in messages.
 
-    def __init__(self, job: WorkerJob, where: str) -> None:
+    The worker's own clock for the limit of the job begins with the command. One that streams says when that is, by
+    beginning to answer: until then no limit of the job counts here either, or it would end a command that only waited
+    to begin. Where it `streams` not, the limit counts from the request.
+    """
+
+    def __init__(self, job: WorkerJob, where: str, *, streams: bool = False) -> None:
         self._job = job
         self._where = where
         self._started = anyio.current_time()
-        self._limit = math.inf if job.timeout is None else self._started + job.timeout
-        self._deadline = self._limit + _PATIENCE
-        self._callbacks_until = self._limit + job.kill_grace
+        self._streams = streams
+        self._count_from(math.inf if streams else self._started)
         self._stdout = _Stream(job, job.on_stdout)
         self._stderr = _Stream(job, job.on_stderr)
         self._is_stopped = False
+
+    def begin(self) -> None:
+        """Take note that the worker has begun to answer."""
+        if self._streams:
+            self._count_from(anyio.current_time())
+
+    def _count_from(self, moment: float) -> None:
+        self._limit = math.inf if self._job.timeout is None else moment + self._job.timeout
+        self._deadline = self._limit + _PATIENCE
+        self._callbacks_until = self._limit + self._job.kill_grace
 
     async def within_limit(self, action: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `action` returns, which sends the request or takes the answer in.
@@ -118,11 +132,18 @@ class RemoteAnswer:
         raise self._no_answer()
 
     async def receive_frames(self, read: Callable[[], Awaitable[bytes]], *, silence: float) -> WorkerResult:
-        """Call the callbacks with the output in the frames that `read` returns, up to the result, and return that.
+        """Call `on_started`, and the callbacks with the output in the frames that `read` returns, up to the result.
+
+        Return that.
 
         `read` returns no bytes at the end, and may raise `RemoteFault`. `silence` is the longest that it may take,
         in seconds. Raises what `receive_json` does, and what a callback raised, unchanged.
         """
+        began = anyio.current_time()
+        started = None if self._job.on_started is None else self._job.on_started()
+        if inspect.isawaitable(started):
+            await self._await(started)
+        self._allow_for(began)
         try:
             report = await self._read_frames(read, silence)
         except RemoteFault as fault:
@@ -218,10 +239,13 @@ class RemoteAnswer:
                         began = anyio.current_time()
                         await self._take(self._stdout if kind is FrameKind.STDOUT else self._stderr, payload)
                         last_output = anyio.current_time()
-                        # It is callbacks that held us up: what comes next may say that the command ended in time.
-                        self._deadline += max(0, last_output - max(began, self._limit))
+                        self._allow_for(began)
             except FrameError as error:
                 raise RemoteFault(str(error)) from error
+
+    def _allow_for(self, began: float) -> None:
+        """Allow for what callbacks took since then: what comes next may say that the command ended in time."""
+        self._deadline += max(0, anyio.current_time() - max(began, self._limit))
 
     async def _take(self, stream: _Stream, data: bytes) -> None:
         self._keep(stream, data)
@@ -254,9 +278,12 @@ class RemoteAnswer:
                 continue
             returned = stream.callback(piece)
             if inspect.isawaitable(returned):
-                with anyio.CancelScope(deadline=self._callbacks_until) as scope:
-                    await returned
-                self._is_stopped = scope.cancelled_caught
+                await self._await(returned)
+
+    async def _await(self, returned: Awaitable[object]) -> None:
+        with anyio.CancelScope(deadline=self._callbacks_until) as scope:
+            await returned
+        self._is_stopped = scope.cancelled_caught
 
     def _take_output(self, report: Mapping[str, Any]) -> None:
         # Older workers put there what the command wrote; beside an error it is the error's.
