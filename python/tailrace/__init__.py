@@ -44,7 +44,7 @@ if _typing.TYPE_CHECKING:
         MergeOutput,
         MergeStarted,
     )
-    from ._job.executor import JobExecutor
+    from ._executor import JobExecutor
     from ._job.options import ChunkOutputCallback, JobExecutionOptions
     from ._job.report import JobReport
     from ._job.stream import JobEventStream
@@ -74,7 +74,7 @@ _NAMES = {
         "JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
-    "_job.executor": "JobExecutor",
+    "_executor": "JobExecutor",
     "_stitching.ffmpeg": "FfmpegStitcher",
     "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",

@@ -26,6 +26,7 @@ from tailrace import (
     WorkerResult,
     WorkerSpawnError,
 )
+from tailrace._job.executor import Executor
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +112,13 @@ async def test_a_remote_adapters_chunks_are_merged_here_unless_told_otherwise() 
     assert len(far.jobs) == 2
     near = NamedAdapter("near", remote=False)
     report = await JobExecutor(near).execute(spec)
+    assert report.merge_result is not None
+    assert report.merge_result.stdout == "near"
+
+
+async def test_the_executor_merges_with_the_adapter_that_it_was_given_for_this_machine() -> None:
+    far, near = NamedAdapter("far", remote=True), NamedAdapter("near", remote=False)
+    report = await Executor(far, make_local=lambda: near).execute(job("true", merge="true"))
     assert report.merge_result is not None
     assert report.merge_result.stdout == "near"
 

@@ -6,6 +6,7 @@ import logging
 import os
 import reprlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,13 +40,17 @@ _log = logging.getLogger("tailrace")
 _DEFAULTS = JobExecutionOptions()
 
 
-class JobExecutor:
-    """Runs the chunks of jobs through a worker adapter."""
+class Executor:
+    """Runs the chunks of jobs through a worker adapter; `JobExecutor` is what users make of it."""
 
-    def __init__(self, adapter: WorkerAdapter) -> None:
-        """Run all commands through `adapter`; raises `TypeError` for what is none."""
+    def __init__(self, adapter: WorkerAdapter, *, make_local: Callable[[], WorkerAdapter]) -> None:
+        """Run all commands through `adapter`, but for merges that need one of this machine, which `make_local` makes.
+
+        Raises `TypeError` for what is no adapter.
+        """
         check_method("adapter", adapter, "execute")
         self._adapter = adapter
+        self._make_local = make_local
 
     async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
         """Run the job to its end: all chunks but the completed ones, then the merge.
@@ -63,7 +68,7 @@ class JobExecutor:
         it started is running any more when it comes out.
         """
         _check_arguments(spec, options, self._adapter)
-        return await _JobRun(self._adapter, spec, options).execute()
+        return await _JobRun(self._adapter, spec, options, self._make_local).execute()
 
     def stream(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobEventStream:
         """Run the job while its events are iterated over; its callbacks are called too.
@@ -86,8 +91,15 @@ class JobExecutor:
 class _JobRun:
     """One run of a job: workers, one for each slot, that take chunks from a queue."""
 
-    def __init__(self, adapter: WorkerAdapter, spec: JobSpec, options: JobExecutionOptions) -> None:
+    def __init__(
+        self,
+        adapter: WorkerAdapter,
+        spec: JobSpec,
+        options: JobExecutionOptions,
+        make_local: Callable[[], WorkerAdapter],
+    ) -> None:
         self._adapter = adapter
+        self._make_local = make_local
         self._spec = spec
         self._options = options
         self._job_dir = resolve_job_dir(spec, options.job_dir)
@@ -185,6 +197,7 @@ class _JobRun:
             self._options,
             self._adapter,
             self._job_dir,
+            make_local=self._make_local,
             reporter=self._reporter,
             mask=self._mask,
             logs=self._logs,

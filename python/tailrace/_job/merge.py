@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,6 @@ from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
 from .._errors import MergeFailedError
 from .._events.types import MergeFinished, MergeStarted
-from .._local.adapter import LocalWorkerAdapter
 from .._output.job_logs import JobLogs
 from .._output.pipeline import CommandOutput
 from .._output.secret_mask import SecretMask
@@ -35,6 +34,7 @@ async def merge(
     adapter: WorkerAdapter,
     job_dir: Path,
     *,
+    make_local: Callable[[], WorkerAdapter],
     reporter: JobReporter,
     mask: SecretMask,
     logs: JobLogs | None,
@@ -65,7 +65,7 @@ async def merge(
                     raise TimeoutError(f"the stitcher was ended because it ran longer than {options.merge_timeout:g} s")
             else:
                 job = _to_job(spec.merge_command or "", options, job_dir, output)
-                result = await _run(job, _choose_adapter(options, adapter), output, options, mask)
+                result = await _run(job, _choose_adapter(options, adapter, make_local), output, options, mask)
     finally:
         await output.close()
     if result is not None and result.exit_code != 0:
@@ -138,9 +138,11 @@ async def _run(
     return result
 
 
-def _choose_adapter(options: JobExecutionOptions, adapter: WorkerAdapter) -> WorkerAdapter:
+def _choose_adapter(
+    options: JobExecutionOptions, adapter: WorkerAdapter, make_local: Callable[[], WorkerAdapter]
+) -> WorkerAdapter:
     if options.merge_adapter is not None:
         return options.merge_adapter
     # The chunks' output files are here, not where the adapter runs its commands; and a merge is no chunk.
     capabilities = Capabilities.of(adapter)
-    return LocalWorkerAdapter() if capabilities.remote or not capabilities.runs_any_command else adapter
+    return make_local() if capabilities.remote or not capabilities.runs_any_command else adapter
