@@ -20,10 +20,11 @@ from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
 from .._concurrency.steps import in_turn
 from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from .._events.head import EmitChunkEvent
 from .._output.command_news import CommandNews
 from .._output.job_logs import JobLogs
 from .._output.pipeline import CommandOutput
-from .._output.progress_watch import PROGRESS_INTERVAL, Emit, ProgressWatch, ReportedErrors
+from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedErrors
 from .._output.secret_mask import SecretMask
 from .._spec.command import parse_command
 from .._spec.model import Chunk
@@ -100,7 +101,7 @@ class ChunkAttempt:
         chunk = turn.chunk
         command, args = parse_command(chunk.command)
         words = [command, *args]
-        emit = partial(self._reporter.emit_now, chunk_id=chunk.id, attempt=turn.attempt)
+        emit = self._reporter.of_chunk(chunk.id, turn.attempt)
         watch = self._progress_watch(chunk, words, emit) if self.reads_progress else None
         news = CommandNews(emit, self._mask)
         output = CommandOutput(
@@ -244,7 +245,7 @@ class ChunkAttempt:
                 errors.add(report)
         return errors
 
-    def _progress_watch(self, chunk: Chunk, words: list[str], emit: Emit) -> ProgressWatch:
+    def _progress_watch(self, chunk: Chunk, words: list[str], emit: EmitChunkEvent) -> ProgressWatch:
         waits = self._capabilities.tells_start or self._capabilities.remote
         return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_start=waits)
 

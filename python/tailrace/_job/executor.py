@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from .._checks import check_method, check_type
 from .._command.adapter import Capabilities, WorkerAdapter
+from .._command.callbacks import await_if_needed
 from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error, to_the_end
 from .._concurrency.steps import TimeSlice
@@ -188,9 +189,8 @@ class _JobRun:
             self._record_failure = error
 
     async def _run(self) -> WorkerResult | None:
-        await self._reporter.emit(
-            JobStarted, total_chunks=len(self._spec.chunks), skipped_chunk_ids=tuple(sorted(self._skipped))
-        )
+        total, skipped = len(self._spec.chunks), tuple(sorted(self._skipped))
+        await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, skipped_chunk_ids=skipped))
         await self._run_chunks()
         return await merge(
             self._spec,
@@ -264,8 +264,9 @@ class _JobRun:
     async def _take(self, turn: Turn, slot: int) -> None:
         chunk, attempt = turn
         self._attempts[chunk.id] = attempt
-        await self._reporter.emit(
-            ChunkStarted, chunk_id=chunk.id, attempt=attempt, slot=slot, command=self._mask.text(chunk.command)
+        emit = self._reporter.of_chunk(chunk.id, attempt)
+        await await_if_needed(
+            emit(lambda head: ChunkStarted(**head, slot=slot, command=self._mask.text(chunk.command)))
         )
         outcome = await self._attempt.run(turn, slot)
         if not isinstance(outcome, Failure):
@@ -274,18 +275,14 @@ class _JobRun:
             self._queue.finish()
         elif outcome.is_worth_retrying and attempt <= self._options.retries:
             delay = delay_after(attempt, least_delay(outcome.category, self._options))
-            await self._reporter.emit(
-                ChunkRetrying,
-                chunk_id=chunk.id,
-                attempt=attempt,
-                reason=outcome.reason,
-                category=outcome.category,
-                delay=delay,
+            failure = outcome
+            await await_if_needed(
+                emit(lambda head: ChunkRetrying(**head, reason=failure.reason, category=failure.category, delay=delay))
             )
             self._queue.put_back(turn, delay)
         else:
             error = _to_error(turn, outcome)
-            await self._reporter.emit(ChunkFailed, chunk_id=chunk.id, attempt=attempt, error=error)
+            await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
             if self._options.fail_fast:
                 raise error
             self._failures.append(error)

@@ -45,7 +45,7 @@ async def merge(
     """
     if not options.merge or (options.stitcher is None and spec.merge_command is None):
         return None
-    await reporter.emit(MergeStarted)
+    await reporter.emit(lambda head: MergeStarted(**head))
     output = CommandOutput(
         {stream: reporter.merge_output(stream) for stream in STREAMS},
         options.stream,
@@ -70,7 +70,7 @@ async def merge(
         await output.close()
     if result is not None and result.exit_code != 0:
         raise MergeFailedError(mask.text(f"the merge failed: {describe_exit(job.command, result.exit_code)}"), result)
-    await reporter.emit(MergeFinished, result=result)
+    await reporter.emit(lambda head: MergeFinished(**head, result=result))
     return result
 
 

@@ -14,7 +14,8 @@ from .._command.job import StreamName
 from .._command.result import WorkerResult
 from .._concurrency.steps import Steps, in_turn
 from .._errors import TailraceError
-from .._events.types import ChunkFinished, ChunkOutput, JobEvent, JobFinished, LogFailed, MergeOutput
+from .._events.head import EmitChunkEvent, MakeChunkEvent, MakeEvent
+from .._events.types import ChunkFinished, ChunkOutput, JobFinished, LogFailed, MergeOutput
 from .._output.job_logs import JobLogs
 from .._output.pipeline import OutputCallback
 from .._spec.model import JobSpec
@@ -55,15 +56,23 @@ class JobReporter:
             "stderr": self._callback(options.on_chunk_stderr, one_at_a_time=False),
         }
 
-    async def emit(self, kind: type[JobEvent], **fields: object) -> None:
-        """Build an event and hand it to the log and to `on_event`, if there are such."""
-        await await_if_needed(self.emit_now(kind, **fields))
+    async def emit(self, make: MakeEvent) -> None:
+        """Have an event made and hand it to the log and to `on_event`, if there are such."""
+        await await_if_needed(self.emit_now(make))
 
-    def emit_now(self, kind: type[JobEvent], **fields: object) -> Awaitable[None] | None:
+    def emit_now(self, make: MakeEvent) -> Awaitable[None] | None:
         """Do the same; return what is still to be awaited."""
         if self.error is not None or (self._on_event is None and self._logs is None):
             return None
-        return in_turn(self._emit_steps(kind, fields))
+        return in_turn(self._emit_steps(make))
+
+    def of_chunk(self, chunk_id: int, attempt: int) -> EmitChunkEvent:
+        """Return what does the same for the events of one attempt at a chunk."""
+
+        def emit(make: MakeChunkEvent) -> Awaitable[None] | None:
+            return self.emit_now(lambda head: make({**head, "chunk_id": chunk_id, "attempt": attempt}))
+
+        return emit
 
     async def job_finished(self, duration: float, error: BaseException | None) -> None:
         """Tell of the job's end, if its beginning was told: whatever it is, unless `on_event` itself raised.
@@ -72,7 +81,7 @@ class JobReporter:
         """
         if not self._sequence:
             return
-        steps = self._emit_steps(JobFinished, {"duration": duration, "error": error})
+        steps = self._last_steps(lambda head: JobFinished(**head, duration=duration, error=error))
         if error is None or (isinstance(error, TailraceError) and error is not self.error):
             await await_if_needed(in_turn(steps))
             return
@@ -86,12 +95,12 @@ class JobReporter:
 
     def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""
-        return self.emit_now(LogFailed, path=path, reason=reason)
+        return self.emit_now(lambda head: LogFailed(**head, path=path, reason=reason))
 
     async def chunk_completed(self, chunk_id: int, attempt: int, result: WorkerResult) -> None:
         """Report a completed chunk to all who want to know."""
         await await_if_needed(self._call(self._on_chunk_complete, chunk_id, result))
-        await self.emit(ChunkFinished, chunk_id=chunk_id, attempt=attempt, result=result)
+        await self.emit(lambda head: ChunkFinished(**head, chunk_id=chunk_id, attempt=attempt, result=result))
         # Counted where the call is made: with any wait between the two the numbers could come in another order.
         self._completed += 1
         await await_if_needed(self._call(self._on_progress, self._completed, self._total))
@@ -102,10 +111,15 @@ class JobReporter:
         if self._on_event is None:
             return None if callback is None else partial(self._call_with_each, callback, chunk_id)
 
+        def tell(data: str | memoryview) -> Awaitable[None] | None:
+            return self.emit_now(
+                lambda head: ChunkOutput(**head, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
+            )
+
         def steps(pieces: Sequence[str | memoryview]) -> Steps:
             for data in pieces:
                 yield self._call(callback, chunk_id, data)
-                yield self.emit_now(ChunkOutput, chunk_id=chunk_id, attempt=attempt, stream=stream, data=data)
+                yield tell(data)
 
         return steps
 
@@ -113,19 +127,27 @@ class JobReporter:
         """Return the callback for a stream of the merge command; None if nobody listens."""
         if self._on_event is None:
             return None
-        return lambda pieces: (self.emit_now(MergeOutput, stream=stream, data=data) for data in pieces)
 
-    def _emit_steps(self, kind: type[JobEvent], fields: dict[str, object]) -> Steps:
-        if kind is JobFinished and self._logs is not None:
-            # It is the last event, and what of the log is lost is told before.
+        def tell(data: str | memoryview) -> Awaitable[None] | None:
+            return self.emit_now(lambda head: MergeOutput(**head, stream=stream, data=data))
+
+        return lambda pieces: map(tell, pieces)
+
+    def _last_steps(self, make: MakeEvent) -> Steps:
+        if self._logs is not None:
+            # What of the log is lost is told before.
             yield self._logs.settle_events()
             yield from self._tell_log_failure(self._logs)
-        event = kind(
-            job_id=self._job_id,
-            sequence=self._sequence,
-            time=time.time(),
-            monotonic=time.monotonic(),
-            **fields,
+        yield from self._emit_steps(make)
+
+    def _emit_steps(self, make: MakeEvent) -> Steps:
+        event = make(
+            {
+                "job_id": self._job_id,
+                "sequence": self._sequence,
+                "time": time.time(),
+                "monotonic": time.monotonic(),
+            }
         )
         self._sequence += 1
         logs = self._logs if self._logs is not None and self._logs.write_event(event) else None

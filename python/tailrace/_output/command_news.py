@@ -13,8 +13,8 @@ import anyio
 from .._command.callbacks import await_if_needed
 from .._command.result import UsageSample
 from .._concurrency.steps import Steps
+from .._events.head import EmitChunkEvent
 from .._events.types import ChunkUsage, ChunkWarning
-from .progress_watch import Emit
 from .secret_mask import SecretMask
 
 USAGE_INTERVAL = 0.5
@@ -26,7 +26,7 @@ _PATIENCE = 1.0
 class CommandNews:
     """Takes what the adapter says of one attempt, at any time, until it is emitted in the order of all events."""
 
-    def __init__(self, emit: Emit, mask: SecretMask) -> None:
+    def __init__(self, emit: EmitChunkEvent, mask: SecretMask) -> None:
         self._emit = emit
         self._mask = mask
         self._warnings: deque[str] = deque()
@@ -48,7 +48,7 @@ class CommandNews:
         sample, now = self._usage, time.monotonic()
         if sample is not None and now >= self._next_usage:
             self._usage, self._next_usage = None, now + USAGE_INTERVAL
-            yield self._emit(ChunkUsage, memory=sample.memory, cpu=sample.cpu)
+            yield self._tell_usage(sample)
 
     async def finish(self) -> None:
         """Tell the warnings that are left, also in a task that is being cancelled."""
@@ -58,4 +58,8 @@ class CommandNews:
                 await await_if_needed(self._emit_warning())
 
     def _emit_warning(self) -> Awaitable[None] | None:
-        return self._emit(ChunkWarning, message=self._mask.text(self._warnings.popleft()))
+        message = self._mask.text(self._warnings.popleft())
+        return self._emit(lambda head: ChunkWarning(**head, message=message))
+
+    def _tell_usage(self, sample: UsageSample) -> Awaitable[None] | None:
+        return self._emit(lambda head: ChunkUsage(**head, memory=sample.memory, cpu=sample.cpu))

@@ -11,6 +11,7 @@ import anyio
 
 from .._command.job import StreamName
 from .._concurrency.steps import Steps
+from .._events.head import EmitChunkEvent
 from .._events.types import ChunkErrorReported, ChunkFileSaved, ChunkProgress
 from ..progress import FileSaved, Progress, ProgressParser, RenderError, Report
 
@@ -53,9 +54,6 @@ class ReportedErrors:
 PROGRESS_INTERVAL = 0.5
 """The least time between two events of a chunk's progress, in seconds: renderers print it far more often."""
 
-Emit = Callable[..., Awaitable[None] | None]
-"""Takes the class of an event and its fields, but for those that every event has."""
-
 
 class ProgressWatch:
     """Reads the output, emits events of what it finds, and cancels `scope` when there was no progress for too long.
@@ -67,7 +65,7 @@ class ProgressWatch:
     def __init__(
         self,
         make_parser: Callable[[], ProgressParser],
-        emit: Emit,
+        emit: EmitChunkEvent,
         *,
         limit: float | None,
         waits_for_start: bool = False,
@@ -148,12 +146,12 @@ class ProgressWatch:
                 case Progress():
                     self._note(report)
                     yield from self.tell_what_is_due()
-                case FileSaved(path=path):
+                case FileSaved():
                     self._left = self._limit
-                    yield self._emit(ChunkFileSaved, path=path)
-                case RenderError(message=message, category=category, fatal=fatal):
+                    yield self._tell_file(report)
+                case RenderError():
                     if self.errors.add(report):
-                        yield self._emit(ChunkErrorReported, message=message, category=category, fatal=fatal)
+                        yield self._tell_error(report)
 
     def _note(self, progress: Progress) -> None:
         self._unseen = True
@@ -167,12 +165,22 @@ class ProgressWatch:
         self._next_event = time.monotonic() + PROGRESS_INTERVAL
         progress = parser.progress
         return self._emit(
-            ChunkProgress,
-            renderer=parser.renderer,
-            frame=progress.frame,
-            frame_fraction=progress.frame_fraction,
-            fraction=progress.fraction,
-            remaining=progress.remaining,
-            memory=progress.memory,
-            status=progress.status,
+            lambda head: ChunkProgress(
+                **head,
+                renderer=parser.renderer,
+                frame=progress.frame,
+                frame_fraction=progress.frame_fraction,
+                fraction=progress.fraction,
+                remaining=progress.remaining,
+                memory=progress.memory,
+                status=progress.status,
+            )
+        )
+
+    def _tell_file(self, saved: FileSaved) -> Awaitable[None] | None:
+        return self._emit(lambda head: ChunkFileSaved(**head, path=saved.path))
+
+    def _tell_error(self, error: RenderError) -> Awaitable[None] | None:
+        return self._emit(
+            lambda head: ChunkErrorReported(**head, message=error.message, category=error.category, fatal=error.fatal)
         )
