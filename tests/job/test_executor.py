@@ -395,6 +395,7 @@ WRONG: dict[str, list[object]] = {
     "on_chunk_stdout": [3],
     "on_chunk_stderr": ["print"],
     "on_event": [[]],
+    "observers": [print, [None], iter([print]), "print"],
     "stream": [3],
     "progress": [3],
     "log_dir": [3],

@@ -18,6 +18,12 @@ async def await_if_needed(outcome: object) -> None:
         await outcome
 
 
+def close_unused(outcome: Awaitable[object]) -> None:
+    """Close a coroutine that may have been cancelled before its turn came: one that never ran would warn about it."""
+    if inspect.iscoroutine(outcome):
+        outcome.close()
+
+
 class UserCallback:
     """Calls a plain or async function and tells `on_error` what it raised, before an adapter can see it.
 
@@ -40,13 +46,18 @@ class UserCallback:
 
     def __call__(self, *args: object) -> Awaitable[None] | None:
         """Call the function; return what is still to be awaited."""
+        outcome = self.begin(*args)
+        return None if outcome is None else self.finish(outcome)
+
+    def begin(self, *args: object) -> Awaitable[object] | None:
+        """Call the function; return what it returned if that is for `finish`."""
         try:
             outcome = self._function(*args)
         except BaseException as raised:
             self._tell(raised)
             raise
         # To ask whether it is awaitable takes longer than the rest.
-        return self._finish(outcome) if outcome is not None and inspect.isawaitable(outcome) else None
+        return outcome if outcome is not None and inspect.isawaitable(outcome) else None
 
     def with_each(self, first: object, seconds: Iterable[object]) -> Steps:
         """Call the function with `first` and each of `seconds`; yield what has to be awaited before the next."""
@@ -58,7 +69,7 @@ class UserCallback:
                 self._tell(raised)
                 raise
             if outcome is not None and inspect.isawaitable(outcome):
-                yield self._finish(outcome)
+                yield self.finish(outcome)
 
     def _tell(self, raised: BaseException) -> None:
         """Tell what the function raised; raises what is to come out instead, if that is something else."""
@@ -67,7 +78,8 @@ class UserCallback:
         if error is not raised:
             raise error from raised
 
-    async def _finish(self, outcome: Awaitable[object]) -> None:
+    async def finish(self, outcome: Awaitable[object]) -> None:
+        """Await what `begin` returned."""
         try:
             if self._lock is None:
                 await outcome
@@ -80,6 +92,4 @@ class UserCallback:
                 self._tell(raised)
             raise
         finally:
-            if inspect.iscoroutine(outcome):
-                # Cancelled before its turn came: a coroutine that never ran would warn about it.
-                outcome.close()
+            close_unused(outcome)

@@ -176,9 +176,9 @@ class LogFailed(JobEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFinished(JobEvent):
-    """The last event of a job that was started, however it ends; only an `on_event` that raised is not called again.
+    """The last event of a job that was started, however it ends; only an observer that raised is not called again.
 
-    After a cancellation, and after another callback has raised, an async `on_event` has two seconds for it.
+    After a cancellation, and after a callback has raised, async observers have two seconds for it.
     """
 
     duration: float

@@ -85,7 +85,7 @@ class ChunkAttempt:
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(job_dir)}
         self._looks_at_files = self._capabilities.shares_files and (record is not None or options.verify_output)
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
-        self._is_told = options.on_event is not None or logs is not None
+        self._is_told = reporter.is_told
         self.reads_progress = options.progress is not None and (
             self._is_told or self._limit is not None or options.fail_on_error
         )
@@ -288,7 +288,7 @@ class ChunkAttempt:
             callbacks={stream: output.callback(stream) for stream in STREAMS},
             on_started=None if watch is None or self._limit is None else watch.begin,
             on_warning=news.on_warning,
-            on_usage=None if options.on_event is None else news.on_usage,
+            on_usage=news.on_usage if self._reporter.is_observed else None,
             meta={
                 **options.meta,
                 "chunk_id": chunk.id,

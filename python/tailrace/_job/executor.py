@@ -85,7 +85,7 @@ class Executor:
         """
         _check_arguments(spec, options, self._adapter)
         return JobEventStream(
-            lambda on_event: self.execute(spec, replace(options, on_event=on_event)), on_event=options.on_event
+            lambda observer: self.execute(spec, replace(options, observers=(*options.observers, observer)))
         )
 
 

@@ -92,6 +92,8 @@ class JobExecutionOptions:
     """The same for standard error."""
     on_event: Callable[[JobEvent], object] | None = None
     """Called with everything that happens, one event at a time in the order of their sequence numbers."""
+    observers: Collection[Callable[[JobEvent], object]] = ()
+    """Called like `on_event`, and after it: several that want to know need not know of one another."""
     stream: StreamMode = "text"
     """What the output callbacks receive; see `WorkerJob.stream`."""
     progress: str | Renderer | None = "auto"
@@ -186,6 +188,7 @@ class JobExecutionOptions:
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         if not isinstance(self.progress, str | Renderer | None):
             raise TypeError(f"progress must be the name of a renderer, a Renderer or None, not {self.progress!r}")
+        _check_observers(self.observers)
         check_collection("mask_env", self.mask_env, str, "names")
         _check_errors("retry_on", self.retry_on)
         check_collection("completed_chunk_ids", self.completed_chunk_ids, int, "ids")
@@ -203,6 +206,14 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         raise TypeError(f"{name} must be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}: {value}")
+
+
+def _check_observers(observers: object) -> None:
+    if isinstance(observers, str | bytes) or not isinstance(observers, Collection):
+        raise TypeError(f"observers must be a collection of callables, such as a list, not {observers!r}")
+    for place, observer in enumerate(observers):
+        if not callable(observer):
+            raise TypeError(f"observers[{place}] must be callable, not {observer!r}")
 
 
 def _check_errors(name: str, kinds: object) -> None:

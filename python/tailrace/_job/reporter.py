@@ -19,6 +19,7 @@ from .._events.types import ChunkFinished, ChunkOutput, JobFinished, LogFailed, 
 from .._output.job_logs import JobLogs
 from .._output.pipeline import OutputCallback
 from .._spec.model import JobSpec
+from .observers import Observers
 from .options import JobExecutionOptions
 
 _PATIENCE = 2.0
@@ -47,7 +48,7 @@ class JobReporter:
         self._sequence = 0
         self._completed = skipped
         self._total = len(spec.chunks)
-        self._on_event = self._callback(options.on_event, one_at_a_time=True, on_error=self._fail_events)
+        self._observers = Observers(options, self._fail)
         self._on_chunk_complete = self._callback(options.on_chunk_complete, one_at_a_time=True)
         self._on_progress = self._callback(options.on_progress, one_at_a_time=True)
         # Of one chunk, the adapter sees to the order; chunks do not wait for one another's callbacks.
@@ -56,13 +57,23 @@ class JobReporter:
             "stderr": self._callback(options.on_chunk_stderr, one_at_a_time=False),
         }
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody but the log is told of the events."""
+        return bool(self._observers)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anybody is told of the events, if it is the log alone."""
+        return self._logs is not None or bool(self._observers)
+
     async def emit(self, make: MakeEvent) -> None:
-        """Have an event made and hand it to the log and to `on_event`, if there are such."""
+        """Have an event made and hand it to the log and to the observers, if there are such."""
         await await_if_needed(self.emit_now(make))
 
     def emit_now(self, make: MakeEvent) -> Awaitable[None] | None:
         """Do the same; return what is still to be awaited."""
-        if self.error is not None or (self._on_event is None and self._logs is None):
+        if self.error is not None or (self._logs is None and not self._observers):
             return None
         return in_turn(self._emit_steps(make))
 
@@ -75,7 +86,7 @@ class JobReporter:
         return emit
 
     async def job_finished(self, duration: float, error: BaseException | None) -> None:
-        """Tell of the job's end, if its beginning was told: whatever it is, unless `on_event` itself raised.
+        """Tell of the job's end, if its beginning was told: whatever it is, and all but an observer that raised.
 
         What a callback raised, and a cancellation, is replaced by nothing, and not held up for long.
         """
@@ -91,7 +102,7 @@ class JobReporter:
             try:
                 await await_if_needed(in_turn(steps))
             except Exception as raised:  # noqa: BLE001
-                error.add_note(f"on_event raised {raised!r} when it was told")
+                error.add_note(f"{self._observers.failed} raised {raised!r} when it was told")
 
     def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""
@@ -108,7 +119,7 @@ class JobReporter:
     def chunk_output(self, chunk_id: int, attempt: int, stream: StreamName) -> OutputCallback | None:
         """Return the callback for a stream of an attempt at a chunk; None if nobody listens."""
         callback = self._on_output[stream]
-        if self._on_event is None:
+        if not self._observers:
             return None if callback is None else partial(self._call_with_each, callback, chunk_id)
 
         def tell(data: str | memoryview) -> Awaitable[None] | None:
@@ -125,7 +136,7 @@ class JobReporter:
 
     def merge_output(self, stream: StreamName) -> OutputCallback | None:
         """Return the callback for a stream of the merge command; None if nobody listens."""
-        if self._on_event is None:
+        if not self._observers:
             return None
 
         def tell(data: str | memoryview) -> Awaitable[None] | None:
@@ -152,8 +163,7 @@ class JobReporter:
         self._sequence += 1
         logs = self._logs if self._logs is not None and self._logs.write_event(event) else None
         # Nothing is awaited before, or events would come in another order.
-        if self._on_event is not None:
-            yield self._on_event(event)
+        yield self._observers(event)
         if logs is not None:
             yield logs.room_for_events()
             yield from self._tell_log_failure(logs)
@@ -174,18 +184,8 @@ class JobReporter:
                     # That of another chunk's callback.
                     return
 
-    def _callback(
-        self,
-        function: Callable[..., object] | None,
-        *,
-        one_at_a_time: bool,
-        on_error: Callable[[BaseException], None] | None = None,
-    ) -> UserCallback | None:
-        return None if function is None else UserCallback(function, on_error or self._fail, one_at_a_time=one_at_a_time)
-
-    def _fail_events(self, error: BaseException) -> None:
-        self._on_event = None
-        self._fail(error)
+    def _callback(self, function: Callable[..., object] | None, *, one_at_a_time: bool) -> UserCallback | None:
+        return None if function is None else UserCallback(function, self._fail, one_at_a_time=one_at_a_time)
 
     def _fail(self, error: BaseException) -> None:
         if self.error is None:

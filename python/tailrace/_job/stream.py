@@ -9,11 +9,10 @@ from typing import Self
 
 import anyio
 
-from .._command.callbacks import await_if_needed
 from .._events.types import JobEvent
 from .report import JobReport
 
-OnEvent = Callable[[JobEvent], Awaitable[None]]
+Observer = Callable[[JobEvent], Awaitable[None]]
 
 
 class JobEventStream:
@@ -25,13 +24,10 @@ class JobEventStream:
     it started, and how it ended is not told.
     """
 
-    def __init__(
-        self, run: Callable[[OnEvent], Awaitable[JobReport]], on_event: Callable[[JobEvent], object] | None
-    ) -> None:
+    def __init__(self, run: Callable[[Observer], Awaitable[JobReport]]) -> None:
         self.report: JobReport | None = None
         """What `JobExecutor.execute` returns, once the iteration has come to its end."""
         self._run = run
-        self._also_call = on_event
         self._error: BaseException | None = None
         self._is_entered = False
 
@@ -88,7 +84,5 @@ class JobEventStream:
                 self._error = error
 
     async def _pass_on(self, event: JobEvent) -> None:
-        if self._also_call is not None:
-            await await_if_needed(self._also_call(event))
         with suppress(anyio.BrokenResourceError):
             await self._send.send(event)
