@@ -24,6 +24,9 @@ if _typing.TYPE_CHECKING:
     from ._command.adapter import Capabilities, WorkerAdapter
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
+    from ._events.from_json import event_from_json
+    from ._events.json import event_to_json
+    from ._events.json_values import LoggedError
     from ._events.types import (
         ChunkErrorReported,
         ChunkEvent,
@@ -68,6 +71,9 @@ _NAMES = {
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
     "_state.artifacts": "completed_chunk_ids",
+    "_events.from_json": "event_from_json",
+    "_events.json": "event_to_json",
+    "_events.json_values": "LoggedError",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
@@ -129,6 +135,7 @@ __all__ = [
     "JobStarted",
     "LocalWorkerAdapter",
     "LogFailed",
+    "LoggedError",
     "MergeFailedError",
     "MergeFinished",
     "MergeOutput",
@@ -152,6 +159,8 @@ __all__ = [
     "WorkerTimeoutError",
     "__version__",
     "completed_chunk_ids",
+    "event_from_json",
+    "event_to_json",
     "kill_all_commands",
     "parse_command",
     "plan_job",

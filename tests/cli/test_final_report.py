@@ -39,7 +39,7 @@ class Ended:
 
     def happen(self, kind: type[JobEvent], chunk: int, at: float = 0, attempt: int = 1, **fields: Any) -> None:
         self.outcomes.take(
-            kind(job_id="j", sequence=0, time=0, monotonic=at, chunk_id=chunk, attempt=attempt, **fields)  # type: ignore[call-arg]
+            kind(job_id="j", run_id="r", sequence=0, time=0, monotonic=at, chunk_id=chunk, attempt=attempt, **fields)  # type: ignore[call-arg]
         )
 
     def start(self, chunk: int, at: float = 0, attempt: int = 1) -> None:

@@ -112,7 +112,7 @@ def recorded_chunks(count: int, folder: Path) -> Task:
     spec = planned(count)
 
     def resume() -> None:
-        record = CompletionRecord(spec, folder)
+        record = CompletionRecord(spec, folder, run_id="r")
         record.open()
         for chunk in spec.chunks:
             next(output_paths(chunk, folder)).touch()

@@ -46,7 +46,7 @@ class Watched:
         self.happen(JobStarted, 0, total_chunks=chunks, skipped_chunk_ids=tuple(range(skipped)))
 
     def happen(self, kind: type[JobEvent], at: float, **fields: Any) -> None:
-        self.progress.take(kind(job_id=self._job_id, sequence=0, time=0, monotonic=at, **fields))
+        self.progress.take(kind(job_id=self._job_id, run_id="r", sequence=0, time=0, monotonic=at, **fields))
 
     def start(self, chunk: int, at: float = 0, slot: int | None = None, attempt: int = 1) -> None:
         slot = chunk if slot is None else slot
@@ -189,9 +189,11 @@ def test_the_row_of_the_job_counts_what_running_chunks_have_done() -> None:
 
 def test_larger_chunks_count_for_more() -> None:
     progress = JobProgress({0: 30, 1: 10})
-    started = ChunkStarted(job_id="j", sequence=0, time=0, monotonic=0, chunk_id=0, attempt=1, slot=0, command="r")
+    started = ChunkStarted(
+        job_id="j", run_id="r", sequence=0, time=0, monotonic=0, chunk_id=0, attempt=1, slot=0, command="r"
+    )
     finished = ChunkFinished(
-        job_id="j", sequence=1, time=0, monotonic=30, chunk_id=0, attempt=1, result=WorkerResult(0)
+        job_id="j", run_id="r", sequence=1, time=0, monotonic=30, chunk_id=0, attempt=1, result=WorkerResult(0)
     )
     progress.take(started)
     progress.take(finished)

@@ -17,14 +17,30 @@ from hypothesis import strategies as st
 import tailrace
 from support import ROOT
 from support.jobs import job
-from tailrace import ChunkOutput, JobEvent, JobExecutionOptions, JobExecutor, LocalWorkerAdapter, TailraceError
+from tailrace import (
+    ChunkOutput,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    LocalWorkerAdapter,
+    TailraceError,
+    event_to_json,
+)
 
 DOCUMENTATION = ROOT / "docs" / "events.md"
 
 
 def _output(data: str | memoryview) -> ChunkOutput:
     return ChunkOutput(
-        job_id="j", sequence=0, time=1.5, monotonic=2.5, chunk_id=3, attempt=1, stream="stdout", data=data
+        job_id="j",
+        run_id="0123456789abcdef",
+        sequence=0,
+        time=1.5,
+        monotonic=2.5,
+        chunk_id=3,
+        attempt=1,
+        stream="stdout",
+        data=data,
     )
 
 
@@ -34,7 +50,7 @@ def _bytes(record: dict[str, Any]) -> bytes:
 
 @given(st.binary(min_size=1) | st.text(min_size=1).map(lambda text: text.encode(errors="replace")))
 def test_bytes_come_back_as_they_were(data: bytes) -> None:
-    line = _output(memoryview(data)).to_json()
+    line = event_to_json(_output(memoryview(data)))
     assert line.splitlines() == [line]
     assert line.isascii()
     record = json.loads(line)
@@ -46,18 +62,21 @@ def test_bytes_come_back_as_they_were(data: bytes) -> None:
 def test_output_is_written_as_the_json_module_writes_it(text: str) -> None:
     event = _output(memoryview(text.encode()))
     record = {field.name: getattr(event, field.name) for field in fields(event)} | {"data": text}
-    assert event.to_json() == json.dumps({"event": "chunk_output", **record}, separators=(",", ":"))
+    expected = json.dumps({"event": "chunk_output", "version": 1, **record}, separators=(",", ":"))
+    assert event_to_json(event) == expected
 
 
 @given(st.text())
 def test_text_comes_back_as_it_was(text: str) -> None:
-    assert json.loads(_output(text).to_json())["data"] == text
+    assert json.loads(event_to_json(_output(text)))["data"] == text
 
 
 def test_an_event_is_written_with_the_names_of_its_attributes() -> None:
-    assert json.loads(_output("a\n").to_json()) == {
+    assert json.loads(event_to_json(_output("a\n"))) == {
         "event": "chunk_output",
+        "version": 1,
         "job_id": "j",
+        "run_id": "0123456789abcdef",
         "sequence": 0,
         "time": 1.5,
         "monotonic": 2.5,
@@ -77,7 +96,7 @@ async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Pa
     wanted = job("echo secret", "echo secret; sleep 60", "skipped")
     with pytest.raises(TailraceError):
         await JobExecutor(LocalWorkerAdapter()).execute(wanted, options)
-    records = [json.loads(event.to_json()) for event in events]
+    records = [json.loads(event_to_json(event)) for event in events]
     by_name = {record["event"]: record for record in records}
     assert by_name["job_started"]["skipped_chunk_ids"] == [2]
     result = by_name["chunk_finished"]["result"]
@@ -88,7 +107,8 @@ async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Pa
     assert (failure["type"], failure["chunk_id"], failure["attempts"]) == ("ChunkFailedError", 1, 1)
     assert "0.5 s" in failure["message"]
     assert failure["result"]["exit_code"] == -15
-    assert by_name["job_finished"]["error"]["type"] == "ChunkFailedError"
+    assert (failure["cause"]["type"], failure["cause"]["kind"]) == ("WorkerTimeoutError", "total")
+    assert by_name["job_finished"]["error"] == failure
     assert all("secret\n" not in json.dumps(record) for record in records if record["event"] != "chunk_output")
 
 

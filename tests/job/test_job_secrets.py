@@ -20,6 +20,7 @@ from tailrace import (
     WorkerError,
     WorkerJob,
     WorkerResult,
+    event_to_json,
 )
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ async def test_a_secret_is_masked_in_output_events_logs_and_results(tmp_path: Pa
         seen.extend(bytes(value).decode() if isinstance(value, memoryview) else str(value) for value in values)
 
     def listen(event: JobEvent) -> None:
-        seen.append(event.to_json())
+        seen.append(event_to_json(event))
 
     # In one piece, in two, in the command itself, and at the very end.
     script = f"echo a $RENDER_TOKEN b; printf tr0ub; sleep 0.1; echo 4dor; echo {SECRET} >&2; printf %s {SECRET}"
@@ -143,7 +144,7 @@ async def test_a_secret_is_masked_in_what_an_adapter_gives_at_the_end(tmp_path: 
     options = JobExecutionOptions(
         stream=stream,
         progress="blender",
-        on_event=lambda event: seen.append(event.to_json()),
+        on_event=lambda event: seen.append(event_to_json(event)),
         log_dir=tmp_path,
         mask_env=["RENDER_TOKEN"],
     )

@@ -26,6 +26,7 @@ from tailrace import (
     UsageSample,
     WorkerJob,
     WorkerResult,
+    event_to_json,
 )
 
 pytestmark = pytest.mark.anyio
@@ -107,7 +108,7 @@ async def test_a_running_command_of_this_machine_has_events_of_its_use() -> None
     [result] = [event.result for event in events if isinstance(event, ChunkFinished)]
     assert result.usage is not None
     assert result.usage.tree_max_rss is not None
-    assert json.loads(events[-2].to_json())["result"]["tree_max_rss"] == result.usage.tree_max_rss
+    assert json.loads(event_to_json(events[-2]))["result"]["tree_max_rss"] == result.usage.tree_max_rss
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])

@@ -200,7 +200,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
     spec = job(*WRITES)
     for chunk in spec.chunks:
         (job_dir / chunk.output_file).write_text("x")
-    record = CompletionRecord(spec, job_dir)
+    record = CompletionRecord(spec, job_dir, run_id="r")
     record.open()
     for chunk in spec.chunks[:2]:
         at_once(record.add(chunk))
@@ -212,7 +212,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
     assert left >= set(range(whole))
     assert left <= {0, 1}
 
-    record = CompletionRecord(spec, job_dir)
+    record = CompletionRecord(spec, job_dir, run_id="r")
     record.open()
     at_once(record.add(spec.chunks[2]))
     record.close()
@@ -370,7 +370,7 @@ def test_renders_that_outlive_a_killed_host_do_not_hold_the_lock(tmp_path: Path)
         wait_until_marked(mark)
         host.kill()
     try:
-        record = CompletionRecord(JobSpec.load(path), tmp_path)
+        record = CompletionRecord(JobSpec.load(path), tmp_path, run_id="r")
         record.open()
         record.close()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -112,6 +113,32 @@ def test_each_reason_is_told(tmp_path: Path) -> None:
     assert reasons_to_run(spec, tmp_path / "elsewhere")[0] == "it is not recorded as done"
 
 
+def test_an_entry_of_a_newer_version_is_left_untouched_and_told_as_the_reason(tmp_path: Path) -> None:
+    spec = job("echo > chunk_0", "echo > chunk_1")
+    run(spec, tmp_path)
+    record = tmp_path / ".tailrace" / "job-1" / "completed.jsonl"
+    newer, other = record.read_text().splitlines(keepends=True)
+    newer = newer.replace('"version":1', '"version":2').replace('"command"', '"what"')
+    record.write_text(newer + other)
+    assert reasons_to_run(spec, tmp_path) == {0: "its record is of version 2, and only version 1 can be read", 1: None}
+    # What this version does is recorded behind it, and counts.
+    resume(spec, tmp_path)
+    assert reasons_to_run(spec, tmp_path) == {0: None, 1: None}
+    assert record.read_text().startswith(newer + other)
+    # And so does what a newer one did after that.
+    record.write_text(record.read_text() + newer)
+    assert reasons_to_run(spec, tmp_path)[0] == "its record is of version 2, and only version 1 can be read"
+
+
+def test_each_entry_of_a_record_tells_its_version_and_the_run_that_made_it(tmp_path: Path) -> None:
+    spec = job("echo > chunk_0")
+    options = JobExecutionOptions(job_dir=tmp_path)
+    run_ids = [anyio.run(JobExecutor(LocalWorkerAdapter()).execute, spec, options).run_id for _ in range(2)]
+    lines = (tmp_path / ".tailrace" / "job-1" / "completed.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [(entry["version"], entry["runId"]) for entry in entries] == [(1, run_id) for run_id in run_ids]
+
+
 def test_a_dry_run_lists_each_chunk_with_the_reason_and_runs_nothing(tmp_path: Path) -> None:
     spec = job(*(f"echo run >> runs; echo > chunk_{number}" for number in range(3)), merge="touch merged")
     path = tmp_path / "job.json"
@@ -142,12 +169,15 @@ def test_a_dry_run_lists_each_chunk_with_the_reason_and_runs_nothing(tmp_path: P
     [
         "[]",
         "{}",
-        '{"command": [], "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, 1]]}',
-        '{"command": "C", "frames": 3, "outputFile": "chunk_0", "outputs": [[1, 1]]}',
-        '{"command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1]]}',
-        '{"command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, Infinity]]}',
-        '{"command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": "ab"}',
-        '{"command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": []}',
+        '{"version": 1, "command": [], "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, 1]]}',
+        '{"version": 1, "command": "C", "frames": 3, "outputFile": "chunk_0", "outputs": [[1, 1]]}',
+        '{"version": 1, "command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1]]}',
+        '{"version": 1, "command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, Infinity]]}',
+        '{"version": 1, "command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": "ab"}',
+        '{"version": 1, "command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": []}',
+        '{"command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, 1]]}',
+        '{"version": "2", "command": "C", "frames": [0, 10, 1], "outputFile": "chunk_0", "outputs": [[1, 1]]}',
+        '{"version": 2, "somethingElse": "chunk_0"}',
     ],
 )
 def test_what_is_no_entry_of_a_record_is_passed_over(line: str, tmp_path: Path) -> None:

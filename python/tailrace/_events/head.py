@@ -12,6 +12,7 @@ class EventHead(TypedDict):
     """The fields that all events have."""
 
     job_id: str
+    run_id: str
     sequence: int
     time: float
     monotonic: float

@@ -1,4 +1,4 @@
-"""Events as JSON."""
+"""Events to JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import fields
-from functools import cache
-from typing import TYPE_CHECKING
 
 from .._command.result import WorkerResult
-from .._errors import ChunkFailedError, WorkerError
+from .json_values import describe_error, describe_result
+from .types import JobEvent
 
-if TYPE_CHECKING:
-    from .types import JobEvent
+VERSION = 1
+"""The version of the format of events. It grows when earlier readers would misunderstand a line, not with new keys."""
 
 _WORD = re.compile("(?<!^)(?=[A-Z])")
 
@@ -23,23 +22,35 @@ _PLAIN = bytes(set(range(ord(" "), 127)) - set(b'"\\'))
 """What stands for itself in JSON."""
 _ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t"}
 """The backslash comes first: the others bring more of them."""
+_SCALARS = frozenset({int, float, str, bool, type(None)})
+_keys: dict[type[JobEvent], tuple[str, ...]] = {}
+"""Of each class its name in JSON and those of its fields, once they have been looked for: that takes long."""
 
 
 def event_to_json(event: JobEvent) -> str:
-    """Return `event` as one line of JSON, without a line end."""
+    """Return `event` as one line of JSON, without a line end, in ASCII; docs/events.md tells its keys.
+
+    Of a result the output is left out, and of an exception all but its message and figures.
+    """
     return event_to_line(event)[:-1].decode()
 
 
 def event_to_line(event: JobEvent) -> bytes:
-    """Return the same with its line end."""
-    record: dict[str, object] = {"event": _name_of(type(event).__name__)}
+    """Return `event_to_json` with its line end, as bytes."""
+    kind = type(event)
+    keys = _keys.get(kind)
+    if keys is None:
+        keys = _keys[kind] = (name_of(kind), *(field.name for field in fields(kind)))
+    record: dict[str, object] = {"event": keys[0], "version": VERSION}
     text = None
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if not isinstance(value, memoryview):
-            record[field.name] = _to_plain(value)
+    for name in keys[1:]:
+        value = getattr(event, name)
+        if type(value) in _SCALARS:
+            record[name] = value
+        elif not isinstance(value, memoryview):
+            record[name] = _to_plain(value)
         elif (text := _escaped(value)) is None:
-            record |= describe_bytes(field.name, value)
+            record |= describe_bytes(name, value)
     # Lone surrogates, in file names for example, are only safe escaped.
     line = _encode(record).encode()
     # Output comes last in its events, and is nearly all there is to them.
@@ -61,9 +72,9 @@ def _escaped(data: memoryview) -> bytes | None:
     return text
 
 
-@cache
-def _name_of(class_name: str) -> str:
-    return _WORD.sub("_", class_name).lower()
+def name_of(kind: type[JobEvent]) -> str:
+    """Return what the events of a class are called in JSON."""
+    return _WORD.sub("_", kind.__name__).lower()
 
 
 def describe_bytes(name: str, data: bytes | memoryview) -> dict[str, object]:
@@ -77,34 +88,9 @@ def describe_bytes(name: str, data: bytes | memoryview) -> dict[str, object]:
 def _to_plain(value: object) -> object:
     match value:
         case WorkerResult():
-            return _describe_result(value)
+            return describe_result(value)
         case BaseException():
-            return _describe_error(value)
-        case str():
-            return value
+            return describe_error(value)
         case Collection():
             return list(value)
     return value
-
-
-def _describe_result(result: WorkerResult) -> dict[str, object]:
-    """Return everything but the output, which has had events of its own."""
-    usage = result.usage
-    return {
-        "exit_code": result.exit_code,
-        "duration": result.duration,
-        "cpu_user": None if usage is None else usage.cpu_user,
-        "cpu_system": None if usage is None else usage.cpu_system,
-        "max_rss": None if usage is None else usage.max_rss,
-        "tree_max_rss": None if usage is None else usage.tree_max_rss,
-        "truncated": result.truncated,
-    }
-
-
-def _describe_error(error: BaseException) -> dict[str, object]:
-    description: dict[str, object] = {"type": type(error).__name__, "message": str(error)}
-    if isinstance(error, ChunkFailedError):
-        description |= {"chunk_id": error.chunk_id, "attempts": error.attempts, "category": error.category}
-    if isinstance(error, ChunkFailedError | WorkerError) and error.result is not None:
-        description["result"] = _describe_result(error.result)
-    return description

@@ -8,7 +8,6 @@ from typing import Literal
 
 from .._command.result import WorkerResult
 from .._errors import ChunkFailedError, ErrorCategory
-from .json import event_to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,16 +15,14 @@ class JobEvent:
     """The base of all events."""
 
     job_id: str
+    run_id: str
+    """Sixteen hexadecimal digits that no other run has, of this job or another."""
     sequence: int
     """Counts the events of one run of a job from 0, without gaps."""
     time: float
     """When it happened: seconds since the epoch, as `time.time`."""
     monotonic: float
     """The same by the clock that is never set: `time.monotonic`."""
-
-    def to_json(self) -> str:
-        """Return the event as one line of JSON, without a line end; docs/events.md tells its keys."""
-        return event_to_json(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

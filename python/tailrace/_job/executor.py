@@ -105,7 +105,8 @@ class _JobRun:
         self._options = options
         self._job_dir = resolve_job_dir(spec, options.job_dir)
         self._started = time.monotonic()
-        self._record = _make_record(spec, options, self._job_dir)
+        self._run_id = os.urandom(8).hex()
+        self._record = _make_record(spec, options, self._job_dir, self._run_id)
         self._sharing: frozenset[int] = frozenset()
         if self._record is not None or options.verify_output or options.stitcher is not None:
             self._sharing = self._find_shared_outputs()
@@ -124,7 +125,9 @@ class _JobRun:
         self._scope: anyio.CancelScope | None = None
         self._error: BaseException | None = None
         self._record_failure: TailraceError | None = None
-        self._reporter = JobReporter(spec, options, skipped=len(self._skipped), logs=self._logs, on_error=self._end)
+        self._reporter = JobReporter(
+            spec, options, run_id=self._run_id, skipped=len(self._skipped), logs=self._logs, on_error=self._end
+        )
         self._attempt = ChunkAttempt(
             adapter,
             options,
@@ -210,6 +213,7 @@ class _JobRun:
             {id_: self._attempts[id_] for id_ in completed},
             merge_result,
             self._duration(),
+            self._run_id,
         )
 
     def _duration(self) -> float:
@@ -311,11 +315,11 @@ def _check_arguments(spec: object, options: JobExecutionOptions, adapter: Worker
         )
 
 
-def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path) -> CompletionRecord | None:
+def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path, run_id: str) -> CompletionRecord | None:
     has_folder = options.job_dir is not None or options.state_dir is not None or spec.path is not None
     if not options.record or not has_folder:
         return None
-    return CompletionRecord(spec, job_dir, options.state_dir, stitched=options.output_file)
+    return CompletionRecord(spec, job_dir, options.state_dir, run_id=run_id, stitched=options.output_file)
 
 
 def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:

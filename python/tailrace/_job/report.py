@@ -20,3 +20,5 @@ class JobReport:
     """The result of the merge command; None without a merge, and where a stitcher did it."""
     duration: float
     """Seconds from the start of the job to its end, the merge included."""
+    run_id: str
+    """That of the run's events; see `JobEvent.run_id`."""

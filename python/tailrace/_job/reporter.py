@@ -37,6 +37,7 @@ class JobReporter:
         spec: JobSpec,
         options: JobExecutionOptions,
         *,
+        run_id: str,
         skipped: int,
         logs: JobLogs | None,
         on_error: Callable[[BaseException], object],
@@ -44,6 +45,7 @@ class JobReporter:
         self.error: BaseException | None = None
         self._on_error = on_error
         self._job_id = spec.id
+        self._run_id = run_id
         self._logs = logs
         self._sequence = 0
         self._completed = skipped
@@ -155,6 +157,7 @@ class JobReporter:
         event = make(
             {
                 "job_id": self._job_id,
+                "run_id": self._run_id,
                 "sequence": self._sequence,
                 "time": time.time(),
                 "monotonic": time.monotonic(),

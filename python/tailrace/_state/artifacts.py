@@ -14,7 +14,7 @@ from .._errors import TailraceError
 from .._spec.model import Chunk, JobSpec
 from .._spec.outputs import output_paths
 from .folder import job_folder, resolve_job_dir
-from .journal import FILE_NAME, fingerprint
+from .journal import FILE_NAME, VERSION, fingerprint
 
 _SECOND = 10**9
 _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
@@ -53,17 +53,32 @@ class _Entry(NamedTuple):
     """None: the files are not seen here, and the worker's word counts."""
 
 
+class _NewerEntry(NamedTuple):
+    """An entry in a format that a newer version of tailrace has written."""
+
+    version: int
+    output_file: str
+
+
 class _Record:
     """The newest entries of a record, by what was done."""
 
     def __init__(self, path: Path) -> None:
         self._entries: dict[tuple[str, tuple[int, int, int], str], _Entry] = {}
         self._by_output: dict[str, _Entry] = {}
+        self._newer: dict[str, _NewerEntry] = {}
         for entry in _read(path):
+            if isinstance(entry, _NewerEntry):
+                self._newer[entry.output_file] = entry
+                continue
+            self._newer.pop(entry.output_file, None)
             # Not by the chunk's id: when a job is planned again, its chunks get others.
             self._entries[entry[:3]] = self._by_output[entry.output_file] = entry
 
     def reason_to_run(self, chunk: Chunk, job_dir: Path) -> str | None:
+        newer = self._newer.get(chunk.output_file)
+        if newer is not None:
+            return f"its record is of version {newer.version}, and only version {VERSION} can be read"
         frames = (chunk.start_frame, chunk.frame_count, chunk.frame_step)
         entry = self._entries.get((chunk.command, frames, chunk.output_file))
         if entry is not None:
@@ -74,7 +89,7 @@ class _Record:
         return f"its {'frames' if other.command == chunk.command else 'command'} changed since it was done"
 
 
-def _read(path: Path) -> Iterator[_Entry]:
+def _read(path: Path) -> Iterator[_Entry | _NewerEntry]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -84,6 +99,11 @@ def _read(path: Path) -> Iterator[_Entry]:
     for line in lines:
         try:
             fields = json.loads(line)
+            version = operator.index(fields["version"])
+            if version != VERSION:
+                if version > VERSION:
+                    yield _NewerEntry(version, str(fields["outputFile"]))
+                continue
             start, count, step = fields["frames"]
             files = fields["outputs"]
             outputs = None if files is None else [None if file is None else _size_and_time(*file) for file in files]

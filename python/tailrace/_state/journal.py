@@ -18,6 +18,8 @@ from .job_outputs import JobOutputs
 from .running_job import RunningJob
 
 FILE_NAME = "completed.jsonl"
+VERSION = 1
+"""The version of the format of the lines."""
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
 
@@ -37,14 +39,16 @@ class CompletionRecord:
         job_dir: Path,
         state_dir: str | os.PathLike[str] | None = None,
         *,
+        run_id: str,
         stitched: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Only say where, and what else than the chunks' output is written; `open` does the work.
+        """Only say where, for which run, and what else than the chunks' output is written; `open` does the work.
 
         `close` is allowed at any time.
         """
         self._spec = spec
         self._job_dir = job_dir
+        self._run_id = run_id
         self._stitched = stitched
         self._folder = job_folder(job_dir, spec.id, state_dir)
         self._path = self._folder / FILE_NAME
@@ -85,6 +89,8 @@ class CompletionRecord:
         """
         outputs = None if by_word else (yield from fingerprint(chunk, self._job_dir))
         entry = {
+            "version": VERSION,
+            "runId": self._run_id,
             "chunk": chunk.id,
             "command": chunk.command,
             "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step],

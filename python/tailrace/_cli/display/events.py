@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from tailrace import JobEvent
-from tailrace._events.json import event_to_line
+from tailrace import JobEvent, event_to_json
 
 from ..._events.tally import JobTally
 from ..writing import settle, standard_writers, tell_event
@@ -30,7 +29,7 @@ class EventOutput(Display):
 
     async def show(self, event: JobEvent) -> None:
         """Take the next event of the job, after the tally. Raises `OSError`."""
-        await settle(self._stdout.write(event_to_line(event)))
+        await settle(self._stdout.write(event_to_json(event).encode() + b"\n"))
         if self._screen is not None:
             await self._screen.show(event)
             return
