@@ -286,7 +286,8 @@ async def test_the_example_of_reading_a_log_tells_why_chunks_were_tried_again(
     options = JobExecutionOptions(job_dir=tmp_path, log_dir="logs", retries=2, retry_delay=0, fail_fast=False)
     with pytest.raises(TailraceError):
         await JobExecutor(LocalWorkerAdapter()).execute(job("exit 3", "true"), options)
-    (example,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENTATION.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = DOCUMENTATION.read_text().partition("## Reading events")[2]
+    example = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)[0]
     namespace: dict[str, Any] = {}
     exec(example, namespace)
     assert namespace["reasons"] == {"sh exited with status 3": 2}

@@ -24,9 +24,12 @@ if _typing.TYPE_CHECKING:
     from ._command.adapter import Capabilities, WorkerAdapter
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
+    from ._events.chunk_state import ChunkState, MergeState
     from ._events.from_json import event_from_json
     from ._events.json import event_to_json
     from ._events.json_values import LoggedError
+    from ._events.running import RunningCommand
+    from ._events.state import JobState
     from ._events.types import (
         ChunkErrorReported,
         ChunkEvent,
@@ -74,6 +77,9 @@ _NAMES = {
     "_events.from_json": "event_from_json",
     "_events.json": "event_to_json",
     "_events.json_values": "LoggedError",
+    "_events.chunk_state": "ChunkState MergeState",
+    "_events.running": "RunningCommand",
+    "_events.state": "JobState",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
@@ -117,6 +123,7 @@ __all__ = [
     "ChunkProgress",
     "ChunkRetrying",
     "ChunkStarted",
+    "ChunkState",
     "ChunkUsage",
     "ChunkWarning",
     "CloudRunAdapter",
@@ -133,6 +140,7 @@ __all__ = [
     "JobReport",
     "JobSpec",
     "JobStarted",
+    "JobState",
     "LocalWorkerAdapter",
     "LogFailed",
     "LoggedError",
@@ -140,7 +148,9 @@ __all__ = [
     "MergeFinished",
     "MergeOutput",
     "MergeStarted",
+    "MergeState",
     "ResourceUsage",
+    "RunningCommand",
     "SpecError",
     "StitchError",
     "Stitcher",

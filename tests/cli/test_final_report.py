@@ -17,6 +17,7 @@ from tailrace import (
     ChunkUsage,
     ErrorCategory,
     JobEvent,
+    JobState,
     ResourceUsage,
     WorkerError,
     WorkerResult,
@@ -26,7 +27,6 @@ from tailrace import (
 from tailrace._cli.display.report import failure_report, summary_table
 from tailrace._cli.display.style import TerminalStyle
 from tailrace._cli.rerun_command import rerun_command, single_chunk_command, without_secrets
-from tailrace._events.outcomes import ChunkOutcomes
 
 PLAIN = TerminalStyle(colours=False, unicode=True)
 
@@ -35,10 +35,11 @@ class Ended:
     """A job whose events are made up."""
 
     def __init__(self) -> None:
-        self.outcomes = ChunkOutcomes()
+        self.state = JobState()
+        self.errors: dict[int, ChunkFailedError] = {}
 
     def happen(self, kind: type[JobEvent], chunk: int, at: float = 0, attempt: int = 1, **fields: Any) -> None:
-        self.outcomes.take(
+        self.state.apply(
             kind(job_id="j", run_id="r", sequence=0, time=0, monotonic=at, chunk_id=chunk, attempt=attempt, **fields)  # type: ignore[call-arg]
         )
 
@@ -62,15 +63,17 @@ class Ended:
     ) -> None:
         error = ChunkFailedError(reason, chunk_id=chunk, attempts=1, result=result, category=category)
         error.__cause__ = cause
+        self.errors[chunk] = error
         self.happen(ChunkFailed, chunk, error=error)
 
     def table(self, not_run: int = 0) -> list[str]:
-        self.outcomes.end(100)
-        return list(summary_table(list(self.outcomes.values()), PLAIN, not_run=not_run))
+        self.state.end(100)
+        return list(summary_table(list(self.state.chunks.values()), PLAIN, not_run=not_run))
 
     def report(self) -> list[list[str]]:
         command_for = lambda chunk: f"tailrace {chunk}"  # noqa: E731
-        return [list(lines) for lines in failure_report(list(self.outcomes.values()), command_for, None)]
+        chunks = list(self.state.chunks.values())
+        return [list(lines) for lines in failure_report(chunks, self.errors, command_for, None)]
 
 
 def test_the_table_has_a_row_for_each_chunk_that_was_started() -> None:

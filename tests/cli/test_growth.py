@@ -17,21 +17,20 @@ import pytest
 from support.jobs import job
 from tailrace import (
     Chunk,
+    ChunkFailed,
     ChunkFailedError,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
+    JobState,
     WorkerJob,
     WorkerResult,
     completed_chunk_ids,
     plan_job,
 )
-from tailrace._cli.display.report import failure_report
+from tailrace._cli.display.report import failure_report, summary_line
 from tailrace._concurrency.slices import at_once
-from tailrace._events.outcomes import ChunkOutcomes
-from tailrace._events.progress import JobProgress
-from tailrace._events.tally import JobTally
 from tailrace._spec.notes import notes_on
 from tailrace._spec.outputs import output_paths
 from tailrace._state.job_outputs import JobOutputs
@@ -195,14 +194,12 @@ def chunks_on_the_command_line(count: int, folder: Path) -> Task:
 
     def show() -> None:
         assert list(notes_on(spec, folder))
-        tally, outcomes = JobTally(frozenset()), ChunkOutcomes()
-        progress = JobProgress({chunk.id: chunk.frame_count for chunk in spec.chunks})
+        state = JobState(spec.chunks)
         for event in events:
-            tally.count(event)
-            outcomes.take(event)
-            progress.take(event)
-        assert tally.summary("job", 1, interrupted=False)
-        assert list(failure_report(list(outcomes.values()), None, None))
+            state.apply(event)
+        errors = {event.chunk_id: event.error for event in events if isinstance(event, ChunkFailed)}
+        assert summary_line(state, 1, interrupted=False)
+        assert list(failure_report(list(state.chunks.values()), errors, None, None))
 
     return show
 

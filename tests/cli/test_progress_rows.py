@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from jobs import job
 from tailrace import (
     ChunkFailed,
     ChunkFailedError,
@@ -23,13 +24,13 @@ from tailrace import (
     ChunkUsage,
     JobEvent,
     JobStarted,
+    JobState,
     MergeOutput,
     MergeStarted,
     WorkerResult,
 )
 from tailrace._cli.display.rows import ProgressRows
 from tailrace._cli.display.style import TerminalStyle
-from tailrace._events.progress import JobProgress
 
 PLAIN = TerminalStyle(colours=False, unicode=True)
 COLOURED = TerminalStyle(colours=True, unicode=True)
@@ -41,12 +42,12 @@ class Watched:
     def __init__(self, chunks: int, style: TerminalStyle = PLAIN, job_id: str = "job-1", skipped: int = 0) -> None:
         self._job_id = job_id
         self._style = style
-        self.progress = JobProgress(dict.fromkeys(range(chunks), 10))
-        self.rows_maker = ProgressRows(self.progress, style)
+        self.state = JobState(job(*["render"] * chunks).chunks)
+        self.rows_maker = ProgressRows(self.state, style)
         self.happen(JobStarted, 0, total_chunks=chunks, skipped_chunk_ids=tuple(range(skipped)))
 
     def happen(self, kind: type[JobEvent], at: float, **fields: Any) -> None:
-        self.progress.take(kind(job_id=self._job_id, run_id="r", sequence=0, time=0, monotonic=at, **fields))
+        self.state.apply(kind(job_id=self._job_id, run_id="r", sequence=0, time=0, monotonic=at, **fields))
 
     def start(self, chunk: int, at: float = 0, slot: int | None = None, attempt: int = 1) -> None:
         slot = chunk if slot is None else slot
@@ -78,7 +79,7 @@ class Watched:
 
 
 def test_a_job_that_has_not_begun_has_taken_no_time() -> None:
-    rows = ProgressRows(JobProgress({0: 10}), PLAIN).make(os.terminal_size((100, 30)), time.monotonic())
+    rows = ProgressRows(JobState(job("render").chunks), PLAIN).make(os.terminal_size((100, 30)), time.monotonic())
     assert rows[0].text.decode().rstrip().endswith("0 of 1 chunk  0:00")
 
 
@@ -185,19 +186,6 @@ def test_the_row_of_the_job_counts_what_running_chunks_have_done() -> None:
     job.advance(2, 10, 0.3)
     # At this pace the frames that are left take 12 s, but chunk 2 takes longer.
     assert re.fullmatch(r"job-1    ━+─+   45%  1 of 4 chunks  0:10, about 25 s left", job.rows(10)[0])
-
-
-def test_larger_chunks_count_for_more() -> None:
-    progress = JobProgress({0: 30, 1: 10})
-    started = ChunkStarted(
-        job_id="j", run_id="r", sequence=0, time=0, monotonic=0, chunk_id=0, attempt=1, slot=0, command="r"
-    )
-    finished = ChunkFinished(
-        job_id="j", run_id="r", sequence=1, time=0, monotonic=30, chunk_id=0, attempt=1, result=WorkerResult(0)
-    )
-    progress.take(started)
-    progress.take(finished)
-    assert progress.fraction == 0.75
 
 
 def test_the_time_left_of_the_job_is_not_told_before_it_means_something() -> None:

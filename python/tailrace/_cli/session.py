@@ -18,12 +18,14 @@ import click
 from tailrace import (
     Capabilities,
     Capture,
+    ChunkFailed,
     ChunkFailedError,
     FfmpegStitcher,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
+    JobState,
     MergeFailedError,
     TailraceError,
 )
@@ -33,8 +35,6 @@ from tailrace._state.artifacts import reasons_to_run
 
 from .._command.adapter import entered
 from .._command.ending import describe_error
-from .._events.outcomes import ChunkOutcomes
-from .._events.tally import JobTally
 from .._remote.late_output import LateOutput
 from .._spec.notes import enumerated, notes_on
 from .._stitching.check import check_stitch
@@ -42,7 +42,7 @@ from .adapter_options import AdapterRequest, make_adapter
 from .display.base import Display
 from .display.events import EventOutput
 from .display.lines import LiveOutput
-from .display.report import failure_report, summary_table
+from .display.report import failure_report, summary_line, summary_table
 from .display.screen import TerminalOutput, is_one_terminal
 from .display.style import is_drawable, style_of
 from .interruption import Interruptible
@@ -142,20 +142,20 @@ class _Execution:
         if request.resume:
             self._reasons = reasons_to_run(self._spec, self._job_dir, state_dir=request.state_dir)
         self._skipped = unasked.union(chunk_id for chunk_id, reason in self._reasons.items() if reason is None)
-        self._frames = {chunk.id: chunk.frame_count for chunk in self._spec.chunks if chunk.id not in unasked}
-        self._tally = JobTally(unasked)
-        self._outcomes = ChunkOutcomes()
+        self._state = JobState(chunk for chunk in self._spec.chunks if chunk.id not in unasked)
+        self._asked = self._state.chunks.keys()
+        self._failures: dict[int, ChunkFailedError] = {}
         self._style = style_of(_STDERR, no_colour=request.no_color)
         self._display = self._choose_display()
 
     def list_chunks(self) -> int:
         """Write what `run` would do with each chunk."""
-        for chunk_id in self._frames:
+        for chunk_id in self._asked:
             reason = self._reasons.get(chunk_id)
             to_run = "to be run" if reason is None else f"to be run: {reason}"
             click.echo(f"chunk {chunk_id}: {'done' if chunk_id in self._skipped else to_run}")
-        done = len(self._frames.keys() & self._skipped)
-        tell(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._frames) - done} to be run")
+        done = len(self._asked & self._skipped)
+        tell(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
         return 0
 
     def run(self) -> int:
@@ -191,11 +191,13 @@ class _Execution:
         if interruptible.signal is not None:
             status = 128 + interruptible.signal
         patience = _PATIENCE if interrupted else None
-        self._outcomes.end(time.monotonic())
+        self._state.end(time.monotonic())
         tell_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
-        tell(self._tally.summary(self._spec.id, time.monotonic() - started, interrupted=interrupted), patience=patience)
+        summary = summary_line(self._state, time.monotonic() - started, interrupted=interrupted)
+        tell(f"job {self._spec.id}: {summary}", patience=patience)
         if status != 0 and self._request.no_record:
-            missing = self._frames.keys() - self._skipped - self._outcomes.completed()
+            completed = {chunk.chunk_id for chunk in self._state.chunks.values() if chunk.status == "completed"}
+            missing = self._asked - self._skipped - completed
             named = f"chunks {enumerated(missing)} are" if len(missing) > 1 else f"chunk {enumerated(missing)} is"
             told = f"{named} missing; " if missing else ""
             tell(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
@@ -230,8 +232,10 @@ class _Execution:
             await self._display.show(event)
 
     def _count(self, event: JobEvent) -> None:
-        self._tally.count(event)
-        self._outcomes.take(event)
+        self._state.apply(event)
+        if isinstance(event, ChunkFailed):
+            # The state keeps no output, and the end of this is told when all is over.
+            self._failures[event.chunk_id] = event.error
 
     def _options(self) -> JobExecutionOptions:
         request = self._request
@@ -275,16 +279,14 @@ class _Execution:
             if request.quiet or request.watch is not None:
                 raise click.UsageError("--events writes everything that happens: use it without --quiet and --watch")
             is_free = is_drawable(_STDERR) and not is_one_terminal()
-            return EventOutput(self._tally, self._screen(prefixed=False, quiet=True) if is_free else None)
+            return EventOutput(self._state, self._screen(prefixed=False, quiet=True) if is_free else None)
         at_once = min(request.concurrency, len(self._spec.chunks) - len(self._skipped))
         if is_drawable(_STDERR):
             return self._screen(prefixed=at_once > 1, quiet=request.quiet)
-        return LiveOutput(self._tally, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
+        return LiveOutput(self._state, prefixed=at_once > 1, watched=request.watch, quiet=request.quiet)
 
     def _screen(self, *, prefixed: bool, quiet: bool) -> Display:
-        return TerminalOutput(
-            self._tally, self._frames, self._style, prefixed=prefixed, watched=self._request.watch, quiet=quiet
-        )
+        return TerminalOutput(self._state, self._style, prefixed=prefixed, watched=self._request.watch, quiet=quiet)
 
     def _words(self) -> list[str]:
         """Return this command line as it may be shown."""
@@ -293,14 +295,14 @@ class _Execution:
     def _report(self) -> Iterator[Iterable[str]]:
         """Yield what is told at the end, but for the summary in one line."""
         request = self._request
-        outcomes = [self._outcomes[chunk.id] for chunk in self._spec.chunks if chunk.id in self._outcomes]
-        if not request.quiet and request.events is None and len(self._frames) > 1 and outcomes:
-            not_run = len(self._frames.keys() - self._outcomes.keys() - self._skipped)
-            yield summary_table(outcomes, self._style, not_run=not_run)
+        started = [chunk for chunk in self._state.chunks.values() if chunk.attempts]
+        if not request.quiet and request.events is None and len(self._asked) > 1 and started:
+            not_run = len(self._asked - self._skipped) - len(started)
+            yield summary_table(started, self._style, not_run=not_run)
         # What was asked for alone has its command on the screen already.
         command_for = partial(single_chunk_command, self._words()) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
-        yield from failure_report(outcomes, command_for, log_dir)
+        yield from failure_report(started, self._failures, command_for, log_dir)
 
 
 def _keep_freed_memory() -> None:

@@ -70,10 +70,14 @@ def result_from(fields: JsonFields) -> WorkerResult:
     )
 
 
+def type_name_of(error: BaseException) -> str:
+    """Return the name of an exception's class, that of the original one for a `LoggedError`."""
+    return error.type_name if isinstance(error, LoggedError) else type(error).__name__
+
+
 def describe_error(error: BaseException) -> dict[str, object]:
     """Return the name of its class, its message, and what else tailrace's own tell; of a failure also the cause."""
-    name = error.type_name if isinstance(error, LoggedError) else type(error).__name__
-    description: dict[str, object] = {"type": name, "message": str(error)}
+    description: dict[str, object] = {"type": type_name_of(error), "message": str(error)}
     match error:
         case ChunkFailedError():
             description |= {"chunk_id": error.chunk_id, "attempts": error.attempts, "category": error.category}

@@ -24,7 +24,7 @@ class Display(ABC):
 
     @abstractmethod
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
+        """Take the next event of the job of which there is, after the job's state. Raises `OSError`."""
 
     def announce(self, text: str) -> None:
         """Say something that cannot wait, if somebody reads it."""

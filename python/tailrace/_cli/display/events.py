@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from tailrace import JobEvent, event_to_json
+from tailrace import JobEvent, JobState, event_to_json
 
-from ..._events.tally import JobTally
 from ..writing import settle, standard_writers, tell_event
 from .base import Display
 from .remark import remark_on
@@ -18,8 +17,8 @@ class EventOutput(Display):
     `screen` shows what is to be seen meanwhile; without one, trouble is told on standard error.
     """
 
-    def __init__(self, tally: JobTally, screen: Display | None) -> None:
-        self._tally = tally
+    def __init__(self, state: JobState, screen: Display | None) -> None:
+        self._state = state
         self._screen = screen
         self._stdout = standard_writers().stdout
 
@@ -28,12 +27,12 @@ class EventOutput(Display):
         await (job() if self._screen is None else self._screen.run(job))
 
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job, after the tally. Raises `OSError`."""
+        """Take the next event of the job, after the job's state. Raises `OSError`."""
         await settle(self._stdout.write(event_to_json(event).encode() + b"\n"))
         if self._screen is not None:
             await self._screen.show(event)
             return
-        remark = remark_on(event, self._tally)
+        remark = remark_on(event, self._state)
         if remark is not None and remark.is_trouble:
             await tell_event(remark.text)
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkRetrying,
+    JobEvent,
+    JobState,
+    MergeFinished,
+    MergeOutput,
+)
 
-from ..._events.tally import JobTally
 from ..writing import settle, standard_writers, tell_event
 from .base import Display
 from .remark import WITH_REMARK, remark_on
@@ -123,8 +131,8 @@ class LiveOutput(Display):
     `watched`, the output of that chunk alone is shown, as it is; with `quiet`, no output, and only what went wrong.
     """
 
-    def __init__(self, tally: JobTally, *, prefixed: bool, watched: int | None, quiet: bool) -> None:
-        self._tally = tally
+    def __init__(self, state: JobState, *, prefixed: bool, watched: int | None, quiet: bool) -> None:
+        self._state = state
         self._watched = watched
         self._quiet = quiet
         self._output = StreamOutput(prefixed=prefixed and watched is None)
@@ -139,7 +147,7 @@ class LiveOutput(Display):
         return isinstance(event, _SHOWN)
 
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job of which there is, after the tally. Raises `OSError`."""
+        """Take the next event of the job of which there is, after the job's state. Raises `OSError`."""
         match event:
             case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
                 await self._output.write(chunk_id, stream, data)
@@ -151,7 +159,7 @@ class LiveOutput(Display):
                 await self._output.finish(chunk_id)
             case MergeFinished():
                 await self._output.finish(MERGE)
-        remark = remark_on(event, self._tally)
+        remark = remark_on(event, self._state)
         if remark is not None and (remark.is_trouble or not self._quiet):
             await self._output.end_line()
             await tell_event(remark.text)

@@ -11,11 +11,10 @@ from tailrace import (
     ChunkWarning,
     ErrorCategory,
     JobEvent,
+    JobState,
     LogFailed,
     MergeStarted,
 )
-
-from ..._events.tally import JobTally
 
 WITH_REMARK = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, LogFailed, MergeStarted)
 """The events that there is a remark on."""
@@ -29,11 +28,11 @@ class Remark(NamedTuple):
     """Whether something went wrong."""
 
 
-def remark_on(event: JobEvent, tally: JobTally) -> Remark | None:
-    """Return the remark on an event that the tally has counted; None for those that are not `WITH_REMARK`."""
+def remark_on(event: JobEvent, state: JobState) -> Remark | None:
+    """Return the remark on an event that the state of the job knows of; None for those that are not `WITH_REMARK`."""
     match event:
         case ChunkFinished(chunk_id=chunk_id, result=result):
-            progress = f"{tally.completed} of {tally.total}"
+            progress = f"{state.done} of {state.total}"
             return Remark(f"chunk {chunk_id} done in {result.duration:.1f} s, {progress}", is_trouble=False)
         case ChunkRetrying(chunk_id=chunk_id, reason=reason, category=category, delay=delay):
             text = f"chunk {chunk_id} failed: {with_class(reason, category)}; next attempt in {delay:.1f} s"

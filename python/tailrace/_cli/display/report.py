@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tailrace import ChunkFailedError, ChunkState, JobState
 from tailrace._concurrency.disk_threads import within
+from tailrace._spec.notes import counted
 
-from ..._events.outcomes import ChunkOutcome
 from .style import BOLD, DIM, RED, TerminalStyle
 from .text import clock, latest_line, size
 
@@ -22,62 +24,103 @@ _LONGEST_LINE = 500
 _HEADINGS = ("chunk", "attempts", "duration", "peak memory", "exit")
 
 
-def summary_table(outcomes: Sequence[ChunkOutcome], style: TerminalStyle, *, not_run: int) -> Iterator[str]:
+def summary_line(state: JobState, duration: float, *, interrupted: bool) -> str:
+    """Return how the job went, in one line; `duration` is in seconds."""
+    failed = sorted(chunk.chunk_id for chunk in state.chunks.values() if chunk.status == "failed")
+    parts = [f"{counted(state.completed, 'chunk')} done"]
+    if state.skipped:
+        parts.append(f"{state.skipped} skipped")
+    if failed:
+        parts.append(f"{len(failed)} failed ({', '.join(map(str, failed))})")
+    if state.retries:
+        parts.append("1 retry" if state.retries == 1 else f"{state.retries} retries")
+    if state.merge is not None:
+        parts.append("merged" if state.merge.status == "completed" else "not merged")
+    if state.incomplete_logs:
+        parts.append(f"{counted(len(state.incomplete_logs), 'log')} incomplete")
+    if interrupted:
+        parts.append("interrupted")
+    return ", ".join([*parts, f"{duration:.1f} s"])
+
+
+def summary_table(chunks: Sequence[ChunkState], style: TerminalStyle, *, not_run: int) -> Iterator[str]:
     """Yield the lines of a table of how the chunks ended; `not_run` is how many were never started.
 
     Of many chunks only some are in it: those that failed, those with several attempts, and the slowest.
     """
-    shown = outcomes
-    if len(outcomes) > _MOST_ROWS:
-        shown = sorted(outcomes, key=_importance)[:_MOST_ROWS]
+    shown = chunks
+    if len(chunks) > _MOST_ROWS:
+        shown = sorted(chunks, key=_importance)[:_MOST_ROWS]
         yield style.paint("those that failed, then those that were retried, then the slowest:", DIM)
-    rows = [_cells(outcome) for outcome in shown]
+    rows = [_cells(chunk) for chunk in shown]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     yield style.paint(_join(_HEADINGS, widths), BOLD)
-    for outcome, row in zip(shown, rows, strict=True):
-        yield style.paint(_join(row, widths), RED if outcome.has_failed else "")
-    if len(shown) < len(outcomes):
-        yield style.paint(f"{style.ellipsis} and {len(outcomes) - len(shown)} more", DIM)
+    for chunk, row in zip(shown, rows, strict=True):
+        yield style.paint(_join(row, widths), RED if chunk.status == "failed" else "")
+    if len(shown) < len(chunks):
+        yield style.paint(f"{style.ellipsis} and {len(chunks) - len(shown)} more", DIM)
     if not_run:
         yield style.paint(f"{not_run} chunk{'s' * (not_run != 1)} not run", DIM)
 
 
 def failure_report(
-    outcomes: Sequence[ChunkOutcome], command_for: Callable[[int], str] | None, log_dir: Path | None
+    chunks: Sequence[ChunkState],
+    errors: Mapping[int, ChunkFailedError],
+    command_for: Callable[[int], str] | None,
+    log_dir: Path | None,
 ) -> Iterator[Sequence[str]]:
     """Yield what there is to know about each chunk that failed, as lines; of many chunks only about the first.
 
-    `command_for` gives the command that runs a chunk alone, `log_dir` is the folder of the log files.
+    `errors` are those of the chunks that failed, by id. `command_for` gives the command that runs a chunk alone,
+    `log_dir` is the folder of the log files.
     """
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed[:_MOST_FAILURES]:
-        lines = list(_describe_failure(outcome))
+    failed = [chunk for chunk in chunks if chunk.chunk_id in errors]
+    for chunk in failed[:_MOST_FAILURES]:
+        lines = list(_describe_failure(chunk, errors[chunk.chunk_id]))
         if log_dir is not None:
-            lines += [f"log of chunk {outcome.chunk_id}: {path}" for path in _logs_of(outcome, log_dir)]
+            lines += [f"log of chunk {chunk.chunk_id}: {path}" for path in _logs_of(chunk, log_dir)]
         if lines:
             yield lines
     if len(failed) > _MOST_FAILURES:
         yield [f"and {len(failed) - _MOST_FAILURES} more failed"]
     if failed and command_for is not None:
         yield [
-            f"to run chunk {outcome.chunk_id} alone: {command_for(outcome.chunk_id)}"
-            for outcome in failed[:_MOST_FAILURES]
+            f"to run chunk {chunk.chunk_id} alone: {command_for(chunk.chunk_id)}" for chunk in failed[:_MOST_FAILURES]
         ]
 
 
-def _importance(outcome: ChunkOutcome) -> tuple[bool, bool, float]:
-    return not outcome.has_failed, outcome.attempts == 1, -(outcome.duration or 0)
+def _importance(chunk: ChunkState) -> tuple[bool, bool, float]:
+    return chunk.status != "failed", chunk.attempts == 1, -(chunk.duration or 0)
 
 
-def _cells(outcome: ChunkOutcome) -> tuple[str, ...]:
-    seconds = outcome.duration or 0
+def _cells(chunk: ChunkState) -> tuple[str, ...]:
+    seconds = chunk.duration or 0
     return (
-        str(outcome.chunk_id),
-        str(outcome.attempts),
+        str(chunk.chunk_id),
+        str(chunk.attempts),
         f"{seconds:.1f} s" if seconds < 60 else clock(seconds),
-        "-" if outcome.memory is None else size(outcome.memory),
-        outcome.exit,
+        "-" if chunk.memory is None else size(chunk.memory),
+        _exit(chunk),
     )
+
+
+def _exit(chunk: ChunkState) -> str:
+    """Return the exit status, or in a word what happened instead."""
+    match chunk.ending:
+        case "exit":
+            return _status(chunk.exit_code or 0)
+        case "error":
+            return "failed"
+        case "progress timeout" | "idle timeout" | "timeout" | "not started" | "not retried" | "cancelled":
+            return chunk.ending
+    return "running"
+
+
+def _status(exit_code: int) -> str:
+    try:
+        return str(exit_code) if exit_code >= 0 else signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
 
 
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -85,27 +128,27 @@ def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*(cell.rjust(width) for cell, width in zip(numbers, widths, strict=False)), last])
 
 
-def _describe_failure(outcome: ChunkOutcome) -> Iterator[str]:
-    assert outcome.error is not None  # noqa: S101 - the caller has chosen those.
+def _describe_failure(chunk: ChunkState, error: ChunkFailedError) -> Iterator[str]:
     # The reason has been told when it came.
-    if outcome.reported is not None and outcome.reported not in str(outcome.error):
-        yield f"chunk {outcome.chunk_id} reported: {latest_line(outcome.reported.encode(errors='replace')).lstrip()}"
-    result = outcome.error.result
+    if chunk.reported_error is not None and chunk.reported_error not in str(error):
+        reported = latest_line(chunk.reported_error.encode(errors="replace")).lstrip()
+        yield f"chunk {chunk.chunk_id} reported: {reported}"
+    result = error.result
     if result is None:
         return
     streams = {"stdout": _last_lines(result.stdout_bytes), "stderr": _last_lines(result.stderr_bytes)}
     written = {name: lines for name, lines in streams.items() if lines}
     for name, lines in written.items():
-        yield f"the last lines of chunk {outcome.chunk_id} on {name}:"
+        yield f"the last lines of chunk {chunk.chunk_id} on {name}:"
         for line in lines[-(_MOST_LINES // len(written)) :]:
             yield f"  {line}"
 
 
-def _logs_of(outcome: ChunkOutcome, log_dir: Path) -> list[Path]:
+def _logs_of(chunk: ChunkState, log_dir: Path) -> list[Path]:
     # How many digits the chunk's id has there depends on the job.
-    pattern = f"chunk-*-attempt-{outcome.attempts}-std*.log*"
+    pattern = f"chunk-*-attempt-{chunk.attempts}-std*.log*"
     found: list[Path] = within(_PATIENCE, lambda: list(log_dir.glob(pattern)), [])
-    return sorted(path for path in found if int(path.name.split("-")[1]) == outcome.chunk_id)
+    return sorted(path for path in found if int(path.name.split("-")[1]) == chunk.chunk_id)
 
 
 def _last_lines(output: bytes) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from tailrace import JobState, RunningCommand
 from tailrace._spec.notes import counted
 
-from ..._events.progress import JobProgress, RunningCommand
 from .lines import MERGE
 from .region import Row
 from .style import BOLD, DIM, GREEN, TerminalStyle
@@ -44,20 +44,21 @@ class ProgressRows:
     jumps. Of a chunk that has told nothing yet the latest line takes the place of what it may tell.
     """
 
-    def __init__(self, progress: JobProgress, style: TerminalStyle) -> None:
-        self._progress = progress
+    def __init__(self, state: JobState, style: TerminalStyle) -> None:
+        self._state = state
         self._style = style
         self._name = ""
         self._widths = dict(_COLUMNS)
         self._frame_digits = 0
+        self._knows_memory = False
 
     def make(self, size: os.terminal_size, now: float) -> Sequence[Row]:
         """Return the rows for a terminal of that size; `now` is by the clock of the events' `monotonic`."""
         # The last column stays free: a cursor that has reached it stands between two rows.
         width = max(1, size.columns - 1)
-        commands = sorted(self._progress.running.items(), key=lambda item: item[1].slot)
-        if self._progress.merge is not None:
-            commands = [(MERGE, self._progress.merge)]
+        commands = sorted(self._state.running.items(), key=lambda item: item[1].slot)
+        if (merge := self._state.merge) is not None and merge.command is not None:
+            commands = [(MERGE, merge.command)]
         room = _most_rows(size.lines) - 1
         waiting = self._waiting(now) if room > 1 else ""
         if waiting:
@@ -79,7 +80,7 @@ class ProgressRows:
 
     def _waiting(self, now: float) -> str:
         """Return what there is to say of the chunks that wait for their next attempt, or nothing if none does."""
-        waiting = self._progress.retrying
+        waiting = self._state.waiting
         if not waiting:
             return ""
         first = min(waiting, key=lambda chunk_id: waiting[chunk_id])
@@ -109,9 +110,10 @@ class ProgressRows:
 
     def _widen(self, width: int, rows: Sequence[dict[str, str]]) -> None:
         for row in rows:
+            self._knows_memory |= bool(row["memory"])
             for column, text in row.items():
                 self._widths[column] = max(self._widths[column], len(text))
-        self._name = self._name or _plain(self._progress.job_id)
+        self._name = self._name or _plain(self._state.job_id)
         self._widths["label"] = max(self._widths["label"], min(cell_len(self._name), width // 6))
         self._widths["bar"] = min(max(width // 6, 5), _LONGEST_BAR)
 
@@ -128,7 +130,7 @@ class ProgressRows:
     def _first_columns(self, columns: Sequence[str], width: int) -> list[str]:
         """Return the columns of a command that has told nothing yet."""
         first = [column for column in columns if column in _ALWAYS_KNOWN]
-        with_memory = [*first, "memory"] if self._progress.knows_memory else first
+        with_memory = [*first, "memory"] if self._knows_memory else first
         has_room = self._width_of(with_memory) + len(_GAP) + _LEAST_LATEST <= width
         return with_memory if has_room else first
 
@@ -158,13 +160,13 @@ class ProgressRows:
         return self._to_row(parts, width)
 
     def _overall_row(self, width: int, now: float) -> Row:
-        progress, style = self._progress, self._style
+        progress, style = self._state.progress, self._style
         label = self._widths["label"]
         bar = self._widths["bar"]
         parts = [(style.fit(self._name, label), BOLD), (_GAP, "")]
         if label + bar + len(_GAP) + _LEAST_LATEST <= width:
-            parts += [*style.bar(progress.fraction, bar, GREEN), (_GAP, "")]
-        parts += [(_percent(progress.fraction), BOLD), (_GAP, "")]
+            parts += [*style.bar(progress, bar, GREEN), (_GAP, "")]
+        parts += [(_percent(progress), BOLD), (_GAP, "")]
         room = max(0, width - sum(cell_len(text) for text, _ in parts))
         texts = self._overall_texts(now)
         parts.append((style.fit(next((text for text in texts if len(text) <= room), texts[-1]), room), ""))
@@ -172,12 +174,12 @@ class ProgressRows:
 
     def _overall_texts(self, now: float) -> list[str]:
         """Return the numbers of chunks and the times, the longest form first."""
-        progress = self._progress
-        failed = f", {progress.failed} failed" if progress.failed else ""
-        short = f"{progress.completed}/{progress.total}{failed}"
-        long = f"{progress.completed} of {counted(progress.total, 'chunk')}{failed}"
-        elapsed = clock(now - progress.started)
-        remaining = progress.remaining(now)
+        state = self._state
+        failed = f", {state.failed} failed" if state.failed else ""
+        short = f"{state.done}/{state.total}{failed}"
+        long = f"{state.done} of {counted(state.total, 'chunk')}{failed}"
+        elapsed = clock(0 if state.started is None else now - state.started)
+        remaining = state.remaining(now)
         if remaining is None:
             return [f"{counts}{_GAP}{elapsed}" for counts in (long, short)]
         left = f"{rough_time(remaining)}{_LEFT}"

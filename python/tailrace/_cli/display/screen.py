@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
-from tailrace import ChunkFailed, ChunkFinished, ChunkOutput, ChunkRetrying, JobEvent, MergeFinished, MergeOutput
+from tailrace import (
+    ChunkFailed,
+    ChunkFinished,
+    ChunkOutput,
+    ChunkRetrying,
+    JobEvent,
+    JobState,
+    MergeFinished,
+    MergeOutput,
+)
 
-from ..._events.progress import JobProgress
-from ..._events.tally import JobTally
 from ..writing import standard_writers
 from .base import Display
 from .lines import MERGE, Stream, StreamOutput, prefix_of
@@ -68,26 +75,24 @@ class TerminalOutput(Display):
 
     If standard output goes elsewhere, it gets what it gets without a terminal. When several chunks run at a time each
     line gets its chunk as a prefix; with `watched`, the output of that chunk alone is shown; with `quiet`, no output,
-    and only what went wrong. `frames` are those of each chunk that was asked for.
+    and only what went wrong.
     """
 
     def __init__(
         self,
-        tally: JobTally,
-        frames: Mapping[int, int],
+        state: JobState,
         style: TerminalStyle,
         *,
         prefixed: bool,
         watched: int | None,
         quiet: bool,
     ) -> None:
-        self._tally = tally
+        self._state = state
         self._style = style
         self._prefixed = prefixed and watched is None
         self._watched = watched
         self._quiet = quiet
-        self._progress = JobProgress(frames)
-        rows = ProgressRows(self._progress, style)
+        rows = ProgressRows(state, style)
         self._region = ScreenRegion(
             _STDERR, standard_writers().stderr, lambda size: rows.make(size, now=time.monotonic())
         )
@@ -99,8 +104,7 @@ class TerminalOutput(Display):
         await self._region.run(job)
 
     async def show(self, event: JobEvent) -> None:
-        """Take the next event of the job, after the tally. Raises `OSError`."""
-        self._progress.take(event)
+        """Take the next event of the job, after the job's state. Raises `OSError`."""
         match event:
             case ChunkOutput(chunk_id=chunk_id, stream=stream, data=memoryview() as data):
                 await self._output(chunk_id, stream, data)
@@ -112,7 +116,7 @@ class TerminalOutput(Display):
                 await self._finish(chunk_id)
             case MergeFinished():
                 await self._finish(MERGE)
-        remark = remark_on(event, self._tally)
+        remark = remark_on(event, self._state)
         if remark is not None and (remark.is_trouble or not self._quiet):
             self._say(remark.text, RED if remark.is_trouble else "")
         self._region.change()
