@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFailed,
     ChunkFailedError,

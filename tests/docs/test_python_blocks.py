@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import pytest
 from documents import BLOCKS, DOCUMENTS, Block
 
@@ -21,6 +22,7 @@ from support.lambda_emulator import FUNCTION, lambda_emulator
 from support.metadata_server import TokenSource, variables
 from support.raw_server import serving
 from support.workers import running_worker
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter
 
 PROGRAMS = [block for block in BLOCKS if block.language == "python"]
 
@@ -92,6 +94,9 @@ def surroundings_of(program: Block, folder: Path) -> Iterator[Surroundings]:
         else:
             tunnel.small_tunnel(folder / "examples" / "tunnel")
             shutil.copytree(ROOT / "examples" / "blender", folder / "examples" / "blender")
+            if "job.ndjson" in program.text:
+                options = JobExecutionOptions(log_dir=folder / "logs")
+                anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("true", "true"), options)
             yield Surroundings(folder, {}, {})
 
 

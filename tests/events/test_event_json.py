@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,12 +124,3 @@ def test_the_documentation_lists_every_event_with_its_keys() -> None:
         documented = set(re.findall(r"`(\w+)`", table.pop(name) + " "))
         assert documented == {field.name for field in fields(kind)} - common
     assert not table
-
-
-def test_the_example_in_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    example = re.findall(r"^  ```python\n(.*?)^  ```$", DOCUMENTATION.read_text(), flags=re.MULTILINE | re.DOTALL)[0]
-    namespace: dict[str, Any] = {}
-    exec("\n".join(line.removeprefix("  ") for line in example.splitlines()).partition("anyio.run")[0], namespace)
-    namespace["JobSpec"] = type("JobSpec", (), {"load": lambda _: job("true", "true")})
-    anyio.run(namespace["main"])
-    assert len(re.findall(r"chunk \d took \d", capsys.readouterr().out)) == 2

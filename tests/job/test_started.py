@@ -12,8 +12,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from jobs import job, shell
-from raw_server import FrameStream, Request, answer, serving
+from support.jobs import job, shell
+from support.raw_server import FrameStream, Request, answer, serving
 from tailrace import (
     Capabilities,
     ChunkFailedError,

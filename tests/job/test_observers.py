@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFinished,
     ChunkStarted,

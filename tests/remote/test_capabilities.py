@@ -8,7 +8,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
-from jobs import job, names_in
+from support.jobs import job, names_in
 from tailrace import (
     AwsLambdaAdapter,
     Capabilities,

@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
-from jobs import count_lines, job, names_in
+from support.jobs import count_lines, job, names_in
+from support.workers import WorkerThread, running_worker
 from tailrace import (
     ChunkFailedError,
     HttpWorkerAdapter,
@@ -24,7 +25,6 @@ from tailrace import (
     completed_chunk_ids,
 )
 from tailrace._state.artifacts import reasons_to_run
-from workers import WorkerThread, running_worker
 
 OURS = {"chunk_0": "ours, not the worker's", "chunk_1": "", "chunk_1.partial": "of an earlier day"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import random
-import re
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import job
+from support.jobs import job
 from tailrace import (
     Chunk,
     ChunkErrorReported,
@@ -48,8 +47,6 @@ from tailrace import (
     event_from_json,
     event_to_json,
 )
-
-DOCUMENTATION = Path(__file__).parent.parent / "docs" / "events.md"
 
 
 class Told:
@@ -445,26 +442,6 @@ async def test_the_state_of_the_log_of_a_cancelled_job_is_that_of_the_run_but_fo
     read.chunks[0].used_memory = live.chunks[0].used_memory
     assert read == live
     assert (read.chunks[0].status, read.chunks[0].ending, read.has_ended) == ("pending", "cancelled", True)
-
-
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```$", DOCUMENTATION.read_text().partition("## The state of a job")[2], re.MULTILINE | re.DOTALL
-)
-
-
-def test_the_examples_in_the_documentation_show_a_running_job_and_read_its_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    spec = job("echo drawing; sleep 2.5", "true")
-    monkeypatch.setattr(JobSpec, "load", lambda _: spec)
-    running, log = EXAMPLES
-    exec(running, {})
-    assert "  slot 0: chunk 0, drawing" in capsys.readouterr().out.splitlines()
-    anyio.run(JobExecutor(LocalWorkerAdapter()).execute, spec, JobExecutionOptions(log_dir="logs"))
-    namespace: dict[str, Any] = {}
-    exec(log, namespace)
-    assert (namespace["state"].completed, namespace["slowest"].chunk_id) == (2, 0)
 
 
 def test_a_limit_is_told_apart_from_an_exit() -> None:

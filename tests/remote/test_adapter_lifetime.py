@@ -12,9 +12,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from jobs import job
-from processes import wait_until_marked, wait_until_none_is_marked
-from raw_server import answer, serving
+from support.jobs import job
+from support.processes import wait_until_marked, wait_until_none_is_marked
+from support.raw_server import answer, serving
+from support.workers import WorkerThread, running_worker, wait_until
 from tailrace import (
     AwsLambdaAdapter,
     CloudRunAdapter,
@@ -28,7 +29,6 @@ from tailrace import (
 from tailrace._command.adapter import entered
 from tailrace._remote.late_output import LateOutput
 from tailrace.worker import _http_server
-from workers import WorkerThread, running_worker, wait_until
 
 URL = "http://127.0.0.1:9"
 ADAPTERS: dict[str, Callable[[], Any]] = {

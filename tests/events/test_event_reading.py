@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tailrace
-from jobs import job
+from support.jobs import job
 from tailrace import (
     ChunkFailed,
     ChunkFailedError,
@@ -43,8 +42,6 @@ from tailrace import (
     event_from_json,
     event_to_json,
 )
-
-DOCUMENTATION = Path(__file__).parent.parent / "docs" / "events.md"
 
 KINDS = [
     kind
@@ -276,21 +273,6 @@ async def test_a_log_comes_back_as_the_events_that_were_logged(tmp_path: Path) -
     assert len(read) >= 8
     assert all(same(logged[event.sequence], event) for event in read)
     assert [type(event) for event in read if isinstance(event, ChunkFailed | ChunkFinished)].count(ChunkFailed) == 1
-
-
-@pytest.mark.anyio
-async def test_the_example_of_reading_a_log_tells_why_chunks_were_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    options = JobExecutionOptions(job_dir=tmp_path, log_dir="logs", retries=2, retry_delay=0, fail_fast=False)
-    with pytest.raises(TailraceError):
-        await JobExecutor(LocalWorkerAdapter()).execute(job("exit 3", "true"), options)
-    text = DOCUMENTATION.read_text().partition("## Reading events")[2]
-    example = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)[0]
-    namespace: dict[str, Any] = {}
-    exec(example, namespace)
-    assert namespace["reasons"] == {"sh exited with status 3": 2}
 
 
 @pytest.mark.anyio
