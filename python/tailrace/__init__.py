@@ -23,6 +23,7 @@ if _typing.TYPE_CHECKING:
     from . import worker as worker
     from ._command.adapter import Capabilities, WorkerAdapter
     from ._command.job import Callback, StreamMode, WorkerJob
+    from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._events.chunk_state import ChunkState, MergeState
     from ._events.from_json import event_from_json
@@ -98,6 +99,7 @@ _NAMES = {
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "Capabilities WorkerAdapter",
+    "_command.plugin": "AdapterContext AdapterPlugin",
     "_command.job": "Callback StreamMode WorkerJob",
     "_remote.pool": "WorkerPool",
     "_command.result": "Capture ResourceUsage UsageSample WorkerResult",
@@ -107,6 +109,8 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "AdapterContext",
+    "AdapterPlugin",
     "AwsLambdaAdapter",
     "Callback",
     "Capabilities",

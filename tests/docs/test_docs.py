@@ -13,7 +13,7 @@ from documents import DOCUMENTS, blocks_of
 
 from support import ROOT
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
-from tailrace._cli.adapter_options import AdapterRequest
+from tailrace._cli.adapter_plugins import BUILT_IN
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
@@ -49,15 +49,15 @@ def test_every_placeholder_of_a_command_is_explained() -> None:
     assert explained == list(PLACEHOLDERS)
 
 
+OF_ADAPTERS = {"adapter", "streaming"} | {option.name for plugin in BUILT_IN for option in plugin.options}
+
+
 def test_every_option_of_the_remote_adapters_is_explained() -> None:
     text = (ROOT / "docs" / "remote-workers.md").read_text()
     adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter)
     in_python = {name for adapter in adapters for name in list(signature(adapter).parameters)[1:]}
     on_command_line = {
-        name
-        for option in run.params
-        if option.name in AdapterRequest._fields
-        for name in [*option.opts, *_variables(option)]
+        name for option in run.params if option.name in OF_ADAPTERS for name in [*option.opts, *_variables(option)]
     }
     assert len(in_python) > 8
     assert len(on_command_line) > 12
@@ -80,7 +80,7 @@ def test_every_option_of_a_run_is_explained_and_every_option_of_the_command_line
         name
         for parameter in run.params
         # Those have a page of their own.
-        if parameter.name not in AdapterRequest._fields
+        if parameter.name not in OF_ADAPTERS
         for name in parameter.opts
         if name.startswith("--")
     }

@@ -127,13 +127,9 @@ class _Execution:
             check_stitch(self._spec, self._job_dir, request.stitch)
         if request.merge_timeout is not None and (request.no_merge or request.chunk):
             raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
-        adapter = make_adapter(request.adapter, self._spec, request.spec, masked=request.mask_env)
+        adapter = make_adapter(request.adapter, self._spec, request.spec, self._job_dir, masked=request.mask_env)
         self._capabilities = Capabilities.of(adapter)
-        if request.verify_output and not self._capabilities.shares_files:
-            raise click.UsageError(
-                f"--verify-output looks at the output files here, where those of --adapter {request.adapter.adapter}"
-                " are not seen: give --shares-files if the worker writes into the job's folder"
-            )
+        self._check_capabilities()
         is_live = self._capabilities.streams and not self._capabilities.remote
         # A worker that was asked to stream may not be able to.
         self._adapter = adapter if is_live else LateOutput(adapter)
@@ -148,6 +144,19 @@ class _Execution:
         self._style = style_of(_STDERR, no_colour=request.no_color)
         self._display = self._choose_display()
 
+    def _check_capabilities(self) -> None:
+        request = self._request
+        name = request.adapter.plugin.name
+        if request.slot_env and not self._capabilities.honours_slots:
+            # A worker gives slots of its own.
+            raise click.UsageError(f"--slot-env goes with --adapter local, not {name}")
+        if request.verify_output and not self._capabilities.shares_files:
+            ways = ": give --shares-files if the worker writes into the job's folder"
+            raise click.UsageError(
+                f"--verify-output looks at the output files here, where those of --adapter {name} are not seen"
+                f"{ways if 'shares_files' in request.adapter.values else ''}"
+            )
+
     def list_chunks(self) -> int:
         """Write what `run` would do with each chunk."""
         for chunk_id in self._asked:
@@ -161,6 +170,8 @@ class _Execution:
     def run(self) -> int:
         options = self._options()
         if not self._request.quiet and self._request.events is None:
+            for fault in self._request.adapter.faults:
+                tell(f"note: {fault}")
             for note in notes_on(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
                 tell(f"note: {note}")
         _keep_freed_memory()

@@ -9,7 +9,7 @@ import click
 
 from tailrace.progress import renderer_names
 
-from ..adapter_options import adapter_options
+from ..adapter_options import AdapterCommand
 from ..arguments import parse_delay, parse_file_size, parse_limit
 from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
 from ..session import JobRequest, execute
@@ -34,7 +34,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     return slot_env
 
 
-@click.command()
+@click.command(cls=AdapterCommand)
 @click.argument("spec", shell_complete=complete_file)
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
 @_chunk_option("--chunk", help="Run this chunk alone; may be repeated. Nothing is merged.")
@@ -120,7 +120,6 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="Write all that happens, output too, to standard output, one JSON object a line.",
 )
 @click.option("--no-color", is_flag=True, help="Use no colours; so does the variable NO_COLOR.")
-@adapter_options
 def run(**options: object) -> None:
     """Run the job that SPEC describes, a file or an http(s) URL.
 
