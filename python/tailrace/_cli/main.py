@@ -38,7 +38,7 @@ BAD_INPUT = 2
 
 @click.group(
     cls=LazyGroup,
-    modules={"completion": ".completion"},
+    modules={"adapters": ".commands.adapters", "completion": ".completion"},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(None, "--version", package_name="tailrace", message="%(prog)s %(version)s")
