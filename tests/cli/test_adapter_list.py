@@ -16,7 +16,7 @@ from tailrace import AdapterPlugin
 from tailrace._cli import adapter_plugins
 from tailrace._cli.adapter_plugins import BUILT_IN
 from tailrace._cli.main import cli
-from toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
+from support.toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
 
 
 @pytest.fixture

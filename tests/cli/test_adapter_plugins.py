@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 import click
 import pytest
 
-from jobs import job
+from support.jobs import job
 from tailrace import AdapterContext, AdapterPlugin, Capabilities
 from tailrace._cli import adapter_plugins
 from tailrace._cli.adapter_plugins import BUILT_IN, Plugins
-from toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
-from workers import running_worker
+from support import ROOT
+from support.toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
+from support.workers import running_worker
 
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
