@@ -21,7 +21,7 @@ from ._errors import (
 if _typing.TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
-    from ._command.adapter import Capabilities, WorkerAdapter
+    from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
@@ -57,14 +57,20 @@ if _typing.TYPE_CHECKING:
     from ._job.stream import JobEventStream
     from ._local.adapter import LocalWorkerAdapter, kill_all_commands
     from ._local.run import run
+    from ._output.secret_mask import mask_secrets
     from ._planning.plan import plan_job
+    from ._planning.templates import template_names
     from ._remote.cloud_run import CloudRunAdapter
     from ._remote.http import HttpWorkerAdapter
     from ._remote.lambda_ import AwsLambdaAdapter
+    from ._remote.late_output import LateOutput
     from ._remote.pool import WorkerPool
+    from ._remote.registry import AdapterRegistry, PluginFault, PluginPackage
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
-    from ._state.artifacts import completed_chunk_ids
+    from ._spec.notes import lint_job
+    from ._spec.source import redact_url
+    from ._state.artifacts import completed_chunk_ids, reasons_to_run
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
 
@@ -74,13 +80,15 @@ if _typing.TYPE_CHECKING:
 _NAMES = {
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
-    "_state.artifacts": "completed_chunk_ids",
     "_events.from_json": "event_from_json",
     "_events.json": "event_to_json",
     "_events.json_values": "LoggedError",
     "_events.chunk_state": "ChunkState MergeState",
     "_events.running": "RunningCommand",
     "_events.state": "JobState",
+    "_remote.late_output": "LateOutput",
+    "_remote.registry": "AdapterRegistry PluginFault PluginPackage",
+    "_state.artifacts": "completed_chunk_ids reasons_to_run",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
@@ -91,14 +99,18 @@ _NAMES = {
     "_stitching.ffmpeg": "FfmpegStitcher",
     "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",
+    "_output.secret_mask": "mask_secrets",
     "_planning.plan": "plan_job",
+    "_planning.templates": "template_names",
     "_job.report": "JobReport",
     "_local.adapter": "LocalWorkerAdapter kill_all_commands",
     "_spec.command": "parse_command",
     "_local.run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
+    "_spec.notes": "lint_job",
+    "_spec.source": "redact_url",
     "_stitching.protocol": "Stitcher StreamingStitcher",
-    "_command.adapter": "Capabilities WorkerAdapter",
+    "_command.adapter": "Capabilities WorkerAdapter open_adapters",
     "_command.plugin": "AdapterContext AdapterPlugin",
     "_command.job": "Callback StreamMode WorkerJob",
     "_remote.pool": "WorkerPool",
@@ -111,6 +123,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 __all__ = [
     "AdapterContext",
     "AdapterPlugin",
+    "AdapterRegistry",
     "AwsLambdaAdapter",
     "Callback",
     "Capabilities",
@@ -145,6 +158,7 @@ __all__ = [
     "JobSpec",
     "JobStarted",
     "JobState",
+    "LateOutput",
     "LocalWorkerAdapter",
     "LogFailed",
     "LoggedError",
@@ -153,6 +167,8 @@ __all__ = [
     "MergeOutput",
     "MergeStarted",
     "MergeState",
+    "PluginFault",
+    "PluginPackage",
     "ResourceUsage",
     "RunningCommand",
     "SpecError",
@@ -176,9 +192,15 @@ __all__ = [
     "event_from_json",
     "event_to_json",
     "kill_all_commands",
+    "lint_job",
+    "mask_secrets",
+    "open_adapters",
     "parse_command",
     "plan_job",
+    "reasons_to_run",
+    "redact_url",
     "run",
+    "template_names",
 ]
 
 

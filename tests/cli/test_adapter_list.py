@@ -12,11 +12,11 @@ from typing import NoReturn
 import pytest
 from click.testing import CliRunner
 
-from tailrace import AdapterPlugin
-from tailrace._cli import adapter_plugins
-from tailrace._cli.adapter_plugins import BUILT_IN
-from tailrace._cli.main import cli
 from support.toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
+from tailrace import AdapterPlugin
+from tailrace._cli.main import cli
+from tailrace._remote import registry
+from tailrace._remote.registry import BUILT_IN
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_what_cannot_say_what_it_lacks_is_listed_all_the_same(monkeypatch: pytes
 
     broken = AdapterPlugin(name="broken", options=(), make=BUILT_IN[0].make, lacks=fail)
     run = importlib.import_module("tailrace._cli.commands.run").run
-    monkeypatch.setitem(run.plugins.found, "broken", (broken, adapter_plugins.Package("farm", "1")))
+    monkeypatch.setitem(run.plugins.found, "broken", (broken, registry.PluginPackage("farm", "1")))
     listed = CliRunner().invoke(cli, ["adapters"])
     assert listed.exit_code == 0
     assert "lacks something, or it cannot be told: OSError: no farm" in listed.stdout

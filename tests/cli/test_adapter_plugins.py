@@ -14,14 +14,13 @@ from typing import Any, NoReturn
 import click
 import pytest
 
-from support.jobs import job
-from tailrace import AdapterContext, AdapterPlugin, Capabilities
-from tailrace._cli import adapter_plugins
-from tailrace._cli.adapter_plugins import BUILT_IN, Plugins
 from support import ROOT
+from support.jobs import job
 from support.toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
 from support.workers import running_worker
-
+from tailrace import AdapterContext, AdapterPlugin, Capabilities
+from tailrace._remote import registry
+from tailrace._remote.registry import BUILT_IN, AdapterRegistry
 
 
 @pytest.fixture
@@ -132,9 +131,9 @@ def test_the_built_in_adapters_are_there_without_metadata(monkeypatch: pytest.Mo
     def find_none(_: str) -> NoReturn:
         raise metadata.PackageNotFoundError("tailrace")
 
-    monkeypatch.setattr(adapter_plugins, "version", find_none)
-    monkeypatch.setattr(adapter_plugins, "entry_points", lambda **_: metadata.EntryPoints())
-    plugins = Plugins([])
+    monkeypatch.setattr(registry, "version", find_none)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: metadata.EntryPoints())
+    plugins = AdapterRegistry([])
     assert list(plugins.found) == ["local", "aws", "gcp", "http"]
     assert plugins.faults == []
 
@@ -146,7 +145,7 @@ def test_the_built_in_adapters_are_not_listed_twice(monkeypatch: pytest.MonkeyPa
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tailrace\nVersion: 99\n")
     (info / "entry_points.txt").write_text("[tailrace.adapters]\nlocal = tailrace._local.plugin:LOCAL\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins = Plugins([])
+    plugins = AdapterRegistry([])
     assert (list(plugins.found), plugins.faults) == (["local", "aws", "gcp", "http"], [])
 
 
@@ -180,7 +179,7 @@ def test_the_version_is_told_without_loading_adapters() -> None:
         "import sys\nsys.argv = ['tailrace', '--version']\n"
         "from tailrace._cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "loaded = ('pydantic', 'httpx', 'anyio', 'tailrace._cli.adapter_plugins', 'tailrace._cli.commands.run')\n"
+        "loaded = ('pydantic', 'httpx', 'anyio', 'tailrace._remote.registry', 'tailrace._cli.commands.run')\n"
         "print([name for name in loaded if name in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -236,7 +236,10 @@ def test_the_command_for_what_is_missing_resumes() -> None:
     [
         (["--slot-env", "TOK=hush1,hush2", "j"], ["--slot-env", "TOK=…", "j"]),
         (["--slot-env=TOK=hush1,hush2"], ["--slot-env=TOK=…"]),
-        (["--slot-env", "GPU=0,1", "--url", "http://hush1@h/***"], ["--slot-env", "GPU=0,1", "--url", "http://…@h/…"]),
+        (
+            ["--slot-env", "GPU=0,1", "--url", "http://hush1@h/***"],
+            ["--slot-env", "GPU=0,1", "--url", "http://…@h/***"],
+        ),
         (
             ["--url=https://u:p@h/a?sig=SIG=", "--url", "http://h/?sig=SIG", "http://u@h/j.json?sig=SIG", "x?y"],
             ["--url=https://…@h/a?…", "--url", "http://h/?…", "http://…@h/j.json?…", "x?y"],

@@ -27,11 +27,11 @@ from tailrace import (
     WorkerJob,
     WorkerResult,
     completed_chunk_ids,
+    lint_job,
     plan_job,
 )
 from tailrace._cli.display.report import failure_report, summary_line
 from tailrace._concurrency.slices import at_once
-from tailrace._spec.notes import notes_on
 from tailrace._spec.outputs import output_paths
 from tailrace._state.job_outputs import JobOutputs
 from tailrace._state.journal import CompletionRecord
@@ -193,7 +193,7 @@ def chunks_on_the_command_line(count: int, folder: Path) -> Task:
         run(Adapter(1), spec, options)
 
     def show() -> None:
-        assert list(notes_on(spec, folder))
+        assert lint_job(spec, folder)
         state = JobState(spec.chunks)
         for event in events:
             state.apply(event)

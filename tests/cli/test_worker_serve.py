@@ -174,7 +174,7 @@ def test_a_list_of_commands_that_is_blank_does_not_allow_them_all(blank: str, tm
 
 
 def test_without_uvicorn_the_remedy_is_told(tmp_path: Path) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ImportError('not installed')")
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('not installed', name='uvicorn')")
     finished = subprocess.run(
         [*SERVE, "--port", "0", "--allow-spec", str(tmp_path)],
         capture_output=True,
@@ -183,7 +183,7 @@ def test_without_uvicorn_the_remedy_is_told(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
     )
     assert finished.returncode == 1
-    assert finished.stderr == "tailrace: tailrace worker serve needs uvicorn: pip install 'tailrace[worker]'\n"
+    assert finished.stderr == "tailrace: tailrace.worker.serve needs uvicorn: pip install 'tailrace[worker]'\n"
 
 
 def test_the_package_itself_needs_nothing_more() -> None:

@@ -13,10 +13,10 @@ from documents import DOCUMENTS, blocks_of
 
 from support import ROOT
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
-from tailrace._cli.adapter_plugins import BUILT_IN
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
+from tailrace._remote.registry import BUILT_IN
 
 
 def test_every_test_that_the_documentation_names_exists() -> None:

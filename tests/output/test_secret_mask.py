@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _native
+from tailrace import Capture, WorkerError, WorkerResult, WorkerSpawnError, WorkerTimeoutError, _native, mask_secrets
 from tailrace._output.secret_mask import SecretMask
 from tailrace._pure_python import find_spans
 
@@ -30,6 +30,15 @@ def test_a_stream_is_masked_the_same_wherever_it_is_cut(secrets: list[str], piec
     stream = mask_of(*secrets).stream()
     masked = b"".join([*map(stream.feed, pieces), stream.finish()])
     assert masked == _masked_slowly(whole, secrets)
+
+
+def test_a_text_is_masked_as_the_output_of_a_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "tr0ub4dor\n")
+    assert mask_secrets("a tr0ub4dor *** b", ["TOKEN"]) == "a *** *** b"
+    assert mask_secrets("a tr0ub4dor *** b", ["TOKEN"], mark="…") == "a … *** b"
+    assert mask_secrets("k1one k2two", ["GPU_KEY"], slot_env={"GPU_KEY": ["k1one", "k2two"]}) == "*** ***"
+    with pytest.raises(ValueError, match="the variable NO_SUCH is not set"):
+        mask_secrets("a", ["NO_SUCH"])
 
 
 @given(_SECRETS, st.lists(_TEXT, max_size=8))

@@ -26,7 +26,7 @@ from tailrace import (
     WorkerPool,
     WorkerResult,
 )
-from tailrace._command.adapter import entered
+from tailrace._command.adapter import open_adapters
 from tailrace._remote.late_output import LateOutput
 from tailrace.worker import _http_server
 
@@ -236,6 +236,6 @@ async def test_a_pool_enters_what_can_be_entered() -> None:
 async def test_an_adapter_that_swallows_errors_at_its_end_keeps_none_from_coming_out() -> None:
     counting = Counting()
     with pytest.raises(LookupError, match="mine"):
-        async with entered([counting]):
+        async with open_adapters([counting]):
             raise LookupError("mine")
     assert not counting.is_entered

@@ -119,8 +119,8 @@ def test_where_a_redirect_leads_to_is_not_shown_with_its_secrets(location: str) 
     ],
 )
 def test_a_url_is_shown_without_its_user_and_its_query(url: str, shown: str, marked: str) -> None:
-    assert source.shown_url(url) == shown
-    assert source.shown_url(url, mark="…") == marked
+    assert source.redact_url(url) == shown
+    assert source.redact_url(url, mark="…") == marked
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:

@@ -14,9 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from support.jobs import count_lines, job, names_in
-from tailrace import JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, completed_chunk_ids, plan_job
+from tailrace import (
+    JobExecutionOptions,
+    JobExecutor,
+    JobSpec,
+    LocalWorkerAdapter,
+    completed_chunk_ids,
+    plan_job,
+    reasons_to_run,
+)
 from tailrace._cli.commands.run import run as run_command
-from tailrace._state.artifacts import reasons_to_run
 
 SECOND = 10**9
 

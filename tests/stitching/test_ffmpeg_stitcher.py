@@ -518,11 +518,41 @@ async def test_frames_that_are_lost_without_an_error_are_found_missing(
     assert names_in(place) == {"losing"}
 
 
+@pytest.mark.parametrize(
+    ("output", "chunk_output", "fault"),
+    [
+        ("out.exe", "0.mp4", "its ending stands for no format of a video that ffmpeg writes: use .mp4 or .mkv, say"),
+        ("out.PNG", "0.mp4", "its ending stands for no format"),
+        ("0.mp4", "0.mp4", "0.mp4 is what chunk 0 writes: choose another name"),
+        ("folder", "0.mp4", "folder is there and not a file"),
+        ("file/out.mp4", "0.mp4", "cannot be written: {place}/file is not a folder"),
+        ("out.mp4", "frame_####.png", "chunk 0 renders pictures (frame_####.png), and only videos can be joined"),
+    ],
+)
+async def test_what_cannot_be_joined_is_found_before_it_is_rendered(
+    output: str, chunk_output: str, fault: str, ffmpeg: str, place: Path
+) -> None:
+    (place / "folder").mkdir()
+    (place / "file").touch()
+    spec = _spec(ffmpeg, 1)
+    spec = spec.model_copy(update={"chunks": (spec.chunks[0].model_copy(update={"output_file": chunk_output}),)})
+    with pytest.raises(StitchError, match=re.escape(fault.format(place=place))):
+        await FfmpegStitcher(ffmpeg=ffmpeg).check(spec, place / output, place)
+    for name in ("new.mp4", "new/folder/out.mkv", "folder/out.mov"):
+        if chunk_output == "0.mp4":
+            await FfmpegStitcher(ffmpeg=ffmpeg).check(spec, place / name, place)
+    assert names_in(place) == {"folder", "file"}
+
+
+async def test_a_check_without_ffmpeg_says_how_to_get_it(place: Path) -> None:
+    with pytest.raises(StitchError, match="no-such-ffmpeg was not found: install ffmpeg"):
+        await FfmpegStitcher(ffmpeg="no-such-ffmpeg").check(_spec("x", 1), place / "out.mp4", place)
+
+
 async def test_without_ffmpeg_it_is_said_how_to_get_it(chunk: Path, place: Path) -> None:
     error = await failure("no-such-ffmpeg", [chunk], place / "out.mp4")
     assert str(error) == (
-        "no-such-ffmpeg was not found: install ffmpeg, for example with `apt install ffmpeg`,"
-        " or say where it is: FfmpegStitcher(ffmpeg=...)"
+        "no-such-ffmpeg was not found: install ffmpeg, for example with `apt install ffmpeg`, or put it into the PATH"
     )
 
 
@@ -711,7 +741,7 @@ def test_options_that_exclude_a_join_and_a_missing_ffmpeg_are_told_before_anythi
         assert "--stitch joins all chunks at the end: use it without --no-merge and --chunk" in result.stderr
     result = _job_run(place, "--stitch", "out.mp4", cwd=place, path="/nowhere")
     assert result.returncode == 2
-    assert "--stitch needs ffmpeg in the PATH: install it" in result.stderr
+    assert "tailrace: --stitch: ffmpeg was not found: install ffmpeg" in result.stderr
     assert names_in(place) == {"job.json"}
 
 

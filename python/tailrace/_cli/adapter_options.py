@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from tailrace import TailraceError
+from tailrace import AdapterContext, AdapterPlugin, AdapterRegistry, TailraceError
 
-from .._command.ending import describe_error
-from .._command.plugin import AdapterContext, AdapterPlugin
-from .adapter_plugins import Plugins
+from .wording import describe_error
 
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter
@@ -50,7 +48,7 @@ class AdapterCommand(click.Command):
             envvar="TAILRACE_STREAMING",
             help="Receive output while chunks run, from a worker that can send it; otherwise it comes at the end.",
         )
-        self.plugins = plugins = Plugins([*params, click.Option(["--adapter"]), streaming])
+        self.plugins = plugins = AdapterRegistry([*params, click.Option(["--adapter"]), streaming])
         adapter = click.Option(
             ["--adapter"],
             type=_AdapterName(plugins),
@@ -71,7 +69,7 @@ class AdapterCommand(click.Command):
 class _AdapterName(_Choice):
     """The name of an adapter; that of one that cannot be used is refused with the reason."""
 
-    def __init__(self, plugins: Plugins) -> None:
+    def __init__(self, plugins: AdapterRegistry) -> None:
         super().__init__(list(plugins.found))
         self._faults = {fault.name: str(fault) for fault in plugins.faults}
 
@@ -106,7 +104,7 @@ def make_adapter(
     return adapter
 
 
-def _to_request(plugins: Plugins, told: Mapping[str, Any]) -> AdapterRequest:
+def _to_request(plugins: AdapterRegistry, told: Mapping[str, Any]) -> AdapterRequest:
     plugin, _ = plugins.found[told["adapter"]]
     own = {option.name for option in plugin.options}
     context = click.get_current_context()
@@ -126,7 +124,7 @@ def _to_request(plugins: Plugins, told: Mapping[str, Any]) -> AdapterRequest:
     )
 
 
-def _takers(plugins: Plugins, name: str) -> list[str]:
+def _takers(plugins: AdapterRegistry, name: str) -> list[str]:
     if name == "streaming":
         return sorted(plugin.name for plugin, _ in plugins.found.values() if plugin.takes_streaming)
     return plugins.with_parameter(name)

@@ -7,8 +7,7 @@ import os
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from tailrace import JobSpec, TailraceError
-from tailrace._planning.templates import TEMPLATE_NAMES
+from tailrace import JobSpec, TailraceError, template_names
 
 
 @click.command()
@@ -43,7 +42,7 @@ def complete_folder(context: click.Context, parameter: click.Parameter, incomple
 def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a renderer."""
     del context, parameter
-    return [CompletionItem(name) for name in TEMPLATE_NAMES if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in template_names() if name.startswith(incomplete)]
 
 
 def complete_variable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
-from tailrace._output.secret_mask import MASK, SecretMask
-from tailrace._spec.source import is_url, shown_url
+from tailrace import mask_secrets, redact_url
+
+from .wording import is_url
 
 _TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})
@@ -36,21 +37,19 @@ def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Map
 
     Of --slot-env that is the whole value, which may not even say how many there are.
     """
-    mask = SecretMask(masked, slot_env)
     shown = []
     for word in words:
         name, is_one, _ = word.removeprefix("--slot-env=").partition("=")
         if is_one and name in masked and name in slot_env:
             shown.append(f"{word[: word.index(f'{name}=')]}{name}={_TO_FILL_IN}")
         else:
-            text = mask.text(word)
-            shown.append(_without_url_secrets(word if text == word else text.replace(MASK, _TO_FILL_IN)))
+            shown.append(_without_url_secrets(mask_secrets(word, masked, slot_env=slot_env, mark=_TO_FILL_IN)))
     return shown
 
 
 def _without_url_secrets(word: str) -> str:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{option}{equals}{shown_url(value, mark=_TO_FILL_IN)}" if is_url(value) else word
+    return f"{option}{equals}{redact_url(value, mark=_TO_FILL_IN)}" if is_url(value) else word
 
 
 def _command(words: Sequence[str], added: Sequence[str], rest: Sequence[str]) -> str:

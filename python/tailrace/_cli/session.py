@@ -26,18 +26,15 @@ from tailrace import (
     JobExecutor,
     JobSpec,
     JobState,
+    LateOutput,
     MergeFailedError,
+    StitchError,
     TailraceError,
+    lint_job,
+    open_adapters,
+    reasons_to_run,
 )
-from tailrace._spec.notes import counted
-from tailrace._spec.source import name_of
-from tailrace._state.artifacts import reasons_to_run
 
-from .._command.adapter import entered
-from .._command.ending import describe_error
-from .._remote.late_output import LateOutput
-from .._spec.notes import enumerated, notes_on
-from .._stitching.check import check_stitch
 from .adapter_options import AdapterRequest, make_adapter
 from .display.base import Display
 from .display.events import EventOutput
@@ -47,6 +44,7 @@ from .display.screen import TerminalOutput, is_one_terminal
 from .display.style import is_drawable, style_of
 from .interruption import Interruptible
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
+from .wording import counted, describe_error, enumerated, shown_source
 from .writing import OutputClosedError, OutputFailedError, tell, tell_sections, telling_reasons
 
 
@@ -112,7 +110,9 @@ class _Execution:
         ids = frozenset(chunk.id for chunk in self._spec.chunks)
         for named in (*request.chunk, *(() if request.watch is None else (request.watch,))):
             if named not in ids:
-                raise click.UsageError(f"{name_of(request.spec)} has no chunk {named}: its ids are {enumerated(ids)}")
+                raise click.UsageError(
+                    f"{shown_source(request.spec)} has no chunk {named}: its ids are {enumerated(ids)}"
+                )
         if request.log_dir is None and (request.log_limit is not None or request.log_compress):
             raise click.UsageError("--log-limit and --log-compress are for the logs in --log-dir: name that too")
         if request.quiet and request.watch is not None:
@@ -124,7 +124,10 @@ class _Execution:
         if request.stitch is not None:
             if request.no_merge or request.chunk:
                 raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
-            check_stitch(self._spec, self._job_dir, request.stitch)
+            try:
+                anyio.run(FfmpegStitcher().check, self._spec, request.stitch, self._job_dir)
+            except StitchError as error:
+                raise click.UsageError(f"--stitch: {error}") from error
         if request.merge_timeout is not None and (request.no_merge or request.chunk):
             raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
         adapter = make_adapter(request.adapter, self._spec, request.spec, self._job_dir, masked=request.mask_env)
@@ -172,7 +175,7 @@ class _Execution:
         if not self._request.quiet and self._request.events is None:
             for fault in self._request.adapter.faults:
                 tell(f"note: {fault}")
-            for note in notes_on(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
+            for note in lint_job(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
                 tell(f"note: {note}")
         _keep_freed_memory()
         started = time.monotonic()
@@ -225,7 +228,7 @@ class _Execution:
     async def _run_job(self, options: JobExecutionOptions) -> None:
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(entered([self._adapter]))
+                await stack.enter_async_context(open_adapters([self._adapter]))
             except Exception as error:
                 raise TailraceError(f"the adapter cannot be used: {describe_error(error)}") from error
             await JobExecutor(self._adapter).execute(self._spec, options)

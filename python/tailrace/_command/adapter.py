@@ -72,7 +72,7 @@ class Capabilities:
 
 
 @asynccontextmanager
-async def entered(adapters: Iterable[WorkerAdapter]) -> AsyncIterator[None]:
+async def open_adapters(adapters: Iterable[WorkerAdapter]) -> AsyncIterator[None]:
     """Enter those of the adapters that are async context managers, for as long as the block runs.
 
     What the block raises comes out, whatever an adapter makes of it. Raises what an adapter raises.

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TypeVar
 
 _PATIENCE = 30.0
 """How long a disk may take for one thing, in seconds."""
@@ -15,8 +14,6 @@ _SHORT_PATIENCE = 1.0
 _MOST = 32
 _IDLE = 5.0
 """How long a thread waits for more to do, in seconds."""
-
-T = TypeVar("T")
 
 
 class DiskThreads:
@@ -92,13 +89,3 @@ class DiskThreads:
                         self._count -= 1
                         return
                 work = given.get()
-
-
-def within(seconds: float, look: Callable[[], T], otherwise: T) -> T:
-    """Return what `look` returns, or `otherwise` if that takes longer. It must not raise."""
-    found: SimpleQueue[T] = SimpleQueue()
-    try:
-        threading.Thread(target=lambda: found.put(look()), name="tailrace-disk", daemon=True).start()
-        return found.get(timeout=seconds)
-    except (RuntimeError, Empty):
-        return otherwise

@@ -26,7 +26,8 @@ class SecretMask:
     Raises `ValueError` for a variable that there is not, and for a value too short to be told from ordinary text.
     """
 
-    def __init__(self, names: Collection[str], slot_env: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, names: Collection[str], slot_env: Mapping[str, Sequence[str]], *, mark: str = MASK) -> None:
+        self._mark = mark.encode()
         secrets: set[bytes] = set()
         for name in names:
             if name not in os.environ and name not in slot_env:
@@ -49,7 +50,7 @@ class SecretMask:
 
     def stream(self) -> StreamMask:
         """Return a mask for one stream of output."""
-        return StreamMask(self._secrets)
+        return StreamMask(self._secrets, self._mark)
 
     def text(self, text: str) -> str:
         """Return `text` with a mask for each secret."""
@@ -95,15 +96,27 @@ class SecretMask:
         """Return `data` with a mask at its end in place of the beginning of a secret."""
         for length in range(max(map(len, self._secrets)) - 1, _SHORTEST - 1, -1):
             if data.endswith(tuple(secret[:length] for secret in self._secrets if len(secret) > length)):
-                return data[:-length] + MASK.encode()
+                return data[:-length] + self._mark
         return data
 
     def _without_end(self, data: bytes) -> bytes:
         """Return `data` with a mask at its start in place of the end of a secret."""
         for length in range(max(map(len, self._secrets)) - 1, _SHORTEST - 1, -1):
             if data.startswith(tuple(secret[-length:] for secret in self._secrets if len(secret) > length)):
-                return MASK.encode() + data[length:]
+                return self._mark + data[length:]
         return data
+
+
+def mask_secrets(
+    text: str, names: Collection[str], *, slot_env: Mapping[str, Sequence[str]] | None = None, mark: str = MASK
+) -> str:
+    """Return `text` with `mark` in place of each secret, as `JobExecutionOptions.mask_env` masks a job's output.
+
+    The secrets are the values that the environment variables `names` have in this process, and those that `slot_env`
+    gives them. Raises `ValueError` for a variable that is in neither, and for a value of less than 4 bytes, which
+    cannot be told from ordinary text.
+    """
+    return SecretMask(names, slot_env or {}, mark=mark).text(text)
 
 
 def _texts_of(error: BaseException) -> Iterator[str]:
@@ -128,8 +141,9 @@ class StreamMask:
     shows whether it is: never as much as the longest secret.
     """
 
-    def __init__(self, secrets: Sequence[bytes]) -> None:
+    def __init__(self, secrets: Sequence[bytes], mark: bytes) -> None:
         self._secrets = secrets
+        self._mark = mark
         self._kept = b""
         self._covered = 0
         """How much of what is kept belongs to a secret whose mask has been put out already."""
@@ -151,7 +165,7 @@ class StreamMask:
                 # Overlaps what has its mask already.
                 place = max(place, end)
             elif start < safe:
-                shown += [data[place:start], MASK.encode()]
+                shown += [data[place:start], self._mark]
                 place = end
         shown.append(data[place:safe])
         self._kept = bytes(data[safe:])

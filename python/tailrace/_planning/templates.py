@@ -44,6 +44,11 @@ class Template(NamedTuple):
     takes_step: bool
 
 
+def template_names() -> list[str]:
+    """Return the names of the renderers that `plan_job` makes commands for, sorted."""
+    return sorted(_RENDERERS)
+
+
 def find_template(name: str, outline: Outline) -> Template:
     """Return the template for a job; `name` is that of a renderer, or a command with placeholders.
 
@@ -52,7 +57,7 @@ def find_template(name: str, outline: Outline) -> Template:
     if name in _RENDERERS:
         return _RENDERERS[name](outline)
     if "{" not in name:
-        known = ", ".join(TEMPLATE_NAMES)
+        known = ", ".join(template_names())
         raise SpecError(
             f"template: {name!r} should be {known}, or a command with placeholders such as"
             " 'render {start} {end} {output}'"
@@ -160,7 +165,7 @@ def _ffmpeg(outline: Outline) -> Template:
 def _command(text: str, outline: Outline) -> Template:
     for unused in (outline.source, *outline.args):
         if unused is not None:
-            raise SpecError(f"source: {unused!r} is for {', '.join(TEMPLATE_NAMES)}: write it into the command")
+            raise SpecError(f"source: {unused!r} is for {', '.join(template_names())}: write it into the command")
     command, args = parse_command(text)
     used = placeholders_in(text, "template")
     if not used:
@@ -184,7 +189,6 @@ def _command(text: str, outline: Outline) -> Template:
 
 
 _RENDERERS: Mapping[str, Callable[[Outline], Template]] = {"blender": _blender, "ffmpeg": _ffmpeg, "povray": _povray}
-TEMPLATE_NAMES = tuple(_RENDERERS)
 DEFAULT_SIZE: Size = (1920, 1080)
 
 _BLENDER_SIZE = (

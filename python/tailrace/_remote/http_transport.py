@@ -21,7 +21,7 @@ from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import KeptOpen
 from .._errors import WorkerRemoteError
-from .._spec.source import has_user, is_url, name_of, shown_url
+from .._spec.source import has_user, is_url, name_of, redact_url
 from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
 from .._wire.frames import MEDIA_TYPE
 from .._wire.http import keep_alive_options
@@ -87,9 +87,9 @@ class HttpTransport:
             is_usable = is_url(url) and urlsplit(url).hostname is not None
             self._url = httpx.URL(url)
         except (ValueError, httpx.InvalidURL) as error:
-            raise ValueError(f"{shown_url(url)!r} is not a URL: {error}") from error
+            raise ValueError(f"{redact_url(url)!r} is not a URL: {error}") from error
         if not is_usable:
-            raise ValueError(f"expected the http(s) URL of a worker, not {shown_url(url)!r}")
+            raise ValueError(f"expected the http(s) URL of a worker, not {redact_url(url)!r}")
         check_times(connect_timeout=connect_timeout, response_timeout=response_timeout, silence_timeout=silence_timeout)
         parts = urlsplit(url)
         self._places_url = httpx.URL(parts._replace(path=f"{parts.path.rstrip('/')}/places").geturl())
@@ -253,7 +253,7 @@ class _Response:
         self._length = 0
         self.is_success = response.is_success
         self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        place = f" to {shown_url(response.headers['Location'])}" if response.has_redirect_location else ""
+        place = f" to {redact_url(response.headers['Location'])}" if response.has_redirect_location else ""
         self.status = response.status_code
         self.headers = response.headers
         self.reason = f"{response.reason_phrase}{place}"

@@ -8,7 +8,7 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
-from .._command.adapter import Capabilities, WorkerAdapter, entered
+from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._command.callbacks import await_if_needed
 from .._command.capture import PythonCapture
 from .._command.job import WorkerJob
@@ -22,21 +22,23 @@ _UNEXPECTED = Capture.tail(16 * 2**20)
 
 
 class LateOutput:
-    """Hands the output that comes with a result to the callbacks, so that it is shown, logged and understood as any.
+    """An adapter around another one, whose output is shown, logged and understood as any, though it comes at the end.
 
-    A worker that was asked to stream may not be able to; what it does stream is passed on at once.
+    The callbacks of a job are called with the output that came with the result, before `execute` returns. A worker
+    that was asked to stream may not be able to; what it does stream is passed on at once.
     """
 
     streams = True
     """To the executor: it need not look for output in the results."""
 
     def __init__(self, adapter: WorkerAdapter) -> None:
+        """Run commands with `adapter`."""
         self._adapter = adapter
         inner = Capabilities.of(adapter)
         self.capabilities = replace(inner, streams=True)
         self.remote = inner.remote
         self._may_be_live = inner.streams
-        self._entered = KeptOpen(lambda: entered([adapter]))
+        self._entered = KeptOpen(lambda: open_adapters([adapter]))
 
     async def __aenter__(self) -> Self:
         await self._entered.enter()
@@ -48,7 +50,11 @@ class LateOutput:
         await self._entered.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
-        """Run the command, and call the callbacks at its end with what they have not been called with before."""
+        """Run the command, and call the callbacks at its end with what they have not been called with before.
+
+        Returns and raises what the adapter does, and what a callback raises; the result holds as much output as the
+        job wants kept.
+        """
         stdout, stderr = _Listener(job.on_stdout), _Listener(job.on_stderr)
         capture = _UNEXPECTED if self._may_be_live else Capture.full()
         asked = replace(job, capture=capture, on_stdout=stdout.callback, on_stderr=stderr.callback)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from .._checks import check_collection, check_method
-from .._command.adapter import Capabilities, WorkerAdapter, entered
+from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import KeptOpen
@@ -44,7 +44,7 @@ class WorkerPool:
         self.capabilities = _in_common([Capabilities.of(adapter) for adapter in adapters])
         self.streams = self.capabilities.streams
         self.remote = self.capabilities.remote
-        self._entered = KeptOpen(lambda: entered(adapters))
+        self._entered = KeptOpen(lambda: open_adapters(adapters))
         self._queue = WorkerQueue(
             [
                 (getattr(adapter, "try_execute", adapter.execute), getattr(adapter, "places", None))

@@ -50,14 +50,14 @@ def is_url(source: str) -> bool:
 
 
 def name_of(source: str) -> str:
-    """Return `source` as messages show it: the name of a file as it is, a URL as `shown_url` has it."""
-    return shown_url(source) if is_url(source) else source
+    """Return `source` as messages show it: the name of a file as it is, a URL as `redact_url` has it."""
+    return redact_url(source) if is_url(source) else source
 
 
-def shown_url(url: str, *, mark: str = "") -> str:
-    """Return a URL without its user and its query, which may hold a password and a signature.
+def redact_url(url: str, *, mark: str = "") -> str:
+    """Return `url` as it may be shown: without its user and its query, which may hold a password and a signature.
 
-    It may be relative. `mark`, if it is given, stands in the place of each of them.
+    It may be relative. `mark`, if it is given, stands in the place of each of them. Raises nothing, whatever `url` is.
     """
     address, _, query = url.partition("?")
     address = _USER.sub(rf"\1{mark}@" if mark else r"\1", address)
@@ -85,7 +85,7 @@ def read_source(source: str) -> bytes:
             )
         return fetch(source, _open)
     if "://" in source:
-        raise SpecError(f"{shown_url(source)}: expected a file or an http(s) URL")
+        raise SpecError(f"{redact_url(source)}: expected a file or an http(s) URL")
     try:
         return Path(source).read_bytes()
     except OSError as error:

@@ -39,7 +39,11 @@ def completed_chunk_ids(
 def reasons_to_run(
     spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, state_dir: str | os.PathLike[str] | None = None
 ) -> dict[int, str | None]:
-    """Return for each chunk why it is not completed, None if it is; see `completed_chunk_ids`."""
+    """Return for each chunk of `spec`, by its id, why a resumed job would run it; None if it would not.
+
+    A reason is a few words, such as "its command changed since it was done"; what counts as done, the parameters and
+    the errors are those of `completed_chunk_ids`. Blocks for reading the record and looking at the output files.
+    """
     folder = resolve_job_dir(spec, job_dir)
     record = _Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
     return {chunk.id: record.reason_to_run(chunk, folder) for chunk in spec.chunks}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,11 +19,16 @@ from .._command.result import WorkerResult
 from .._concurrency.cancellation import to_the_end
 from .._errors import StitchError, WorkerError, WorkerSpawnError
 from .._local.adapter import LocalWorkerAdapter
+from .._spec.model import JobSpec
+from .._state.folder import resolve_job_dir
+from .check import check_files, knows_no_format, no_format, question_about
 from .ffmpeg_report import VideoReport, count_frames, difference, first_error, read_report
 from .files import StitchFiles
 
 _AT_A_TIME = 4
 """How many inputs are read at a time; their number has no bound."""
+_LONGEST_QUESTION = 10.0
+"""How long ffmpeg may think about the output's ending, in seconds."""
 
 _COPY = ("-map", "0:v", "-map", "0:a?", "-map", "0:s?", "-c", "copy", "-copyinkf")
 """Every stream but data (timecodes), and frames before the first key frame too."""
@@ -43,6 +49,33 @@ class FfmpegStitcher:
         if adapter is not None:
             check_method("adapter", adapter, "execute")
         self._adapter = LocalWorkerAdapter() if adapter is None else adapter
+
+    async def check(
+        self, spec: JobSpec, output: str | os.PathLike[str], job_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Find what would keep the job's chunks from becoming `output`, before they are rendered.
+
+        `job_dir` is the folder that the job will run in; None is that of its file, or the current one. Returns when
+        nothing is found; whether the videos match can be seen only once they are there. Takes up to 10 seconds, for
+        ffmpeg is asked about the format.
+
+        Raises `StitchError`, one line with the remedy: for chunks that render pictures, for an output that is another
+        file of the job, is no file, cannot be written or has an ending that ffmpeg knows no format by, and where ffmpeg
+        is missing.
+        """
+        output = Path(output)
+        await _without_blocking(partial(check_files, spec, resolve_job_dir(spec, job_dir), output))
+        try:
+            asked = await self._adapter.execute(
+                WorkerJob(self._ffmpeg, question_about(output.suffix), timeout=_LONGEST_QUESTION)
+            )
+        except WorkerError as error:
+            if _is_missing(error):
+                raise self._missing() from error
+            # It does not say; joining will.
+            return
+        if knows_no_format(asked.stderr):
+            raise no_format(output)
 
     async def stitch(
         self,
@@ -107,11 +140,8 @@ class FfmpegStitcher:
         try:
             result = await self._adapter.execute(job)
         except WorkerError as error:
-            if isinstance(error, WorkerSpawnError) and error.errno == errno.ENOENT:
-                raise StitchError(
-                    f"{self._ffmpeg} was not found: install ffmpeg, for example with `apt install ffmpeg`, or say where"
-                    " it is: FfmpegStitcher(ffmpeg=...)"
-                ) from error
+            if _is_missing(error):
+                raise self._missing() from error
             raise StitchError(f"{path} cannot be looked at: {describe_error(error)}", error.result) from error
         report = read_report(result.stderr)
         if report.is_picture:
@@ -151,6 +181,12 @@ class FfmpegStitcher:
         if written != expected.frames:
             raise StitchError(f"{files.output} has {written} of {expected.frames} frames", result)
 
+    def _missing(self) -> StitchError:
+        return StitchError(
+            f"{self._ffmpeg} was not found: install ffmpeg, for example with `apt install ffmpeg`,"
+            " or put it into the PATH"
+        )
+
     def _fault_of(self, result: WorkerResult, files: StitchFiles) -> str | None:
         # ffmpeg exits with 0 though it could not read an input to its end, or could not open one but the first.
         error = first_error(result.stderr)
@@ -174,6 +210,10 @@ class FfmpegStitcher:
             on_stdout=on_stdout,
             on_stderr=on_stderr,
         )
+
+
+def _is_missing(error: WorkerError) -> bool:
+    return isinstance(error, WorkerSpawnError) and error.errno == errno.ENOENT
 
 
 def _compare(report: VideoReport, reference: VideoReport, path: Path, first: Path) -> None:

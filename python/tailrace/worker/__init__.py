@@ -2,6 +2,7 @@
 
 from ._app import WorkerApp, create_app
 from ._lambda_handler import lambda_handler
+from ._serving import serve
 from ._settings import WorkerSettings
 
-__all__ = ["WorkerApp", "WorkerSettings", "create_app", "lambda_handler"]
+__all__ = ["WorkerApp", "WorkerSettings", "create_app", "lambda_handler", "serve"]

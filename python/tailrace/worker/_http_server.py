@@ -6,7 +6,6 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -57,15 +56,6 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
         timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
     )
     return Server(config)
-
-
-def raise_open_files_limit() -> None:
-    """Raise the limit of open files as far as this process may, and not for the commands that it runs."""
-    # Without the core they would get it too.
-    with suppress(ImportError):
-        from .._native import raise_open_files_limit as raise_limit
-
-        raise_limit()
 
 
 class _Waiting:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from .._errors import SpecError
 from .._spec.model import JobSpec
 from .._spec.outputs import OutputNames
-from .._spec.source import LARGEST_SPEC, is_url, name_of, shown_url
+from .._spec.source import LARGEST_SPEC, is_url, name_of, redact_url
 from ._file_state import FileState
 from ._requests import RefusedError
 from ._web_source import WebPrefix, download
@@ -125,7 +125,7 @@ class AllowedSpecs:
 
     def _read_file(self, name: str, base: Path | None) -> LoadedSpec:
         if "\0" in name or "://" in name:
-            raise _not_allowed(shown_url(name))
+            raise _not_allowed(redact_url(name))
         if base is None and not name.startswith("/"):
             raise RefusedError(403, f"jobPath should be a URL or an absolute path: {name!r}")
         path = Path(os.path.realpath(name if base is None else base / name))

@@ -9,10 +9,9 @@ from dataclasses import asdict
 
 import click
 
-from ..._command.adapter import Capabilities
-from ..._command.ending import describe_error
-from ..._command.plugin import AdapterPlugin
-from ..adapter_plugins import Package, PluginFault
+from tailrace import AdapterPlugin, Capabilities, PluginFault, PluginPackage
+
+from ..wording import describe_error
 from .run import run
 
 _UNDERSCORE = re.compile("_([a-z])")
@@ -70,7 +69,7 @@ def _lacks_of(plugin: AdapterPlugin) -> list[str]:
         return [f"something, or it cannot be told: {type(error).__name__}: {describe_error(error)}"]
 
 
-def _plugin_to_json(plugin: AdapterPlugin, package: Package) -> dict[str, object]:
+def _plugin_to_json(plugin: AdapterPlugin, package: PluginPackage) -> dict[str, object]:
     can = plugin.capabilities
     return {
         **_to_json(plugin.name, package),
@@ -87,7 +86,7 @@ def _fault_to_json(fault: PluginFault) -> dict[str, object]:
     return {**_to_json(fault.name, fault.package), "problem": fault.problem}
 
 
-def _to_json(name: str, package: Package) -> dict[str, object]:
+def _to_json(name: str, package: PluginPackage) -> dict[str, object]:
     return {"name": name, "package": package.name, "version": package.version or None}
 
 

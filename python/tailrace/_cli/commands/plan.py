@@ -12,11 +12,10 @@ from pathlib import Path
 
 import click
 
-from tailrace import JobSpec, SpecError, plan_job
-from tailrace._planning.templates import TEMPLATE_NAMES
-from tailrace._spec.notes import counted
+from tailrace import JobSpec, SpecError, plan_job, template_names
 
 from ..completion import complete_file, complete_template
+from ..wording import counted
 from ..writing import tell
 
 
@@ -38,9 +37,9 @@ def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fra
 
 def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
     # Before a source that is not there is complained of.
-    if value not in TEMPLATE_NAMES and "{" not in value:
+    if value not in template_names() and "{" not in value:
         raise click.BadParameter(
-            f"{value!r} should be {', '.join(TEMPLATE_NAMES)}, or a command with placeholders such as"
+            f"{value!r} should be {', '.join(template_names())}, or a command with placeholders such as"
             " 'render {start} {end} {output}'"
         )
     return value

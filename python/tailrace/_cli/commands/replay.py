@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import click
 
-from tailrace._spec.notes import counted
 from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
 
 from ..completion import complete_file
 from ..display.text import size
+from ..wording import counted
 
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

@@ -10,6 +10,7 @@ import sys
 import click
 
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
+from tailrace.worker import serve as serve_app
 
 from ..writing import tell
 
@@ -145,12 +146,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
     try:
-        from tailrace.worker._http_server import make_server, raise_open_files_limit
+        serve_app(app, listener, on_listening=lambda: tell(f"the worker listens on {address}", patience=0))
     except ImportError as error:
-        raise click.ClickException("tailrace worker serve needs uvicorn: pip install 'tailrace[worker]'") from error
-    raise_open_files_limit()
-    server = make_server(app, lambda: tell(f"the worker listens on {address}", patience=0))
-    try:
-        server.run([listener])
+        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from tailrace import JobSpec, SpecError
-from tailrace._spec.notes import counted
-from tailrace._spec.source import name_of
+from tailrace import JobSpec, SpecError, lint_job
 
-from ..._spec.notes import notes_on
 from ..completion import complete_file
+from ..wording import counted, shown_source
 from ..writing import tell
 
 _BAD_SPECIFICATION = 2
@@ -37,7 +34,7 @@ def validate(spec: str) -> None:
     frames = sum(chunk.frame_count for chunk in job.chunks)
     size = f"{job.metadata.width}x{job.metadata.height} at {job.metadata.fps:g} frames a second"
     held = f"{counted(len(job.chunks), 'chunk')}, {frames} of {counted(job.metadata.total_frames, 'frame')}, {size}"
-    click.echo(f"{name_of(spec)}: job {job.id}: {held}")
+    click.echo(f"{shown_source(spec)}: job {job.id}: {held}")
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
-    for note in notes_on(job, Path.cwd() if job.path is None else job.path.parent):
+    for note in lint_job(job):
         click.echo(f"note: {note}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from tailrace import ChunkFailedError, ChunkState, JobState
-from tailrace._concurrency.disk_threads import within
-from tailrace._spec.notes import counted
 
+from ..wording import counted
 from .style import BOLD, DIM, RED, TerminalStyle
 from .text import clock, latest_line, size
 
@@ -146,9 +147,19 @@ def _describe_failure(chunk: ChunkState, error: ChunkFailedError) -> Iterator[st
 
 def _logs_of(chunk: ChunkState, log_dir: Path) -> list[Path]:
     # How many digits the chunk's id has there depends on the job.
-    pattern = f"chunk-*-attempt-{chunk.attempts}-std*.log*"
-    found: list[Path] = within(_PATIENCE, lambda: list(log_dir.glob(pattern)), [])
+    found = _files_within(_PATIENCE, log_dir, f"chunk-*-attempt-{chunk.attempts}-std*.log*")
     return sorted(path for path in found if int(path.name.split("-")[1]) == chunk.chunk_id)
+
+
+def _files_within(seconds: float, folder: Path, pattern: str) -> list[Path]:
+    """Return the files that match, none if that takes longer: the folder's disk may never answer."""
+    found: SimpleQueue[list[Path]] = SimpleQueue()
+    look = threading.Thread(target=lambda: found.put(list(folder.glob(pattern))), name="tailrace-disk", daemon=True)
+    try:
+        look.start()
+        return found.get(timeout=seconds)
+    except (RuntimeError, Empty):
+        return []
 
 
 def _last_lines(output: bytes) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 
 from tailrace import JobState, RunningCommand
-from tailrace._spec.notes import counted
 
+from ..wording import counted
 from .lines import MERGE
 from .region import Row
 from .style import BOLD, DIM, GREEN, TerminalStyle

@@ -14,7 +14,7 @@ from .._command.adapter import Capabilities
 from .._command.ending import describe_error
 from .._command.plugin import AdapterPlugin
 from .._local.plugin import LOCAL
-from .._remote.plugins import AWS, GCP, HTTP
+from .plugins import AWS, GCP, HTTP
 
 _GROUP = "tailrace.adapters"
 
@@ -24,7 +24,7 @@ BUILT_IN = (LOCAL, AWS, GCP, HTTP)
 _OURS = "tailrace"
 
 
-class Package(NamedTuple):
+class PluginPackage(NamedTuple):
     """Where a plugin comes from."""
 
     name: str
@@ -38,24 +38,24 @@ class PluginFault(NamedTuple):
     """A plugin that cannot be used, and why."""
 
     name: str
-    package: Package
+    package: PluginPackage
     problem: str
 
     def __str__(self) -> str:
         return f"adapter {self.name} of {self.package} {self.problem}"
 
 
-class Plugins:
+class AdapterRegistry:
     """What a command can choose from that has the parameters `own` apart from those of the plugins."""
 
     def __init__(self, own: Iterable[click.Parameter]) -> None:
         """Load all plugins; one that cannot be used is among the `faults`, and the others are there all the same."""
-        self.found: dict[str, tuple[AdapterPlugin, Package]] = {}
+        self.found: dict[str, tuple[AdapterPlugin, PluginPackage]] = {}
         """By name: the built-in ones first, the others in the order of their names."""
         self.faults: list[PluginFault] = []
         self._names = _TakenNames(own)
         for plugin in BUILT_IN:
-            self._add(plugin, Package(_OURS, _own_version()))
+            self._add(plugin, PluginPackage(_OURS, _own_version()))
         for point in _installed():
             self._load(point)
 
@@ -87,7 +87,7 @@ class Plugins:
         if problem is not None:
             self.faults.append(PluginFault(point.name, package, problem))
 
-    def _add(self, plugin: AdapterPlugin, package: Package) -> str | None:
+    def _add(self, plugin: AdapterPlugin, package: PluginPackage) -> str | None:
         """Add the plugin, or return why it cannot be."""
         if plugin.name in self.found:
             return f"is left out: {self.found[plugin.name][1]} has one of this name"
@@ -157,13 +157,13 @@ def _installed() -> Sequence[EntryPoint]:
     return sorted(points, key=lambda point: (point.name, _package_of(point)))
 
 
-def _package_of(point: EntryPoint) -> Package:
+def _package_of(point: EntryPoint) -> PluginPackage:
     try:
         if point.dist is not None:
-            return Package(point.dist.name, point.dist.version)
+            return PluginPackage(point.dist.name, point.dist.version)
     except Exception:  # noqa: BLE001, S110 (its metadata is incomplete, which every Python tells otherwise)
         pass
-    return Package("an unknown package", "")
+    return PluginPackage("an unknown package", "")
 
 
 def _own_version() -> str:
