@@ -23,19 +23,6 @@ from tailrace import (
 )
 
 
-def test_the_exports_are_exactly_the_public_names() -> None:
-    # They are loaded when they are used.
-    for name in tailrace.__all__:
-        getattr(tailrace, name)
-    public = {name for name, value in vars(tailrace).items() if not name.startswith("_") and not is_module(value)}
-    assert sorted(tailrace.__all__) == tailrace.__all__
-    assert set(tailrace.__all__) == public | {"__version__"}
-
-
-def is_module(value: object) -> bool:
-    return type(value).__name__ == "module"
-
-
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [

@@ -1,0 +1,120 @@
+"""What is public is listed here, so that nothing becomes public, or ceases to be, unseen."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import isclass, isroutine
+from types import ModuleType
+
+import pytest
+
+NAMES = {
+    "tailrace": """
+        AwsLambdaAdapter
+        Callback
+        Capabilities
+        Capture
+        Chunk
+        ChunkErrorReported
+        ChunkEvent
+        ChunkFailed
+        ChunkFailedError
+        ChunkFileSaved
+        ChunkFinished
+        ChunkOutput
+        ChunkOutputCallback
+        ChunkProgress
+        ChunkRetrying
+        ChunkStarted
+        ChunkUsage
+        ChunkWarning
+        CloudRunAdapter
+        ErrorCategory
+        FfmpegStitcher
+        HttpWorkerAdapter
+        JobEvent
+        JobEventStream
+        JobExecutionOptions
+        JobExecutor
+        JobFinished
+        JobLockedError
+        JobMetadata
+        JobReport
+        JobSpec
+        JobStarted
+        LateOutput
+        LocalWorkerAdapter
+        LogFailed
+        MergeFailedError
+        MergeFinished
+        MergeOutput
+        MergeStarted
+        ResourceUsage
+        SpecError
+        StitchError
+        Stitcher
+        StreamMode
+        StreamingStitcher
+        TailraceError
+        UsageSample
+        WorkerAdapter
+        WorkerBusyError
+        WorkerError
+        WorkerJob
+        WorkerPool
+        WorkerRemoteError
+        WorkerResult
+        WorkerSpawnError
+        WorkerTimeoutError
+        __version__
+        completed_chunk_ids
+        kill_all_commands
+        lint_job
+        mask_secrets
+        parse_command
+        plan_job
+        reasons_to_run
+        redact_url
+        run
+        template_names
+    """,
+    "tailrace.progress": """
+        ErrorCategory
+        FileSaved
+        GROUPS
+        Progress
+        ProgressParser
+        RenderError
+        Renderer
+        Report
+        Rule
+        register_renderer
+        renderer_names
+    """,
+    "tailrace.worker": """
+        WorkerApp
+        WorkerSettings
+        create_app
+        lambda_handler
+        serve
+    """,
+}
+
+
+@pytest.mark.parametrize("package", list(NAMES))
+def test_a_public_package_has_the_names_that_are_listed_here_and_no_others(package: str) -> None:
+    module = import_module(package)
+    names: list[str] = module.__all__
+    assert sorted(names) == NAMES[package].split()
+    # They are loaded when they are used.
+    public = {name for name in dir(module) if not name.startswith("_")} | ({"__version__"} & set(names))
+    assert {name for name in public if not isinstance(getattr(module, name), ModuleType)} == set(names)
+
+
+@pytest.mark.parametrize("package", list(NAMES))
+def test_a_public_class_or_function_says_what_it_is(package: str) -> None:
+    module = import_module(package)
+    public = [(name, getattr(module, name)) for name in NAMES[package].split()]
+    documented = [(name, value.__doc__) for name, value in public if isclass(value) or isroutine(value)]
+    assert len(documented) > 3
+    assert [name for name, text in documented if not text] == []
