@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from tailrace._cli.main import cli
+from tailrace._cli.root import cli
 
 PLACE = "<!-- The site has every command here. -->"
 

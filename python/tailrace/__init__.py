@@ -1,30 +1,29 @@
 """Run render jobs that are split into chunks, and watch every chunk while it runs."""
 
-import importlib as _importlib
-import typing as _typing
+# As `typing` has it, which takes longer to load than Python to start.
+TYPE_CHECKING = False
 
-from ._errors import (
-    ChunkFailedError,
-    ErrorCategory,
-    JobLockedError,
-    MergeFailedError,
-    SpecError,
-    StitchError,
-    TailraceError,
-    WorkerBusyError,
-    WorkerError,
-    WorkerRemoteError,
-    WorkerSpawnError,
-    WorkerTimeoutError,
-)
-
-if _typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from . import progress as progress
     from . import worker as worker
     from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
+    from ._errors import (
+        ChunkFailedError,
+        ErrorCategory,
+        JobLockedError,
+        MergeFailedError,
+        SpecError,
+        StitchError,
+        TailraceError,
+        WorkerBusyError,
+        WorkerError,
+        WorkerRemoteError,
+        WorkerSpawnError,
+        WorkerTimeoutError,
+    )
     from ._events.chunk_state import ChunkState, MergeState
     from ._events.from_json import event_from_json
     from ._events.json import event_to_json
@@ -77,7 +76,13 @@ if _typing.TYPE_CHECKING:
     __version__: str
     """The version that is installed, such as "0.1.0": what `tailrace --version` prints."""
 
+del TYPE_CHECKING
+
 _NAMES = {
+    "_errors": (
+        "ChunkFailedError ErrorCategory JobLockedError MergeFailedError SpecError StitchError TailraceError "
+        "WorkerBusyError WorkerError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
+    ),
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
     "_events.from_json": "event_from_json",
@@ -205,14 +210,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name in ("progress", "worker"):
-        return _importlib.import_module(f"{__name__}.{name}")
+        return import_module(f"{__name__}.{name}")
     if name == "__version__":
-        version = globals()[name] = _importlib.import_module("importlib.metadata").version(__name__)
+        version: str = import_module(f"{__name__}._version").installed_version()
+        globals()[name] = version
         return version
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import tailrace
 from support.jobs import job
 from support.raw_server import Request, answer, serving
-from tailrace._cli.main import cli
+from tailrace._cli.root import cli
 
 URL = "http://127.0.0.1:9"
 

@@ -20,7 +20,7 @@ import tailrace
 import tailrace.progress
 import tailrace.worker
 from support import ROOT
-from tailrace._cli.main import cli
+from tailrace._cli.root import cli
 
 LOADED_BY_PAGE = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\"\s>]+)")
 LOADED_BY_STYLE = re.compile(r"url\(\s*[\"']?((?:https?:)?//[^)]*)|@import\s+([^;]+)")

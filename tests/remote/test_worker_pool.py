@@ -39,7 +39,7 @@ from tailrace import (
     WorkerResult,
     WorkerTimeoutError,
 )
-from tailrace._cli.main import cli
+from tailrace._cli.root import cli
 from tailrace._remote import worker_places, worker_queue
 
 SPEC = "https://files.example/job.json"

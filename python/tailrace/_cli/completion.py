@@ -7,7 +7,7 @@ import os
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from tailrace import JobSpec, TailraceError, template_names
+import tailrace
 
 
 @click.command()
@@ -42,7 +42,7 @@ def complete_folder(context: click.Context, parameter: click.Parameter, incomple
 def complete_template(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a renderer."""
     del context, parameter
-    return [CompletionItem(name) for name in template_names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in tailrace.template_names() if name.startswith(incomplete)]
 
 
 def complete_variable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -60,8 +60,8 @@ def complete_chunk_id(context: click.Context, parameter: click.Parameter, incomp
     if source is None or "://" in source:
         return []
     try:
-        chunks = JobSpec.load(source).chunks
-    except TailraceError:
+        chunks = tailrace.JobSpec.load(source).chunks
+    except tailrace.TailraceError:
         return []
     return [
         CompletionItem(str(chunk.id), help=chunk.output_file)

@@ -1,105 +1,40 @@
-"""The command line: `tailrace`."""
+"""Where `tailrace` starts. Nothing is loaded before Ctrl-C ends the process in silence, and little for the version."""
 
-from __future__ import annotations
-
+# What `signal` is made of: to load that itself takes a while, and meanwhile Ctrl-C would leave a traceback.
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
-from importlib import import_module
-from typing import Any, NoReturn
-
-import click
-
-from tailrace import SpecError, TailraceError
-
-from .writing import tell
 
 
-class LazyGroup(click.Group):
-    """Knows which module each command is in, where it has the same name."""
-
-    def __init__(self, *args: Any, modules: dict[str, str], **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._modules = modules
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names."""
-        return sorted([*super().list_commands(ctx), *self._modules])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name; None if there is none."""
-        if cmd_name not in self._modules:
-            return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(self._modules[cmd_name], __package__), cmd_name)
-        return command
-
-
-BAD_INPUT = 2
-
-
-@click.group(
-    cls=LazyGroup,
-    modules={"adapters": ".commands.adapters", "completion": ".completion"},
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(None, "--version", package_name="tailrace", message="%(prog)s %(version)s")
-def cli() -> None:
-    """Run render jobs in chunks and watch every chunk while it runs."""
-
-
-@cli.group(cls=LazyGroup, modules={"plan": ".commands.plan", "run": ".commands.run", "validate": ".commands.validate"})
-def job() -> None:
-    """Plan, run and check jobs."""
-
-
-@cli.group(cls=LazyGroup, modules={"serve": ".commands.serve"})
-def worker() -> None:
-    """Run chunks for other machines."""
-
-
-@cli.group(cls=LazyGroup, modules={"replay": ".commands.replay"})
-def progress() -> None:
-    """Understand what renderers print."""
-
-
-def main() -> NoReturn:
+def main() -> None:
     """Run the command line and exit with its status."""
-    _open_standard_streams()
+    _let_ctrl_c_end_the_process()
+    if sys.argv[1:] == ["--version"] and _write_version():
+        return
+    from .root import run
+
     try:
-        status = cli.main(prog_name="tailrace", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        status = error.exit_code
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see '{context.command_path} --help')" if context is not None else ""
-        tell(error.format_message().rstrip(".") + hint)
-        status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        status = 130
-    except SpecError as error:
-        tell(str(error))
-        status = BAD_INPUT
-    except TailraceError as error:
-        tell(str(error))
-        status = 1
-    except BrokenPipeError:
-        status = 141
-    except OSError as error:
-        tell(f"cannot go on: {error.strerror or error}")
-        status = 1
-        _forget_unwritten_output()
-    sys.exit(status or 0)
+        sys.exit(run())
+    finally:
+        # The interpreter's end is no better place for a traceback.
+        _let_ctrl_c_end_the_process()
 
 
-def _forget_unwritten_output() -> None:
-    # The interpreter would try again at its end, and complain again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _let_ctrl_c_end_the_process() -> None:
+    """Have Ctrl-C do what it does to any program, where Python would raise `KeyboardInterrupt`.
+
+    What was ignored when the process started stays ignored. What has to be cleaned up says so: see `cleanup`.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
-def _open_standard_streams() -> None:
-    # Started with one of them closed, the next file to be opened would get its number, and the output.
-    for stream in range(3):
-        try:
-            os.fstat(stream)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+def _write_version() -> bool:
+    """Write the version, and return whether that worked; click would take longer than all the rest."""
+    from tailrace import __version__
+
+    try:
+        os.write(1, f"tailrace {__version__}\n".encode())
+    except OSError:
+        return False
+    return True

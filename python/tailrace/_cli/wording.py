@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tailrace import redact_url
+import tailrace
 
 
 def counted(number: int, noun: str) -> str:
@@ -33,4 +33,4 @@ def is_url(text: str) -> bool:
 
 def shown_source(source: str) -> str:
     """Return where a job came from as it may be shown: the name of a file as it is, a URL without its secrets."""
-    return redact_url(source) if is_url(source) else source
+    return tailrace.redact_url(source) if is_url(source) else source

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from tailrace import JobSpec, SpecError, plan_job, template_names
+import tailrace
 
+from ..cleanup import raising_keyboard_interrupt
 from ..completion import complete_file, complete_template
 from ..wording import counted
 from ..writing import tell
@@ -37,9 +38,9 @@ def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fra
 
 def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
     # Before a source that is not there is complained of.
-    if value not in template_names() and "{" not in value:
+    if value not in tailrace.template_names() and "{" not in value:
         raise click.BadParameter(
-            f"{value!r} should be {', '.join(template_names())}, or a command with placeholders such as"
+            f"{value!r} should be {', '.join(tailrace.template_names())}, or a command with placeholders such as"
             " 'render {start} {end} {output}'"
         )
     return value
@@ -108,7 +109,7 @@ def plan(
     folder = Path(to or "job.json").absolute().parent
     video = None if video is None else _seen_from(folder, video)
     try:
-        spec = plan_job(
+        spec = tailrace.plan_job(
             template,
             frames,
             chunk_size=chunk_size,
@@ -120,7 +121,7 @@ def plan(
             video=video,
             merge_command=merge,
         )
-    except SpecError as error:
+    except tailrace.SpecError as error:
         raise click.UsageError(_in_option_names(str(error))) from error
     held = f"{counted(spec.metadata.total_frames, 'frame')} in {counted(len(spec.chunks), 'chunk')}"
     if to is None or target is None:
@@ -129,7 +130,8 @@ def plan(
     else:
         for name in {chunk.output_file for chunk in spec.chunks}.union(() if video is None else (video,)):
             _make_folder((folder / name).parent)
-        _write(target, _to_json(spec), to)
+        with raising_keyboard_interrupt():
+            _write(target, _to_json(spec), to)
         tell(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
 
 
@@ -179,7 +181,7 @@ def _seen_from(folder: Path, name: str, *, is_filled_in: bool = False) -> str:
     return seen
 
 
-def _to_json(spec: JobSpec) -> str:
+def _to_json(spec: tailrace.JobSpec) -> str:
     """Return the job file, a line for each chunk. Without an id, the job has the file's name."""
     fields = spec.model_dump(mode="json", by_alias=True, exclude={"id"}, exclude_none=True)
     chunks = ",\n".join(f"    {json.dumps(chunk, ensure_ascii=False)}" for chunk in fields["chunks"])

@@ -12,7 +12,6 @@ from tailrace.progress import renderer_names
 from ..adapter_options import AdapterCommand
 from ..arguments import parse_delay, parse_file_size, parse_limit
 from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
-from ..session import JobRequest, execute
 
 _limit_option = partial(click.option, metavar="S", callback=parse_limit)
 _chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)
@@ -130,4 +129,7 @@ def run(**options: object) -> None:
     Exit status: 0 done; 1 a chunk or the merge failed; 2 bad usage or a bad specification; 130, 143 or 129 after
     Ctrl-C, SIGTERM or SIGHUP; 141 when nobody reads the output any more.
     """
+    # Before that nothing of it is needed: help and completion are asked for often.
+    from ..session import JobRequest, execute
+
     sys.exit(execute(JobRequest(**options)))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import click
 from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker import serve as serve_app
 
+from ..cleanup import raising_keyboard_interrupt
 from ..writing import tell
 
 _DEFAULTS = WorkerSettings(())
@@ -146,7 +147,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
     try:
-        serve_app(app, listener, on_listening=lambda: tell(f"the worker listens on {address}", patience=0))
+        with raising_keyboard_interrupt():
+            serve_app(app, listener, on_listening=lambda: tell(f"the worker listens on {address}", patience=0))
     except ImportError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:

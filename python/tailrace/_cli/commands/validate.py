@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from tailrace import JobSpec, SpecError, lint_job
+import tailrace
 
 from ..completion import complete_file
 from ..wording import counted, shown_source
@@ -24,8 +24,8 @@ def validate(spec: str) -> None:
     a line for each error.
     """
     try:
-        job = JobSpec.load(spec)
-    except SpecError as error:
+        job = tailrace.JobSpec.load(spec)
+    except tailrace.SpecError as error:
         for problem in error.problems:
             tell(problem)
         if not error.problems:
@@ -36,5 +36,5 @@ def validate(spec: str) -> None:
     held = f"{counted(len(job.chunks), 'chunk')}, {frames} of {counted(job.metadata.total_frames, 'frame')}, {size}"
     click.echo(f"{shown_source(spec)}: job {job.id}: {held}")
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
-    for note in lint_job(job):
+    for note in tailrace.lint_job(job):
         click.echo(f"note: {note}")

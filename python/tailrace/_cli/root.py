@@ -1,0 +1,118 @@
+"""The commands of `tailrace`, and what their errors are to whoever called it."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+import click
+
+import tailrace
+from tailrace import SpecError, TailraceError
+
+from .writing import tell
+
+
+class LazyGroup(click.Group):
+    """Knows which module each command is in, where it has the same name."""
+
+    def __init__(self, *args: Any, modules: dict[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names."""
+        return sorted([*super().list_commands(ctx), *self._modules])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name; None if there is none."""
+        if cmd_name not in self._modules:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(self._modules[cmd_name], __package__), cmd_name)
+        return command
+
+
+BAD_INPUT = 2
+
+
+def _show_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not context.resilient_parsing:
+        click.echo(f"tailrace {tailrace.__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    modules={"adapters": ".commands.adapters", "completion": ".completion"},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Run render jobs in chunks and watch every chunk while it runs."""
+
+
+@cli.group(cls=LazyGroup, modules={"plan": ".commands.plan", "run": ".commands.run", "validate": ".commands.validate"})
+def job() -> None:
+    """Plan, run and check jobs."""
+
+
+@cli.group(cls=LazyGroup, modules={"serve": ".commands.serve"})
+def worker() -> None:
+    """Run chunks for other machines."""
+
+
+@cli.group(cls=LazyGroup, modules={"replay": ".commands.replay"})
+def progress() -> None:
+    """Understand what renderers print."""
+
+
+def run() -> int:
+    """Run the command that the process was started with; return the status to exit with. Raises nothing but bugs."""
+    _open_standard_streams()
+    try:
+        status: int | None = cli.main(prog_name="tailrace", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see '{context.command_path} --help')" if context is not None else ""
+        tell(error.format_message().rstrip(".") + hint)
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except SpecError as error:
+        tell(str(error))
+        status = BAD_INPUT
+    except TailraceError as error:
+        tell(str(error))
+        status = 1
+    except BrokenPipeError:
+        status = 141
+    except OSError as error:
+        tell(f"cannot go on: {error.strerror or error}")
+        status = 1
+        _forget_unwritten_output()
+    return status or 0
+
+
+def _forget_unwritten_output() -> None:
+    # The interpreter would try again at its end, and complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _open_standard_streams() -> None:
+    # Started with one of them closed, the next file to be opened would get its number, and the output.
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
