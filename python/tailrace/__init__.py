@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ._spec.command import parse_command
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._spec.notes import lint_job
+    from ._spec.schema import job_schema
     from ._spec.source import redact_url
     from ._state.artifacts import completed_chunk_ids, reasons_to_run
     from ._stitching.ffmpeg import FfmpegStitcher
@@ -113,6 +114,7 @@ _NAMES = {
     "_local.run": "run",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_spec.notes": "lint_job",
+    "_spec.schema": "job_schema",
     "_spec.source": "redact_url",
     "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "Capabilities WorkerAdapter open_adapters",
@@ -196,6 +198,7 @@ __all__ = [
     "completed_chunk_ids",
     "event_from_json",
     "event_to_json",
+    "job_schema",
     "kill_all_commands",
     "lint_job",
     "mask_secrets",

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from support.toy_farm import FAULTS, are_the_faults, break_some, install, tailrace
 from tailrace import AdapterPlugin
-from tailrace._cli.main import cli
+from tailrace._cli.root import cli
 from tailrace._remote import registry
 from tailrace._remote.registry import BUILT_IN
 

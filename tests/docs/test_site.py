@@ -32,7 +32,7 @@ REFERENCE = ROOT / "docs" / "reference"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site of a copy of the repository as `make docs` does, and return its folder."""
     copy = tmp_path_factory.mktemp("copy")
-    for name in ("docs", "examples", "python", "scripts"):
+    for name in ("docs", "examples", "python", "schemas", "scripts"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", ".tailrace"))
     for path in ROOT.iterdir():
         if path.is_file():
@@ -96,7 +96,7 @@ def test_who_reads_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
-    for name in ("docs", "examples", "scripts"):
+    for name in ("docs", "examples", "schemas", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for path in ROOT.glob("*.md"):
         shutil.copy2(path, tmp_path)

@@ -68,6 +68,7 @@ NAMES = {
         WorkerTimeoutError
         __version__
         completed_chunk_ids
+        job_schema
         kill_all_commands
         lint_job
         mask_secrets

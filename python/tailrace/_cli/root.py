@@ -59,7 +59,15 @@ def cli() -> None:
     """Run render jobs in chunks and watch every chunk while it runs."""
 
 
-@cli.group(cls=LazyGroup, modules={"plan": ".commands.plan", "run": ".commands.run", "validate": ".commands.validate"})
+@cli.group(
+    cls=LazyGroup,
+    modules={
+        "plan": ".commands.plan",
+        "run": ".commands.run",
+        "schema": ".commands.schema",
+        "validate": ".commands.validate",
+    },
+)
 def job() -> None:
     """Plan, run and check jobs."""
 

@@ -15,6 +15,7 @@ from pydantic import (
     PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -82,6 +83,18 @@ _Text = Annotated[str, Field(min_length=1)]
 _Frame = Annotated[int, Field(ge=0, lt=2**31)]
 _FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# What validators say below, as far as JSON Schema can say it.
+_FileName = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*$"})]
+_COMMAND = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
+_Command = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": _COMMAND})]
+_OptionalCommand = Annotated[_Text | None, WithJsonSchema({"type": ["string", "null"], "pattern": f"^$|{_COMMAND}"})]
+_OptionalText = Annotated[_Text | None, WithJsonSchema({"type": ["string", "null"]})]
+# A file may have null for it, which stands for none.
+_Id = Annotated[_Text, WithJsonSchema({"type": ["string", "null"], "minLength": 1})]
+
+
+def _leave_out_the_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
 
 
 if TYPE_CHECKING:
@@ -104,7 +117,14 @@ else:
 
 
 class _Part(BaseModel, metaclass=_RaisesSpecError):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="allow",
+        frozen=True,
+        strict=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -115,11 +135,13 @@ class _Part(BaseModel, metaclass=_RaisesSpecError):
 class JobMetadata(_Part):
     """What the whole video is: frames in all, frames a second, pixels, and seconds."""
 
-    total_frames: _Frame
-    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    width: _Frame
-    height: _Frame
-    duration: _Amount
+    model_config = ConfigDict(title="Metadata")
+
+    total_frames: _Frame = Field(description="How many frames the whole video has.")
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="Frames a second.")
+    width: _Frame = Field(description="The width of the pictures, in pixels.")
+    height: _Frame = Field(description="The height of the pictures, in pixels.")
+    duration: _Amount = Field(description="How long the video lasts, in seconds.")
 
 
 class Chunk(_Part):
@@ -129,12 +151,23 @@ class Chunk(_Part):
     number of each frame. `command`, which renders them, is split by `parse_command`.
     """
 
-    id: Annotated[int, Field(ge=0)]
-    start_frame: _Frame
-    frame_count: _FrameCount
-    output_file: _Text
-    command: _Text
-    frame_step: _FrameCount = 1
+    model_config = ConfigDict(json_schema_extra={"description": "A part of the job, which one command renders."})
+
+    id: Annotated[int, Field(ge=0)] = Field(description="A number of its own among the chunks of the job, 0 or more.")
+    start_frame: _Frame = Field(description="The first frame that it renders.")
+    frame_count: _FrameCount = Field(description="How many frames it renders, from startFrame on.")
+    output_file: _FileName = Field(
+        description="What the command writes, relative to the job's folder. #### or %04d stands for the number of each"
+        " frame."
+    )
+    command: _Command = Field(
+        description="What renders the frames. Words are split by the quoting rules of a shell, but there is no shell:"
+        " pipes, redirections and variables need sh -c '...'. It runs in the job's folder, and exits with 0 when it is"
+        " done."
+    )
+    frame_step: _FrameCount = Field(
+        default=1, description="How far each frame is from the one before it: with 2, every second one."
+    )
 
     @property
     def frames(self) -> range:
@@ -170,12 +203,33 @@ class JobSpec(_Part):
     `model_dump_json(by_alias=True)` gives the JSON back.
     """
 
-    id: _Text = _DEFAULT_ID
-    metadata: JobMetadata
+    model_config = ConfigDict(
+        title="Job",
+        json_schema_extra={"description": "A render job of tailrace: chunks, and the command that puts them together."},
+    )
+
+    id: _Id = Field(
+        default=_DEFAULT_ID,
+        description="The name of the job; without it, that of the file. What is done is recorded under this name.",
+        # Only what came from no file gets it.
+        json_schema_extra=_leave_out_the_default,
+    )
+    metadata: JobMetadata = Field(description="What the whole video is.")
     # A list will do in Python too, where strict validation would insist on a tuple.
-    chunks: Annotated[tuple[Chunk, ...], Field(strict=False)]
-    merge_command: _Text | None = None
-    assets_url: _Text | None = None
+    chunks: Annotated[tuple[Chunk, ...], Field(strict=False)] = Field(
+        description="The parts of the job. Each is rendered by a command of its own, several at a time if asked for.",
+        json_schema_extra={"minItems": 1},
+    )
+    merge_command: _OptionalCommand = Field(
+        default=None,
+        description="Puts the chunks' files together when all are done; split as the chunks' commands are. Without it"
+        " they are left as they are.",
+    )
+    assets_url: _OptionalText = Field(
+        default=None,
+        description="Where workers on other machines fetch the job's assets. tailrace's own worker fetches none, and"
+        " refuses such a job unless it is told to ignore this.",
+    )
 
     _path: Path | None = PrivateAttr(default=None)
 

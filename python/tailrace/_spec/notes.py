@@ -12,6 +12,7 @@ from .command import parse_command
 from .frame_set import common_frame
 from .model import JobSpec
 from .outputs import chunks_sharing_outputs
+from .schema import SCHEMA_KEY
 
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
@@ -31,7 +32,7 @@ def lint_job(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, ru
 
 def _notes_on(job: JobSpec, job_dir: Path, *, runs_here: bool) -> Iterator[str]:
     parts = {"": job, "metadata.": job.metadata, **{f"chunks[{n}].": chunk for n, chunk in enumerate(job.chunks)}}
-    unknown = [prefix + key for prefix, part in parts.items() for key in part.extra]
+    unknown = [prefix + key for prefix, part in parts.items() for key in part.extra if prefix + key != SCHEMA_KEY]
     if unknown:
         yield f"not a key that tailrace knows: {', '.join(unknown)}"
     yield from _notes_on_frames(job)
