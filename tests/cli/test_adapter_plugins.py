@@ -188,7 +188,7 @@ def test_the_version_is_told_without_loading_adapters() -> None:
 
 def test_help_loads_no_library_of_an_extra() -> None:
     program = (
-        "import sys\nfrom click.testing import CliRunner\nfrom tailrace._cli.main import cli\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom tailrace._cli.root import cli\n"
         "assert CliRunner().invoke(cli, ['job', 'run', '--help']).exit_code == 0\n"
         "print([name for name in ('httpx', 'boto3', 'google.auth') if name in sys.modules])"
     )

@@ -10,6 +10,9 @@ import pytest
 
 NAMES = {
     "tailrace": """
+        AdapterContext
+        AdapterPlugin
+        AdapterRegistry
         AwsLambdaAdapter
         Callback
         Capabilities
@@ -26,6 +29,7 @@ NAMES = {
         ChunkProgress
         ChunkRetrying
         ChunkStarted
+        ChunkState
         ChunkUsage
         ChunkWarning
         CloudRunAdapter
@@ -42,14 +46,20 @@ NAMES = {
         JobReport
         JobSpec
         JobStarted
+        JobState
         LateOutput
         LocalWorkerAdapter
         LogFailed
+        LoggedError
         MergeFailedError
         MergeFinished
         MergeOutput
         MergeStarted
+        MergeState
+        PluginFault
+        PluginPackage
         ResourceUsage
+        RunningCommand
         SpecError
         StitchError
         Stitcher
@@ -68,10 +78,13 @@ NAMES = {
         WorkerTimeoutError
         __version__
         completed_chunk_ids
+        event_from_json
+        event_to_json
         job_schema
         kill_all_commands
         lint_job
         mask_secrets
+        open_adapters
         parse_command
         plan_job
         reasons_to_run
