@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 
-from .._command.adapter import Capabilities, WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.ending import NO_STATUS, describe_error, describe_exit
 from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
@@ -22,17 +20,14 @@ from .._concurrency.steps import in_turn
 from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from .._events.head import EmitChunkEvent
 from .._output.command_news import CommandNews
-from .._output.job_logs import JobLogs
 from .._output.pipeline import CommandOutput
 from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedErrors
-from .._output.secret_mask import SecretMask
 from .._spec.command import parse_command
 from .._spec.model import Chunk
 from .._spec.outputs import delete_leftovers, fault_of_output, put_back
-from .._state.journal import CompletionRecord
 from ..progress import ProgressParser, RenderError
+from .context import JobContext
 from .leftovers import AHEAD, Leftovers
-from .options import JobExecutionOptions
 from .queue import Turn
 from .reporter import JobReporter
 from .retry import is_worth_retrying
@@ -57,33 +52,18 @@ class Failure(NamedTuple):
 class ChunkAttempt:
     """Has the adapter run a chunk's command, and looks at what came out of it."""
 
-    def __init__(
-        self,
-        adapter: WorkerAdapter,
-        options: JobExecutionOptions,
-        job_dir: Path,
-        *,
-        reporter: JobReporter,
-        record: CompletionRecord | None,
-        following: Callable[[int], list[Chunk]],
-        sharing: frozenset[int],
-        mask: SecretMask,
-        logs: JobLogs | None,
-    ) -> None:
-        self._adapter = adapter
-        self._capabilities = Capabilities.of(adapter)
-        self._options = options
-        self._job_dir = job_dir
+    def __init__(self, context: JobContext, reporter: JobReporter, following: Callable[[int], list[Chunk]]) -> None:
+        """Take what returns so many of the chunks that come next."""
+        self._context = context
+        self._options = options = context.options
+        self._mask = context.mask
+        self._capabilities = context.capabilities
         self._reporter = reporter
-        self._record = record
         self._following = following
-        self._leftovers = Leftovers(job_dir)
-        self._sharing = sharing
-        self._mask = mask
-        self._logs = logs
+        self._leftovers = Leftovers(context.job_dir)
         # Once and for all: it is looked up in as many steps as the path has parts.
-        self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(job_dir)}
-        self._looks_at_files = self._capabilities.shares_files and (record is not None or options.verify_output)
+        self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
+        self._looks_at_files = self._capabilities.shares_files and (context.record is not None or options.verify_output)
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = reporter.is_told
         self.reads_progress = options.progress is not None and (
@@ -108,7 +88,7 @@ class ChunkAttempt:
             {stream: self._reporter.chunk_output(chunk.id, turn.attempt, stream) for stream in STREAMS},
             self._options.stream,
             mask=self._mask,
-            logs=None if self._logs is None else self._logs.of_chunk(chunk.id, turn.attempt),
+            logs=None if self._context.logs is None else self._context.logs.of_chunk(chunk.id, turn.attempt),
             watch=watch,
             on_log_failure=self._reporter.log_failed,
             keeps_end=self._limit is not None,
@@ -156,7 +136,7 @@ class ChunkAttempt:
         retry_on: Collection[type[Exception]] = ()
         leftovers: list[str] = []
         try:
-            if self._looks_at_files and chunk.id not in self._sharing:
+            if self._looks_at_files and chunk.id not in self._context.sharing:
                 leftovers = await self._leftovers.set_aside(turn)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
@@ -189,10 +169,10 @@ class ChunkAttempt:
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
         if watch is None or self._limit is None:
-            return await self._adapter.execute(job)
+            return await self._context.adapter.execute(job)
         began = time.monotonic()
         with watch.limiting():
-            return await self._adapter.execute(job)
+            return await self._context.adapter.execute(job)
         raise WorkerTimeoutError(
             f"{job.command} was ended because it made no progress for {self._limit:g} s",
             output.result_so_far(NO_STATUS, time.monotonic() - began),
@@ -214,22 +194,22 @@ class ChunkAttempt:
             return describe_exit(job.command, result.exit_code)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
-        if self._looks_at_files or self._record is not None:
+        if self._looks_at_files or self._context.record is not None:
             # What is done is recorded, though something else may be ending the job at this moment.
             return await in_slices(self._accept_output(chunk, self._following(AHEAD)))
         return None
 
     def _accept_output(self, chunk: Chunk, following: Sequence[Chunk]) -> Work[str | None]:
         if not self._looks_at_files:
-            if self._record is not None:
-                yield from self._record.add(chunk, by_word=True)
+            if self._context.record is not None:
+                yield from self._context.record.add(chunk, by_word=True)
             return None
-        fault = (yield from fault_of_output(chunk, self._job_dir)) if self._options.verify_output else None
+        fault = (yield from fault_of_output(chunk, self._context.job_dir)) if self._options.verify_output else None
         if fault is not None:
             return fault
-        has_output = self._record is None or (yield from self._record.add(chunk))
-        if has_output and chunk.id not in self._sharing:
-            yield from delete_leftovers(chunk, self._job_dir)
+        has_output = self._context.record is None or (yield from self._context.record.add(chunk))
+        if has_output and chunk.id not in self._context.sharing:
+            yield from delete_leftovers(chunk, self._context.job_dir)
         self._leftovers.look_ahead(following, chunk)
         return None
 
@@ -273,7 +253,7 @@ class ChunkAttempt:
                 words[0],
                 words[1:],
                 env=env,
-                cwd=self._job_dir,
+                cwd=self._context.job_dir,
                 timeout=options.timeout,
                 idle_timeout=options.idle_timeout,
                 stream=output.mode,

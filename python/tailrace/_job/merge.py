@@ -9,7 +9,7 @@ from typing import cast
 
 import anyio
 
-from .._command.adapter import Capabilities, WorkerAdapter
+from .._command.adapter import WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.ending import describe_error, describe_exit
 from .._command.job import STREAMS, WorkerJob
@@ -17,67 +17,58 @@ from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
 from .._errors import MergeFailedError
 from .._events.types import MergeFinished, MergeStarted
-from .._output.job_logs import JobLogs
 from .._output.pipeline import CommandOutput
-from .._output.secret_mask import SecretMask
 from .._spec.command import parse_command
 from .._spec.model import JobSpec
 from .._spec.outputs import output_paths
 from .._stitching.protocol import Stitcher, StreamingStitcher
-from .options import JobExecutionOptions
+from .context import JobContext
 from .reporter import JobReporter
 
 
 async def merge(
-    spec: JobSpec,
-    options: JobExecutionOptions,
-    adapter: WorkerAdapter,
-    job_dir: Path,
-    *,
-    make_local: Callable[[], WorkerAdapter],
-    reporter: JobReporter,
-    mask: SecretMask,
-    logs: JobLogs | None,
+    context: JobContext, reporter: JobReporter, make_local: Callable[[], WorkerAdapter]
 ) -> WorkerResult | None:
     """Have the stitcher or the merge command put the chunks together; return the command's result.
 
     Does nothing if there is neither or `options.merge` is False. Raises `MergeFailedError` if it fails.
     """
+    spec, options = context.spec, context.options
     if not options.merge or (options.stitcher is None and spec.merge_command is None):
         return None
     await reporter.emit(lambda head: MergeStarted(**head))
     output = CommandOutput(
         {stream: reporter.merge_output(stream) for stream in STREAMS},
         options.stream,
-        mask=mask,
-        logs=None if logs is None else logs.of_merge(),
+        mask=context.mask,
+        logs=None if context.logs is None else context.logs.of_merge(),
         watch=None,
         on_log_failure=reporter.log_failed,
     )
     try:
-        async with _failing_the_merge(reporter, output, options, mask):
+        async with _failing_the_merge(context, reporter, output):
             if options.stitcher is not None and options.output_file is not None:
                 result = None
-                inputs = await in_slices(_inputs(spec, job_dir))
+                inputs = await in_slices(_inputs(spec, context.job_dir))
                 with anyio.move_on_after(options.merge_timeout) as scope:
-                    await _stitch(options.stitcher, inputs, job_dir / options.output_file, output)
+                    await _stitch(options.stitcher, inputs, context.job_dir / options.output_file, output)
                 if scope.cancelled_caught:
                     raise TimeoutError(f"the stitcher was ended because it ran longer than {options.merge_timeout:g} s")
             else:
-                job = _to_job(spec.merge_command or "", options, job_dir, output)
-                result = await _run(job, _choose_adapter(options, adapter, make_local), output, options, mask)
+                job = _to_job(context, spec.merge_command or "", output)
+                result = await _run(context, job, _choose_adapter(context, make_local), output)
     finally:
         await output.close()
     if result is not None and result.exit_code != 0:
-        raise MergeFailedError(mask.text(f"the merge failed: {describe_exit(job.command, result.exit_code)}"), result)
+        raise MergeFailedError(
+            context.mask.text(f"the merge failed: {describe_exit(job.command, result.exit_code)}"), result
+        )
     await reporter.emit(lambda head: MergeFinished(**head, result=result))
     return result
 
 
 @asynccontextmanager
-async def _failing_the_merge(
-    reporter: JobReporter, output: CommandOutput, options: JobExecutionOptions, mask: SecretMask
-) -> AsyncIterator[None]:
+async def _failing_the_merge(context: JobContext, reporter: JobReporter, output: CommandOutput) -> AsyncIterator[None]:
     """Turn an error into a `MergeFailedError`; what a callback raised comes out as it is, whatever was made of it."""
     try:
         yield
@@ -85,10 +76,10 @@ async def _failing_the_merge(
         if reporter.error is None:
             result = getattr(error, "result", None)
             if result is not None:
-                result = mask.result(result, options.capture)
+                result = context.mask.result(result, context.options.capture)
             await output.finish(result)
-            message = mask.text(f"the merge failed: {describe_error(error)}")
-            raise MergeFailedError(message, result) from mask.error(error, result)
+            message = context.mask.text(f"the merge failed: {describe_error(error)}")
+            raise MergeFailedError(message, result) from context.mask.error(error, result)
     if reporter.error is not None:
         raise reporter.error
 
@@ -115,12 +106,13 @@ async def _stitch(stitcher: Stitcher, inputs: list[Path], target: Path, output: 
         await await_if_needed(stitcher.stitch(inputs, target))
 
 
-def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: CommandOutput) -> WorkerJob:
+def _to_job(context: JobContext, text: str, output: CommandOutput) -> WorkerJob:
+    options = context.options
     command, args = parse_command(text)
     return WorkerJob(
         command,
         args,
-        cwd=job_dir,
+        cwd=context.job_dir,
         timeout=options.merge_timeout,
         stream=output.mode,
         capture=options.capture,
@@ -130,19 +122,15 @@ def _to_job(text: str, options: JobExecutionOptions, job_dir: Path, output: Comm
     )
 
 
-async def _run(
-    job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput, options: JobExecutionOptions, mask: SecretMask
-) -> WorkerResult:
-    result = mask.result(await adapter.execute(job), options.capture)
+async def _run(context: JobContext, job: WorkerJob, adapter: WorkerAdapter, output: CommandOutput) -> WorkerResult:
+    result = context.mask.result(await adapter.execute(job), context.options.capture)
     await output.finish(result)
     return result
 
 
-def _choose_adapter(
-    options: JobExecutionOptions, adapter: WorkerAdapter, make_local: Callable[[], WorkerAdapter]
-) -> WorkerAdapter:
-    if options.merge_adapter is not None:
-        return options.merge_adapter
+def _choose_adapter(context: JobContext, make_local: Callable[[], WorkerAdapter]) -> WorkerAdapter:
+    if context.options.merge_adapter is not None:
+        return context.options.merge_adapter
     # The chunks' output files are here, not where the adapter runs its commands; and a merge is no chunk.
-    capabilities = Capabilities.of(adapter)
-    return make_local() if capabilities.remote or not capabilities.runs_any_command else adapter
+    can = context.capabilities
+    return make_local() if can.remote or not can.runs_any_command else context.adapter

@@ -18,9 +18,8 @@ from .._events.head import EmitChunkEvent, MakeChunkEvent, MakeEvent
 from .._events.types import ChunkFinished, ChunkOutput, JobFinished, LogFailed, MergeOutput
 from .._output.job_logs import JobLogs
 from .._output.pipeline import OutputCallback
-from .._spec.model import JobSpec
+from .context import JobContext
 from .observers import Observers
-from .options import JobExecutionOptions
 
 _PATIENCE = 2.0
 """How long a log and an async listener may take for the end of a job that was cancelled, in seconds."""
@@ -34,19 +33,17 @@ class JobReporter:
 
     def __init__(
         self,
-        spec: JobSpec,
-        options: JobExecutionOptions,
+        context: JobContext,
         *,
-        run_id: str,
         skipped: int,
-        logs: JobLogs | None,
         on_error: Callable[[BaseException], object],
     ) -> None:
+        spec, options = context.spec, context.options
         self.error: BaseException | None = None
         self._on_error = on_error
         self._job_id = spec.id
-        self._run_id = run_id
-        self._logs = logs
+        self._run_id = context.run_id
+        self._logs = context.logs
         self._sequence = 0
         self._completed = skipped
         self._total = len(spec.chunks)

@@ -1,0 +1,78 @@
+"""What all parts of one run of a job share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._command.adapter import Capabilities, WorkerAdapter
+from .._errors import SpecError
+from .._output.job_logs import JobLogs
+from .._output.secret_mask import SecretMask
+from .._spec.model import JobSpec
+from .._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
+from .._state.folder import resolve_job_dir
+from .._state.journal import CompletionRecord
+from .options import JobExecutionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What is run, how, by what and where, and who is told and what must not be."""
+
+    spec: JobSpec
+    options: JobExecutionOptions
+    adapter: WorkerAdapter
+    capabilities: Capabilities
+    job_dir: Path
+    run_id: str
+    record: CompletionRecord | None
+    logs: JobLogs | None
+    mask: SecretMask
+    sharing: frozenset[int]
+    """The chunks whose leftovers are not theirs alone, and stay where they are."""
+
+    @classmethod
+    def of(cls, spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter) -> JobContext:
+        """Return that of a new run.
+
+        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched.
+        """
+        job_dir = resolve_job_dir(spec, options.job_dir)
+        run_id = os.urandom(8).hex()
+        record = _make_record(spec, options, job_dir, run_id)
+        sharing: frozenset[int] = frozenset()
+        if record is not None or options.verify_output or options.stitcher is not None:
+            sharing = _find_shared_outputs(spec, options)
+        mask = SecretMask(options.mask_env, options.slot_env)
+        capabilities = Capabilities.of(adapter)
+        logs = _make_logs(spec, options)
+        return cls(spec, options, adapter, capabilities, job_dir, run_id, record, logs, mask, sharing)
+
+
+def _find_shared_outputs(spec: JobSpec, options: JobExecutionOptions) -> frozenset[int]:
+    sharing = chunks_sharing_outputs(spec.chunks)
+    if sharing and (options.verify_output or options.stitcher is not None):
+        chunks = ", ".join(map(str, sorted(sharing)))
+        raise SpecError(
+            f"job {spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
+            " give each chunk an outputFile of its own"
+        )
+    return sharing.union(chunks_whose_leftovers_are_outputs(spec.chunks))
+
+
+def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path, run_id: str) -> CompletionRecord | None:
+    has_folder = options.job_dir is not None or options.state_dir is not None or spec.path is not None
+    if not options.record or not has_folder:
+        return None
+    return CompletionRecord(spec, job_dir, options.state_dir, run_id=run_id, stitched=options.output_file)
+
+
+def _make_logs(spec: JobSpec, options: JobExecutionOptions) -> JobLogs | None:
+    if options.log_dir is None:
+        return None
+    highest = max(chunk.id for chunk in spec.chunks)
+    return JobLogs(
+        Path(options.log_dir).absolute(), highest_id=highest, limit=options.log_limit, compress=options.log_compress
+    )

@@ -1,0 +1,211 @@
+"""One run of a job: its chunks, then the merge."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+
+from .._command.adapter import WorkerAdapter
+from .._command.callbacks import await_if_needed
+from .._command.result import WorkerResult
+from .._concurrency.cancellation import as_error, to_the_end
+from .._concurrency.steps import TimeSlice
+from .._errors import ChunkFailedError, MergeFailedError, TailraceError
+from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
+from .attempt import ChunkAttempt, Failure
+from .context import JobContext
+from .merge import merge
+from .queue import ChunkQueue, Turn
+from .report import JobReport
+from .reporter import JobReporter
+from .retry import delay_after, least_delay
+
+_log = logging.getLogger("tailrace")
+
+
+class JobRun:
+    """One run of a job: workers, one for each slot, that take chunks from a queue."""
+
+    def __init__(self, context: JobContext, make_local: Callable[[], WorkerAdapter]) -> None:
+        """Run the job of this context; what `make_local` makes runs a merge that the context's adapter cannot."""
+        self._context = context
+        self._spec = spec = context.spec
+        self._options = options = context.options
+        self._make_local = make_local
+        self._started = time.monotonic()
+
+        self._skipped = frozenset(options.completed_chunk_ids) & {chunk.id for chunk in spec.chunks}
+        chunks = [chunk for chunk in spec.chunks if chunk.id not in self._skipped]
+        self._queue = ChunkQueue(chunks)
+        self._slots = min(options.concurrency, len(chunks))
+        self._results: dict[int, WorkerResult] = {}
+        self._attempts: dict[int, int] = {}
+        self._failures: list[ChunkFailedError] = []
+
+        self._cancelled = anyio.get_cancelled_exc_class()
+        self._scope: anyio.CancelScope | None = None
+        self._error: BaseException | None = None
+        self._record_failure: TailraceError | None = None
+        self._reporter = JobReporter(context, skipped=len(self._skipped), on_error=self._end)
+        self._attempt = ChunkAttempt(context, self._reporter, self._queue.following)
+
+    async def execute(self) -> JobReport:
+        """Run it to its end; see `Executor.execute`."""
+        try:
+            report = await self._run_and_record()
+        except GeneratorExit:
+            # The event loop is gone, and nothing can be awaited any more.
+            raise
+        except BaseException as raised:
+            error = as_error(raised)
+            if isinstance(error, ChunkFailedError):
+                ChunkFailedError.share(self._failures or [error], self._report(None))
+            elif isinstance(error, MergeFailedError):
+                error.report = self._report(error.result)
+            await self._reporter.job_finished(self._duration(), error)
+            if error is raised:
+                raise
+            raise error from raised
+        else:
+            await self._reporter.job_finished(report.duration, None)
+            return report
+        finally:
+            if self._context.logs is not None:
+                await self._context.logs.close()
+
+    async def _run_and_record(self) -> JobReport:
+        try:
+            if self._context.record is not None:
+                await anyio.to_thread.run_sync(self._context.record.open)
+            if self._context.logs is not None:
+                await self._context.logs.open()
+            merge_result = await self._run()
+            await to_the_end(self._close_record)
+        except GeneratorExit:
+            self._close_record()
+            raise
+        except BaseException:
+            await to_the_end(self._close_record)
+            if self._record_failure is not None:
+                # It may not replace what is on its way out.
+                _log.warning("%s", self._record_failure)
+            raise
+        if self._record_failure is not None:
+            raise self._record_failure
+        return self._report(merge_result)
+
+    def _close_record(self) -> None:
+        try:
+            if self._context.record is not None:
+                self._context.record.close()
+        except TailraceError as error:
+            self._record_failure = error
+
+    async def _run(self) -> WorkerResult | None:
+        total, skipped = len(self._spec.chunks), tuple(sorted(self._skipped))
+        await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, skipped_chunk_ids=skipped))
+        await self._run_chunks()
+        return await merge(self._context, self._reporter, self._make_local)
+
+    def _report(self, merge_result: WorkerResult | None) -> JobReport:
+        completed = [chunk.id for chunk in self._spec.chunks if chunk.id in self._results]
+        return JobReport(
+            {id_: self._results[id_] for id_ in completed},
+            {id_: self._attempts[id_] for id_ in completed},
+            merge_result,
+            self._duration(),
+            self._context.run_id,
+        )
+
+    def _duration(self) -> float:
+        return time.monotonic() - self._started
+
+    async def _run_chunks(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            if self._attempt.needs_watching:
+                tasks.start_soon(self._watch)
+            async with anyio.create_task_group() as workers:
+                self._scope = workers.cancel_scope
+                for slot in range(self._slots):
+                    workers.start_soon(self._work, slot)
+            self._scope = None
+            tasks.cancel_scope.cancel()
+        if self._error is not None:
+            raise self._error
+        if self._failures:
+            places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
+            self._failures.sort(key=lambda failure: places[failure.chunk_id])
+            raise self._failures[0]
+
+    async def _work(self, slot: int) -> None:
+        # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
+        try:
+            time_slice = TimeSlice()
+            while (turn := await self._queue.get()) is not None:
+                await self._take(turn, slot)
+                # An adapter that knows its answers, a cache of renders, waits for nothing.
+                if time_slice.is_over:
+                    await time_slice.give_way()
+        except BaseException as error:
+            self._end(error)
+            if isinstance(error, self._cancelled):
+                raise
+
+    async def _watch(self) -> None:
+        try:
+            await self._attempt.watch()
+        except self._cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """Have the job end with `error`, unless something else ends it already."""
+        if self._error is None:
+            self._error = error
+            if self._scope is not None:
+                self._scope.cancel()
+
+    async def _take(self, turn: Turn, slot: int) -> None:
+        chunk, attempt = turn
+        self._attempts[chunk.id] = attempt
+        emit = self._reporter.of_chunk(chunk.id, attempt)
+        await await_if_needed(
+            emit(lambda head: ChunkStarted(**head, slot=slot, command=self._context.mask.text(chunk.command)))
+        )
+        outcome = await self._attempt.run(turn, slot)
+        if not isinstance(outcome, Failure):
+            self._results[chunk.id] = outcome
+            await self._reporter.chunk_completed(chunk.id, attempt, outcome)
+            self._queue.finish()
+        elif outcome.is_worth_retrying and attempt <= self._options.retries:
+            delay = delay_after(attempt, least_delay(outcome.category, self._options))
+            failure = outcome
+            await await_if_needed(
+                emit(lambda head: ChunkRetrying(**head, reason=failure.reason, category=failure.category, delay=delay))
+            )
+            self._queue.put_back(turn, delay)
+        else:
+            error = _to_error(turn, outcome)
+            await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
+            if self._options.fail_fast:
+                raise error
+            self._failures.append(error)
+            self._queue.finish()
+
+
+def _to_error(turn: Turn, failure: Failure) -> ChunkFailedError:
+    attempts = f" after {turn.attempt} attempts" if turn.attempt > 1 else ""
+    error = ChunkFailedError(
+        f"chunk {turn.chunk.id} failed{attempts}: {failure.reason}",
+        chunk_id=turn.chunk.id,
+        attempts=turn.attempt,
+        result=failure.result,
+        category=failure.category,
+    )
+    error.__cause__ = failure.cause
+    return error
