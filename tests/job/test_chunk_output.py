@@ -94,17 +94,17 @@ async def test_what_another_chunks_callback_raised_stops_the_lines_that_have_bee
 
 
 async def test_lines_that_take_long_leave_the_event_loop_to_others() -> None:
-    in_turn, most = 0, 0
+    run_steps, most = 0, 0
 
     async def watch() -> None:
-        nonlocal in_turn, most
+        nonlocal run_steps, most
         while True:
-            most, in_turn = max(most, in_turn), 0
+            most, run_steps = max(most, run_steps), 0
             await anyio.lowlevel.checkpoint()
 
     def slow(_: int, line: str) -> None:
-        nonlocal in_turn
-        in_turn += 1
+        nonlocal run_steps
+        run_steps += 1
         time.sleep(0.0005)
 
     async with anyio.create_task_group() as tasks:

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace import WorkerJob
 from tailrace._local import native
-from tailrace._local.wakeup import News
+from tailrace._local.wakeup import Notifications
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def see_to_the_end(over_after: float, monkeypatch: pytest.MonkeyPatch) -> 
     warnings: list[str] = []
     job = WorkerJob("render", kill_grace=0.5, on_warning=warnings.append)
     execution: Any = SilentExecution(over_after)
-    await native._until_over(job, execution, News.current().listen(-1))
+    await native._until_over(job, execution, Notifications.current().listen(-1))
     native.warn_of_rest(job, execution)
     return warnings
 

@@ -34,7 +34,7 @@ from tailrace._command.capture import PythonCapture
 from tailrace._command.ending import ProcessNote
 from tailrace._local import python as backend
 from tailrace._local import python_pipe
-from tailrace._local.bell import Bell
+from tailrace._local.event_fd import EventFd
 from tailrace._local.python_pipe import PausableClock, PipeReader
 from tailrace._local.tree_ending import Ending
 
@@ -329,7 +329,7 @@ async def test_a_disk_that_hangs_when_the_command_has_exited_is_an_error_in_boun
 def test_a_pipe_of_which_somebody_else_reads_has_an_end() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"x" * 100)
-    stop = Bell()
+    stop = EventFd()
     over = threading.Event()
     reader = PipeReader(
         reading,
@@ -349,7 +349,7 @@ def test_a_pipe_of_which_somebody_else_reads_has_an_end() -> None:
 
     reader._count = count_and_steal  # type: ignore[method-assign]
     reader.stop()
-    stop.ring()
+    stop.set()
     reader.start()
     assert over.wait(10)
     assert reader.is_over

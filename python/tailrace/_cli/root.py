@@ -11,7 +11,7 @@ import click
 import tailrace
 from tailrace import SpecError, TailraceError
 
-from .writing import tell
+from .writing import print_message
 
 
 class LazyGroup(click.Group):
@@ -93,20 +93,20 @@ def run() -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
-        tell(error.format_message().rstrip(".") + hint)
+        print_message(error.format_message().rstrip(".") + hint)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except SpecError as error:
-        tell(str(error))
+        print_message(str(error))
         status = BAD_INPUT
     except TailraceError as error:
-        tell(str(error))
+        print_message(str(error))
         status = 1
     except BrokenPipeError:
         status = 141
     except OSError as error:
-        tell(f"cannot go on: {error.strerror or error}")
+        print_message(f"cannot go on: {error.strerror or error}")
         status = 1
         _forget_unwritten_output()
     return status or 0

@@ -45,7 +45,7 @@ from .display.style import is_drawable, style_of
 from .interruption import Interruptible
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
 from .wording import counted, describe_error, enumerated, shown_source
-from .writing import OutputClosedError, OutputFailedError, tell, tell_sections, telling_reasons
+from .writing import OutputClosedError, OutputFailedError, print_message, print_sections, telling_reasons
 
 
 class JobRequest(NamedTuple):
@@ -167,16 +167,16 @@ class _Execution:
             to_run = "to be run" if reason is None else f"to be run: {reason}"
             click.echo(f"chunk {chunk_id}: {'done' if chunk_id in self._skipped else to_run}")
         done = len(self._asked & self._skipped)
-        tell(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
+        print_message(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
         return 0
 
     def run(self) -> int:
         options = self._options()
         if not self._request.quiet and self._request.events is None:
             for fault in self._request.adapter.faults:
-                tell(f"note: {fault}")
+                print_message(f"note: {fault}")
             for note in lint_job(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
-                tell(f"note: {note}")
+                print_message(f"note: {note}")
         _keep_freed_memory()
         started = time.monotonic()
         interruptible = Interruptible(self._display.announce)
@@ -196,7 +196,7 @@ class _Execution:
             # Each failure has been told when it came.
             status = _FAILED
         except (MergeFailedError, OutputFailedError) as error:
-            tell(str(error))
+            print_message(str(error))
             status = _FAILED
         except OutputClosedError:
             # At once: a thread may still be waiting to write.
@@ -206,20 +206,20 @@ class _Execution:
             status = 128 + interruptible.signal
         patience = _PATIENCE if interrupted else None
         self._state.end(time.monotonic())
-        tell_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
+        print_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
         summary = summary_line(self._state, time.monotonic() - started, interrupted=interrupted)
-        tell(f"job {self._spec.id}: {summary}", patience=patience)
+        print_message(f"job {self._spec.id}: {summary}", patience=patience)
         if status != 0 and self._request.no_record:
             completed = {chunk.chunk_id for chunk in self._state.chunks.values() if chunk.status == "completed"}
             missing = self._asked - self._skipped - completed
             named = f"chunks {enumerated(missing)} are" if len(missing) > 1 else f"chunk {enumerated(missing)} is"
             told = f"{named} missing; " if missing else ""
-            tell(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
+            print_message(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
         elif status != 0:
             words = self._words()
-            tell(f"to run what is missing: {rerun_command(words)}", patience=patience)
+            print_message(f"to run what is missing: {rerun_command(words)}", patience=patience)
             if words != sys.argv[1:]:
-                tell("fill in the secrets there, which are shown as …", patience=patience)
+                print_message("fill in the secrets there, which are shown as …", patience=patience)
         if interrupted:
             # At once: a thread may still be waiting to write.
             os._exit(status)

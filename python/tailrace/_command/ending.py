@@ -78,7 +78,7 @@ NO_STATUS = 255
 """Stands in the result of an error for an exit code that nobody knows."""
 
 
-def conclude(
+def make_result(
     job: WorkerJob,
     *,
     exit_code: int | None,

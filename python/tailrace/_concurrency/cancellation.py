@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 
-async def to_the_end(function: Callable[[], object]) -> None:
+async def run_shielded(function: Callable[[], object]) -> None:
     """Call a function that blocks in a thread, and return when it is done; it must allow to be called again.
 
     Neither a cancelled scope nor `Task.cancel`, which reaches through a shield even before the thread has begun, keeps

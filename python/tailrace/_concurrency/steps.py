@@ -11,7 +11,7 @@ Steps = Iterator[Awaitable[None] | None]
 """Each is done when it comes out, or when what comes out has been awaited."""
 
 
-def in_turn(steps: Steps) -> Awaitable[None] | None:
+def run_steps(steps: Steps) -> Awaitable[None] | None:
     """Take the steps; return None if that was all, else what is to be awaited for the rest of them."""
     for pending in steps:
         if pending is not None:

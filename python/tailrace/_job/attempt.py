@@ -16,10 +16,10 @@ from .._command.ending import NO_STATUS, describe_error, describe_exit
 from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
-from .._concurrency.steps import in_turn
+from .._concurrency.steps import run_steps
 from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from .._events.head import EmitChunkEvent
-from .._output.command_news import CommandNews
+from .._output.command_events import CommandEvents
 from .._output.pipeline import CommandOutput
 from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedErrors
 from .._spec.command import parse_command
@@ -28,7 +28,7 @@ from .._spec.outputs import delete_leftovers, fault_of_output, put_back
 from ..progress import ProgressParser, RenderError
 from .context import JobContext
 from .leftovers import AHEAD, Leftovers
-from .queue import Turn
+from .queue import QueuedChunk
 from .reporter import JobReporter
 from .retry import is_worth_retrying
 
@@ -74,35 +74,37 @@ class ChunkAttempt:
         """Whether `watch` has anything to do."""
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
-        self._news: set[CommandNews] = set()
+        self._command_events: set[CommandEvents] = set()
 
-    async def run(self, turn: Turn, slot: int) -> WorkerResult | Failure:
+    async def run(self, queued: QueuedChunk, slot: int) -> WorkerResult | Failure:
         """Run the chunk's command once. Raises what a callback raised."""
-        chunk = turn.chunk
+        chunk = queued.chunk
         command, args = parse_command(chunk.command)
         words = [command, *args]
-        emit = self._reporter.of_chunk(chunk.id, turn.attempt)
+        emit = self._reporter.of_chunk(chunk.id, queued.attempt)
         watch = self._progress_watch(chunk, words, emit) if self.reads_progress else None
-        news = CommandNews(emit, self._mask)
+        events = CommandEvents(emit, self._mask)
         output = CommandOutput(
-            {stream: self._reporter.chunk_output(chunk.id, turn.attempt, stream) for stream in STREAMS},
+            {stream: self._reporter.chunk_output(chunk.id, queued.attempt, stream) for stream in STREAMS},
             self._options.stream,
             mask=self._mask,
-            logs=None if self._context.logs is None else self._context.logs.of_chunk(chunk.id, turn.attempt),
+            logs=None if self._context.logs is None else self._context.logs.of_chunk(chunk.id, queued.attempt),
             watch=watch,
             on_log_failure=self._reporter.log_failed,
             keeps_end=self._limit is not None,
         )
         if watch is not None:
             self._watches.add(watch)
-        self._news.add(news)
+        self._command_events.add(events)
         try:
-            outcome = await self._execute(turn, self._to_job(turn, words, slot, output, news, watch), output, watch)
+            outcome = await self._execute(
+                queued, self._to_job(queued, words, slot, output, events, watch), output, watch
+            )
         finally:
             if watch is not None:
                 self._watches.discard(watch)
-            self._news.discard(news)
-            await news.finish()
+            self._command_events.discard(events)
+            await events.finish()
             await output.close()
         if self._reporter.error is not None:
             # A callback raised and the adapter kept it to itself.
@@ -118,26 +120,26 @@ class ChunkAttempt:
         while True:
             await anyio.sleep(_TICK)
             now = time.monotonic()
-            # If the event loop stood still, the news that came meanwhile has not been read yet.
+            # If the event loop stood still, the output that came meanwhile has not been read yet.
             passed, before = min(now - before, 2 * _TICK), now
             for watch in list(self._watches):
-                watch.let_pass(passed)
-                await await_if_needed(in_turn(watch.tell_what_is_due()))
-            for news in list(self._news):
-                if news in self._news:
-                    await await_if_needed(in_turn(news.tell_what_is_due()))
+                watch.advance(passed)
+                await await_if_needed(run_steps(watch.emit_due()))
+            for events in list(self._command_events):
+                if events in self._command_events:
+                    await await_if_needed(run_steps(events.emit_due()))
 
     async def _execute(
-        self, turn: Turn, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
+        self, queued: QueuedChunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
     ) -> WorkerResult | Failure:
-        chunk = turn.chunk
+        chunk = queued.chunk
         result: WorkerResult | None = None
         error: Exception | None = None
         retry_on: Collection[type[Exception]] = ()
         leftovers: list[str] = []
         try:
             if self._looks_at_files and chunk.id not in self._context.sharing:
-                leftovers = await self._leftovers.set_aside(turn)
+                leftovers = await self._leftovers.set_aside(queued)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -234,14 +236,14 @@ class ChunkAttempt:
 
     def _to_job(
         self,
-        turn: Turn,
+        queued: QueuedChunk,
         words: list[str],
         slot: int,
         output: CommandOutput,
-        news: CommandNews,
+        events: CommandEvents,
         watch: ProgressWatch | None,
     ) -> WorkerJob:
-        chunk = turn.chunk
+        chunk = queued.chunk
         options = self._options
         env = {
             **self._folder,
@@ -267,8 +269,8 @@ class ChunkAttempt:
             env=env,
             callbacks={stream: output.callback(stream) for stream in STREAMS},
             on_started=None if watch is None or self._limit is None else watch.begin,
-            on_warning=news.on_warning,
-            on_usage=news.on_usage if self._reporter.is_observed else None,
+            on_warning=events.on_warning,
+            on_usage=events.on_usage if self._reporter.is_observed else None,
             meta={
                 **options.meta,
                 "chunk_id": chunk.id,

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._concurrency.slices import in_slices
 from .._spec.model import Chunk
 from .._spec.outputs import output_paths, set_leftovers_aside
-from .queue import Turn
+from .queue import QueuedChunk
 
 _FRESH = 0.005
 """How long a look counts, in seconds: another command may write there at any time."""
@@ -30,15 +30,15 @@ class Leftovers:
         self._clear: dict[int, float] = {}
         """The chunks that were seen to have no leftovers at the last look, and when that was."""
 
-    async def set_aside(self, turn: Turn) -> list[str]:
+    async def set_aside(self, queued: QueuedChunk) -> list[str]:
         """Do so for a chunk that is about to start, and return what they were named.
 
         Raises `OSError` where one cannot be renamed.
         """
-        chunk = turn.chunk
+        chunk = queued.chunk
         age = time.monotonic() - self._clear.pop(chunk.id, -math.inf)
         # A later attempt may find what the one before has written since.
-        if turn.attempt > 1 or age > _FRESH:
+        if queued.attempt > 1 or age > _FRESH:
             return await in_slices(set_leftovers_aside(chunk, self._job_dir))
         return []
 

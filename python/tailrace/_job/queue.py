@@ -14,7 +14,7 @@ import anyio
 from .._spec.model import Chunk
 
 
-class Turn(NamedTuple):
+class QueuedChunk(NamedTuple):
     """A chunk that may start, and which attempt at it this is, counted from 1."""
 
     chunk: Chunk
@@ -24,18 +24,18 @@ class Turn(NamedTuple):
 class ChunkQueue:
     """Hands out chunks in their order; one that is to be tried again comes before the others when its delay is over.
 
-    Each turn that was handed out must be ended by `finish` or `put_back`.
+    Each that was handed out must be ended by `finish` or `put_back`.
     """
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
         self._fresh = deque(chunks)
         self._unfinished = len(self._fresh)
-        self._waiting: list[tuple[float, int, Turn]] = []
+        self._waiting: list[tuple[float, int, QueuedChunk]] = []
         self._tie_breaker = itertools.count()
         self._changed = anyio.Event()
 
-    async def get(self) -> Turn | None:
-        """Return the next turn, waiting for one if need be, or None when all chunks are finished."""
+    async def get(self) -> QueuedChunk | None:
+        """Return the next one, waiting for one if need be, or None when all chunks are finished."""
         while self._unfinished:
             delay = math.inf
             if self._waiting:
@@ -43,7 +43,7 @@ class ChunkQueue:
                 if delay <= 0:
                     return heapq.heappop(self._waiting)[2]
             if self._fresh:
-                return Turn(self._fresh.popleft(), 1)
+                return QueuedChunk(self._fresh.popleft(), 1)
             with anyio.move_on_after(delay):
                 await self._changed.wait()
         return None
@@ -52,9 +52,9 @@ class ChunkQueue:
         """Return up to so many of the chunks that have not been handed out yet, the next first."""
         return list(itertools.islice(self._fresh, count))
 
-    def put_back(self, turn: Turn, delay: float) -> None:
+    def put_back(self, queued: QueuedChunk, delay: float) -> None:
         """Have the chunk tried again after `delay` seconds."""
-        again = Turn(turn.chunk, turn.attempt + 1)
+        again = QueuedChunk(queued.chunk, queued.attempt + 1)
         heapq.heappush(self._waiting, (anyio.current_time() + delay, next(self._tie_breaker), again))
         self._notify()
 

@@ -12,7 +12,7 @@ import anyio
 from .._command.callbacks import UserCallback, await_if_needed
 from .._command.job import StreamName
 from .._command.result import WorkerResult
-from .._concurrency.steps import Steps, in_turn
+from .._concurrency.steps import Steps, run_steps
 from .._errors import TailraceError
 from .._events.head import EmitChunkEvent, MakeChunkEvent, MakeEvent
 from .._events.types import ChunkFinished, ChunkOutput, JobFinished, LogFailed, MergeOutput
@@ -74,7 +74,7 @@ class JobReporter:
         """Do the same; return what is still to be awaited."""
         if self.error is not None or (self._logs is None and not self._observers):
             return None
-        return in_turn(self._emit_steps(make))
+        return run_steps(self._emit_steps(make))
 
     def of_chunk(self, chunk_id: int, attempt: int) -> EmitChunkEvent:
         """Return what does the same for the events of one attempt at a chunk."""
@@ -93,13 +93,13 @@ class JobReporter:
             return
         steps = self._last_steps(lambda head: JobFinished(**head, duration=duration, error=error))
         if error is None or (isinstance(error, TailraceError) and error is not self.error):
-            await await_if_needed(in_turn(steps))
+            await await_if_needed(run_steps(steps))
             return
         if self._logs is not None:
             self._logs.hurry()
         with anyio.move_on_after(_PATIENCE, shield=True):
             try:
-                await await_if_needed(in_turn(steps))
+                await await_if_needed(run_steps(steps))
             except Exception as raised:  # noqa: BLE001
                 error.add_note(f"{self._observers.failed} raised {raised!r} when it was told")
 

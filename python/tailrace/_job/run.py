@@ -12,14 +12,14 @@ import anyio.to_thread
 from .._command.adapter import WorkerAdapter
 from .._command.callbacks import await_if_needed
 from .._command.result import WorkerResult
-from .._concurrency.cancellation import as_error, to_the_end
+from .._concurrency.cancellation import as_error, run_shielded
 from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, TailraceError
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from .attempt import ChunkAttempt, Failure
 from .context import JobContext
 from .merge import merge
-from .queue import ChunkQueue, Turn
+from .queue import ChunkQueue, QueuedChunk
 from .report import JobReport
 from .reporter import JobReporter
 from .retry import delay_after, least_delay
@@ -84,12 +84,12 @@ class JobRun:
             if self._context.logs is not None:
                 await self._context.logs.open()
             merge_result = await self._run()
-            await to_the_end(self._close_record)
+            await run_shielded(self._close_record)
         except GeneratorExit:
             self._close_record()
             raise
         except BaseException:
-            await to_the_end(self._close_record)
+            await run_shielded(self._close_record)
             if self._record_failure is not None:
                 # It may not replace what is on its way out.
                 _log.warning("%s", self._record_failure)
@@ -145,8 +145,8 @@ class JobRun:
         # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
         try:
             time_slice = TimeSlice()
-            while (turn := await self._queue.get()) is not None:
-                await self._take(turn, slot)
+            while (queued := await self._queue.get()) is not None:
+                await self._take(queued, slot)
                 # An adapter that knows its answers, a cache of renders, waits for nothing.
                 if time_slice.is_over:
                     await time_slice.give_way()
@@ -170,14 +170,14 @@ class JobRun:
             if self._scope is not None:
                 self._scope.cancel()
 
-    async def _take(self, turn: Turn, slot: int) -> None:
-        chunk, attempt = turn
+    async def _take(self, queued: QueuedChunk, slot: int) -> None:
+        chunk, attempt = queued
         self._attempts[chunk.id] = attempt
         emit = self._reporter.of_chunk(chunk.id, attempt)
         await await_if_needed(
             emit(lambda head: ChunkStarted(**head, slot=slot, command=self._context.mask.text(chunk.command)))
         )
-        outcome = await self._attempt.run(turn, slot)
+        outcome = await self._attempt.run(queued, slot)
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
@@ -188,9 +188,9 @@ class JobRun:
             await await_if_needed(
                 emit(lambda head: ChunkRetrying(**head, reason=failure.reason, category=failure.category, delay=delay))
             )
-            self._queue.put_back(turn, delay)
+            self._queue.put_back(queued, delay)
         else:
-            error = _to_error(turn, outcome)
+            error = _to_error(queued, outcome)
             await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
             if self._options.fail_fast:
                 raise error
@@ -198,12 +198,12 @@ class JobRun:
             self._queue.finish()
 
 
-def _to_error(turn: Turn, failure: Failure) -> ChunkFailedError:
-    attempts = f" after {turn.attempt} attempts" if turn.attempt > 1 else ""
+def _to_error(queued: QueuedChunk, failure: Failure) -> ChunkFailedError:
+    attempts = f" after {queued.attempt} attempts" if queued.attempt > 1 else ""
     error = ChunkFailedError(
-        f"chunk {turn.chunk.id} failed{attempts}: {failure.reason}",
-        chunk_id=turn.chunk.id,
-        attempts=turn.attempt,
+        f"chunk {queued.chunk.id} failed{attempts}: {failure.reason}",
+        chunk_id=queued.chunk.id,
+        attempts=queued.attempt,
         result=failure.result,
         category=failure.category,
     )

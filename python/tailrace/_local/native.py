@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 
 import anyio
 
-from .._command.ending import NO_STATUS, ProcessNote, conclude, spawn_error, warn_beside_an_error, warnings_about
+from .._command.ending import NO_STATUS, ProcessNote, make_result, spawn_error, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob, variables_of
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
 from .._concurrency.steps import TimeSlice
@@ -23,7 +23,7 @@ from .._native import (
     before_fork,
     shut_down,
 )
-from .wakeup import Listener, News
+from .wakeup import Listener, Notifications
 
 PATIENCE = 20.0
 """How long after the grace a stopped command may take to be over, in seconds; the core itself gives up after 10."""
@@ -42,7 +42,7 @@ kill_all = shut_down
 
 async def execute(job: WorkerJob) -> WorkerResult:
     """Run `job` to its end; see `LocalWorkerAdapter.execute`."""
-    news = News.current()
+    news = Notifications.current()
     execution = start(job, news.mailbox)
     listener = news.listen(execution.id)
     try:
@@ -195,7 +195,7 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
     outcome = execution.outcome()
     if isinstance(outcome, tuple):
         raise spawn_error(job, *outcome)
-    return conclude(
+    return make_result(
         job,
         exit_code=outcome.exit_code,
         stdout=outcome.stdout,

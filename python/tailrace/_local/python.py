@@ -20,13 +20,13 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._command.ending import ProcessNote, conclude, warn_beside_an_error, warnings_about
+from .._command.ending import ProcessNote, make_result, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
 from .._errors import WorkerSpawnError
 from . import tree_ending, usage_sampler
-from .bell import two_bells
 from .consumers import Consumers
+from .event_fd import two_event_fds
 from .process_exit import collect, own_peak
 from .process_files import describe
 from .process_tree import Tree
@@ -68,7 +68,7 @@ async def execute(job: WorkerJob) -> WorkerResult:
     finally:
         _running.discard(execution)
         execution.close()
-    return execution.conclude()
+    return execution.make_result()
 
 
 def kill_all(patience: float) -> None:
@@ -98,7 +98,7 @@ class _Execution:
     def __init__(self, job: WorkerJob) -> None:
         self._is_of_parent = False
         self._job = job
-        self._bell, self._stop = two_bells()
+        self._event_fd, self._stop = two_event_fds()
         self._start: Start | None = None
         self._tree: Tree | None = None
         self._consumers = Consumers(job)
@@ -169,7 +169,7 @@ class _Execution:
         """Kill all of the tree; None if nothing runs."""
         if self._tree is None or self._is_reaped:
             return None
-        ending = Ending(self._tree, 0.0, self._bell.ring, measures=False)
+        ending = Ending(self._tree, 0.0, self._event_fd.set, measures=False)
         tree_ending.end(ending)
         return ending
 
@@ -194,13 +194,13 @@ class _Execution:
             if not reader.is_over:
                 reader.discard()
                 reader.leave()
-        self._stop.ring()
-        self._bell.close()
+        self._stop.set()
+        self._event_fd.close()
         self._stop.close()
         if self._tree is not None and not self._is_lost:
             self._tree.close()
 
-    def conclude(self) -> WorkerResult:
+    def make_result(self) -> WorkerResult:
         """Return the result, or raise the error that the ending means."""
         stdout, stderr = (stream.capture for stream in self._consumers.streams)
         left, unseen = self._left_and_unseen()
@@ -208,7 +208,7 @@ class _Execution:
         is_cut = stdout.truncated or stderr.truncated or any(reader.is_abandoned for reader in self._readers)
         # What is left of the tasks may lead here for a while, and gigabytes are not to wait for that.
         self._consumers.streams, self._readers = [], []
-        return conclude(
+        return make_result(
             self._job,
             exit_code=self._exit_code,
             stdout=stdout,
@@ -229,7 +229,7 @@ class _Execution:
             tree_ending.prepare()
         except (RuntimeError, OSError) as error:
             raise not_started(self._job, error) from None
-        self._start = Start(self._job, secrets.token_hex(12), self._bell.ring)
+        self._start = Start(self._job, secrets.token_hex(12), self._event_fd.set)
         while not self._start.is_over:
             limit = self._due_limit()
             if limit is not None and self._start.abandon():
@@ -240,8 +240,8 @@ class _Execution:
                     raise interruption
                 return False
             with anyio.move_on_after(max(0.0, self._next_deadline() - time.monotonic())):
-                await anyio.wait_readable(self._bell.fd)
-            self._bell.quiet()
+                await anyio.wait_readable(self._event_fd.fd)
+            self._event_fd.clear()
         self._take_started()
         return True
 
@@ -264,7 +264,7 @@ class _Execution:
                     silence=self._silence,
                     drain=self._drain,
                     stop=self._stop,
-                    notify=self._bell.ring,
+                    notify=self._event_fd.set,
                 )
                 stream.reader.start()
                 self._readers.append(stream.reader)
@@ -290,7 +290,7 @@ class _Execution:
             def describe_it() -> None:
                 self._left = describe(start.loading())
                 described.set()
-                self._bell.ring()
+                self._event_fd.set()
 
             with contextlib.suppress(RuntimeError):
                 threading.Thread(target=describe_it, name="tailrace-describe", daemon=True).start()
@@ -311,8 +311,8 @@ class _Execution:
                     break
                 try:
                     with anyio.move_on_after(min(glance, deadline() - now)):
-                        await anyio.wait_readable(self._bell.fd)
-                    self._bell.quiet()
+                        await anyio.wait_readable(self._event_fd.fd)
+                    self._event_fd.clear()
                 except GeneratorExit:
                     # The event loop is gone.
                     raise
@@ -329,8 +329,8 @@ class _Execution:
 
     async def _listen(self) -> None:
         while True:
-            await anyio.wait_readable(self._bell.fd)
-            self._bell.quiet()
+            await anyio.wait_readable(self._event_fd.fd)
+            self._event_fd.clear()
             sample, self._sample = self._sample, None
             if sample is not None and self._job.on_usage is not None and self._consumers.error is None:
                 try:
@@ -428,14 +428,14 @@ class _Execution:
 
     def _note_sample(self, memory: int, cpu: float) -> None:
         self._sample = UsageSample(memory, cpu)
-        self._bell.ring()
+        self._event_fd.set()
 
     def _end_tree(self) -> Ending:
         """Have the whole tree ended; a second call changes nothing."""
         assert self._tree is not None  # noqa: S101
         if not self._is_ended:
             self._is_ended = True
-            self._endings.append(Ending(self._tree, self._job.kill_grace, self._bell.ring))
+            self._endings.append(Ending(self._tree, self._job.kill_grace, self._event_fd.set))
             tree_ending.end(self._endings[-1])
         return self._endings[-1]
 
@@ -452,7 +452,7 @@ class _Execution:
                 return
         # Otherwise the command's zombie keeps the group's number, and only a look at /proc tells whether there is
         # anybody else.
-        ending = Ending(tree, self._job.kill_grace, self._bell.ring, only_group=True)
+        ending = Ending(tree, self._job.kill_grace, self._event_fd.set, only_group=True)
         self._endings.append(ending)
         tree_ending.end(ending)
         interruption = await self._see_through(ending.over.is_set, lambda: ending.latest)
@@ -464,7 +464,7 @@ class _Execution:
         # Nobody of the tree is left to write: what stands in the pipes is all there will be.
         for reader in self._readers:
             reader.stop()
-        self._stop.ring()
+        self._stop.set()
 
     def _are_read(self, patience: float) -> bool:
         """Whether all pipes have been read; those whose threads are stuck are left to them."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._command.capture import PythonCapture, describe_write_error
-from .bell import Bell
+from .event_fd import EventFd
 
 _PIECE = 64 * 1024
 _LARGE_PIECE = 256 * 1024
@@ -94,7 +94,7 @@ class PipeReader:
         is_heard: bool,
         silence: PausableClock,
         drain: PausableClock,
-        stop: Bell,
+        stop: EventFd,
         notify: Callable[[], None],
     ) -> None:
         self.is_over = False

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from .._command.ending import ProcessNote
 from . import process_files
-from .bell import Bell
+from .event_fd import EventFd
 from .process_files import Figures, describe, figures_of, look, stat_fields
 from .process_tree import Processes, Tree
 
@@ -150,7 +150,7 @@ class _Terminator:
     """The thread that ends trees."""
 
     def __init__(self) -> None:
-        self._bell = Bell()
+        self._event_fd = EventFd()
         self._lock = threading.RLock()
         self._endings: list[Ending] = []
         self._orphans: list[Tree] = []
@@ -159,18 +159,18 @@ class _Terminator:
         try:
             threading.Thread(target=self._run, name="tailrace-end", daemon=True).start()
         except RuntimeError:
-            self._bell.close()
+            self._event_fd.close()
             raise
 
     def end(self, ending: Ending) -> None:
         with self._lock:
             self._endings.append(ending)
-        self._bell.ring()
+        self._event_fd.set()
 
     def adopt(self, tree: Tree) -> None:
         with self._lock:
             self._orphans.append(tree)
-        self._bell.ring()
+        self._event_fd.set()
 
     def _run(self) -> None:
         try:
@@ -328,7 +328,7 @@ class _Terminator:
     def _wait(self, endings: list[Ending]) -> None:
         """Return when somebody has died, or something is to be done."""
         poll = select.poll()
-        poll.register(self._bell.fd, select.POLLIN)
+        poll.register(self._event_fd.fd, select.POLLIN)
         waited_for: dict[int, tuple[Ending, _Member]] = {}
         until = self._next_look(endings) if endings else math.inf
         for ending in endings:
@@ -351,7 +351,7 @@ class _Terminator:
         poll.poll(timeout)
         # Many die at the same time, and each costs a round over all.
         time.sleep(min(len(endings) * _PAUSE, 0.1))
-        self._bell.quiet()
+        self._event_fd.clear()
         for fd, _ in poll.poll(0):
             if fd in waited_for:
                 ending, member = waited_for[fd]

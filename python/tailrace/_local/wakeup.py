@@ -30,7 +30,7 @@ class Listener(ABC):
         """Have `wait` return."""
 
 
-class News(ABC):
+class Notifications(ABC):
     """The mailbox of an event loop, and who listens to what comes in."""
 
     mailbox: Mailbox
@@ -43,7 +43,7 @@ class News(ABC):
         self._listeners: WeakValueDictionary[int, Listener] = WeakValueDictionary()
 
     @classmethod
-    def current(cls) -> News:
+    def current(cls) -> Notifications:
         """Return that of the running event loop."""
         return _current.get()
 
@@ -73,7 +73,7 @@ class _AsyncioListener(Listener):
             self._woken.set_result(None)
 
 
-class _AsyncioNews(News):
+class _AsyncioNews(Notifications):
     # Not `anyio.wait_readable`, which on asyncio adds and removes the reader at each wait.
 
     listener = _AsyncioListener
@@ -97,7 +97,7 @@ class _TrioListener(Listener):
             self._woken.set()
 
 
-class _TrioNews(News):
+class _TrioNews(Notifications):
     listener = _TrioListener
 
     def __init__(self) -> None:
@@ -114,4 +114,4 @@ class _TrioNews(News):
             self._hand_out()
 
 
-_current: PerLoop[News] = PerLoop(_AsyncioNews, _TrioNews)
+_current: PerLoop[Notifications] = PerLoop(_AsyncioNews, _TrioNews)

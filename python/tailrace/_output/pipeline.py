@@ -15,7 +15,7 @@ from .._command.callbacks import await_if_needed
 from .._command.job import STREAMS, StreamMode, StreamName
 from .._command.pieces import OutputSplitter
 from .._command.result import WorkerResult
-from .._concurrency.steps import Steps, TimeSlice, in_turn
+from .._concurrency.steps import Steps, TimeSlice, run_steps
 from .job_logs import StreamLogs
 from .log_file import LogFile
 from .progress_watch import ProgressWatch
@@ -83,12 +83,12 @@ class CommandOutput:
         """
         for stream in self._streams.values():
             if stream.name in self._received:
-                await await_if_needed(in_turn(self._end(stream)))
+                await await_if_needed(run_steps(self._end(stream)))
             elif result is not None and self._is_read(stream) and (data := _output_of(result, stream.name)):
-                await await_if_needed(in_turn(self._log(stream, data)))
-                await await_if_needed(in_turn(self._read(stream, data)))
+                await await_if_needed(run_steps(self._log(stream, data)))
+                await await_if_needed(run_steps(self._read(stream, data)))
         if self._watch is not None:
-            await await_if_needed(in_turn(self._watch.finish()))
+            await await_if_needed(run_steps(self._watch.finish()))
 
     async def close(self) -> None:
         """Finish the log files."""
@@ -100,7 +100,7 @@ class CommandOutput:
             await self._logs.stdout.settle()
         finally:
             await self._logs.stderr.settle()
-        await await_if_needed(in_turn(step for log in self._logs for step in self._tell_failure(log)))
+        await await_if_needed(run_steps(step for log in self._logs for step in self._tell_failure(log)))
 
     def result_so_far(self, exit_code: int, duration: float) -> WorkerResult:
         """Return the end of what the command wrote, with `keeps_end`."""
@@ -117,15 +117,15 @@ class CommandOutput:
         if watch is not None:
             watch.begin()
         began = time.monotonic()
-        pending = in_turn(self._take(stream, data))
+        pending = run_steps(self._take(stream, data))
         if watch is not None:
             # It is us who kept the command waiting, and its news.
-            watch.let_pass(began - time.monotonic())
+            watch.advance(began - time.monotonic())
         return None if pending is None else self._await(pending)
 
     async def _await(self, pending: Awaitable[None]) -> None:
         try:
-            with nullcontext() if self._watch is None else self._watch.standing_still():
+            with nullcontext() if self._watch is None else self._watch.paused():
                 await pending
         except anyio.get_cancelled_exc_class():
             # By the adapter perhaps, since it took too long after a limit: it is not called once more then.

@@ -109,12 +109,12 @@ class ProgressWatch:
             self._waits = False
             self._pauses -= 1
 
-    def tell_what_is_due(self) -> Steps:
+    def emit_due(self) -> Steps:
         """Tell the progress that came too soon after the last event of it, when it is time."""
         if self._parser is not None and self._unseen and time.monotonic() >= self._next_event:
             yield self._tell(self._parser)
 
-    def let_pass(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Have time pass on the clock of the limit; less than none was time that the command had to wait for us."""
         if not self._pauses:
             self._left = min(self._limit, self._left - seconds)
@@ -132,7 +132,7 @@ class ProgressWatch:
             self._pauses += 1
 
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Have the clock of the limit stand still."""
         self._pauses += 1
         try:
@@ -145,7 +145,7 @@ class ProgressWatch:
             match report:
                 case Progress():
                     self._note(report)
-                    yield from self.tell_what_is_due()
+                    yield from self.emit_due()
                 case FileSaved():
                     self._left = self._limit
                     yield self._tell_file(report)

@@ -16,7 +16,7 @@ from .._command.adapter import WorkerAdapter
 from .._command.ending import describe_error, describe_exit
 from .._command.job import Callback, StreamMode, WorkerJob
 from .._command.result import WorkerResult
-from .._concurrency.cancellation import to_the_end
+from .._concurrency.cancellation import run_shielded
 from .._errors import StitchError, WorkerError, WorkerSpawnError
 from .._local.adapter import LocalWorkerAdapter
 from .._spec.model import JobSpec
@@ -103,7 +103,7 @@ class FfmpegStitcher:
             await self._join(files, expected, stream, on_stdout, on_stderr)
             await _without_blocking(files.publish)
         finally:
-            await to_the_end(files.remove)
+            await run_shielded(files.remove)
 
     async def _inspect_all(self, files: StitchFiles) -> VideoReport:
         """Return what the joined video is to hold, once all inputs were read and found alike."""

@@ -17,7 +17,7 @@ import tailrace
 from ..cleanup import raising_keyboard_interrupt
 from ..completion import complete_file, complete_template
 from ..wording import counted
-from ..writing import tell
+from ..writing import print_message
 
 
 def _parse_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -126,13 +126,13 @@ def plan(
     held = f"{counted(spec.metadata.total_frames, 'frame')} in {counted(len(spec.chunks), 'chunk')}"
     if to is None or target is None:
         click.echo(_to_json(spec), nl=False)
-        tell(f"planned {held}; from a file, they are rendered by: tailrace job run FILE")
+        print_message(f"planned {held}; from a file, they are rendered by: tailrace job run FILE")
     else:
         for name in {chunk.output_file for chunk in spec.chunks}.union(() if video is None else (video,)):
             _make_folder((folder / name).parent)
         with raising_keyboard_interrupt():
             _write(target, _to_json(spec), to)
-        tell(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
+        print_message(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
 
 
 def _in_option_names(text: str) -> str:

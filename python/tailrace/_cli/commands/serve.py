@@ -13,7 +13,7 @@ from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker import serve as serve_app
 
 from ..cleanup import raising_keyboard_interrupt
-from ..writing import tell
+from ..writing import print_message
 
 _DEFAULTS = WorkerSettings(())
 _BACKLOG = 1024
@@ -148,7 +148,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
     try:
         with raising_keyboard_interrupt():
-            serve_app(app, listener, on_listening=lambda: tell(f"the worker listens on {address}", patience=0))
+            serve_app(app, listener, on_listening=lambda: print_message(f"the worker listens on {address}", patience=0))
     except ImportError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:

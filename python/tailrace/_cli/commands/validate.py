@@ -10,7 +10,7 @@ import tailrace
 
 from ..completion import complete_file
 from ..wording import counted, shown_source
-from ..writing import tell
+from ..writing import print_message
 
 _BAD_SPECIFICATION = 2
 
@@ -27,9 +27,9 @@ def validate(spec: str) -> None:
         job = tailrace.JobSpec.load(spec)
     except tailrace.SpecError as error:
         for problem in error.problems:
-            tell(problem)
+            print_message(problem)
         if not error.problems:
-            tell(str(error))
+            print_message(str(error))
         sys.exit(_BAD_SPECIFICATION)
     frames = sum(chunk.frame_count for chunk in job.chunks)
     size = f"{job.metadata.width}x{job.metadata.height} at {job.metadata.fps:g} frames a second"

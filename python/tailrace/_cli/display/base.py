@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from tailrace import JobEvent
 
-from ..writing import tell
+from ..writing import print_message
 
 
 class Display(ABC):
@@ -28,7 +28,7 @@ class Display(ABC):
 
     def announce(self, text: str) -> None:
         """Say something that cannot wait, if somebody reads it."""
-        tell(text, patience=0)
+        print_message(text, patience=0)
 
     @abstractmethod
     async def close(self) -> None:

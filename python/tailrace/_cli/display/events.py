@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from tailrace import JobEvent, JobState, event_to_json
 
-from ..writing import settle, standard_writers, tell_event
+from ..writing import print_event, settle, standard_writers
 from .base import Display
-from .remark import remark_on
+from .message import message_on
 
 
 class EventOutput(Display):
@@ -32,9 +32,9 @@ class EventOutput(Display):
         if self._screen is not None:
             await self._screen.show(event)
             return
-        remark = remark_on(event, self._state)
-        if remark is not None and remark.is_trouble:
-            await tell_event(remark.text)
+        message = message_on(event, self._state)
+        if message is not None and message.is_trouble:
+            await print_event(message.text)
 
     def announce(self, text: str) -> None:
         """Say something that cannot wait, if somebody reads it."""

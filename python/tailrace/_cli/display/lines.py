@@ -16,9 +16,9 @@ from tailrace import (
     MergeOutput,
 )
 
-from ..writing import settle, standard_writers, tell_event
+from ..writing import print_event, settle, standard_writers
 from .base import Display
-from .remark import WITH_REMARK, remark_on
+from .message import WITH_MESSAGE, message_on
 
 _LONGEST_LINE = 64 * 1024
 """A line that grows beyond this, in bytes, is shown in parts: nothing of it can be shown before its end otherwise."""
@@ -120,7 +120,7 @@ class StreamOutput:
         await self.end_line()
 
 
-_SHOWN = (*WITH_REMARK, MergeFinished)
+_SHOWN = (*WITH_MESSAGE, MergeFinished)
 """Beside output: what there is something to say of, and what ends a line of the merge."""
 
 
@@ -159,10 +159,10 @@ class LiveOutput(Display):
                 await self._output.finish(chunk_id)
             case MergeFinished():
                 await self._output.finish(MERGE)
-        remark = remark_on(event, self._state)
-        if remark is not None and (remark.is_trouble or not self._quiet):
+        message = message_on(event, self._state)
+        if message is not None and (message.is_trouble or not self._quiet):
             await self._output.end_line()
-            await tell_event(remark.text)
+            await print_event(message.text)
 
     async def close(self) -> None:
         """Write what is left of lines that nothing ended. Raises `OSError`."""

@@ -20,8 +20,8 @@ from tailrace import (
 from ..writing import standard_writers
 from .base import Display
 from .lines import MERGE, Stream, StreamOutput, prefix_of
+from .message import message_on
 from .region import ScreenRegion
-from .remark import remark_on
 from .rows import ProgressRows
 from .style import RED, TerminalStyle
 from .text import shown_lines, without_controls
@@ -116,9 +116,9 @@ class TerminalOutput(Display):
                 await self._finish(chunk_id)
             case MergeFinished():
                 await self._finish(MERGE)
-        remark = remark_on(event, self._state)
-        if remark is not None and (remark.is_trouble or not self._quiet):
-            self._say(remark.text, RED if remark.is_trouble else "")
+        message = message_on(event, self._state)
+        if message is not None and (message.is_trouble or not self._quiet):
+            self._say(message.text, RED if message.is_trouble else "")
         self._region.change()
 
     def announce(self, text: str) -> None:

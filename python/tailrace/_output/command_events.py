@@ -23,7 +23,7 @@ _PATIENCE = 1.0
 """How long an async listener may take for warnings when the command is over, in seconds: the job may be cancelled."""
 
 
-class CommandNews:
+class CommandEvents:
     """Takes what the adapter says of one attempt, at any time, until it is emitted in the order of all events."""
 
     def __init__(self, emit: EmitChunkEvent, mask: SecretMask) -> None:
@@ -41,7 +41,7 @@ class CommandNews:
         """Keep a sample until it is time to tell of it."""
         self._usage = sample
 
-    def tell_what_is_due(self) -> Steps:
+    def emit_due(self) -> Steps:
         """Tell the warnings, and the latest sample unless the one before was told a moment ago."""
         while self._warnings:
             yield self._emit_warning()

@@ -10,8 +10,8 @@ import threading
 _ONE = (1).to_bytes(8, sys.byteorder)
 
 
-class Bell:
-    """Readable from `ring` to `quiet`."""
+class EventFd:
+    """Readable from `set` to `clear`."""
 
     def __init__(self) -> None:
         if sys.platform == "linux":
@@ -25,13 +25,13 @@ class Bell:
         self._lock = threading.RLock()
         self._is_closed = False
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Make it readable; nothing happens once it is closed."""
         with self._lock, contextlib.suppress(BlockingIOError):
             if not self._is_closed:
                 os.write(self._writing, _ONE)
 
-    def quiet(self) -> None:
+    def clear(self) -> None:
         """Make it unreadable."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 4096)
@@ -45,11 +45,11 @@ class Bell:
                     os.close(fd)
 
 
-def two_bells() -> tuple[Bell, Bell]:
+def two_event_fds() -> tuple[EventFd, EventFd]:
     """Return two of them; raises `OSError` if there cannot be so many descriptors."""
-    first = Bell()
+    first = EventFd()
     try:
-        return first, Bell()
+        return first, EventFd()
     except OSError:
         first.close()
         raise

@@ -16,11 +16,11 @@ from tailrace import (
     MergeStarted,
 )
 
-WITH_REMARK = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, LogFailed, MergeStarted)
-"""The events that there is a remark on."""
+WITH_MESSAGE = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, LogFailed, MergeStarted)
+"""The events that there is a message on."""
 
 
-class Remark(NamedTuple):
+class Message(NamedTuple):
     """One line about an event."""
 
     text: str
@@ -28,23 +28,23 @@ class Remark(NamedTuple):
     """Whether something went wrong."""
 
 
-def remark_on(event: JobEvent, state: JobState) -> Remark | None:
-    """Return the remark on an event that the state of the job knows of; None for those that are not `WITH_REMARK`."""
+def message_on(event: JobEvent, state: JobState) -> Message | None:
+    """Return the message on an event that the state of the job knows of; None for those that are not `WITH_MESSAGE`."""
     match event:
         case ChunkFinished(chunk_id=chunk_id, result=result):
             progress = f"{state.done} of {state.total}"
-            return Remark(f"chunk {chunk_id} done in {result.duration:.1f} s, {progress}", is_trouble=False)
+            return Message(f"chunk {chunk_id} done in {result.duration:.1f} s, {progress}", is_trouble=False)
         case ChunkRetrying(chunk_id=chunk_id, reason=reason, category=category, delay=delay):
             text = f"chunk {chunk_id} failed: {with_class(reason, category)}; next attempt in {delay:.1f} s"
-            return Remark(text, is_trouble=True)
+            return Message(text, is_trouble=True)
         case ChunkFailed(error=error):
-            return Remark(with_class(str(error), error.category), is_trouble=True)
+            return Message(with_class(str(error), error.category), is_trouble=True)
         case ChunkWarning(chunk_id=chunk_id, message=message):
-            return Remark(f"chunk {chunk_id}: {message}", is_trouble=True)
+            return Message(f"chunk {chunk_id}: {message}", is_trouble=True)
         case LogFailed(path=path, reason=reason):
-            return Remark(f"the log {path} cannot be written: {reason}; the job goes on without it", is_trouble=True)
+            return Message(f"the log {path} cannot be written: {reason}; the job goes on without it", is_trouble=True)
         case MergeStarted():
-            return Remark("merging", is_trouble=False)
+            return Message("merging", is_trouble=False)
     return None
 
 
