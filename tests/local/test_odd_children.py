@@ -212,12 +212,14 @@ def test_a_forked_child_that_exits_leaves_its_parents_commands_running(backend: 
 EXITING_HOST = (
     CHOOSE
     + """
-def run():
-    job = tailrace.WorkerJob("sh", ["-c", "while :; do echo; done", sys.argv[2]], on_stdout=len)
+def run(begun):
+    job = tailrace.WorkerJob("sh", ["-c", "while :; do echo; done", sys.argv[2]], on_stdout=lambda _: begun.set())
     tailrace.run(job)
-for _ in range(4):
-    threading.Thread(target=run, daemon=True).start()
-time.sleep(0.7)
+events = [threading.Event() for _ in range(4)]
+for begun in events:
+    threading.Thread(target=run, args=(begun,), daemon=True).start()
+for begun in events:
+    begun.wait()
 print("over", flush=True)
 """
 )

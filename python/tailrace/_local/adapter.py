@@ -82,9 +82,10 @@ def kill_all_commands(patience: float = _EXIT_PATIENCE) -> None:
     seconds. The interpreter's normal exit does the same.
     """
     can_exit = native is None or native.kill_all(patience)
-    python_backend = sys.modules.get(f"{__package__}.python")
-    if python_backend is not None:
-        python_backend.kill_all(patience)
+    # It may be on its way in another thread, and then has started nothing.
+    kill_all = getattr(sys.modules.get(f"{__package__}.python"), "kill_all", None)
+    if kill_all is not None:
+        kill_all(patience)
     if not can_exit:
         # Nobody may be left to read it.
         with contextlib.suppress(OSError, ValueError):
