@@ -18,6 +18,7 @@ from documents import DOCUMENTS
 
 import tailrace
 import tailrace.progress
+import tailrace.testing
 import tailrace.worker
 from support import ROOT
 from tailrace._cli.root import cli
@@ -51,7 +52,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy / "site"
 
 
-@pytest.mark.parametrize("module", [tailrace, tailrace.progress, tailrace.worker], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [tailrace, tailrace.progress, tailrace.testing, tailrace.worker],
+    ids=lambda module: module.__name__,
+)
 def test_every_public_name_stands_in_the_reference_once(module: object) -> None:
     text = "".join(path.read_text() for path in REFERENCE.glob("*.md"))
     name = module.__name__  # type: ignore[attr-defined]
@@ -61,7 +66,11 @@ def test_every_public_name_stands_in_the_reference_once(module: object) -> None:
 
 def test_the_site_has_an_entry_for_every_public_name(site: Path) -> None:
     built = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
-    names = [f"{module.__name__}.{name}" for module in (tailrace, tailrace.worker) for name in module.__all__]
+    names = [
+        f"{module.__name__}.{name}"
+        for module in (tailrace, tailrace.testing, tailrace.worker)
+        for name in module.__all__
+    ]
     assert [name for name in names if f'id="{name}"' not in built] == []
 
 

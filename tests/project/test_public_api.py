@@ -105,6 +105,14 @@ NAMES = {
         register_renderer
         renderer_names
     """,
+    "tailrace.testing": """
+        AdapterConformance
+        FakeAdapter
+        FakeExecution
+        FakeOutput
+        FakeRecord
+        Script
+    """,
     "tailrace.worker": """
         WorkerApp
         WorkerSettings

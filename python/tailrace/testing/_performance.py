@@ -1,0 +1,118 @@
+"""One execution of a fake adapter, while it runs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import signal
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+
+from .._command.adapter import Capabilities
+from .._command.capture import PythonCapture
+from .._command.ending import make_result
+from .._command.job import Callback, WorkerJob
+from .._command.pieces import OutputSplitter
+from .._command.result import WorkerResult
+from ._script import FakeExecution
+
+
+class _Stream:
+    def __init__(self, job: WorkerJob, callback: Callback | None, capabilities: Capabilities) -> None:
+        self.capture = PythonCapture(job.capture)
+        self.splitter = OutputSplitter(job.stream)
+        self.callback = callback if capabilities.streams else None
+
+
+class _LimitReachedError(Exception):
+    def __init__(self, kind: Literal["total", "idle"]) -> None:
+        self.kind = kind
+
+
+class Performance:
+    """Does what a `FakeExecution` says for one job, from now on."""
+
+    def __init__(self, job: WorkerJob, execution: FakeExecution, capabilities: Capabilities) -> None:
+        self._job = job
+        self._on_started = job.on_started if capabilities.tells_start else None
+        self._execution = execution
+        self._streams = {
+            "stdout": _Stream(job, job.on_stdout, capabilities),
+            "stderr": _Stream(job, job.on_stderr, capabilities),
+        }
+        self._began = self._last_output = anyio.current_time()
+        timeout = job.timeout if capabilities.honours_limits else None
+        idle_timeout = job.idle_timeout if capabilities.honours_limits and capabilities.streams else None
+        self._limit = math.inf if timeout is None else self._began + timeout
+        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+
+    async def run(self) -> WorkerResult:
+        """Return the result. Raises the script's error, a limit's, and what a callback raises."""
+        # Whatever the script says, it can be cancelled.
+        await anyio.lowlevel.checkpoint()
+        limit: Literal["total", "idle"] | None = None
+        try:
+            await self._await(None if self._on_started is None else self._on_started())
+            # The clock of `idle_timeout` begins when somebody listens.
+            self._last_output = anyio.current_time()
+            for output in self._execution.timeline:
+                await self._wait_until(self._began + output.at)
+                await self._write(self._streams[output.stream], output.encoded)
+            if self._execution.duration is not None:
+                await self._wait_until(self._began + self._execution.duration)
+            await self._finish()
+        except _LimitReachedError as reached:
+            limit = reached.kind
+        if limit is None and self._execution.error is not None:
+            raise self._execution.error
+        stdout, stderr = (stream.capture for stream in self._streams.values())
+        return make_result(
+            self._job,
+            exit_code=self._execution.exit_code if limit is None else -signal.SIGTERM,
+            stdout=stdout,
+            stderr=stderr,
+            duration=anyio.current_time() - self._began,
+            usage=None,
+            truncated=stdout.truncated or stderr.truncated,
+            limit=limit,
+            error=None,
+        )
+
+    async def _wait_until(self, moment: float) -> None:
+        """Return at `moment`, or raise `_LimitReachedError`; what comes in the moment of a limit comes before it."""
+        # It may have passed while a callback was slow.
+        moment = max(moment, anyio.current_time())
+        idle_limit = self._last_output + self._idle_timeout
+        limit = min(self._limit, idle_limit)
+        await anyio.sleep_until(min(moment, limit))
+        if limit < moment:
+            await self._finish()
+            raise _LimitReachedError("total" if limit == self._limit else "idle")
+
+    async def _write(self, stream: _Stream, data: bytes) -> None:
+        if data:
+            stream.capture.push(data)
+            await self._deliver(stream, stream.splitter.feed(data))
+            # The clock of `idle_timeout` stands still while a callback is slow.
+            self._last_output = anyio.current_time()
+
+    async def _finish(self) -> None:
+        for stream in self._streams.values():
+            await self._deliver(stream, stream.splitter.finish())
+
+    async def _deliver(self, stream: _Stream, pieces: Iterable[Any]) -> None:
+        if stream.callback is None:
+            return
+        for piece in pieces:
+            await self._await(stream.callback(piece))
+
+    async def _await(self, returned: object) -> None:
+        """Await what a callback returned, if it is awaitable; no longer than `kill_grace` beyond `timeout`."""
+        if inspect.isawaitable(returned):
+            with anyio.CancelScope(deadline=self._limit + self._job.kill_grace) as scope:
+                await returned
+            if scope.cancelled_caught:
+                raise _LimitReachedError("total")
