@@ -44,6 +44,13 @@ class Toy:
         return await LocalWorkerAdapter().execute(job)
 
 
+class Mute:
+    """Does not say whether it streams."""
+
+    async def execute(self, job):
+        return await LocalWorkerAdapter().execute(job)
+
+
 def make(values, context):
     if values["toy_gain"] == 0:
         context.refuse("--toy-gain 0 would do nothing")
@@ -53,6 +60,8 @@ def make(values, context):
         return {}["gain"]
     if values["toy_gain"] == 3:
         return None
+    if values["toy_gain"] == 4:
+        return Mute()
     return Toy(values["toy_gain"])
 
 

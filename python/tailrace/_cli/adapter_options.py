@@ -99,7 +99,7 @@ def make_adapter(
     except Exception as error:
         problem = f"{type(error).__name__}: {describe_error(error)}"
         raise click.UsageError(f"--adapter {plugin.name} cannot be used: {problem}") from error
-    if not callable(getattr(adapter, "execute", None)):
+    if not callable(getattr(adapter, "execute", None)) or not hasattr(adapter, "streams"):
         raise click.UsageError(f"--adapter {plugin.name} cannot be used: it made {adapter!r}, which is no adapter")
     return adapter
 
