@@ -92,3 +92,16 @@ def test_the_example_of_planning_writes_a_job_file(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     assert len(JobSpec.load("shot.json").chunks) == 5
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    named = re.findall(r"`((?:\w+/)+[\w.]+\.(?:py|rs|sh))`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not any((ROOT / top / name).is_file() for top in ("", "python/tailrace"))] == []
+
+
+def test_every_package_stands_in_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    packages = [path.parent.name for path in (ROOT / "python" / "tailrace").glob("*/__init__.py")]
+    assert len(packages) > 15
+    assert [name for name in packages if f"| `{name}` |" not in text] == []
