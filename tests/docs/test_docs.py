@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from inspect import signature
 from pathlib import Path
 
@@ -105,3 +106,11 @@ def test_every_package_stands_in_the_architecture() -> None:
     packages = [path.parent.name for path in (ROOT / "python" / "tailrace").glob("*/__init__.py")]
     assert len(packages) > 15
     assert [name for name in packages if f"| `{name}` |" not in text] == []
+
+
+def test_the_picture_of_the_architecture_has_the_layers_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    picture = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
+    drawn = re.findall(r"^(\w+) ", picture, flags=re.MULTILINE)
+    assert drawn == [layer.split(" | ")[0].removeprefix("tailrace.") for layer in layers]

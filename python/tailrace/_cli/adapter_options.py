@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from tailrace import AdapterContext, AdapterPlugin, AdapterRegistry, TailraceError
 
-from .wording import describe_error
+from .phrases import describe_error
 
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter

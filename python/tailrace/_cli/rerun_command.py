@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tailrace import mask_secrets, redact_url
 
-from .wording import is_url
+from .phrases import is_url
 
 _TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})

@@ -43,8 +43,8 @@ from .display.report import failure_report, summary_line, summary_table
 from .display.screen import TerminalOutput, is_one_terminal
 from .display.style import is_drawable, style_of
 from .interruption import Interruptible
+from .phrases import counted, describe_error, enumerated, shown_source
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
-from .wording import counted, describe_error, enumerated, shown_source
 from .writing import OutputClosedError, OutputFailedError, print_message, print_sections, telling_reasons
 
 

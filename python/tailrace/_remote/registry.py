@@ -63,7 +63,7 @@ class AdapterRegistry:
         """Return the options of all, each once, and those of each plugin in its own order."""
         merged: list[click.Parameter] = []
         others = [plugin for plugin, _ in self.found.values() if plugin not in BUILT_IN]
-        for plugin in (HTTP, GCP, AWS, LOCAL, *others):
+        for plugin in (*reversed(BUILT_IN), *others):
             place = len(merged)
             for option in reversed(plugin.options):
                 if option in merged:

@@ -11,7 +11,7 @@ import click
 
 from tailrace import AdapterPlugin, Capabilities, PluginFault, PluginPackage
 
-from ..wording import describe_error
+from ..phrases import describe_error
 from .run import run
 
 _UNDERSCORE = re.compile("_([a-z])")

@@ -16,7 +16,7 @@ import tailrace
 
 from ..cleanup import raising_keyboard_interrupt
 from ..completion import complete_file, complete_template
-from ..wording import counted
+from ..phrases import counted
 from ..writing import print_message
 
 

@@ -15,7 +15,7 @@ from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, 
 
 from ..completion import complete_file
 from ..display.text import size
-from ..wording import counted
+from ..phrases import counted
 
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

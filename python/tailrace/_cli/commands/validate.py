@@ -9,7 +9,7 @@ import click
 import tailrace
 
 from ..completion import complete_file
-from ..wording import counted, shown_source
+from ..phrases import counted, shown_source
 from ..writing import print_message
 
 _BAD_SPECIFICATION = 2

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from tailrace import ChunkFailedError, ChunkState, JobState
 
-from ..wording import counted
+from ..phrases import counted
 from .style import BOLD, DIM, RED, TerminalStyle
 from .text import clock, latest_line, size
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from tailrace import JobState, RunningCommand
 
-from ..wording import counted
+from ..phrases import counted
 from .lines import MERGE
 from .region import Row
 from .style import BOLD, DIM, GREEN, TerminalStyle
