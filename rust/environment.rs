@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use crate::process_files::MARK_VARIABLE;
 
 unsafe extern "C" {
-    /// What environ(7) describes.
-    static environ: *const *const std::ffi::c_char;
+    /// What environ(7) describes; setenv(3) puts another list there.
+    static mut environ: *const *const std::ffi::c_char;
 }
 
 /// `NAME=value` for each variable. They lie in one piece: a variable each would cost more than all else of a start.
@@ -88,7 +88,7 @@ fn value<'a>(variable: &'a CStr, name: &str) -> Option<&'a [u8]> {
 unsafe fn own_variables<'a>() -> impl Iterator<Item = &'a CStr> {
     // SAFETY: the caller's promise. It is null after clearenv(3), or ends in a null pointer.
     unsafe {
-        let mut next = environ;
+        let mut next = (&raw const environ).read();
         std::iter::from_fn(move || {
             let variable = *next.as_ref()?;
             next = next.add(1);

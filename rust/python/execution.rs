@@ -70,7 +70,8 @@ impl Execution {
         on_stderr: Option<Py<PyAny>>,
         wants_usage: bool,
     ) -> PyResult<Self> {
-        // SAFETY: Python changes it with the GIL held, as it is here.
+        // SAFETY: Python changes it with the GIL held, as it is here, and nothing of ours does. A C library's thread that
+        // calls setenv(3) meanwhile would break any reader of it, getenv(3) included.
         let env = unsafe { Environment::changed_by(&env.unwrap_or_default()) }.map_err(|HasNul| has_nul())?;
         let command = Command {
             program: c_string(program.into_vec())?,

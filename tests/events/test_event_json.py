@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import tailrace
 from support import ROOT
 from support.jobs import job
 from tailrace import (
+    ChunkFinished,
     ChunkOutput,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
     LocalWorkerAdapter,
+    ResourceUsage,
     TailraceError,
+    WorkerResult,
     event_to_json,
 )
 
@@ -109,6 +113,14 @@ async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Pa
     assert (failure["cause"]["type"], failure["cause"]["kind"]) == ("WorkerTimeoutError", "total")
     assert by_name["job_finished"]["error"] == failure
     assert all("secret\n" not in json.dumps(record) for record in records if record["event"] != "chunk_output")
+
+
+def test_what_json_has_no_number_for_is_the_nearest_one() -> None:
+    odd = WorkerResult(0, duration=float("inf"), usage=ResourceUsage(float("nan"), 1.0, None))
+    head: Any = {"job_id": "job", "run_id": "run", "sequence": 0, "time": 0.0, "monotonic": 0.0}
+    line = event_to_json(ChunkFinished(**head, chunk_id=1, attempt=1, result=odd))
+    result = json.loads(line, parse_constant=pytest.fail)["result"]
+    assert (result["duration"], result["cpu_user"], result["cpu_system"]) == (sys.float_info.max, 0.0, 1.0)
 
 
 def test_the_documentation_lists_every_event_with_its_keys() -> None:

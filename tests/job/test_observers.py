@@ -10,6 +10,7 @@ import pytest
 
 from support.jobs import job
 from tailrace import (
+    ChunkFailedError,
     ChunkFinished,
     ChunkStarted,
     JobEvent,
@@ -134,6 +135,17 @@ async def test_a_note_names_the_observer_that_raised_when_the_end_was_told() -> 
     with pytest.raises(ValueError, match="of another callback") as caught:
         await executor.execute(job("true"), options)
     assert caught.value.__notes__ == ["observers[1] raised ZeroDivisionError() when it was told"]
+
+
+async def test_an_observer_that_raises_at_the_last_event_does_not_replace_what_failed() -> None:
+    def fail(event: JobEvent) -> None:
+        if isinstance(event, JobFinished):
+            raise ZeroDivisionError
+
+    with pytest.raises(ChunkFailedError) as caught:
+        await executor.execute(job("false"), JobExecutionOptions(observers=[fail]))
+    assert caught.value.report is not None
+    assert caught.value.__notes__ == ["observers[0] raised ZeroDivisionError() when it was told"]
 
 
 async def test_cancelled_observers_that_wait_for_their_turn_leave_no_trace() -> None:

@@ -239,3 +239,40 @@ async def test_an_adapter_that_swallows_errors_at_its_end_keeps_none_from_coming
         async with open_adapters([counting]):
             raise LookupError("mine")
     assert not counting.is_entered
+
+
+async def test_an_adapter_that_cannot_be_closed_keeps_no_error_from_coming_out() -> None:
+    class Unclosable(Counting):
+        async def __aexit__(self, *_: object) -> bool:
+            raise RuntimeError("lost")
+
+    with pytest.raises(LookupError, match="mine") as caught:
+        async with open_adapters([Unclosable()]):
+            raise LookupError("mine")
+    assert caught.value.__notes__ == ["closing the adapter raised RuntimeError('lost')"]
+    with pytest.raises(RuntimeError, match="lost"):
+        async with open_adapters([Unclosable()]):
+            pass
+
+
+async def test_who_comes_while_an_adapter_is_being_opened_finds_it_open() -> None:
+    class Slow(Counting):
+        async def __aenter__(self) -> Self:
+            await anyio.sleep(0.2)
+            return await super().__aenter__()
+
+    slow = Slow()
+    pool = WorkerPool([slow])
+    seen: list[bool] = []
+
+    async def use() -> None:
+        async with pool:
+            seen.append(slow.is_entered)
+            await anyio.sleep(0.2)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(use)
+        await anyio.sleep(0.05)
+        tasks.start_soon(use)
+    assert seen == [True, True]
+    assert (slow.is_entered, slow.entries) == (False, 1)

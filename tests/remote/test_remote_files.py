@@ -16,6 +16,7 @@ import pytest
 from support.jobs import count_lines, job, names_in
 from support.workers import WorkerThread, running_worker
 from tailrace import (
+    Capabilities,
     ChunkFailedError,
     HttpWorkerAdapter,
     JobExecutionOptions,
@@ -25,6 +26,7 @@ from tailrace import (
     completed_chunk_ids,
 )
 from tailrace._state.artifacts import reasons_to_run
+from tailrace.testing import FakeAdapter, FakeExecution
 
 OURS = {"chunk_0": "ours, not the worker's", "chunk_1": "", "chunk_1.partial": "of an earlier day"}
 
@@ -171,3 +173,25 @@ def test_the_command_line_resumes_by_the_workers_word(worker: WorkerThread, here
     # The merge runs here, on whatever is here by now.
     assert (here / "merged").read_text() == OURS["chunk_0"]
     assert count_lines(tmp_path / "starts") == 6
+
+
+@pytest.mark.anyio
+async def test_a_workers_word_counts_no_more_once_another_command_was_to_write_the_file(tmp_path: Path) -> None:
+    fine = job("render --fine > chunk_0")
+    rough = job("render --rough > chunk_0")
+    worker = FakeAdapter(FakeExecution(), capabilities=Capabilities(streams=True, remote=True, shares_files=False))
+    for spec in (fine, rough):
+        await JobExecutor(worker).execute(spec, JobExecutionOptions(job_dir=tmp_path))
+    assert completed_chunk_ids(rough, tmp_path) == {0}
+    assert reasons_to_run(fine, tmp_path) == {0: "another command has written its output since"}
+    await JobExecutor(worker).execute(fine, JobExecutionOptions(job_dir=tmp_path))
+    assert completed_chunk_ids(fine, tmp_path) == {0}
+
+
+@pytest.mark.anyio
+async def test_a_workers_word_is_not_enough_where_files_are_to_be_seen(worker: WorkerThread, tmp_path: Path) -> None:
+    spec = job("echo 1 > chunk_0")
+    await JobExecutor(adapter_of(worker, spec)).execute(spec, JobExecutionOptions(job_dir=tmp_path))
+    assert completed_chunk_ids(spec, tmp_path) == {0}
+    assert completed_chunk_ids(spec, tmp_path, shares_files=True) == frozenset()
+    assert reasons_to_run(spec, tmp_path, shares_files=True) == {0: "it was done where its files are not seen"}

@@ -30,15 +30,20 @@ class Interruptible:
     async def run(self, function: Callable[[], Awaitable[None]]) -> None:
         """Await `function()`. Returns when it was cancelled by a signal; what it raises comes out unchanged."""
         error: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            with anyio.CancelScope() as scope:
-                await tasks.start(self._watch, scope)
-                try:
-                    await function()
-                except Exception as raised:  # noqa: BLE001
-                    # Through the task group it would come out in an ExceptionGroup.
-                    error = raised
-            tasks.cancel_scope.cancel()
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            async with anyio.create_task_group() as tasks:
+                with anyio.CancelScope() as scope:
+                    await tasks.start(self._watch, scope)
+                    try:
+                        await function()
+                    except Exception as raised:  # noqa: BLE001
+                        # Through the task group it would come out in an ExceptionGroup.
+                        error = raised
+                tasks.cancel_scope.cancel()
+        finally:
+            # Asyncio leaves one that raises KeyboardInterrupt, whatever there was.
+            signal.signal(signal.SIGINT, before)
         if error is not None:
             raise error
 

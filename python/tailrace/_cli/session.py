@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Iterable, Iterator
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -139,7 +138,9 @@ class _Execution:
         unasked = ids.difference(request.chunk) if request.chunk else frozenset()
         self._reasons: dict[int, str | None] = {}
         if request.resume:
-            self._reasons = reasons_to_run(self._spec, self._job_dir, state_dir=request.state_dir)
+            self._reasons = reasons_to_run(
+                self._spec, self._job_dir, state_dir=request.state_dir, shares_files=self._capabilities.shares_files
+            )
         self._skipped = unasked.union(chunk_id for chunk_id, reason in self._reasons.items() if reason is None)
         self._state = JobState(chunk for chunk in self._spec.chunks if chunk.id not in unasked)
         self._asked = self._state.chunks.keys()
@@ -226,12 +227,20 @@ class _Execution:
         return status
 
     async def _run_job(self, options: JobExecutionOptions) -> None:
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(open_adapters([self._adapter]))
-            except Exception as error:
-                raise TailraceError(f"the adapter cannot be used: {describe_error(error)}") from error
-            await JobExecutor(self._adapter).execute(self._spec, options)
+        failure: BaseException | None = None
+        what = "opened"
+        try:
+            async with open_adapters([self._adapter]):
+                what = "closed"
+                try:
+                    await JobExecutor(self._adapter).execute(self._spec, options)
+                except BaseException as error:
+                    failure = error
+                    raise
+        except Exception as error:
+            if error is failure:
+                raise
+            raise TailraceError(f"the adapter cannot be {what}: {describe_error(error)}") from error
 
     def _take(self, event: JobEvent) -> Awaitable[None] | None:
         if self._display.shows(event):

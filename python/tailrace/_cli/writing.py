@@ -142,7 +142,7 @@ def print_message(text: str, *, patience: float | None = None) -> None:
 
 
 def print_sections(sections: Iterable[Iterable[str]], *, bare: bool, patience: float | None = None) -> None:
-    """Write groups as `print_message` does lines; `bare` with blank lines around each in place of the program's name."""
+    """Write groups as `print_message` does lines; `bare` with blank lines around each, not the program's name."""
     text = b"".join(_section(lines) if bare else b"".join(map(_line, lines)) for lines in sections)
     with contextlib.suppress(OSError):
         standard_writers().stderr.write_within(patience, text + b"\n" if bare and text else text)

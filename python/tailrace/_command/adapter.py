@@ -75,17 +75,23 @@ class Capabilities:
 async def open_adapters(adapters: Iterable[WorkerAdapter]) -> AsyncIterator[None]:
     """Enter those of the adapters that are async context managers, for as long as the block runs.
 
-    What the block raises comes out, whatever an adapter makes of it. Raises what an adapter raises.
+    What the block raises comes out, whatever an adapter makes of it, with a note of what an adapter raises then. Raises
+    what an adapter raises otherwise.
     """
     raised: BaseException | None = None
-    async with AsyncExitStack() as stack:
-        for adapter in adapters:
-            if isinstance(adapter, AbstractAsyncContextManager):
-                await stack.enter_async_context(adapter)
-        try:
-            yield
-        except BaseException as error:
-            raised = error
+    try:
+        async with AsyncExitStack() as stack:
+            for adapter in adapters:
+                if isinstance(adapter, AbstractAsyncContextManager):
+                    await stack.enter_async_context(adapter)
+            try:
+                yield
+            except BaseException as error:
+                raised = error
+                raise
+    except BaseException as error:
+        if raised is None or error is raised:
             raise
+        raised.add_note(f"closing the adapter raised {error!r}")
     if raised is not None:
         raise raised

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Generic, TypeVar
 
+import anyio
+
 from .per_loop import PerLoop
 
 _T = TypeVar("_T")
@@ -31,32 +33,34 @@ class KeptOpen(Generic[_T]):
     async def enter(self) -> None:
         """Open it, unless it is open. Raises what opening raises."""
         use = self._uses.get()
-        use.count += 1
-        if use.count > 1:
-            return
-        manager = self._make()
-        try:
-            value = await manager.__aenter__()
-        except BaseException:
-            use.count -= 1
-            raise
-        use.manager, use.value = manager, value
+        # Who comes second finds it open, or opens it; nobody opens it while it is being closed.
+        async with use.lock:
+            if not use.count:
+                manager = self._make()
+                use.value = await manager.__aenter__()
+                use.manager = manager
+            use.count += 1
 
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close it, unless somebody else has entered. Raises what closing raises."""
+        """Close it, unless somebody else has entered, in whatever task that is. Raises what closing raises."""
         use = self._uses.get()
-        use.count -= 1
-        if use.count:
-            return
-        manager, use.manager, use.value = use.manager, None, None
-        if manager is not None:
-            await manager.__aexit__(kind, error, traceback)
+        with anyio.CancelScope(shield=True):
+            await use.lock.acquire()
+        try:
+            use.count -= 1
+            if not use.count:
+                manager, use.manager, use.value = use.manager, None, None
+                if manager is not None:
+                    await manager.__aexit__(kind, error, traceback)
+        finally:
+            use.lock.release()
 
 
 class _Use(Generic[_T]):
     def __init__(self) -> None:
         self.count = 0
+        self.lock = anyio.Lock()
         self.manager: AbstractAsyncContextManager[_T] | None = None
         self.value: _T | None = None

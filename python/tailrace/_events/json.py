@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Collection
 from dataclasses import fields
 
@@ -17,7 +18,7 @@ VERSION = 1
 
 _WORD = re.compile("(?<!^)(?=[A-Z])")
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _PLAIN = bytes(set(range(ord(" "), 127)) - set(b'"\\'))
 """What stands for itself in JSON."""
 _ESCAPES = {b"\\": b"\\\\", b'"': b'\\"', b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t"}
@@ -52,7 +53,11 @@ def event_to_line(event: JobEvent) -> bytes:
         elif (text := _escaped(value)) is None:
             record |= describe_bytes(name, value)
     # Lone surrogates, in file names for example, are only safe escaped.
-    line = _encode(record).encode()
+    try:
+        line = _encode(record).encode()
+    except ValueError:
+        # What an adapter says of itself may be anything, and JSON has neither infinity nor NaN.
+        line = _encode(_without_odd_numbers(record)).encode()
     # Output comes last in its events, and is nearly all there is to them.
     return line + b"\n" if text is None else b"".join((line[:-1], b',"data":"', text, b'"}\n'))
 
@@ -83,6 +88,18 @@ def describe_bytes(name: str, data: bytes | memoryview) -> dict[str, object]:
         return {name: str(data, "utf-8")}
     except UnicodeDecodeError:
         return {name: str(data, "utf-8", "replace"), "base64": base64.b64encode(data).decode()}
+
+
+def _without_odd_numbers(value: object) -> object:
+    """Return it with the largest number in the place of infinity, and 0 in that of NaN."""
+    match value:
+        case float():
+            return max(-sys.float_info.max, min(value, sys.float_info.max)) if value == value else 0.0
+        case dict():
+            return {key: _without_odd_numbers(part) for key, part in value.items()}
+        case list():
+            return [_without_odd_numbers(part) for part in value]
+    return value
 
 
 def _to_plain(value: object) -> object:

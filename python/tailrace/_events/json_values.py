@@ -71,8 +71,14 @@ def result_from(fields: JsonFields) -> WorkerResult:
 
 
 def type_name_of(error: BaseException) -> str:
-    """Return the name of an exception's class, that of the original one for a `LoggedError`."""
-    return error.type_name if isinstance(error, LoggedError) else type(error).__name__
+    """Return the name of an exception's class, that of the original one for a `LoggedError`.
+
+    Of a class that is derived from one of tailrace's it is that one's, so that it is read back as what it is.
+    """
+    if isinstance(error, LoggedError):
+        return error.type_name
+    own = [kind for kind in type(error).__mro__ if kind.__module__ == TailraceError.__module__]
+    return type(error).__name__ if not own or own[0] is TailraceError else own[0].__name__
 
 
 def describe_error(error: BaseException) -> dict[str, object]:

@@ -42,12 +42,12 @@ class Observers:
 
     def __call__(self, event: JobEvent) -> Awaitable[None] | None:
         """Tell of an event; return what is still to be awaited. Raises what the first raises that does."""
-        error: Exception | None = None
+        error: BaseException | None = None
         pending: _Pending = ()
         for callback in self._callbacks:
             try:
                 outcome = callback.begin(event)
-            except Exception as raised:  # noqa: BLE001 (it comes out when the others have been called)
+            except BaseException as raised:  # noqa: BLE001 (it comes out when the others have been called)
                 error = error or raised
             else:
                 if outcome is not None:
@@ -58,7 +58,7 @@ class Observers:
             raise error
         return None
 
-    async def _finish(self, pending: _Pending, error: Exception | None) -> None:
+    async def _finish(self, pending: _Pending, error: BaseException | None) -> None:
         try:
             async with self._lock:
                 for callback, outcome in pending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -87,21 +88,22 @@ class JobReporter:
     async def job_finished(self, duration: float, error: BaseException | None) -> None:
         """Tell of the job's end, if its beginning was told: whatever it is, and all but an observer that raised.
 
-        What a callback raised, and a cancellation, is replaced by nothing, and not held up for long.
+        No observer's exception replaces it, and what a callback raised, or a cancellation, is not held up for long.
         """
         if not self._sequence:
             return
         steps = self._last_steps(lambda head: JobFinished(**head, duration=duration, error=error))
-        if error is None or (isinstance(error, TailraceError) and error is not self.error):
+        if error is None:
             await await_if_needed(run_steps(steps))
             return
-        if self._logs is not None:
+        is_failure = isinstance(error, TailraceError) and error is not self.error
+        if not is_failure and self._logs is not None:
             self._logs.hurry()
-        with anyio.move_on_after(_PATIENCE, shield=True):
+        with nullcontext() if is_failure else anyio.move_on_after(_PATIENCE, shield=True):
             try:
                 await await_if_needed(run_steps(steps))
             except Exception as raised:  # noqa: BLE001
-                error.add_note(f"{self._observers.failed} raised {raised!r} when it was told")
+                error.add_note(f"{self._observers.failed or 'the log'} raised {raised!r} when it was told")
 
     def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""

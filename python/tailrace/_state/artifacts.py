@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .._concurrency.slices import at_once
 from .._errors import TailraceError
 from .._spec.model import Chunk, JobSpec
+from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
 from .folder import job_folder, resolve_job_dir
 from .journal import FILE_NAME, VERSION, fingerprint
@@ -22,22 +23,31 @@ _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
 
 
 def completed_chunk_ids(
-    spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, state_dir: str | os.PathLike[str] | None = None
+    spec: JobSpec,
+    job_dir: str | os.PathLike[str] | None = None,
+    *,
+    state_dir: str | os.PathLike[str] | None = None,
+    shares_files: bool = False,
 ) -> frozenset[int]:
     """Return the chunks whose command and frames are recorded as completed and whose output is unchanged.
 
     A chunk whose output file is missing, or differs in size or time from what was recorded, is not among them; times
     are compared as exactly as the coarser of the file systems keeps them. What was completed by a worker whose files
-    are not seen here is completed by its word, whatever lies here. `job_dir` and `state_dir` are what the job was or
-    will be run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it cannot
-    be read.
+    are not seen here is completed by its word, whatever lies here, unless another command was to write the same file
+    since; with `shares_files`, for an adapter whose files are seen here, it is not. `job_dir` and `state_dir` are what
+    the job was or will be run with. Blocks for reading the record. Raises `TailraceError` if there is a record and it
+    cannot be read.
     """
-    reasons = reasons_to_run(spec, job_dir, state_dir=state_dir)
+    reasons = reasons_to_run(spec, job_dir, state_dir=state_dir, shares_files=shares_files)
     return frozenset(chunk_id for chunk_id, reason in reasons.items() if reason is None)
 
 
 def reasons_to_run(
-    spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, state_dir: str | os.PathLike[str] | None = None
+    spec: JobSpec,
+    job_dir: str | os.PathLike[str] | None = None,
+    *,
+    state_dir: str | os.PathLike[str] | None = None,
+    shares_files: bool = False,
 ) -> dict[int, str | None]:
     """Return for each chunk of `spec`, by its id, why a resumed job would run it; None if it would not.
 
@@ -46,7 +56,7 @@ def reasons_to_run(
     """
     folder = resolve_job_dir(spec, job_dir)
     record = _Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
-    return {chunk.id: record.reason_to_run(chunk, folder) for chunk in spec.chunks}
+    return {chunk.id: record.reason_to_run(chunk, folder, trusts_word=not shares_files) for chunk in spec.chunks}
 
 
 class _Entry(NamedTuple):
@@ -70,6 +80,7 @@ class _Record:
     def __init__(self, path: Path) -> None:
         self._entries: dict[tuple[str, tuple[int, int, int], str], _Entry] = {}
         self._by_output: dict[str, _Entry] = {}
+        self._by_frames: dict[tuple[str, object], _Entry] = {}
         self._newer: dict[str, _NewerEntry] = {}
         for entry in _read(path):
             if isinstance(entry, _NewerEntry):
@@ -78,19 +89,30 @@ class _Record:
             self._newer.pop(entry.output_file, None)
             # Not by the chunk's id: when a job is planned again, its chunks get others.
             self._entries[entry[:3]] = self._by_output[entry.output_file] = entry
+            self._by_frames[_files_of(entry.output_file, entry.frames)] = entry
 
-    def reason_to_run(self, chunk: Chunk, job_dir: Path) -> str | None:
+    def reason_to_run(self, chunk: Chunk, job_dir: Path, *, trusts_word: bool) -> str | None:
         newer = self._newer.get(chunk.output_file)
         if newer is not None:
             return f"its record is of version {newer.version}, and only version {VERSION} can be read"
         frames = (chunk.start_frame, chunk.frame_count, chunk.frame_step)
         entry = self._entries.get((chunk.command, frames, chunk.output_file))
-        if entry is not None:
+        if entry is not None and entry.outputs is None:
+            if not trusts_word:
+                return "it was done where its files are not seen"
+            newest = self._by_frames[_files_of(chunk.output_file, frames)]
+            return None if newest.command == chunk.command else "another command has written its output since"
+        if entry is not None and entry.outputs is not None:
             return _change(entry.outputs, chunk, job_dir)
         other = self._by_output.get(chunk.output_file)
         if other is None:
             return "it is not recorded as done"
         return f"its {'frames' if other.command == chunk.command else 'command'} changed since it was done"
+
+
+def _files_of(output_file: str, frames: tuple[int, int, int]) -> tuple[str, object]:
+    """Return what is the same for chunks that write the same files."""
+    return output_file, frames if is_numbered(output_file) else None
 
 
 def _read(path: Path) -> Iterator[_Entry | _NewerEntry]:
@@ -123,10 +145,8 @@ def _size_and_time(size: int, time: int) -> tuple[int, int]:
     return operator.index(size), operator.index(time)
 
 
-def _change(recorded: list[tuple[int, int] | None] | None, chunk: Chunk, job_dir: Path) -> str | None:
+def _change(recorded: list[tuple[int, int] | None], chunk: Chunk, job_dir: Path) -> str | None:
     """Return how the chunk's output differs from what was recorded, None if it does not."""
-    if recorded is None:
-        return None
     found = at_once(fingerprint(chunk, job_dir))
     if len(found) != len(recorded):
         return "its record is of other files"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import signal
@@ -67,7 +68,7 @@ class Performance:
         except _LimitReachedError as reached:
             limit = reached.kind
         if limit is None and self._execution.error is not None:
-            raise self._execution.error
+            raise _copied(self._execution.error)
         stdout, stderr = (stream.capture for stream in self._streams.values())
         return make_result(
             self._job,
@@ -116,3 +117,14 @@ class Performance:
                 await returned
             if scope.cancelled_caught:
                 raise _LimitReachedError("total")
+
+
+def _copied(error: BaseException) -> BaseException:
+    """Return one for each execution: it keeps its traceback, and whoever catches it adds what he knows."""
+    try:
+        copied = copy.copy(error).with_traceback(None)
+    except TypeError:
+        # Its class wants other arguments than it keeps.
+        return error
+    copied.__cause__ = error.__cause__
+    return copied
