@@ -208,6 +208,7 @@ class HttpTransport:
     ) -> httpx.Response:
         check_headers(authorisation)
         request = build(headers={**self._headers, **authorisation})
+        request.stream = _Body(request.content)
         try:
             with anyio.fail_after(longest):
                 response = await client.send(request, stream=True)
@@ -242,6 +243,32 @@ class HttpTransport:
                 "the environment names a SOCKS proxy, which needs socksio: pip install 'httpx[socks]',"
                 " or except the worker by NO_PROXY"
             ) from error
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a request, in one piece.
+
+    httpx's own is a generator, which is left to the garbage collector when sending it is cancelled; trio warns of that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._content)
+
+
+class _Once(AsyncIterator[bytes]):
+    """Yields one piece, if it is not empty."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece = piece
+
+    async def __anext__(self) -> bytes:
+        piece, self._piece = self._piece, b""
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
 
 class _Response:
