@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -358,6 +358,8 @@ texts = st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.en
     chunks=st.lists(st.tuples(texts, st.none() | st.floats(-1, 3), st.none() | st.integers(0, 2**40)), max_size=20),
     style=st.sampled_from([PLAIN, COLOURED, TerminalStyle(colours=True, unicode=False)]),
 )
+# A character that takes no cell becomes a question mark, which does.
+@example(columns=5, lines=1, job_id="\U000e0000", chunks=[], style=TerminalStyle(colours=True, unicode=False))
 def test_rows_never_fill_the_terminal_whatever_the_chunks_write(
     columns: int,
     lines: int,

@@ -730,9 +730,9 @@ async def test_cancelling_closes_the_connection_at_once(streaming: bool) -> None
     asked = threading.Event()
 
     def respond(connection: socket.socket, _: Request) -> None:
-        asked.set()
         if streaming:
             FrameStream(connection).stdout(b"one")
+        asked.set()
         server.wait_for_disconnect(connection)
 
     async def cancel_when_asked() -> None:

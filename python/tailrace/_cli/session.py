@@ -228,7 +228,7 @@ class _Execution:
 
     async def _run_job(self, options: JobExecutionOptions) -> None:
         failure: BaseException | None = None
-        what = "opened"
+        what = "used"
         try:
             async with open_adapters([self._adapter]):
                 what = "closed"

@@ -189,6 +189,7 @@ class ProgressRows:
         painted = ""
         used = 0
         for text, colour in parts:
+            text = self._style.drawable(text)
             shown = text if used + cell_len(text) <= width else self._style.fit(text, width - used)
             painted += self._style.paint(shown, colour)
             used += cell_len(shown)

@@ -44,10 +44,15 @@ class TerminalStyle(NamedTuple):
 
     def fit(self, text: str, width: int) -> str:
         """Return `text` in exactly `width` cells, cut off or padded."""
+        text = self.drawable(text)
         if cell_len(text) <= width:
             return set_cell_size(text, width)
         mark = self.ellipsis[:width]
         return set_cell_size(text, width - len(mark)) + mark
+
+    def drawable(self, text: str) -> str:
+        """Return `text` as `encode` shows it: what takes no cell may become a mark that takes one."""
+        return text if self.unicode else self.encode(text).decode()
 
     def encode(self, text: str) -> bytes:
         """Return the bytes that show `text`."""
