@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
@@ -56,6 +56,21 @@ class KeptOpen(Generic[_T]):
                     await manager.__aexit__(kind, error, traceback)
         finally:
             use.lock.release()
+
+
+class Enterable:
+    """Is entered and left as often as anybody likes; what it keeps open for that is `_kept_open`."""
+
+    _kept_open: KeptOpen[Any]
+
+    async def __aenter__(self) -> Self:
+        await self._kept_open.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._kept_open.leave(kind, error, traceback)
 
 
 class _Use(Generic[_T]):

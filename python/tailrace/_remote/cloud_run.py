@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
+from .._concurrency.kept_open import Enterable
 from .extras import missing_extra
 from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
 
 
-class CloudRunAdapter:
+class CloudRunAdapter(Enterable):
     """Has a Cloud Run service run the chunks of a job: `tailrace worker serve` in a container, or another worker.
 
     All is as with `HttpWorkerAdapter`, but that requests are authorised by identity tokens: those of the service
@@ -67,16 +66,8 @@ class CloudRunAdapter:
             response_timeout=response_timeout,
             silence_timeout=silence_timeout,
         )
+        self._kept_open = self._transport.connections
         self._queue = WorkerQueue([(self._transport.execute, None)])
-
-    async def __aenter__(self) -> Self:
-        await self._transport.connections.enter()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._transport.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the service run the chunk `job.meta["chunk_id"]`; its command is the specification's.

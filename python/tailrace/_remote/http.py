@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
+from .._concurrency.kept_open import Enterable
 from .extras import missing_extra
 from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
@@ -17,7 +17,7 @@ Credentials: TypeAlias = str | Mapping[str, str]
 """A bearer token, or the headers that authorise a request."""
 
 
-class HttpWorkerAdapter:
+class HttpWorkerAdapter(Enterable):
     """Has a worker at an http(s) URL run the chunks of a job: `tailrace worker serve`, or whatever takes the same POST.
 
     Each `execute` is one request, which is never repeated: `JobExecutor` alone does that. Only while the worker answers
@@ -82,16 +82,8 @@ class HttpWorkerAdapter:
             response_timeout=response_timeout,
             silence_timeout=silence_timeout,
         )
+        self._kept_open = self._transport.connections
         self._queue = WorkerQueue([(self._transport.execute, None)])
-
-    async def __aenter__(self) -> Self:
-        await self._transport.connections.enter()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._transport.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk `job.meta["chunk_id"]`; its command is the specification's.

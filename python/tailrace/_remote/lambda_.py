@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from .._checks import check_times
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
+from .._concurrency.kept_open import Enterable
 from .._wire.answer import RemoteAnswer
 from .._wire.request import remote_request
 from .extras import missing_extra
@@ -20,7 +19,7 @@ _LONGEST_FUNCTION = 900.0
 """What Lambda lets a function run, in seconds (AWS Lambda quotas)."""
 
 
-class AwsLambdaAdapter:
+class AwsLambdaAdapter(Enterable):
     """Has an AWS Lambda function run the chunks of a job: `tailrace.worker.lambda_handler`, or another that takes them.
 
     Each `execute` is one invocation, which is never repeated: `JobExecutor` alone does that. Only while Lambda answers
@@ -86,16 +85,8 @@ class AwsLambdaAdapter:
         self._client = LambdaClient(
             region=region, endpoint_url=endpoint_url, connect_timeout=connect_timeout, read_timeout=response_timeout
         )
+        self._kept_open = self._client.connections
         self._queue = WorkerQueue([(self.try_execute, None)])
-
-    async def __aenter__(self) -> Self:
-        await self._client.connections.enter()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._client.connections.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the function run the chunk `job.meta["chunk_id"]`; its command is the specification's.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._command.callbacks import await_if_needed
@@ -14,14 +13,14 @@ from .._command.capture import PythonCapture
 from .._command.job import WorkerJob
 from .._command.pieces import OutputSplitter
 from .._command.result import Capture, WorkerResult
-from .._concurrency.kept_open import KeptOpen
+from .._concurrency.kept_open import Enterable, KeptOpen
 from .._errors import WorkerError
 
 _UNEXPECTED = Capture.tail(16 * 2**20)
 """What is kept while a worker streams, in case that it does not: its answer may be far longer than ought to be kept."""
 
 
-class LateOutput:
+class LateOutput(Enterable):
     """An adapter around another one, whose output is shown, logged and understood as any, though it comes at the end.
 
     The callbacks of a job are called with the output that came with the result, before `execute` returns. A worker
@@ -38,16 +37,7 @@ class LateOutput:
         self.capabilities = replace(inner, streams=True)
         self.remote = inner.remote
         self._may_be_live = inner.streams
-        self._entered = KeptOpen(lambda: open_adapters([adapter]))
-
-    async def __aenter__(self) -> Self:
-        await self._entered.enter()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._entered.leave(kind, error, traceback)
+        self._kept_open = KeptOpen(lambda: open_adapters([adapter]))
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run the command, and call the callbacks at its end with what they have not been called with before.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from types import TracebackType
-from typing import Self
 
 from .._checks import check_collection, check_method
 from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
-from .._concurrency.kept_open import KeptOpen
+from .._concurrency.kept_open import Enterable, KeptOpen
 from .worker_queue import WorkerQueue
 
 
-class WorkerPool:
+class WorkerPool(Enterable):
     """Has several workers run the chunks of a job: an adapter made of adapters.
 
     ```python
@@ -44,22 +42,13 @@ class WorkerPool:
         self.capabilities = _in_common([Capabilities.of(adapter) for adapter in adapters])
         self.streams = self.capabilities.streams
         self.remote = self.capabilities.remote
-        self._entered = KeptOpen(lambda: open_adapters(adapters))
+        self._kept_open = KeptOpen(lambda: open_adapters(adapters))
         self._queue = WorkerQueue(
             [
                 (getattr(adapter, "try_execute", adapter.execute), getattr(adapter, "places", None))
                 for adapter in adapters
             ]
         )
-
-    async def __aenter__(self) -> Self:
-        await self._entered.enter()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._entered.leave(kind, error, traceback)
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have one of the workers run `job`. Raises what its adapter raises."""
