@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import testing as testing
     from . import worker as worker
     from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
+    from ._command.ending import describe_error
     from ._command.job import Callback, StreamMode, WorkerJob
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._spec.notes import lint_job
     from ._spec.schema import job_schema
-    from ._spec.source import redact_url
+    from ._spec.source import shown_source
     from ._state.artifacts import completed_chunk_ids, reasons_to_run
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
@@ -116,10 +117,11 @@ _NAMES = {
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_spec.notes": "lint_job",
     "_spec.schema": "job_schema",
-    "_spec.source": "redact_url",
+    "_spec.source": "shown_source",
     "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "Capabilities WorkerAdapter open_adapters",
     "_command.plugin": "AdapterContext AdapterPlugin",
+    "_command.ending": "describe_error",
     "_command.job": "Callback StreamMode WorkerJob",
     "_remote.pool": "WorkerPool",
     "_command.result": "Capture ResourceUsage UsageSample WorkerResult",
@@ -197,6 +199,7 @@ __all__ = [
     "WorkerTimeoutError",
     "__version__",
     "completed_chunk_ids",
+    "describe_error",
     "event_from_json",
     "event_to_json",
     "job_schema",
@@ -207,8 +210,8 @@ __all__ = [
     "parse_command",
     "plan_job",
     "reasons_to_run",
-    "redact_url",
     "run",
+    "shown_source",
     "template_names",
 ]
 

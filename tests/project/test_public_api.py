@@ -78,6 +78,7 @@ NAMES = {
         WorkerTimeoutError
         __version__
         completed_chunk_ids
+        describe_error
         event_from_json
         event_to_json
         job_schema
@@ -88,8 +89,8 @@ NAMES = {
         parse_command
         plan_job
         reasons_to_run
-        redact_url
         run
+        shown_source
         template_names
     """,
     "tailrace.progress": """

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from tailrace import AdapterContext, AdapterPlugin, AdapterRegistry, TailraceError
-
-from .phrases import describe_error
+from tailrace import AdapterContext, AdapterPlugin, AdapterRegistry, TailraceError, describe_error
 
 if TYPE_CHECKING:
     from tailrace import JobSpec, WorkerAdapter

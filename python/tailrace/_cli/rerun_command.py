@@ -5,9 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
-from tailrace import mask_secrets, redact_url
-
-from .phrases import is_url
+from tailrace import mask_secrets, shown_source
 
 _TO_FILL_IN = "…"
 _WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})
@@ -49,7 +47,7 @@ def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Map
 
 def _without_url_secrets(word: str) -> str:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{option}{equals}{redact_url(value, mark=_TO_FILL_IN)}" if is_url(value) else word
+    return f"{option}{equals}{shown_source(value, mark=_TO_FILL_IN)}"
 
 
 def _command(words: Sequence[str], added: Sequence[str], rest: Sequence[str]) -> str:

@@ -29,9 +29,11 @@ from tailrace import (
     MergeFailedError,
     StitchError,
     TailraceError,
+    describe_error,
     lint_job,
     open_adapters,
     reasons_to_run,
+    shown_source,
 )
 
 from .adapter_options import AdapterRequest, make_adapter
@@ -42,7 +44,7 @@ from .display.report import failure_report, summary_line, summary_table
 from .display.screen import TerminalOutput, is_one_terminal
 from .display.style import is_drawable, style_of
 from .interruption import Interruptible
-from .phrases import counted, describe_error, enumerated, shown_source
+from .phrases import counted, enumerated
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
 from .writing import OutputClosedError, OutputFailedError, print_message, print_sections, telling_reasons
 

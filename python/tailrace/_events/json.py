@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import fields
 
 from .._command.result import WorkerResult
-from .json_values import describe_error, describe_result
+from .json_values import plain_error, plain_result
 from .types import JobEvent
 
 VERSION = 1
@@ -105,9 +105,9 @@ def _without_odd_numbers(value: object) -> object:
 def _to_plain(value: object) -> object:
     match value:
         case WorkerResult():
-            return describe_result(value)
+            return plain_result(value)
         case BaseException():
-            return describe_error(value)
+            return plain_error(value)
         case Collection():
             return list(value)
     return value

@@ -38,7 +38,7 @@ class LoggedError(TailraceError):
         self.type_name = type_name
 
 
-def describe_result(result: WorkerResult) -> dict[str, object]:
+def plain_result(result: WorkerResult) -> dict[str, object]:
     """Return everything but the output, which has had events of its own."""
     usage = result.usage
     return {
@@ -81,7 +81,7 @@ def type_name_of(error: BaseException) -> str:
     return type(error).__name__ if not own or own[0] is TailraceError else own[0].__name__
 
 
-def describe_error(error: BaseException) -> dict[str, object]:
+def plain_error(error: BaseException) -> dict[str, object]:
     """Return the name of its class, its message, and what else tailrace's own tell; of a failure also the cause."""
     description: dict[str, object] = {"type": type_name_of(error), "message": str(error)}
     match error:
@@ -98,9 +98,9 @@ def describe_error(error: BaseException) -> dict[str, object]:
         case JobLockedError():
             description["pid"] = error.pid
     if isinstance(error, WorkerError | ChunkFailedError | MergeFailedError | StitchError) and error.result is not None:
-        description["result"] = describe_result(error.result)
+        description["result"] = plain_result(error.result)
     if isinstance(error, ChunkFailedError | MergeFailedError) and error.__cause__ is not None:
-        description["cause"] = describe_error(error.__cause__)
+        description["cause"] = plain_error(error.__cause__)
     return description
 
 

@@ -73,7 +73,7 @@ class JobReporter:
 
     def emit_now(self, make: MakeEvent) -> Awaitable[None] | None:
         """Do the same; return what is still to be awaited."""
-        if self.error is not None or (self._logs is None and not self._observers):
+        if self.error is not None or not self.is_told:
             return None
         return run_steps(self._emit_steps(make))
 

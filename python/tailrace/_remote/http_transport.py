@@ -21,7 +21,7 @@ from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import KeptOpen
 from .._errors import WorkerRemoteError
-from .._spec.source import has_user, is_url, name_of, redact_url
+from .._spec.source import has_user, is_url, redact_url, shown_source
 from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
 from .._wire.frames import MEDIA_TYPE
 from .._wire.http import keep_alive_options
@@ -122,7 +122,7 @@ class HttpTransport:
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Have the worker run the chunk that `job.meta` names, once. Raises `WorkerBusyError` if it has no place."""
         content = remote_request(job, self._job_def_url, heartbeat=self._heartbeat)
-        answer = RemoteAnswer(job, name_of(str(self._url)), streams=self._heartbeat is not None)
+        answer = RemoteAnswer(job, shown_source(str(self._url)), streams=self._heartbeat is not None)
         end = 0.0
         async with self._client() as client:
             response = _Response(await answer.within_limit(lambda: self._send(client, "POST", self._url, content)))
@@ -160,7 +160,7 @@ class HttpTransport:
                     await response.close(0.0)
             except RemoteFault as fault:
                 if fault.nothing_began:
-                    where = name_of(str(self._url))
+                    where = shown_source(str(self._url))
                     raise WorkerRemoteError(f"{where}: {fault}", nothing_began=True) from fault.__cause__
                 return None
             places = told.get("places")

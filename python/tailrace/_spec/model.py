@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails
 
 from .._errors import SpecError
 from .command import parse_command
-from .source import is_url, name_of, read_json, read_source, stem_of
+from .source import is_url, read_json, read_source, shown_source, stem_of
 
 _EXPECTED = {
     "model_type": "an object",
@@ -246,7 +246,7 @@ class JobSpec(_Part):
         """
         source = os.fspath(source)
         content = read_source(source)
-        spec = cls._validate(content, name_of(source), stem_of(source) or _DEFAULT_ID)
+        spec = cls._validate(content, shown_source(source), stem_of(source) or _DEFAULT_ID)
         # A pipe (`job run <(...)`) lies in a folder of the system's, where no job may run or leave a record.
         if not is_url(source) and Path(source).is_file():
             spec._path = Path(source).absolute()

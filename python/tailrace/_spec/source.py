@@ -49,9 +49,13 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def name_of(source: str) -> str:
-    """Return `source` as messages show it: the name of a file as it is, a URL as `redact_url` has it."""
-    return redact_url(source) if is_url(source) else source
+def shown_source(source: str, *, mark: str = "") -> str:
+    """Return `source` as messages may show it: the name of a file as it is, a URL without its user and its query.
+
+    These may hold a password and a signature; `mark`, if it is given, stands in the place of each. Raises nothing,
+    whatever `source` is.
+    """
+    return redact_url(source, mark=mark) if is_url(source) else source
 
 
 def redact_url(url: str, *, mark: str = "") -> str:
@@ -80,7 +84,7 @@ def read_source(source: str) -> bytes:
         if has_user(source):
             # urllib would take it for a part of the host's name.
             raise SpecError(
-                f"{name_of(source)}: must have no user name or password in it, which would not be sent:"
+                f"{shown_source(source)}: must have no user name or password in it, which would not be sent:"
                 " download the file first"
             )
         return fetch(source, _open)
@@ -108,22 +112,22 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[HTTPRespons
             while part := response.read1(_READ_SIZE):
                 body += part
                 if len(body) > LARGEST_SPEC:
-                    raise SpecError(f"{name_of(url)}: is larger than {LARGEST_SPEC >> 20} MiB")
+                    raise SpecError(f"{shown_source(url)}: is larger than {LARGEST_SPEC >> 20} MiB")
                 if time.monotonic() > deadline:
                     raise TimeoutError
     except HTTPError as error:
         # What urllib says of a redirect that it does not follow has the whole of that address in it.
         told = f" {error.reason}" if error.code >= 400 else ", a redirect that cannot be followed"
         with error:
-            raise SpecError(f"{name_of(url)}: the server answered {error.code}{told}") from None
+            raise SpecError(f"{shown_source(url)}: the server answered {error.code}{told}") from None
     except TimeoutError as error:
-        raise SpecError(f"{name_of(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
+        raise SpecError(f"{shown_source(url)}: no answer within {HTTP_TIMEOUT:g} s") from error
     except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, InvalidURL) or not isinstance(error, OSError | HTTPException):
             # What is wrong would be shown with a password or a signature in it.
-            raise SpecError(f"{name_of(url)}: it, or the address that it leads to, is not a valid URL") from None
+            raise SpecError(f"{shown_source(url)}: it, or the address that it leads to, is not a valid URL") from None
         reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
-        raise SpecError(f"{name_of(url)}: cannot be downloaded: {reason}") from error
+        raise SpecError(f"{shown_source(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from .._errors import SpecError
 from .._spec.model import JobSpec
 from .._spec.outputs import OutputNames
-from .._spec.source import LARGEST_SPEC, is_url, name_of, redact_url
+from .._spec.source import LARGEST_SPEC, is_url, redact_url, shown_source
 from ._file_state import FileState
 from ._requests import RefusedError
 from ._web_source import WebPrefix, download
@@ -101,7 +101,7 @@ class AllowedSpecs:
         """Take folders and the beginnings of http(s) URLs. Raises `ValueError` for anything else."""
         for place in places:
             if is_url(place) and "?" in place:
-                raise ValueError(f"an allowed place should be a URL without a query: {name_of(place)}?...")
+                raise ValueError(f"an allowed place should be a URL without a query: {shown_source(place)}?...")
         self._prefixes = [WebPrefix.parse(place) for place in places if is_url(place)]
         self._folders = []
         for place in places:
@@ -121,7 +121,7 @@ class AllowedSpecs:
                 return LoadedSpec(self._parsed.parse(download(address, self._prefixes)), None)
             return self._read_file(address, base)
         except SpecError as error:
-            raise RefusedError(422, f"{name_of(address)}: {error}") from None
+            raise RefusedError(422, f"{shown_source(address)}: {error}") from None
 
     def _read_file(self, name: str, base: Path | None) -> LoadedSpec:
         if "\0" in name or "://" in name:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from .._errors import SpecError
-from .._spec.source import HTTP_TIMEOUT, fetch, name_of
+from .._spec.source import HTTP_TIMEOUT, fetch, shown_source
 from ._requests import RefusedError
 
 _MOST_REDIRECTS = 5
@@ -58,12 +58,14 @@ class WebPrefix(NamedTuple):
             or parts.password is not None
             or parts.fragment
         ):
-            raise ValueError(f"{name_of(url)}: should be an http(s) URL with a host, without a user and a fragment")
+            raise ValueError(
+                f"{shown_source(url)}: should be an http(s) URL with a host, without a user and a fragment"
+            )
         if any(character.isspace() or not character.isprintable() for character in url) or "\\" in url:
-            raise ValueError(f"{name_of(url)!r}: should hold no spaces, control characters and backslashes")
+            raise ValueError(f"{shown_source(url)!r}: should hold no spaces, control characters and backslashes")
         segments = tuple(unquote(segment) for segment in parts.path.split("/")[1:])
         if any(segment in (".", "..") or "/" in segment or "\\" in segment for segment in segments):
-            raise ValueError(f"{name_of(url)}: its path should hold no '.', '..' and escaped slashes")
+            raise ValueError(f"{shown_source(url)}: its path should hold no '.', '..' and escaped slashes")
         return cls(parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme], segments)
 
     def covers(self, other: WebPrefix) -> bool:
@@ -96,7 +98,7 @@ def download(url: str, allowed: Sequence[WebPrefix]) -> bytes:
 
 @contextmanager
 def _open(url: str, allowed: Sequence[WebPrefix], deadline: float) -> Iterator[http.client.HTTPResponse]:
-    shown = name_of(url)
+    shown = shown_source(url)
     for _ in range(_MOST_REDIRECTS + 1):
         place = _check_place(url, allowed)
         with _connected(place, deadline) as connection, _ended_at(deadline, connection.sock):
@@ -119,7 +121,7 @@ def _check_place(url: str, allowed: Sequence[WebPrefix]) -> WebPrefix:
         raise RefusedError(403, str(error)) from None
     if not any(prefix.covers(place) for prefix in allowed):
         raise RefusedError(
-            403, f"{name_of(url)} is in no place that this worker takes job specifications from (--allow-spec)"
+            403, f"{shown_source(url)} is in no place that this worker takes job specifications from (--allow-spec)"
         )
     return place
 

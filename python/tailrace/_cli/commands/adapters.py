@@ -9,9 +9,8 @@ from dataclasses import asdict
 
 import click
 
-from tailrace import AdapterPlugin, Capabilities, PluginFault, PluginPackage
+from tailrace import AdapterPlugin, Capabilities, PluginFault, PluginPackage, describe_error
 
-from ..phrases import describe_error
 from .run import run
 
 _UNDERSCORE = re.compile("_([a-z])")

@@ -9,7 +9,7 @@ import click
 import tailrace
 
 from ..completion import complete_file
-from ..phrases import counted, shown_source
+from ..phrases import counted
 from ..writing import print_message
 
 _BAD_SPECIFICATION = 2
@@ -34,7 +34,7 @@ def validate(spec: str) -> None:
     frames = sum(chunk.frame_count for chunk in job.chunks)
     size = f"{job.metadata.width}x{job.metadata.height} at {job.metadata.fps:g} frames a second"
     held = f"{counted(len(job.chunks), 'chunk')}, {frames} of {counted(job.metadata.total_frames, 'frame')}, {size}"
-    click.echo(f"{shown_source(spec)}: job {job.id}: {held}")
+    click.echo(f"{tailrace.shown_source(spec)}: job {job.id}: {held}")
     click.echo(f"merged by: {job.merge_command}" if job.merge_command else "not merged: there is no mergeCommand")
     for note in tailrace.lint_job(job):
         click.echo(f"note: {note}")
