@@ -46,8 +46,8 @@ class TerminalLines:
         """Return the lines that `data` completes."""
         text = self._partial + data
         end = text.rfind(b"\n") + 1
-        # The last byte may be the first half of "\r\n".
-        self._partial = text[max(end, text.rfind(b"\r", end, -1) + 1) :]
+        # What returns there are at the end may belong to the end of the line, as in "\r\n".
+        self._partial = text[max(end, text.rstrip(b"\r").rfind(b"\r", end) + 1) :]
         if len(self._partial) > _LONGEST_LINE:
             text, self._partial = text[:end] + self._partial + b"\n", b""
             end = len(text)
