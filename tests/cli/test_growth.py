@@ -34,6 +34,7 @@ from tailrace._cli.display.report import failure_report, summary_line
 from tailrace._concurrency.slices import at_once
 from tailrace._spec.outputs import output_paths
 from tailrace._state.job_outputs import JobOutputs
+from tailrace._state.inspection import FileInspector
 from tailrace._state.journal import CompletionRecord
 
 FACTOR = 16
@@ -115,7 +116,7 @@ def recorded_chunks(count: int, folder: Path) -> Task:
         record.open()
         for chunk in spec.chunks:
             next(output_paths(chunk, folder)).touch()
-            at_once(record.add(chunk))
+            record.add(chunk, at_once(FileInspector(folder).fingerprint(chunk)))
         record.close()
         assert len(completed_chunk_ids(spec, folder)) == count
 

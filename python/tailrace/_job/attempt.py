@@ -24,7 +24,7 @@ from .._output.pipeline import CommandOutput
 from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedErrors
 from .._spec.command import parse_command
 from .._spec.model import Chunk
-from .._spec.outputs import delete_leftovers, fault_of_output, put_back
+from .._spec.outputs import delete_leftovers, put_back
 from ..progress import ProgressParser, RenderError
 from .context import JobContext
 from .leftovers import AHEAD, Leftovers
@@ -63,7 +63,6 @@ class ChunkAttempt:
         self._leftovers = Leftovers(context.job_dir)
         # Once and for all: it is looked up in as many steps as the path has parts.
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
-        self._looks_at_files = self._capabilities.shares_files and (context.record is not None or options.verify_output)
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = reporter.is_told
         self.reads_progress = options.progress is not None and (
@@ -138,7 +137,7 @@ class ChunkAttempt:
         retry_on: Collection[type[Exception]] = ()
         leftovers: list[str] = []
         try:
-            if self._looks_at_files and chunk.id not in self._context.sharing:
+            if self._context.outputs is not None and chunk.id not in self._context.sharing:
                 leftovers = await self._leftovers.set_aside(queued)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
@@ -196,20 +195,25 @@ class ChunkAttempt:
             return describe_exit(job.command, result.exit_code)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
-        if self._looks_at_files or self._context.record is not None:
+        if self._context.outputs is not None or self._context.record is not None:
             # What is done is recorded, though something else may be ending the job at this moment.
             return await in_slices(self._accept_output(chunk, self._following(AHEAD)))
         return None
 
     def _accept_output(self, chunk: Chunk, following: Sequence[Chunk]) -> Work[str | None]:
-        if not self._looks_at_files:
-            if self._context.record is not None:
-                yield from self._context.record.add(chunk, by_word=True)
+        record, outputs = self._context.record, self._context.outputs
+        if outputs is None:
+            if record is not None:
+                record.add(chunk, None)
             return None
-        fault = (yield from fault_of_output(chunk, self._context.job_dir)) if self._options.verify_output else None
+        fault = (yield from outputs.fault_of(chunk)) if self._options.verify_output else None
         if fault is not None:
             return fault
-        has_output = self._context.record is None or (yield from self._context.record.add(chunk))
+        has_output = True
+        if record is not None:
+            files = yield from outputs.fingerprint(chunk)
+            record.add(chunk, files)
+            has_output = any(files)
         if has_output and chunk.id not in self._context.sharing:
             yield from delete_leftovers(chunk, self._context.job_dir)
         self._leftovers.look_ahead(following, chunk)

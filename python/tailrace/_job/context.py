@@ -13,7 +13,9 @@ from .._output.secret_mask import SecretMask
 from .._spec.model import JobSpec
 from .._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from .._state.folder import resolve_job_dir
+from .._state.inspection import FileInspector, OutputInspector
 from .._state.journal import CompletionRecord
+from .._state.record import JobRecord
 from .options import JobExecutionOptions
 
 
@@ -27,7 +29,9 @@ class JobContext:
     capabilities: Capabilities
     job_dir: Path
     run_id: str
-    record: CompletionRecord | None
+    record: JobRecord | None
+    outputs: OutputInspector | None
+    """None: nobody asks for what the chunks have written, or it is not seen here."""
     logs: JobLogs | None
     mask: SecretMask
     sharing: frozenset[int]
@@ -47,8 +51,10 @@ class JobContext:
             sharing = _find_shared_outputs(spec, options)
         mask = SecretMask(options.mask_env, options.slot_env)
         capabilities = Capabilities.of(adapter)
+        looks_at_files = capabilities.shares_files and (record is not None or options.verify_output)
+        outputs = FileInspector(job_dir) if looks_at_files else None
         logs = _make_logs(spec, options)
-        return cls(spec, options, adapter, capabilities, job_dir, run_id, record, logs, mask, sharing)
+        return cls(spec, options, adapter, capabilities, job_dir, run_id, record, outputs, logs, mask, sharing)
 
 
 def _find_shared_outputs(spec: JobSpec, options: JobExecutionOptions) -> frozenset[int]:
@@ -62,7 +68,7 @@ def _find_shared_outputs(spec: JobSpec, options: JobExecutionOptions) -> frozens
     return sharing.union(chunks_whose_leftovers_are_outputs(spec.chunks))
 
 
-def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path, run_id: str) -> CompletionRecord | None:
+def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path, run_id: str) -> JobRecord | None:
     has_folder = options.job_dir is not None or options.state_dir is not None or spec.path is not None
     if not options.record or not has_folder:
         return None

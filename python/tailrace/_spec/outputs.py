@@ -56,16 +56,6 @@ def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
         yield job_dir / numbered.at(frame)
 
 
-def fault_of_output(chunk: Chunk, job_dir: Path) -> Work[str | None]:
-    """Return what is wrong with the chunk's output, or None if every file is there and not empty."""
-    for path in output_paths(chunk, job_dir):
-        fault = fault_of_file(path)
-        if fault is not None:
-            return f"its output {path} {fault}"
-        yield
-    return None
-
-
 def fault_of_file(path: Path) -> str | None:
     """Return why `path` cannot be what a command has written, or None if it is a file and not empty."""
     try:

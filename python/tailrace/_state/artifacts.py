@@ -15,7 +15,8 @@ from .._spec.model import Chunk, JobSpec
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
 from .folder import job_folder, resolve_job_dir
-from .journal import FILE_NAME, VERSION, fingerprint
+from .inspection import FileInspector, Fingerprint
+from .journal import FILE_NAME, VERSION
 
 _SECOND = 10**9
 _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
@@ -63,7 +64,7 @@ class _Entry(NamedTuple):
     command: str
     frames: tuple[int, int, int]
     output_file: str
-    outputs: list[tuple[int, int] | None] | None
+    outputs: Fingerprint | None
     """None: the files are not seen here, and the worker's word counts."""
 
 
@@ -145,9 +146,9 @@ def _size_and_time(size: int, time: int) -> tuple[int, int]:
     return operator.index(size), operator.index(time)
 
 
-def _change(recorded: list[tuple[int, int] | None], chunk: Chunk, job_dir: Path) -> str | None:
+def _change(recorded: Fingerprint, chunk: Chunk, job_dir: Path) -> str | None:
     """Return how the chunk's output differs from what was recorded, None if it does not."""
-    found = at_once(fingerprint(chunk, job_dir))
+    found = at_once(FileInspector(job_dir).fingerprint(chunk))
     if len(found) != len(recorded):
         return "its record is of other files"
     for path, then, now in zip(output_paths(chunk, job_dir), recorded, found, strict=True):

@@ -9,11 +9,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from .._concurrency.slices import Work
 from .._errors import TailraceError
 from .._spec.model import Chunk, JobSpec
-from .._spec.outputs import output_paths
 from .folder import job_folder
+from .inspection import Fingerprint
 from .job_outputs import JobOutputs
 from .running_job import RunningJob
 
@@ -80,14 +79,11 @@ class CompletionRecord:
                     " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
-    def add(self, chunk: Chunk, *, by_word: bool = False) -> Work[bool]:
-        """Record that the chunk is completed, with its output files as they are now; return whether there is any.
-
-        With `by_word` its worker said so, whose files are not seen here: what lies here is not looked at.
+    def add(self, chunk: Chunk, outputs: Fingerprint | None) -> None:
+        """Record that the chunk is completed, with its files as they are; None are files that are not seen here.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
         """
-        outputs = None if by_word else (yield from fingerprint(chunk, self._job_dir))
         entry = {
             "version": VERSION,
             "runId": self._run_id,
@@ -99,7 +95,6 @@ class CompletionRecord:
             "recordedAt": time.time(),
         }
         self._write(_to_json(entry).encode() + b"\n")
-        return outputs is not None and any(outputs)
 
     def close(self) -> None:
         """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""
@@ -170,17 +165,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def fingerprint(chunk: Chunk, job_dir: Path) -> Work[list[list[int] | None]]:
-    """Return size and time of each of the chunk's output files, None for one that is not there."""
-    files: list[list[int] | None] = []
-    for path in output_paths(chunk, job_dir):
-        try:
-            status = path.stat()
-        except OSError:
-            files.append(None)
-        else:
-            files.append([status.st_size, status.st_mtime_ns])
-        yield
-    return files
