@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         ChunkStarted,
         ChunkUsage,
         ChunkWarning,
+        FrameFinished,
+        FrameFlagged,
+        FrameLevel,
         JobEvent,
         JobFinished,
         JobStarted,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from ._remote.pool import WorkerPool
     from ._remote.registry import AdapterRegistry, PluginFault, PluginPackage
     from ._spec.command import parse_command
+    from ._spec.frame_range import FrameRange
     from ._spec.model import Chunk, JobMetadata, JobSpec
     from ._spec.notes import lint_job
     from ._spec.schema import job_schema
@@ -99,8 +103,8 @@ _NAMES = {
     "_state.artifacts": "completed_chunk_ids reasons_to_run",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
-        "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning JobEvent JobFinished "
-        "JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
+        "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning FrameFinished FrameFlagged "
+        "FrameLevel JobEvent JobFinished JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
@@ -114,6 +118,7 @@ _NAMES = {
     "_local.adapter": "LocalWorkerAdapter kill_all_commands",
     "_spec.command": "parse_command",
     "_local.run": "run",
+    "_spec.frame_range": "FrameRange",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_spec.notes": "lint_job",
     "_spec.schema": "job_schema",
@@ -156,6 +161,10 @@ __all__ = [
     "CloudRunAdapter",
     "ErrorCategory",
     "FfmpegStitcher",
+    "FrameFinished",
+    "FrameFlagged",
+    "FrameLevel",
+    "FrameRange",
     "HttpWorkerAdapter",
     "JobEvent",
     "JobEventStream",

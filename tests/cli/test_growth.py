@@ -33,8 +33,8 @@ from tailrace import (
 from tailrace._cli.display.report import failure_report, summary_line
 from tailrace._concurrency.slices import at_once
 from tailrace._spec.outputs import output_paths
+from tailrace._state.inspection import FileInspector, fingerprint_of
 from tailrace._state.job_outputs import JobOutputs
-from tailrace._state.inspection import FileInspector
 from tailrace._state.journal import CompletionRecord
 
 FACTOR = 16
@@ -116,7 +116,7 @@ def recorded_chunks(count: int, folder: Path) -> Task:
         record.open()
         for chunk in spec.chunks:
             next(output_paths(chunk, folder)).touch()
-            record.add(chunk, at_once(FileInspector(folder).fingerprint(chunk)))
+            record.add(chunk, fingerprint_of(at_once(FileInspector(folder).look(chunk))))
         record.close()
         assert len(completed_chunk_ids(spec, folder)) == count
 

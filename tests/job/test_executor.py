@@ -390,6 +390,8 @@ WRONG: dict[str, list[object]] = {
     "resource_delay": [None],
     "fail_fast": ["false"],
     "verify_output": [0],
+    "check_frames": ["every", True],
+    "chunk_frames": [[1], "1-4"],
     "on_progress": [3],
     "on_chunk_complete": [3],
     "on_chunk_stdout": [3],
@@ -419,7 +421,7 @@ def test_every_option_of_the_wrong_type_is_refused_by_name() -> None:
         for value in values:
             with pytest.raises((TypeError, ValueError), match=rf"^{name}\b") as caught:
                 JobExecutionOptions(**{name: value})  # type: ignore[arg-type]
-            assert isinstance(caught.value, TypeError) or name in ("stream", "slot_env")
+            assert isinstance(caught.value, TypeError) or name in ("stream", "slot_env", "check_frames")
 
 
 async def test_what_is_no_specification_no_adapter_or_no_options_says_what_to_write() -> None:

@@ -57,7 +57,7 @@ def test_every_frame_is_in_one_chunk_of_the_size_at_most(parts: list[tuple[int, 
     text = ",".join(f"{start}-{start + length}x{step}" for start, length, step in parts)
     named = [frame for start, length, step in parts for frame in range(start, start + length + 1, step)]
     spec = plan_job("r {start} {end} {step}", text, chunk_size=chunk_size, output="f_##")
-    assert list(itertools.chain.from_iterable(chunk.frames for chunk in spec.chunks)) == list(dict.fromkeys(named))
+    assert sorted(itertools.chain.from_iterable(chunk.frames for chunk in spec.chunks)) == sorted(set(named))
     assert all(chunk.frame_count <= chunk_size for chunk in spec.chunks)
     assert [chunk.id for chunk in spec.chunks] == list(range(len(spec.chunks)))
     assert spec.metadata.total_frames == len(set(named))

@@ -35,6 +35,10 @@ NAMES = {
         CloudRunAdapter
         ErrorCategory
         FfmpegStitcher
+        FrameFinished
+        FrameFlagged
+        FrameLevel
+        FrameRange
         HttpWorkerAdapter
         JobEvent
         JobEventStream

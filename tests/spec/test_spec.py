@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.jobs import spec_fields
-from tailrace import Chunk, JobMetadata, JobSpec, SpecError
+from tailrace import Chunk, FrameRange, JobMetadata, JobSpec, SpecError
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -79,11 +79,37 @@ def test_a_step_of_one_is_left_out_of_the_json() -> None:
 
 def test_a_chunk_knows_its_frames() -> None:
     fields = spec_fields()
-    fields["chunks"][0]["frames"] = "a key of somebody else's"
     fields["chunks"][1].update(startFrame=5, frameCount=3, frameStep=10)
     chunks = JobSpec.parse(json.dumps(fields)).chunks
     assert chunks[0].frames == range(30)
     assert list(chunks[1].frames) == [5, 15, 25]
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "count", "step"),
+    [("1-8", 1, 8, 1), ("-10--2x4", -10, 3, 4), ("1-8,11,20-30x2", 1, 15, 0), ("3,1,7", 3, 3, 0), ("9-1x4", 9, 3, -4)],
+)
+def test_a_chunk_may_have_any_frames(text: str, start: int, count: int, step: int) -> None:
+    fields = spec_fields()
+    chunk = fields["chunks"][0]
+    del chunk["startFrame"], chunk["frameCount"]
+    chunk["frames"] = text
+    spec = JobSpec.parse(json.dumps(fields))
+    read = spec.chunks[0]
+    assert list(read.frames) == list(FrameRange.parse(text))
+    assert (read.start_frame, read.frame_count, read.frame_step) == (start, count, step)
+    assert JobSpec.parse(spec.model_dump_json(by_alias=True)) == spec
+    assert read.model_copy(update={"id": 9}).frames == read.frames
+    assert Chunk.model_validate(read.model_dump()) == read
+
+
+def test_a_chunk_may_write_several_files() -> None:
+    chunk = Chunk(id=0, frames=(1, 2), output_file="b_####.exr", output_files=("n_####.exr", "b_####.exr"), command="r")
+    assert chunk.output_files == ("b_####.exr", "n_####.exr")
+    only = Chunk(id=0, frames=(1, 2), output_files=("n_####.exr", "b_####.exr"), command="r")
+    assert only.output_file == "n_####.exr"
+    assert '"outputFiles":["n_####.exr","b_####.exr"]' in only.model_dump_json(by_alias=True)
+    assert chunk.model_copy(update={"output_file": "a", "output_files": ()}).output_files == ("a",)
 
 
 def test_unknown_keys_are_kept_everywhere() -> None:
@@ -107,13 +133,21 @@ def test_a_spec_survives_json_and_pickle() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (_chunk(startFrame=-1), "chunks[1].startFrame: -1 should be greater than or equal to 0"),
+        (_chunk(startFrame=-(2**31)), "chunks[1].startFrame: -2147483648 should be greater than -2147483648"),
+        (_chunk(frames="1-4"), "chunks[1]: startFrame should be left out where frames are given: it is not 30"),
+        (_chunk(frames=3), "chunks[1].frames: should be a text such as 1-8,11,20-30x2"),
+        (_chunk(outputFile="", outputFiles=[]), 'chunks[1].outputFile: "" should be a text that is not empty'),
+        (
+            _chunk(retryCommand="r 1"),
+            "chunks[1].retryCommand: should have {frames}, {ranges:..}, or {start} and {end}, for the frames that are"
+            " to be rendered again",
+        ),
         (_chunk(startFrame="3"), 'chunks[1].startFrame: "3" should be a whole number'),
         (_chunk(startFrame=1.5), "chunks[1].startFrame: 1.5 should be a whole number"),
         (_chunk(startFrame=True), "chunks[1].startFrame: true should be a whole number"),
         (_chunk(startFrame=10**40), f"chunks[1].startFrame: {10**40} should be less than 2147483648"),
         (_chunk(frameCount=0), "chunks[1].frameCount: 0 should be greater than 0"),
-        (_chunk(frameStep=0), "chunks[1].frameStep: 0 should be greater than 0"),
+        (_chunk(frameStep=0), "chunks[1]: frameStep: 0 should be greater than 0"),
         (_chunk(id=-1), "chunks[1].id: -1 should be greater than or equal to 0"),
         (_chunk(id=0), "chunks[1].id: 0 is the id of chunks[0] too"),
         (_chunk(command="''"), "chunks[1].command: \"''\" does not name a command"),
@@ -171,7 +205,7 @@ def test_what_is_not_a_json_object_is_one_line(content: bytes, line: str, tmp_pa
 def test_a_wrong_value_from_python_is_a_spec_error_too() -> None:
     with pytest.raises(SpecError, match=r"^Chunk: frame_count: 0 should be greater than 0$"):
         Chunk(id=0, start_frame=0, frame_count=0, output_file="a", command="b")
-    with pytest.raises(SpecError, match=r"^JobSpec: chunks\[0\]\.startFrame: is missing"):
+    with pytest.raises(SpecError, match=r"^JobSpec: chunks\[0\]\.command: is missing"):
         JobSpec(metadata=spec_fields()["metadata"], chunks=[{"id": 1}])  # type: ignore[arg-type]
 
 

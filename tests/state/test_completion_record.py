@@ -40,7 +40,7 @@ from tailrace import (
 )
 from tailrace._concurrency.slices import at_once
 from tailrace._state.folder import job_folder
-from tailrace._state.inspection import FileInspector
+from tailrace._state.inspection import FileInspector, fingerprint_of
 from tailrace._state.journal import CompletionRecord
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +204,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
     record = CompletionRecord(spec, job_dir, run_id="r")
     record.open()
     for chunk in spec.chunks[:2]:
-        record.add(chunk, at_once(FileInspector(job_dir).fingerprint(chunk)))
+        record.add(chunk, fingerprint_of(at_once(FileInspector(job_dir).look(chunk))))
     record.close()
     content = _journal(job_dir).read_bytes()
     whole = content[:cut].count(b"\n")
@@ -215,7 +215,7 @@ def test_a_torn_record_costs_only_what_is_torn_and_can_be_continued(
 
     record = CompletionRecord(spec, job_dir, run_id="r")
     record.open()
-    record.add(spec.chunks[2], at_once(FileInspector(job_dir).fingerprint(spec.chunks[2])))
+    record.add(spec.chunks[2], fingerprint_of(at_once(FileInspector(job_dir).look(spec.chunks[2]))))
     record.close()
     assert completed_chunk_ids(spec, job_dir) >= left | {2}
 

@@ -6,6 +6,8 @@ import re
 
 import click
 
+import tailrace
+
 _FORM = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?|\.\d+)s?)?", re.ASCII | re.IGNORECASE)
 
 
@@ -26,6 +28,14 @@ def parse_delay(_: click.Context, __: click.Parameter, text: str) -> float:
         raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m or 1h30m")
     hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_frames(_: click.Context, __: click.Parameter, text: str | None) -> tailrace.FrameRange | None:
+    """Return the frames that an option's value names: 7, 1-100 or 1-249x2,300."""
+    try:
+        return None if text is None else tailrace.FrameRange.parse(text)
+    except tailrace.SpecError as error:
+        raise click.BadParameter(str(error).removeprefix("frames: ")) from error
 
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

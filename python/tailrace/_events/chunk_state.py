@@ -21,6 +21,11 @@ class ChunkState:
     chunk_id: int
     frames: int = 1
     """How many it has: so much does it count for the progress of the job."""
+    frames_done: int = 0
+    """How many of them are done: that are known to be whole, or that its progress tells of.
+
+    With another attempt it is those that are known to be whole.
+    """
     status: Literal["pending", "running", "completed", "failed", "skipped"] = "pending"
     """"pending" also while it waits for another attempt, and when the job has ended before it was done.
 

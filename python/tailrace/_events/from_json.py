@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from .._command.job import STREAMS
 from .._command.result import WorkerResult
@@ -16,7 +16,7 @@ from . import types
 from .json import VERSION, name_of
 from .json_fields import JsonFields
 from .json_values import category_from, error_from, result_from
-from .types import JobEvent
+from .types import FrameLevel, JobEvent
 
 _Reader: TypeAlias = Callable[[JsonFields, str], Any]
 
@@ -93,6 +93,7 @@ _READERS: dict[object, _Reader] = {
     str | None: lambda fields, key: fields.optional(key, str),
     str | memoryview: _data_from,
     Literal["stdout", "stderr"]: lambda fields, key: fields.one_of(key, STREAMS),
+    FrameLevel: lambda fields, key: fields.one_of(key, get_args(FrameLevel)),
     Collection[int]: lambda fields, key: fields.integers(key),
     ErrorCategory | None: lambda fields, _: category_from(fields),
     WorkerResult: lambda fields, key: result_from(fields.object(key)),

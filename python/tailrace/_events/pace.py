@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from .chunk_state import ChunkState
 from .running import LEAST_FRACTION, LEAST_TIME, RunningCommand
 
 
@@ -34,36 +35,41 @@ class Pace:
         else:
             self.failed += frames
 
-    def fraction(self, running: Collection[tuple[int, RunningCommand]]) -> float:
-        """Return how much is done, 0 to 1, without what failed; `running` has the frames of what runs now."""
-        partly = sum(frames * (command.fraction or 0) for frames, command in running)
+    def fraction(self, unfinished: Collection[tuple[ChunkState, RunningCommand | None]]) -> float:
+        """Return how much is done, 0 to 1, without what failed; `unfinished` has what was begun and is not done."""
+        partly = sum(_frames_done(chunk, command) for chunk, command in unfinished)
         return (self.skipped + self.completed + partly) / (self.total or 1)
 
-    def remaining(self, started: float, running: Collection[tuple[int, RunningCommand]], now: float) -> float | None:
+    def remaining(
+        self, started: float, unfinished: Collection[tuple[ChunkState, RunningCommand | None]], now: float
+    ) -> float | None:
         """Return the estimated time until all is done, in seconds, if it can be estimated and is not over."""
         # Between two pieces of news the estimate counts down; made anew from the time alone it would grow.
         if self._has_moved:
             self._has_moved = False
-            self._end = self._estimate_end(started, running, now)
+            self._end = self._estimate_end(started, unfinished, now)
         return None if self._end is None or self._end < now else self._end - now
 
     def _estimate_end(
-        self, started: float, running: Collection[tuple[int, RunningCommand]], now: float
+        self, started: float, unfinished: Collection[tuple[ChunkState, RunningCommand | None]], now: float
     ) -> float | None:
-        partly = sum(frames * self._part_done(frames, command, now) for frames, command in running)
+        partly = sum(self._part_done(chunk, command, now) for chunk, command in unfinished)
         done = self.completed + self.failed + partly
         to_do = self.total - self.skipped
         elapsed = now - started
         if elapsed < LEAST_TIME or done < to_do * LEAST_FRACTION:
             return None
-        longest = max((command.remaining(now) or 0 for _, command in running), default=0)
+        longest = max((command.remaining(now) or 0 for _, command in unfinished if command is not None), default=0)
         return now + max(longest, elapsed / done * (to_do - done))
 
-    def _part_done(self, frames: int, command: RunningCommand, now: float) -> float:
-        """Return how much of a running chunk is done; where nothing tells, as if it took as long as the others did."""
-        if command.fraction is not None:
-            return command.fraction
+    def _part_done(self, chunk: ChunkState, command: RunningCommand | None, now: float) -> float:
+        """Return how many frames of a chunk are done; where nothing tells, as if it took as long as the others did."""
         ended = self.completed + self.failed
-        if not self._ended_time or not ended:
-            return 0
-        return min((now - command.started) / (self._ended_time / ended * frames), 0.95)
+        if command is None or command.fraction is not None or chunk.frames_done or not self._ended_time or not ended:
+            return _frames_done(chunk, command)
+        return min((now - command.started) / (self._ended_time / ended), 0.95 * chunk.frames)
+
+
+def _frames_done(chunk: ChunkState, command: RunningCommand | None) -> float:
+    told = 0 if command is None or command.fraction is None else command.fraction * chunk.frames
+    return max(told, min(chunk.frames_done, chunk.frames))

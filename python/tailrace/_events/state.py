@@ -20,6 +20,8 @@ from .types import (
     ChunkRetrying,
     ChunkStarted,
     ChunkUsage,
+    FrameFinished,
+    FrameFlagged,
     JobEvent,
     JobFinished,
     JobStarted,
@@ -61,6 +63,9 @@ class JobState:
         self._completed = self._failed = self._skipped = self._retries = 0
         self._running: dict[int, RunningCommand] = {}
         self._waiting: dict[int, float] = {}
+        self._frames_of_failed = 0
+        self._finished: dict[int, set[int]] = {}
+        """The frames that are known to be whole, of chunks that are neither completed nor failed."""
         self._merge: MergeState | None = None
         self._incomplete_logs: dict[str, str] = {}
 
@@ -80,9 +85,22 @@ class JobState:
                 if (command := self._running.get(chunk_id)) is not None:
                     command.progress = event
                     self._pace.move()
+                    chunk = self._chunks[chunk_id]
+                    if event.fraction is not None:
+                        # A third of three is a hair less than one.
+                        chunk.frames_done = max(chunk.frames_done, int(event.fraction * chunk.frames + 1e-6))
                     if memory is not None:
-                        chunk = self._chunks[chunk_id]
                         chunk.told_memory = max(memory, chunk.told_memory or 0)
+            case FrameFinished(chunk_id=chunk_id, frame=frame):
+                finished = self._finished.setdefault(chunk_id, set())
+                finished.add(frame)
+                chunk = self._chunk(chunk_id)
+                chunk.frames_done = max(chunk.frames_done, len(finished))
+                self._pace.move()
+            case FrameFlagged(chunk_id=chunk_id, fatal=True, frame=frame):
+                finished = self._finished.get(chunk_id, set())
+                finished.discard(frame)
+                self._chunk(chunk_id).frames_done = len(finished)
             case ChunkStarted():
                 self._start(event)
             case ChunkFinished(chunk_id=chunk_id, result=result):
@@ -142,7 +160,7 @@ class JobState:
         """
         if self._started is None or not (self._running or self._waiting):
             return None
-        return self._pace.remaining(self._started, self._running_frames(), now)
+        return self._pace.remaining(self._started, self._unfinished(), now)
 
     @property
     def job_id(self) -> str:
@@ -227,7 +245,18 @@ class JobState:
     @property
     def progress(self) -> float:
         """How much of the job is done, 0 to 1: of the frames of its chunks, without those that failed."""
-        return self._pace.fraction(self._running_frames())
+        return self._pace.fraction(self._unfinished())
+
+    @property
+    def frames(self) -> int:
+        """How many frames the chunks have; without the specification, each counts as one."""
+        return self._pace.total
+
+    @property
+    def frames_done(self) -> int:
+        """How many of them are done, whoever did it; see `ChunkState.frames_done`."""
+        partly = sum(min(chunk.frames_done, chunk.frames) for chunk, _ in self._unfinished())
+        return self._pace.skipped + self._pace.completed + partly + self._frames_of_failed
 
     @property
     def merge(self) -> MergeState | None:
@@ -253,8 +282,9 @@ class JobState:
         counts = (self._has_ended, self._total, self._completed, self._skipped, self._failed, self._retries)
         return *told, *counts, self._chunks, self._running, self._waiting, self._merge, self._incomplete_logs
 
-    def _running_frames(self) -> list[tuple[int, RunningCommand]]:
-        return [(self._chunks[chunk_id].frames, command) for chunk_id, command in self._running.items()]
+    def _unfinished(self) -> list[tuple[ChunkState, RunningCommand | None]]:
+        ids = self._running.keys() | self._finished.keys()
+        return [(self._chunks[chunk_id], self._running.get(chunk_id)) for chunk_id in ids]
 
     def _chunk(self, chunk_id: int) -> ChunkState:
         """Return the chunk, which may be none of those that were given."""
@@ -275,13 +305,15 @@ class JobState:
             # Those that were not given do not count.
             if chunk_id in self._chunks or not self._is_specified:
                 chunk = self._chunk(chunk_id)
-                chunk.status = "skipped"
+                chunk.status, chunk.frames_done = "skipped", chunk.frames
                 self._skipped += 1
                 self._pace.skipped += chunk.frames
 
     def _start(self, event: ChunkStarted) -> None:
         chunk_id, attempt, now = event.chunk_id, event.attempt, event.monotonic
-        begin_attempt(self._chunk(chunk_id), attempt, now)
+        chunk = self._chunk(chunk_id)
+        begin_attempt(chunk, attempt, now)
+        chunk.frames_done = len(self._finished.get(chunk_id, ()))
         self._retries += attempt > 1
         self._waiting.pop(chunk_id, None)
         self._running[chunk_id] = RunningCommand(now, chunk_id, attempt, event.slot)
@@ -292,6 +324,7 @@ class JobState:
         self._waiting[event.chunk_id] = event.monotonic + event.delay
         end_attempt(chunk, event.monotonic)
         chunk.status, chunk.reason, chunk.category = "pending", event.reason, event.category
+        chunk.frames_done = len(self._finished.get(event.chunk_id, ()))
 
     def _end_chunk(self, chunk_id: int, now: float, result: WorkerResult | None, *, is_completed: bool) -> ChunkState:
         chunk = self._chunk(chunk_id)
@@ -300,11 +333,14 @@ class JobState:
         self._pace.end_chunk(chunk.frames, 0 if command is None else now - command.started, is_completed=is_completed)
         end_attempt(chunk, now, result)
         if is_completed:
-            chunk.status = "completed"
+            chunk.status, chunk.frames_done = "completed", chunk.frames
             self._completed += 1
         else:
             chunk.status = "failed"
             self._failed += 1
+            chunk.frames_done = len(self._finished.get(chunk_id, ()))
+            self._frames_of_failed += min(chunk.frames_done, chunk.frames)
+        self._finished.pop(chunk_id, None)
         return chunk
 
     def _end_merge(self, now: float, status: Literal["completed", "failed"], result: WorkerResult | None) -> None:

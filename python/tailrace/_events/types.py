@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from .._command.result import WorkerResult
 from .._errors import ChunkFailedError, ErrorCategory
@@ -104,6 +104,37 @@ class ChunkFileSaved(ChunkEvent):
 
     path: str
     """As the renderer gives it."""
+
+
+FrameLevel: TypeAlias = Literal["exist", "whole", "looks"]
+"""How closely frames are looked at: whether they are there, can be read to their end, and look like the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFinished(ChunkEvent):
+    """A frame is known to be whole: its file is there, or where it is not seen here, its renderer says so.
+
+    Each frame of a job is told once, in the order in which it becomes known, and again only after a `FrameFlagged`.
+    """
+
+    frame: int
+    path: str
+    """The file; where it is not seen here, as the renderer gives it. A video is its chunk's last frame."""
+    duration: float
+    """Seconds since the frame before it of the same attempt, or since the attempt began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFlagged(ChunkEvent):
+    """Something is wrong with a frame, or at least odd."""
+
+    frame: int
+    path: str
+    level: FrameLevel
+    """Which look at it has found that."""
+    reason: str
+    fatal: bool
+    """Whether it has to be rendered again; its file is renamed to `NAME.damaged` then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

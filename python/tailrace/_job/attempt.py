@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -23,10 +23,14 @@ from .._output.command_events import CommandEvents
 from .._output.pipeline import CommandOutput
 from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedErrors
 from .._spec.command import parse_command
+from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk
 from .._spec.outputs import delete_leftovers, put_back
+from .._spec.retry_command import fill_in_frames
+from .._state.inspection import OutputFile, fingerprint_of
 from ..progress import ProgressParser, RenderError
 from .context import JobContext
+from .frame_watch import FrameWatch, WholeFrames
 from .leftovers import AHEAD, Leftovers
 from .queue import QueuedChunk
 from .reporter import JobReporter
@@ -37,6 +41,14 @@ _MERGE_WINDOW = 0.02
 _TICK = PROGRESS_INTERVAL / 2
 _READ_FOR_ERRORS = 1 << 20
 """How much of the end of each stream is searched for the reason of a failure if nobody read it before, in bytes."""
+
+
+class AttemptPlan(NamedTuple):
+    """What an attempt runs."""
+
+    command: str
+    frames: Sequence[int]
+    """The frames of the chunk that it renders, in their order."""
 
 
 class Failure(NamedTuple):
@@ -52,14 +64,21 @@ class Failure(NamedTuple):
 class ChunkAttempt:
     """Has the adapter run a chunk's command, and looks at what came out of it."""
 
-    def __init__(self, context: JobContext, reporter: JobReporter, following: Callable[[int], list[Chunk]]) -> None:
-        """Take what returns so many of the chunks that come next."""
+    def __init__(
+        self,
+        context: JobContext,
+        reporter: JobReporter,
+        following: Callable[[int], list[Chunk]],
+        on_error: Callable[[BaseException], object],
+    ) -> None:
+        """Take what returns so many of the chunks that come next, and what is told of an error beside them."""
         self._context = context
         self._options = options = context.options
         self._mask = context.mask
         self._capabilities = context.capabilities
         self._reporter = reporter
         self._following = following
+        self._on_error = on_error
         self._leftovers = Leftovers(context.job_dir)
         # Once and for all: it is looked up in as many steps as the path has parts.
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
@@ -71,17 +90,35 @@ class ChunkAttempt:
         """Whether progress is read from the output while the chunks run."""
         self.needs_watching = self.reads_progress or self._is_told
         """Whether `watch` has anything to do."""
+        self._counts_frames = self._is_told or options.frame_level is not None
+        # Elsewhere a worker looks up the command, or nobody sees what is there.
+        self._renders_parts = self._capabilities.shares_files and self._capabilities.runs_any_command
+        self._whole: dict[int, WholeFrames] = {}
+        self._frame_watches: set[FrameWatch] = set()
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._command_events: set[CommandEvents] = set()
 
-    async def run(self, queued: QueuedChunk, slot: int) -> WorkerResult | Failure:
-        """Run the chunk's command once. Raises what a callback raised."""
+    def plan(self, chunk: Chunk) -> AttemptPlan:
+        """Return what the next attempt at the chunk runs: what renders the frames of it that are not whole yet."""
+        if chunk.retry_command is None or not self._renders_parts or chunk.id in self._context.sharing:
+            return AttemptPlan(chunk.command, chunk.frames)
+        asked = FrameRange.of(self._options.chunk_frames.get(chunk.id, chunk.frames))
+        known = self._whole[chunk.id].known if chunk.id in self._whole else ()
+        # If all are whole the command has failed for something else, which its last frame may show again.
+        frames = [frame for frame in asked if frame not in known] or [asked[-1]]
+        if len(frames) == len(chunk.frames):
+            return AttemptPlan(chunk.command, chunk.frames)
+        return AttemptPlan(fill_in_frames(chunk.retry_command, frames), frames)
+
+    async def run(self, queued: QueuedChunk, slot: int, plan: AttemptPlan) -> WorkerResult | Failure:
+        """Run the command once that was planned. Raises what a callback raised."""
         chunk = queued.chunk
-        command, args = parse_command(chunk.command)
+        command, args = parse_command(plan.command)
         words = [command, *args]
         emit = self._reporter.of_chunk(chunk.id, queued.attempt)
-        watch = self._progress_watch(chunk, words, emit) if self.reads_progress else None
+        frames = self._frame_watch(chunk, plan, emit)
+        watch = self._progress_watch(chunk, plan, words, emit, frames) if self.reads_progress else None
         events = CommandEvents(emit, self._mask)
         output = CommandOutput(
             {stream: self._reporter.chunk_output(chunk.id, queued.attempt, stream) for stream in STREAMS},
@@ -95,11 +132,14 @@ class ChunkAttempt:
         if watch is not None:
             self._watches.add(watch)
         self._command_events.add(events)
+        if frames is not None:
+            self._frame_watches.add(frames)
         try:
-            outcome = await self._execute(
-                queued, self._to_job(queued, words, slot, output, events, watch), output, watch
-            )
+            job = self._to_job(queued, plan, words, slot, output, events, watch)
+            outcome = await self._execute(queued, plan, job, output, watch, frames)
         finally:
+            if frames is not None:
+                self._frame_watches.discard(frames)
             if watch is not None:
                 self._watches.discard(watch)
             self._command_events.discard(events)
@@ -113,23 +153,40 @@ class ChunkAttempt:
     async def watch(self) -> None:
         """Tell what is used and what progress came too soon after the last, and end what makes none, until cancelled.
 
-        Raises what a callback raises.
+        Looks for finished frames too. Raises what a callback raises.
         """
         before = time.monotonic()
-        while True:
-            await anyio.sleep(_TICK)
-            now = time.monotonic()
-            # If the event loop stood still, the output that came meanwhile has not been read yet.
-            passed, before = min(now - before, 2 * _TICK), now
-            for watch in list(self._watches):
-                watch.advance(passed)
-                await await_if_needed(run_steps(watch.emit_due()))
-            for events in list(self._command_events):
-                if events in self._command_events:
-                    await await_if_needed(run_steps(events.emit_due()))
+        # A disk that does not answer holds up only those whose frames are on it.
+        async with anyio.create_task_group() as lookers:
+            while True:
+                await anyio.sleep(_TICK)
+                now = time.monotonic()
+                # If the event loop stood still, the output that came meanwhile has not been read yet.
+                passed, before = min(now - before, 2 * _TICK), now
+                for watch in list(self._watches):
+                    watch.advance(passed)
+                    await await_if_needed(run_steps(watch.emit_due()))
+                for events in list(self._command_events):
+                    if events in self._command_events:
+                        await await_if_needed(run_steps(events.emit_due()))
+                for frames in self._frame_watches:
+                    if frames.is_due(now):
+                        lookers.start_soon(self._look, frames)
+
+    async def _look(self, frames: FrameWatch) -> None:
+        try:
+            await frames.look()
+        except Exception as error:  # noqa: BLE001 (it would come out in an ExceptionGroup)
+            self._on_error(error)
 
     async def _execute(
-        self, queued: QueuedChunk, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None
+        self,
+        queued: QueuedChunk,
+        plan: AttemptPlan,
+        job: WorkerJob,
+        output: CommandOutput,
+        watch: ProgressWatch | None,
+        frames: FrameWatch | None,
     ) -> WorkerResult | Failure:
         chunk = queued.chunk
         result: WorkerResult | None = None
@@ -137,8 +194,9 @@ class ChunkAttempt:
         retry_on: Collection[type[Exception]] = ()
         leftovers: list[str] = []
         try:
-            if self._context.outputs is not None and chunk.id not in self._context.sharing:
-                leftovers = await self._leftovers.set_aside(queued)
+            if self._context.owns_outputs and chunk.id not in self._context.sharing:
+                part = None if len(plan.frames) == len(chunk.frames) else plan.frames
+                leftovers = await self._leftovers.set_aside(queued, part)
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -154,10 +212,12 @@ class ChunkAttempt:
         # After a limit a callback has as long for what is left as it has for the rest.
         with anyio.move_on_after(job.kill_grace) if isinstance(error, WorkerTimeoutError) else nullcontext():
             await output.finish(result)
-        errors = self._read_errors(chunk, job, result) if watch is None else watch.errors
-        reason = await self._reason_of_failure(chunk, job, result, error, errors)
+        errors = self._read_errors(plan, job, result) if watch is None else watch.errors
+        reason = await self._reason_of_failure(chunk, plan, job, result, error, errors, frames)
         if reason is None and result is not None:
             return result
+        if frames is not None and (chunk.retry_command is not None or self._is_told) and len(plan.frames) > 1:
+            await frames.find_whole()
         told = errors.of_failure
         category = None if told is None else told.category
         return Failure(
@@ -183,10 +243,12 @@ class ChunkAttempt:
     async def _reason_of_failure(
         self,
         chunk: Chunk,
+        plan: AttemptPlan,
         job: WorkerJob,
         result: WorkerResult | None,
         error: Exception | None,
         errors: ReportedErrors,
+        frames: FrameWatch | None,
     ) -> str | None:
         """Return why the attempt failed, or None if it did not: then what it did is recorded."""
         if error is not None:
@@ -195,52 +257,79 @@ class ChunkAttempt:
             return describe_exit(job.command, result.exit_code)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
+        if frames is not None and self._options.frame_level is not None:
+            fault = await frames.examine()
+            if fault is not None:
+                return fault
+        files: Sequence[OutputFile] = ()
         if self._context.outputs is not None or self._context.record is not None:
             # What is done is recorded, though something else may be ending the job at this moment.
-            return await in_slices(self._accept_output(chunk, self._following(AHEAD)))
+            files = await in_slices(self._accept_output(chunk, plan, self._following(AHEAD)))
+        if frames is not None:
+            return await frames.conclude(files, faults_count=self._options.frame_level is not None)
         return None
 
-    def _accept_output(self, chunk: Chunk, following: Sequence[Chunk]) -> Work[str | None]:
+    def _accept_output(self, chunk: Chunk, plan: AttemptPlan, following: Sequence[Chunk]) -> Work[list[OutputFile]]:
+        """Record that the chunk is done, if it is; return its files."""
         record, outputs = self._context.record, self._context.outputs
         if outputs is None:
             if record is not None:
                 record.add(chunk, None)
-            return None
-        fault = (yield from outputs.fault_of(chunk)) if self._options.verify_output else None
-        if fault is not None:
-            return fault
-        has_output = True
-        if record is not None:
-            files = yield from outputs.fingerprint(chunk)
-            record.add(chunk, files)
-            has_output = any(files)
-        if has_output and chunk.id not in self._context.sharing:
-            yield from delete_leftovers(chunk, self._context.job_dir)
-        self._leftovers.look_ahead(following, chunk)
-        return None
+            return []
+        files = yield from outputs.look(chunk)
+        is_part = len(plan.frames) < len(chunk.frames)
+        rendered = [file for file in files if not is_part or file.frame is None or file.frame in plan.frames]
+        is_judged = self._options.frame_level is not None
+        if self._context.owns_outputs and not (is_judged and _have_faults(rendered)):
+            # Of a chunk that was to be rendered in part alone, other frames may never have been.
+            if record is not None and not ((is_judged or is_part) and _have_faults(files)):
+                record.add(chunk, fingerprint_of(files))
+            if any(file.state is not None for file in files) and chunk.id not in self._context.sharing:
+                yield from delete_leftovers(chunk, self._context.job_dir)
+            self._leftovers.look_ahead(following, chunk)
+        return rendered
 
-    def _read_errors(self, chunk: Chunk, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
+    def _read_errors(self, plan: AttemptPlan, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
         """Return the errors in the output of a failure, which nobody has read."""
         errors = ReportedErrors()
         if self._options.progress is None or result is None or result.exit_code == 0:
             return errors
-        parser = self._parser(chunk, [job.command, *job.args])
+        parser = self._parser(plan, [job.command, *job.args])
         stdout, stderr = result.ends(_READ_FOR_ERRORS)
         for report in (*parser.feed(stderr, "stderr"), *parser.feed(stdout, "stdout"), *parser.finish()):
             if isinstance(report, RenderError):
                 errors.add(report)
         return errors
 
-    def _progress_watch(self, chunk: Chunk, words: list[str], emit: EmitChunkEvent) -> ProgressWatch:
-        waits = self._capabilities.tells_start or self._capabilities.remote
-        return ProgressWatch(partial(self._parser, chunk, words), emit, limit=self._limit, waits_for_start=waits)
+    def _frame_watch(self, chunk: Chunk, plan: AttemptPlan, emit: EmitChunkEvent) -> FrameWatch | None:
+        if not (self._counts_frames or chunk.retry_command is not None) or chunk.id in self._context.sharing:
+            return None
+        whole = self._whole.get(chunk.id)
+        if whole is None:
+            whole = self._whole[chunk.id] = WholeFrames(set(), set())
+        return FrameWatch(
+            chunk, plan.frames, whole, job_dir=self._context.job_dir, inspector=self._context.outputs, emit=emit
+        )
 
-    def _parser(self, chunk: Chunk, words: list[str]) -> ProgressParser:
-        return ProgressParser(self._options.progress or "generic", command=words, frames=chunk.frames)
+    def _progress_watch(
+        self, chunk: Chunk, plan: AttemptPlan, words: list[str], emit: EmitChunkEvent, frames: FrameWatch | None
+    ) -> ProgressWatch:
+        return ProgressWatch(
+            partial(self._parser, plan, words),
+            emit,
+            limit=self._limit,
+            waits_for_start=self._capabilities.tells_start or self._capabilities.remote,
+            done_before=1 - len(plan.frames) / len(chunk.frames),
+            on_frame=None if frames is None else frames.saved,
+        )
+
+    def _parser(self, plan: AttemptPlan, words: list[str]) -> ProgressParser:
+        return ProgressParser(self._options.progress or "generic", command=words, frames=plan.frames)
 
     def _to_job(
         self,
         queued: QueuedChunk,
+        plan: AttemptPlan,
         words: list[str],
         slot: int,
         output: CommandOutput,
@@ -282,10 +371,14 @@ class ChunkAttempt:
                 "frame_count": chunk.frame_count,
                 "frame_step": chunk.frame_step,
                 "output_file": chunk.output_file,
-                "command": chunk.command,
+                "command": plan.command,
                 "slot": slot,
             },
         )
+
+
+def _have_faults(files: Iterable[OutputFile]) -> bool:
+    return any(file.fault is not None for file in files)
 
 
 def _did_not_begin(error: Exception) -> bool:

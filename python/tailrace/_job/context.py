@@ -32,6 +32,8 @@ class JobContext:
     record: JobRecord | None
     outputs: OutputInspector | None
     """None: nobody asks for what the chunks have written, or it is not seen here."""
+    owns_outputs: bool
+    """Whether what lies where a chunk is going to write is set aside, and what it has written is judged."""
     logs: JobLogs | None
     mask: SecretMask
     sharing: frozenset[int]
@@ -47,19 +49,34 @@ class JobContext:
         run_id = os.urandom(8).hex()
         record = _make_record(spec, options, job_dir, run_id)
         sharing: frozenset[int] = frozenset()
-        if record is not None or options.verify_output or options.stitcher is not None:
+        level = options.frame_level
+        if record is not None or level is not None or options.stitcher is not None:
             sharing = _find_shared_outputs(spec, options)
         mask = SecretMask(options.mask_env, options.slot_env)
         capabilities = Capabilities.of(adapter)
-        looks_at_files = capabilities.shares_files and (record is not None or options.verify_output)
-        outputs = FileInspector(job_dir) if looks_at_files else None
         logs = _make_logs(spec, options)
-        return cls(spec, options, adapter, capabilities, job_dir, run_id, record, outputs, logs, mask, sharing)
+        owns_outputs = capabilities.shares_files and (record is not None or level is not None)
+        is_told = logs is not None or options.on_event is not None or bool(options.observers)
+        outputs = FileInspector(job_dir) if owns_outputs or (is_told and capabilities.shares_files) else None
+        return cls(
+            spec=spec,
+            options=options,
+            adapter=adapter,
+            capabilities=capabilities,
+            job_dir=job_dir,
+            run_id=run_id,
+            record=record,
+            outputs=outputs,
+            owns_outputs=owns_outputs,
+            logs=logs,
+            mask=mask,
+            sharing=sharing,
+        )
 
 
 def _find_shared_outputs(spec: JobSpec, options: JobExecutionOptions) -> frozenset[int]:
     sharing = chunks_sharing_outputs(spec.chunks)
-    if sharing and (options.verify_output or options.stitcher is not None):
+    if sharing and (options.frame_level is not None or options.stitcher is not None):
         chunks = ", ".join(map(str, sorted(sharing)))
         raise SpecError(
             f"job {spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"

@@ -41,7 +41,7 @@ class Executor:
         put together, `JobLockedError` when the job is being run already, or another one of the same folder that
         writes the same files, `SpecError` when chunks would overwrite each other's output that is to be verified or
         stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification, `ValueError`
-        for `verify_output` where the files are not seen here (`Capabilities.shares_files`). The first two have the
+        for `check_frames` where the files are not seen here (`Capabilities.shares_files`). The first two have the
         results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.
@@ -72,8 +72,9 @@ def _check_arguments(spec: object, options: JobExecutionOptions, adapter: Worker
         hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
         raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
     check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
-    if options.verify_output and not Capabilities.of(adapter).shares_files:
+    if options.frame_level is not None and not Capabilities.of(adapter).shares_files:
+        name = "check_frames" if options.check_frames is not None else "verify_output"
         raise ValueError(
-            "verify_output looks at the output files here, where those of this adapter are not seen: give the adapter"
-            " shares_files=True if it writes into the job's folder, or do without verify_output"
+            f"{name} looks at the output files here, where those of this adapter are not seen: give the adapter"
+            f" shares_files=True if it writes into the job's folder, or do without {name}"
         )

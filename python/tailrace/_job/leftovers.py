@@ -30,8 +30,8 @@ class Leftovers:
         self._clear: dict[int, float] = {}
         """The chunks that were seen to have no leftovers at the last look, and when that was."""
 
-    async def set_aside(self, queued: QueuedChunk) -> list[str]:
-        """Do so for a chunk that is about to start, and return what they were named.
+    async def set_aside(self, queued: QueuedChunk, frames: Iterable[int] | None = None) -> list[str]:
+        """Do so for a chunk, or for some of its frames, that is about to start; return what they were named.
 
         Raises `OSError` where one cannot be renamed.
         """
@@ -39,7 +39,7 @@ class Leftovers:
         age = time.monotonic() - self._clear.pop(chunk.id, -math.inf)
         # A later attempt may find what the one before has written since.
         if queued.attempt > 1 or age > _FRESH:
-            return await in_slices(set_leftovers_aside(chunk, self._job_dir))
+            return await in_slices(set_leftovers_aside(chunk, self._job_dir, frames))
         return []
 
     def look_ahead(self, following: Iterable[Chunk], chunk: Chunk) -> None:
@@ -48,17 +48,17 @@ class Leftovers:
         On the way to a thread and back more time is lost than in it, and they come one right after the other.
         """
         # What lies elsewhere may be on a disk that does not answer.
-        folder = os.path.dirname(chunk.output_file)  # noqa: PTH120
+        folders = _folders(chunk)
         now = time.monotonic()
-        self._clear = {
-            other.id: now
-            for other in following
-            if os.path.dirname(other.output_file) == folder and self._is_clear(other)  # noqa: PTH120
-        }
+        self._clear = {other.id: now for other in following if _folders(other) <= folders and self._is_clear(other)}
 
     def _is_clear(self, chunk: Chunk) -> bool:
         paths = list(islice(output_paths(chunk, self._job_dir), _FEW + 1))
         return len(paths) <= _FEW and all(map(_is_missing, paths))
+
+
+def _folders(chunk: Chunk) -> set[str]:
+    return set(map(os.path.dirname, chunk.output_files))
 
 
 def _is_missing(path: Path) -> bool:

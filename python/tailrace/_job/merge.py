@@ -88,6 +88,7 @@ def _inputs(spec: JobSpec, job_dir: Path) -> Work[list[Path]]:
     # With steps, the frames of one chunk can lie between those of another.
     outputs: list[tuple[int, Path]] = []
     for chunk in spec.chunks:
+        # What else a frame has, other passes of it, is not for the video.
         for frame, path in zip(chunk.frames, output_paths(chunk, job_dir), strict=False):
             outputs.append((frame, path))
             yield

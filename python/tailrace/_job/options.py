@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
@@ -11,7 +11,7 @@ from .._checks import check_callback, check_collection, check_delays, check_limi
 from .._command.adapter import WorkerAdapter
 from .._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
 from .._command.result import Capture, WorkerResult
-from .._events.types import JobEvent
+from .._events.types import FrameLevel, JobEvent
 from .._output.secret_mask import SecretMask
 from .._stitching.protocol import Stitcher
 from ..progress import ProgressParser, Renderer
@@ -78,9 +78,17 @@ class JobExecutionOptions:
     fail_fast: bool = True
     """Whether the first chunk that failed ends the job; else the others are run before the error is raised."""
     verify_output: bool = False
-    """Whether an attempt has failed if its output files are not all there, or one is empty.
+    """Whether an attempt has failed if its output files are not all there, or one is empty: `check_frames="exist"`."""
+    check_frames: FrameLevel | None = None
+    """How closely each frame is looked at; a chunk with one that is missing or damaged has failed.
 
+    "exist" is that its files are there and not empty. None does not look.
     A `ValueError` from the executor where the files are not seen here (`Capabilities.shares_files`).
+    """
+    chunk_frames: Mapping[int, str | Iterable[int]] = field(default_factory=dict)
+    """The frames to render of some chunks, by id, where their other frames are left as they are.
+
+    It counts for chunks with a `retry_command`; one without it is rendered as a whole.
     """
     on_progress: Callable[[int, int], object] | None = None
     """Called with the number of completed chunks, skipped ones included, and of all, after each completed chunk."""
@@ -170,6 +178,11 @@ class JobExecutionOptions:
         # Says so if a variable is missing or its value cannot be masked.
         SecretMask(self.mask_env, self.slot_env)
 
+    @property
+    def frame_level(self) -> FrameLevel | None:
+        """How closely frames are looked at, whichever option says so."""
+        return self.check_frames or ("exist" if self.verify_output else None)
+
     def _check_types(self) -> None:
         _check_count("concurrency", self.concurrency, least=1)
         _check_count("retries", self.retries, least=0)
@@ -184,6 +197,9 @@ class JobExecutionOptions:
             check_path(name, getattr(self, name))
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
             check_callback(name, getattr(self, name))
+        if self.check_frames not in (None, "exist"):
+            raise ValueError(f"check_frames must be 'exist' or None, not {self.check_frames!r}")
+        check_type("chunk_frames", self.chunk_frames, Mapping, "a mapping of chunk ids to frames")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         if not isinstance(self.progress, str | Renderer | None):

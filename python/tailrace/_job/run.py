@@ -51,7 +51,7 @@ class JobRun:
         self._error: BaseException | None = None
         self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(context, skipped=len(self._skipped), on_error=self._end)
-        self._attempt = ChunkAttempt(context, self._reporter, self._queue.following)
+        self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
     async def execute(self) -> JobReport:
         """Run it to its end; see `Executor.execute`."""
@@ -174,10 +174,11 @@ class JobRun:
         chunk, attempt = queued
         self._attempts[chunk.id] = attempt
         emit = self._reporter.of_chunk(chunk.id, attempt)
+        plan = self._attempt.plan(chunk)
         await await_if_needed(
-            emit(lambda head: ChunkStarted(**head, slot=slot, command=self._context.mask.text(chunk.command)))
+            emit(lambda head: ChunkStarted(**head, slot=slot, command=self._context.mask.text(plan.command)))
         )
-        outcome = await self._attempt.run(queued, slot)
+        outcome = await self._attempt.run(queued, slot, plan)
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)

@@ -69,16 +69,21 @@ class ProgressWatch:
         *,
         limit: float | None,
         waits_for_start: bool = False,
+        done_before: float = 0.0,
+        on_frame: Callable[[int | None, str | None], object] | None = None,
     ) -> None:
         """Take the limit in seconds; with `waits_for_start` its clock stands still until `begin` is called.
 
-        `make_parser` is called for the first output: many commands have none.
+        `make_parser` is called for the first output: many commands have none. `done_before` is how much of the chunk,
+        0 to 1, need not be rendered. `on_frame` is called with the number or the file of each frame that is finished.
         """
         self.errors = ReportedErrors()
         self.scope = anyio.CancelScope()
         self._make_parser = make_parser
         self._parser: ProgressParser | None = None
         self._emit = emit
+        self._done_before = done_before
+        self._on_frame = on_frame
         self._limit = math.inf if limit is None else limit
         self._left = self._limit
         self._waits = waits_for_start
@@ -148,6 +153,8 @@ class ProgressWatch:
                     yield from self.emit_due()
                 case FileSaved():
                     self._left = self._limit
+                    if self._on_frame is not None:
+                        self._on_frame(None, report.path)
                     yield self._tell_file(report)
                 case RenderError():
                     if self.errors.add(report):
@@ -164,13 +171,16 @@ class ProgressWatch:
         self._unseen = False
         self._next_event = time.monotonic() + PROGRESS_INTERVAL
         progress = parser.progress
+        fraction = progress.fraction
+        if fraction is not None and self._done_before:
+            fraction = self._done_before + fraction * (1 - self._done_before)
         return self._emit(
             lambda head: ChunkProgress(
                 **head,
                 renderer=parser.renderer,
                 frame=progress.frame,
                 frame_fraction=progress.frame_fraction,
-                fraction=progress.fraction,
+                fraction=fraction,
                 remaining=progress.remaining,
                 memory=progress.memory,
                 status=progress.status,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from .._errors import SpecError
-from .._spec.frame_range import parse_frame_range
+from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk, JobMetadata, JobSpec
 from .._spec.outputs import chunks_sharing_outputs
 from .templates import DEFAULT_SIZE, Outline, find_template
@@ -18,7 +18,7 @@ _DEFAULT_FPS = Fraction(24)
 
 def plan_job(
     template: str,
-    frames: str,
+    frames: str | Iterable[int],
     *,
     chunk_size: int,
     output: str,
@@ -46,7 +46,7 @@ def plan_job(
         raise SpecError(f"chunk size: {chunk_size} should be 1 or more")
     if video is not None and merge_command is not None:
         raise SpecError("video: is made by a merge command of its own: give one of the two")
-    ranges = parse_frame_range(frames)
+    ranges = FrameRange.of(frames).ranges
     rate = _to_fraction(fps)
     chunks = _plan_chunks(
         template,
@@ -56,8 +56,8 @@ def plan_job(
             args=args,
             fps=rate,
             size=size,
-            first_frame=min(part[0] for part in ranges),
-            last_frame=max(part[-1] for part in ranges),
+            first_frame=min(map(min, ranges)),
+            last_frame=max(map(max, ranges)),
             chunk_size=chunk_size,
         ),
         ranges,
@@ -79,13 +79,16 @@ def _plan_chunks(template_name: str, outline: Outline, ranges: Sequence[range]) 
     template = find_template(template_name, outline)
     chunks: list[Chunk] = []
     for part in ranges:
-        if part.step > 1 and outline.chunk_size > 1 and not template.takes_step:
+        if abs(part.step) > 1 and outline.chunk_size > 1 and not template.takes_step:
             raise SpecError(
                 f"chunk size: {template_name!r} renders every frame of a chunk, so a range with a step takes a chunk"
                 " size of 1" + ("" if "{" not in template_name else ", or {step} in the command")
             )
         for place in range(0, len(part), outline.chunk_size):
             frames = part[place : place + outline.chunk_size]
+            if frames.step < 0:
+                # The chunks come in the order that was asked for; within one, renderers go up.
+                frames = frames[::-1]
             if len(frames) == 1:
                 frames = range(frames[0], frames[0] + 1)
             work = template.work(frames)

@@ -34,7 +34,7 @@ def video_merge(chunks: Sequence[Chunk], video: str, fps: Fraction) -> str:
 def _encode(chunks: Sequence[Chunk], video: str, fps: Fraction) -> list[str]:
     first = chunks[0].start_frame
     count = sum(chunk.frame_count for chunk in chunks)
-    last = max(chunk.frames[-1] for chunk in chunks)
+    last = max(max(chunk.frames) for chunk in chunks)
     if last - first + 1 != count:
         raise SpecError(f"video: there are {count} frames between {first} and {last}, and a video needs them all")
     before, after = FRAME_NUMBER.split(chunks[0].output_file)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -25,6 +27,8 @@ from pydantic_core import ErrorDetails
 
 from .._errors import SpecError
 from .command import parse_command
+from .frame_range import LARGEST_FRAME, FrameRange
+from .retry_command import check_retry_command
 from .source import is_url, read_json, read_source, shown_source, stem_of
 
 _EXPECTED = {
@@ -81,7 +85,14 @@ _DEFAULT_ID = "job"
 # Without any constraint pydantic would not look at the characters and let lone surrogates through.
 _Text = Annotated[str, Field(min_length=1)]
 _Frame = Annotated[int, Field(ge=0, lt=2**31)]
+_ChunkFrame = Annotated[int, Field(gt=-(2**31), lt=2**31)]
 _FrameCount = Annotated[int, Field(gt=0, lt=2**31)]
+# Below 1 only where it follows from the frames.
+_FrameStep = Annotated[
+    int,
+    Field(gt=-(2**31), lt=2**31),
+    WithJsonSchema({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 2**31}),
+]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What validators say below, as far as JSON Schema can say it.
 _FileName = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*$"})]
@@ -95,6 +106,26 @@ _Id = Annotated[_Text, WithJsonSchema({"type": ["string", "null"], "minLength": 
 
 def _leave_out_the_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
+
+
+def _to_frames(frames: object) -> FrameRange:
+    try:
+        found = FrameRange.of(frames)  # type: ignore[arg-type]
+    except SpecError as error:
+        raise ValueError(str(error).removeprefix("frames: ")) from None
+    except TypeError:
+        raise ValueError("should be a text such as 1-8,11,20-30x2") from None
+    if any(abs(frame) > LARGEST_FRAME for run in found.ranges for frame in (run[0], run[-1])):
+        raise ValueError(f"should be whole numbers up to {LARGEST_FRAME}")
+    return found
+
+
+_Frames = Annotated[
+    Sequence[int],
+    PlainValidator(_to_frames),
+    PlainSerializer(str, when_used="json"),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": ["1-8,11,20-30x2"]}),
+]
 
 
 if TYPE_CHECKING:
@@ -144,55 +175,146 @@ class JobMetadata(_Part):
     duration: _Amount = Field(description="How long the video lasts, in seconds.")
 
 
+def _say_what_belongs_together(schema: dict[str, Any]) -> None:
+    schema["description"] = "A part of the job, which one command renders."
+    for key in ("startFrame", "frameCount", "outputFile", "frames", "outputFiles"):
+        schema["properties"][key].pop("default", None)
+    schema["allOf"] = [
+        {"anyOf": [{"required": ["startFrame", "frameCount"]}, {"required": ["frames"]}]},
+        {"anyOf": [{"required": ["outputFile"]}, {"required": ["outputFiles"]}]},
+    ]
+
+
 class Chunk(_Part):
-    """One part of the job: `frame_count` frames from `start_frame` on, each `frame_step` after the one before it.
+    """One part of the job: some frames, and the command that renders them.
+
+    The frames are `frames`, a `FrameRange` or other whole numbers in the order in which they are rendered, or
+    `frame_count` of them from `start_frame` on, each `frame_step` after the one before it. Whichever was given, the
+    others follow: `frame_step` is 0 where the frames are not evenly spaced.
 
     `output_file` is what the command writes, relative to the job's folder; `####` or `%04d` in it stands for the
-    number of each frame. `command`, which renders them, is split by `parse_command`.
+    number of each frame. Where it writes more, `output_files` names all of them, `output_file` first. `command` is
+    split by `parse_command`. `retry_command` is run in its place when some of the frames are whole already.
     """
 
-    model_config = ConfigDict(json_schema_extra={"description": "A part of the job, which one command renders."})
+    model_config = ConfigDict(json_schema_extra=_say_what_belongs_together)
 
     id: Annotated[int, Field(ge=0)] = Field(description="A number of its own among the chunks of the job, 0 or more.")
-    start_frame: _Frame = Field(description="The first frame that it renders.")
-    frame_count: _FrameCount = Field(description="How many frames it renders, from startFrame on.")
+    start_frame: _ChunkFrame = Field(default=0, description="The first frame that it renders.")
+    frame_count: _FrameCount = Field(default=0, description="How many frames it renders, from startFrame on.")
     output_file: _FileName = Field(
+        default="",
         description="What the command writes, relative to the job's folder. #### or %04d stands for the number of each"
-        " frame."
+        " frame.",
     )
     command: _Command = Field(
         description="What renders the frames. Words are split by the quoting rules of a shell, but there is no shell:"
         " pipes, redirections and variables need sh -c '...'. It runs in the job's folder, and exits with 0 when it is"
         " done."
     )
-    frame_step: _FrameCount = Field(
+    frame_step: _FrameStep = Field(
         default=1, description="How far each frame is from the one before it: with 2, every second one."
     )
+    frames: _Frames = Field(
+        default=(),
+        description="The frames that it renders, such as 1-8,11,20-30x2, in place of startFrame, frameCount and"
+        " frameStep.",
+    )
+    output_files: Annotated[tuple[_FileName, ...], Field(strict=False)] = Field(
+        default=(),
+        description="All that the command writes, beside or in place of outputFile, where that is more than one file"
+        " for each frame.",
+    )
+    retry_command: _OptionalCommand = Field(
+        default=None,
+        description="Run in place of the command when some of the frames are whole already. {frames} is a list of the"
+        " others, such as 7,8,11, {ranges:..} joins runs of them, 7..8,11, {start}, {end} and {step} are the smallest"
+        " run that covers them.",
+    )
 
-    @property
-    def frames(self) -> range:
-        """The numbers of the chunk's frames."""
-        return range(self.start_frame, self.start_frame + self.frame_count * self.frame_step, self.frame_step)
-
-    @field_validator("output_file")
+    @field_validator("output_file", "output_files")
     @classmethod
-    def _has_no_nul(cls, text: str) -> str:
-        if "\0" in text:
+    def _has_no_nul(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if any("\0" in name for name in names):
             raise ValueError("a file name must not contain a NUL byte")
-        return text
+        return names
 
     @field_validator("command")
     @classmethod
     def _can_be_parsed(cls, text: str) -> str:
         return _checked_command(text)
 
+    @field_validator("retry_command")
+    @classmethod
+    def _can_be_filled_in(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                check_retry_command(text)
+            except SpecError as error:
+                raise ValueError(str(error)) from None
+        return text
+
+    @model_validator(mode="after")
+    def _complete(self) -> Chunk:
+        given = self.model_fields_set
+        values = self.__dict__
+        if "frames" in given:
+            _complete_from_frames(values, self.frames, given)
+        else:
+            for name, key in (("start_frame", "startFrame"), ("frame_count", "frameCount")):
+                if name not in given:
+                    raise ValueError(f"{key} is missing, or frames in its place")
+            start, step = self.start_frame, self.frame_step
+            if step < 1:
+                raise ValueError(f"frameStep: {step} should be greater than 0")
+            values["frames"] = FrameRange(range(start, start + self.frame_count * step, step))
+        files = dict.fromkeys((self.output_file, *self.output_files) if self.output_file else self.output_files)
+        if not files:
+            raise ValueError("outputFile is missing")
+        values["output_file"], *_ = values["output_files"] = tuple(files)
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, for which what follows from the changed fields is worked out anew.
+
+        Raises `SpecError` if they cannot be used.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        given = {name: getattr(self, name) for name in self.model_fields_set if name in type(self).model_fields}
+        return type(self)(**{**given, **self.extra, **update})
+
     @model_serializer(mode="wrap", when_used="json")
-    def _leave_out_a_step_of_one(self, to_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_what_follows(self, to_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = to_fields(self)
+        is_even = self.frame_step > 0
+        unneeded = ["frames"] if is_even else ["start_frame", "frame_count", "frame_step"]
         if self.frame_step == 1:
-            fields.pop("frameStep", None)
-            fields.pop("frame_step", None)
+            unneeded.append("frame_step")
+        if len(self.output_files) == 1:
+            unneeded.append("output_files")
+        if self.retry_command is None:
+            unneeded.append("retry_command")
+        for name in unneeded:
+            fields.pop(name, None)
+            fields.pop(to_camel(name), None)
         return fields
+
+
+def _complete_from_frames(values: dict[str, Any], frames: Sequence[int], given: Collection[str]) -> None:
+    """Set what follows from a chunk's frames, unless it was given and says something else."""
+    if not frames:
+        raise ValueError("frames should name one frame at least")
+    runs = FrameRange(frames).ranges
+    follows = {
+        "start_frame": frames[0],
+        "frame_count": len(frames),
+        "frame_step": runs[0].step if len(runs) == 1 else 0,
+    }
+    for name, value in follows.items():
+        if name in given and values[name] != value:
+            raise ValueError(f"{to_camel(name)} should be left out where frames are given: it is not {values[name]}")
+    values.update(follows)
 
 
 class JobSpec(_Part):

@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from .command import parse_command
-from .frame_set import common_frame
-from .model import JobSpec
+from .frame_range import rising_runs
+from .frame_set import FrameSet
+from .model import Chunk, JobSpec
 from .outputs import chunks_sharing_outputs
 from .schema import SCHEMA_KEY
 
@@ -65,20 +66,25 @@ def _enumerated(ids: Iterable[int]) -> str:
 
 
 def _notes_on_frames(job: JobSpec) -> Iterator[str]:
-    in_order = sorted(job.chunks, key=lambda chunk: chunk.start_frame)
+    in_order = sorted(job.chunks, key=lambda chunk: min(chunk.frames))
     furthest = in_order[0]
     for first, second in pairwise(in_order):
         # Where a chunk has a step, the frames between its own are left out on purpose, or belong to another chunk.
-        furthest = max(furthest, first, key=lambda chunk: chunk.frames.stop)
-        if second.start_frame > furthest.frames.stop:
+        furthest = max(furthest, first, key=_frame_after)
+        if min(second.frames) > _frame_after(furthest):
             yield f"no chunk has the frames between chunk {furthest.id} and chunk {second.id}"
-        elif common_frame(first.frames, second.frames) is not None:
+        elif FrameSet(rising_runs(first.frames)).common_frame(FrameSet(rising_runs(second.frames))) is not None:
             yield f"chunk {first.id} and chunk {second.id} have frames in common"
     planned, total = sum(chunk.frame_count for chunk in job.chunks), job.metadata.total_frames
     if planned < total:
         yield f"no chunk has {total - planned} of the {counted(total, 'frame')} in metadata.totalFrames"
     elif planned > total:
         yield f"the chunks have {counted(planned, 'frame')}, metadata.totalFrames is {total}"
+
+
+def _frame_after(chunk: Chunk) -> int:
+    """Return the frame from which on another chunk is expected to go on."""
+    return max(chunk.frames) + (chunk.frame_step or 1)
 
 
 def _exists(program: str, job_dir: Path) -> bool:

@@ -72,9 +72,10 @@ class NumberedName:
         start = len(self.before)
         for end in range(start + self._width, min(start + max(self._width, _MOST_DIGITS), len(name)) + 1):
             # It may be filled up with zeros, or with spaces.
-            digits = name[start:end].lstrip(" 0")
+            text = name[start:end].lstrip(" ")
+            digits = text.removeprefix("-").lstrip("0")
             if len(digits) <= _MOST_DIGITS and (digits.isdecimal() or not digits):
-                frame = int(digits or "0")
+                frame = int(digits or "0") * (-1 if text.startswith("-") else 1)
                 if self.at(frame) == name:
                     return frame
         return None

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .._concurrency.slices import Work
+from .frame_range import rising_runs
 from .frame_set import common_frame, comparable
 from .model import Chunk
 from .numbered_name import NumberedName, NumberedNames, is_numbered, least_alike, texts_of, unified
@@ -20,7 +21,7 @@ class OutputNames:
     """The names of everything that `chunks` may write, for whatever frame."""
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
-        names = {os.path.normpath(chunk.output_file) for chunk in chunks}
+        names = _names(chunks)
         self.digest = hashlib.sha256("\0".join(sorted(names)).encode(errors="surrogatepass")).digest()
         """Is the same for the same names."""
         self._plain = {name for name in names if not is_numbered(name)}
@@ -33,11 +34,17 @@ class OutputNames:
 
 def is_output_of(chunk: Chunk, name: str) -> bool:
     """Return whether `name`, without needless parts, is one of the files that `chunk` is to write."""
-    own = os.path.normpath(chunk.output_file)
-    if not is_numbered(own):
-        return name == own
-    frame = NumberedName(own).frame_in(name)
-    return frame is not None and frame in chunk.frames
+    for own in map(os.path.normpath, chunk.output_files):
+        if not is_numbered(own):
+            if name == own:
+                return True
+        elif (frame := NumberedName(own).frame_in(name)) is not None and frame in chunk.frames:
+            return True
+    return False
+
+
+def _names(chunks: Iterable[Chunk]) -> set[str]:
+    return {os.path.normpath(name) for chunk in chunks for name in chunk.output_files}
 
 
 _LEFTOVER_SUFFIX = ".partial"
@@ -45,15 +52,24 @@ _MOST_PADDINGS = 8
 """In how many ways a name may pad its numbers before they count as one: each is compared with each."""
 
 
-def output_paths(chunk: Chunk, job_dir: Path) -> Iterator[Path]:
-    """Yield the files that `chunk` is to write: one, or one for each frame where the name stands for them."""
-    name = chunk.output_file
-    if not is_numbered(name):
-        yield job_dir / name
-        return
-    numbered = NumberedName(name)
-    for frame in chunk.frames:
-        yield job_dir / numbered.at(frame)
+def output_files(chunk: Chunk, job_dir: Path, frames: Iterable[int] | None = None) -> Iterator[tuple[int | None, Path]]:
+    """Yield the files that `chunk` is to write, each with the frame it is of, or None if it is one for all of them.
+
+    With `frames`, those of some of its frames, and none that is for all.
+    """
+    for name in chunk.output_files:
+        if is_numbered(name):
+            numbered = NumberedName(name)
+            for frame in chunk.frames if frames is None else frames:
+                yield frame, job_dir / numbered.at(frame)
+        elif frames is None:
+            yield None, job_dir / name
+
+
+def output_paths(chunk: Chunk, job_dir: Path, frames: Iterable[int] | None = None) -> Iterator[Path]:
+    """Yield the paths of `output_files`."""
+    for _, path in output_files(chunk, job_dir, frames):
+        yield path
 
 
 def fault_of_file(path: Path) -> str | None:
@@ -62,18 +78,23 @@ def fault_of_file(path: Path) -> str | None:
         status = path.stat()
     except OSError as error:
         return f"cannot be found: {error.strerror}"
+    return fault_of_status(status)
+
+
+def fault_of_status(status: os.stat_result) -> str | None:
+    """Return the same of a file whose status is known."""
     if not stat.S_ISREG(status.st_mode):
         return "is not a file"
     return None if status.st_size else "is empty"
 
 
-def set_leftovers_aside(chunk: Chunk, job_dir: Path) -> Work[list[str]]:
+def set_leftovers_aside(chunk: Chunk, job_dir: Path, frames: Iterable[int] | None = None) -> Work[list[str]]:
     """Rename what an earlier attempt left to `*.partial`, so that it cannot pass for the output of the next one.
 
-    Returns what it was named, for `put_back`.
+    With `frames`, that of these frames alone. Returns what it was named, for `put_back`.
     """
     renamed = []
-    for path in output_paths(chunk, job_dir):
+    for path in output_paths(chunk, job_dir, frames):
         yield
         try:
             target = _target(path)
@@ -114,9 +135,9 @@ def _target(path: Path) -> str:
 
 def chunks_whose_leftovers_are_outputs(chunks: Sequence[Chunk]) -> Iterator[int]:
     """Yield the ids of the chunks that cannot have leftovers, since other chunks write files of these names."""
-    names = {os.path.normpath(chunk.output_file) for chunk in chunks}
+    names = _names(chunks)
     for chunk in chunks:
-        if os.path.normpath(chunk.output_file) + _LEFTOVER_SUFFIX in names:
+        if any(name + _LEFTOVER_SUFFIX in names for name in _names((chunk,))):
             yield chunk.id
 
 
@@ -125,11 +146,11 @@ def chunks_sharing_outputs(chunks: Sequence[Chunk]) -> frozenset[int]:
     by_name: dict[str, list[tuple[range, int]]] = defaultdict(list)
     plain: dict[str, list[int]] = defaultdict(list)
     for chunk in chunks:
-        name = os.path.normpath(chunk.output_file)
-        if is_numbered(name):
-            by_name[unified(name)].append((chunk.frames, chunk.id))
-        else:
-            plain[name].append(chunk.id)
+        for name in _names((chunk,)):
+            if is_numbered(name):
+                by_name[unified(name)].extend((frames, chunk.id) for frames in rising_runs(chunk.frames))
+            else:
+                plain[name].append(chunk.id)
     numbered = NumberedNames(by_name)
     for name, ids in plain.items():
         for pattern, frame in numbered.frames_of(name):

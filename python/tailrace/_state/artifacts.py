@@ -7,7 +7,7 @@ import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .._concurrency.slices import at_once
 from .._errors import TailraceError
@@ -15,7 +15,7 @@ from .._spec.model import Chunk, JobSpec
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
 from .folder import job_folder, resolve_job_dir
-from .inspection import FileInspector, Fingerprint
+from .inspection import FileInspector, Fingerprint, fingerprint_of
 from .journal import FILE_NAME, VERSION
 
 _SECOND = 10**9
@@ -60,10 +60,14 @@ def reasons_to_run(
     return {chunk.id: record.reason_to_run(chunk, folder, trusts_word=not shares_files) for chunk in spec.chunks}
 
 
+_Frames: TypeAlias = "tuple[int, int, int] | str"
+"""The start, the number and the step of frames that are evenly spaced, the range of others."""
+
+
 class _Entry(NamedTuple):
     command: str
-    frames: tuple[int, int, int]
-    output_file: str
+    frames: _Frames
+    output_files: tuple[str, ...]
     outputs: Fingerprint | None
     """None: the files are not seen here, and the worker's word counts."""
 
@@ -79,7 +83,7 @@ class _Record:
     """The newest entries of a record, by what was done."""
 
     def __init__(self, path: Path) -> None:
-        self._entries: dict[tuple[str, tuple[int, int, int], str], _Entry] = {}
+        self._entries: dict[tuple[str, _Frames, tuple[str, ...]], _Entry] = {}
         self._by_output: dict[str, _Entry] = {}
         self._by_frames: dict[tuple[str, object], _Entry] = {}
         self._newer: dict[str, _NewerEntry] = {}
@@ -87,17 +91,18 @@ class _Record:
             if isinstance(entry, _NewerEntry):
                 self._newer[entry.output_file] = entry
                 continue
-            self._newer.pop(entry.output_file, None)
+            output_file = entry.output_files[0]
+            self._newer.pop(output_file, None)
             # Not by the chunk's id: when a job is planned again, its chunks get others.
-            self._entries[entry[:3]] = self._by_output[entry.output_file] = entry
-            self._by_frames[_files_of(entry.output_file, entry.frames)] = entry
+            self._entries[entry[:3]] = self._by_output[output_file] = entry
+            self._by_frames[_files_of(output_file, entry.frames)] = entry
 
     def reason_to_run(self, chunk: Chunk, job_dir: Path, *, trusts_word: bool) -> str | None:
         newer = self._newer.get(chunk.output_file)
         if newer is not None:
             return f"its record is of version {newer.version}, and only version {VERSION} can be read"
-        frames = (chunk.start_frame, chunk.frame_count, chunk.frame_step)
-        entry = self._entries.get((chunk.command, frames, chunk.output_file))
+        frames = _frames_of(chunk)
+        entry = self._entries.get((chunk.command, frames, chunk.output_files))
         if entry is not None and entry.outputs is None:
             if not trusts_word:
                 return "it was done where its files are not seen"
@@ -111,7 +116,13 @@ class _Record:
         return f"its {'frames' if other.command == chunk.command else 'command'} changed since it was done"
 
 
-def _files_of(output_file: str, frames: tuple[int, int, int]) -> tuple[str, object]:
+def _frames_of(chunk: Chunk) -> _Frames:
+    if chunk.frame_step:
+        return chunk.start_frame, chunk.frame_count, chunk.frame_step
+    return str(chunk.frames)
+
+
+def _files_of(output_file: str, frames: _Frames) -> tuple[str, object]:
     """Return what is the same for chunks that write the same files."""
     return output_file, frames if is_numbered(output_file) else None
 
@@ -131,10 +142,14 @@ def _read(path: Path) -> Iterator[_Entry | _NewerEntry]:
                 if version > VERSION:
                     yield _NewerEntry(version, str(fields["outputFile"]))
                 continue
-            start, count, step = fields["frames"]
+            frames = fields["frames"]
+            if not isinstance(frames, str):
+                start, count, step = frames
+                frames = (start, count, step)
             files = fields["outputs"]
             outputs = None if files is None else [None if file is None else _size_and_time(*file) for file in files]
-            entry = _Entry(fields["command"], (start, count, step), fields["outputFile"], outputs)
+            names = tuple(fields.get("outputFiles") or (fields["outputFile"],))
+            entry = _Entry(fields["command"], frames, names, outputs)
             hash(entry[:3])
         except (ValueError, TypeError, LookupError, RecursionError):
             # Torn, when the run was killed.
@@ -148,7 +163,7 @@ def _size_and_time(size: int, time: int) -> tuple[int, int]:
 
 def _change(recorded: Fingerprint, chunk: Chunk, job_dir: Path) -> str | None:
     """Return how the chunk's output differs from what was recorded, None if it does not."""
-    found = at_once(FileInspector(job_dir).fingerprint(chunk))
+    found = fingerprint_of(at_once(FileInspector(job_dir).look(chunk)))
     if len(found) != len(recorded):
         return "its record is of other files"
     for path, then, now in zip(output_paths(chunk, job_dir), recorded, found, strict=True):

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .._spec.frame_range import rising_runs
 from .._spec.frame_set import FrameSet
 from .._spec.model import JobSpec
 from .._spec.numbered_name import NumberedName, NumberedNames, is_numbered, least_alike, texts_of, unified
@@ -27,11 +28,11 @@ class JobOutputs:
         names = set() if stitched is None else {places.of(os.fspath(stitched))}
         numbered: dict[str, list[range]] = defaultdict(list)
         for chunk in spec.chunks:
-            name = places.of(chunk.output_file)
-            if is_numbered(name):
-                numbered[unified(name)].append(chunk.frames)
-            else:
-                names.add(name)
+            for name in map(places.of, chunk.output_files):
+                if is_numbered(name):
+                    numbered[unified(name)].extend(rising_runs(chunk.frames))
+                else:
+                    names.add(name)
         return cls(names, numbered)
 
     @classmethod

@@ -89,11 +89,15 @@ class CompletionRecord:
             "runId": self._run_id,
             "chunk": chunk.id,
             "command": chunk.command,
-            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step],
+            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step]
+            if chunk.frame_step
+            else str(chunk.frames),
             "outputFile": chunk.output_file,
             "outputs": outputs,
             "recordedAt": time.time(),
         }
+        if len(chunk.output_files) > 1:
+            entry["outputFiles"] = chunk.output_files
         self._write(_to_json(entry).encode() + b"\n")
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ class ProgressParser:
         renderer: str | Renderer = "auto",
         *,
         command: str | Sequence[str] = (),
-        frames: range | None = None,
+        frames: Sequence[int] | None = None,
     ) -> None:
         self._frames = frames
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ._quantities import bytes_of, integer_of, number_of, seconds_of
 from ._report import Progress
@@ -12,7 +13,7 @@ from ._rule import Rule
 class State:
     """Everything that the lines told so far. `frames` are those that the command renders."""
 
-    def __init__(self, frames: range | None) -> None:
+    def __init__(self, frames: Sequence[int] | None) -> None:
         self._frames = frames or None
         self._frame: int | None = None
         self._frame_fraction: float | None = None

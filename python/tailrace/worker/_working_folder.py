@@ -139,19 +139,20 @@ class WorkingFolder:
 
 def check_output(chunk: Chunk) -> None:
     """Raise `RefusedError` if the chunk's output would not lie in the job's folder."""
-    name = chunk.output_file
-    if len(name) > _LONGEST_OUTPUT:
-        raise RefusedError(422, f"outputFile of chunk {chunk.id} should have at most {_LONGEST_OUTPUT} characters")
-    parts = Path(os.path.normpath(name)).parts
-    if name.startswith("/") or ".." in Path(name).parts or not parts or parts[0] == OWN_FOLDER or name.endswith("/"):
-        raise RefusedError(403, f"outputFile of chunk {chunk.id} should be a file in the job's folder: {name!r}")
+    for name in chunk.output_files:
+        if len(name) > _LONGEST_OUTPUT:
+            raise RefusedError(422, f"outputFile of chunk {chunk.id} should have at most {_LONGEST_OUTPUT} characters")
+        parts = Path(os.path.normpath(name)).parts
+        is_outside = name.startswith("/") or ".." in Path(name).parts
+        if is_outside or not parts or parts[0] == OWN_FOLDER or name.endswith("/"):
+            raise RefusedError(403, f"outputFile of chunk {chunk.id} should be a file in the job's folder: {name!r}")
 
 
 def _output_folders(chunk: Chunk) -> set[Path]:
-    folder = Path(os.path.normpath(chunk.output_file)).parent
-    if not is_numbered(str(folder)):
-        return {folder}
-    if chunk.frame_count > _MOST_FOLDERS:
+    folders = {Path(os.path.normpath(name)).parent for name in chunk.output_files}
+    if not any(is_numbered(str(folder)) for folder in folders):
+        return folders
+    if chunk.frame_count * len(chunk.output_files) > _MOST_FOLDERS:
         raise RefusedError(403, f"the output of chunk {chunk.id} lies in more than {_MOST_FOLDERS} folders")
     return {Path(os.path.normpath(path)).parent for path in output_paths(chunk, Path())}
 

@@ -11,8 +11,10 @@ from typing import BinaryIO
 
 import click
 
+from tailrace import FrameRange
 from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
 
+from ..arguments import parse_frames
 from ..completion import complete_file
 from ..display.text import size
 from ..phrases import counted
@@ -20,21 +22,6 @@ from ..phrases import counted
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _AFTER_LINE = re.compile(rb"(?<=[\r\n])")
-
-
-def _to_frames(context: click.Context, parameter: click.Parameter, value: str | None) -> range | None:
-    """Return the frames that "7", "1-100" or "1-249x2" names."""
-    del context, parameter
-    if value is None:
-        return None
-    match = re.fullmatch(r"(-?\d+)(?:-(-?\d+)(?:x([1-9]\d*))?)?", value)
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not like 7, 1-100 or 1-249x2")
-    first = int(match[1])
-    frames = range(first, int(match[2] or first) + 1, int(match[3] or 1))
-    if not frames:
-        raise click.BadParameter(f"{value!r} ends before it begins")
-    return frames
 
 
 @click.command()
@@ -46,8 +33,8 @@ def _to_frames(context: click.Context, parameter: click.Parameter, value: str | 
     show_default=True,
     help="Whose output it is; auto finds out.",
 )
-@click.option("--frames", callback=_to_frames, metavar="FIRST-LAST[xSTEP]", help="The frames that were to be rendered.")
-def replay(log: BinaryIO, renderer: str, frames: range | None) -> None:
+@click.option("--frames", callback=parse_frames, metavar="RANGE", help="The frames that were to be rendered.")
+def replay(log: BinaryIO, renderer: str, frames: FrameRange | None) -> None:
     """Show what is understood of LOG, the output of a renderer, or of standard input for "-".
 
     It may be packed with gzip. Each line begins with the number of LOG's line that tells it.

@@ -1,0 +1,254 @@
+"""Which frames an attempt at a chunk has finished, while its command runs and after it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import anyio
+
+from .._command.callbacks import await_if_needed
+from .._concurrency.slices import Work, in_slices
+from .._events.head import EmitChunkEvent
+from .._events.types import FrameFinished, FrameFlagged
+from .._spec.model import Chunk
+from .._spec.numbered_name import NumberedName, is_numbered
+from .._state.inspection import Finding, OutputFile, OutputInspector
+
+_INTERVAL = 1.0
+"""How often the files of a command that runs are looked for, in seconds."""
+_MOST_AT_ONCE = 250
+"""How many frames are looked at before anything else is: any number may have been there before."""
+_DAMAGED = ".damaged"
+
+
+_Frame: TypeAlias = "tuple[int | None, list[OutputFile]]"
+
+
+class WholeFrames(NamedTuple):
+    """The frames of a chunk that are known to be whole, over all its attempts in one run of the job."""
+
+    known: set[int]
+    """Those that need not be rendered again."""
+    told: set[int]
+    """Those that were told, and not flagged since."""
+
+
+class FrameWatch:
+    """Finds out which frames an attempt has finished, tells of them, and sets those aside that are damaged.
+
+    A frame is looked at when its renderer has saved it, or when the one after it is there; in the end all are. Without
+    an inspector, where the files are not seen here, the renderer's word counts.
+    """
+
+    def __init__(
+        self,
+        chunk: Chunk,
+        frames: Sequence[int],
+        whole: WholeFrames,
+        *,
+        job_dir: Path,
+        inspector: OutputInspector | None,
+        emit: EmitChunkEvent,
+    ) -> None:
+        """Watch the output of an attempt that is to render these frames of the chunk."""
+        self._chunk = chunk
+        self._frames = frames
+        self._whole = whole
+        self._job_dir = f"{job_dir}/"
+        self._inspector = inspector
+        self._emit = emit
+        self._names = [NumberedName(os.path.normpath(name)) for name in chunk.output_files if is_numbered(name)]
+        self._saved: dict[int, str] = {}
+        """Frames that the renderer has saved, with what it calls the file, in their order."""
+        self._place = 0
+        """Of the first frame that is not known to have one after it."""
+        self._doubted: dict[int, list[OutputFile]] = {}
+        """What seemed to be damaged: it may have been looked at too early."""
+        self._lock = anyio.Lock()
+        self._next_look = time.monotonic() + _INTERVAL
+        self._last = time.time()
+        """When the last frame was finished, or the attempt began."""
+        self._faults: dict[int | None, str] = {}
+        """What is wrong with frames, or under None with the one file of all."""
+
+    def saved(self, frame: int | None, path: str | None) -> None:
+        """Take it that the renderer says that it has finished a frame, or saved the file of one."""
+        if frame is None and path is not None:
+            frame = self._frame_of(path)
+        if frame is not None and frame in self._frames:
+            self._saved.setdefault(frame, path or self._chunk.output_file)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time for a look; `now` is by `time.monotonic`."""
+        if self._lock.statistics().locked:
+            return False
+        return bool(self._saved) or (bool(self._names) and self._inspector is not None and now >= self._next_look)
+
+    async def look(self) -> None:
+        """Look at the frames that should be finished by now. Raises what a callback raises."""
+        async with self._lock:
+            self._next_look = time.monotonic() + _INTERVAL
+            saved, self._saved = self._saved, {}
+            if self._inspector is None:
+                await self._tell_by_word(saved)
+                return
+            for frame, files in await in_slices(self._find(self._inspector, saved)):
+                await self._judge(self._inspector, frame, files, is_over=False)
+
+    async def examine(self) -> str | None:
+        """Look into all files, now that the command has ended well; return what is wrong, if anything is."""
+        async with self._lock:
+            if self._inspector is None or not self._inspector.reads_content:
+                return None
+            for frame, files in _by_frame(await in_slices(self._inspector.look(self._chunk, self._part))):
+                await self._judge(self._inspector, frame, files, is_over=True)
+        return self._fault()
+
+    async def conclude(self, files: Sequence[OutputFile], *, faults_count: bool) -> str | None:
+        """Tell the frames of the files that were looked at now that the command has ended well.
+
+        Returns what is wrong with them, if that counts.
+        """
+        async with self._lock:
+            if self._inspector is None:
+                await self._tell_by_word(self._saved)
+            for frame, of_frame in _by_frame(files):
+                faulty = [file for file in of_frame if file.fault is not None]
+                if not faulty:
+                    await self._tell(frame, of_frame)
+                elif faults_count:
+                    for file in faulty:
+                        await self._flag(frame, file, Finding("exist", file.fault or "", fatal=True))
+        return self._fault()
+
+    async def find_whole(self) -> None:
+        """Look at what is there now that the command has failed: what is whole need not be rendered again."""
+        await self.look()
+        if self._inspector is None or not self._names:
+            return
+        async with self._lock:
+            for frame, files in await in_slices(self._find_rest(self._inspector)):
+                await self._judge(self._inspector, frame, files, is_over=True)
+
+    @property
+    def _part(self) -> Sequence[int] | None:
+        """The frames of the files to look at, None where it is all of the chunk's files."""
+        return None if len(self._frames) == len(self._chunk.frames) else self._frames
+
+    def _fault(self) -> str | None:
+        if not self._faults:
+            return None
+        first, *others = self._faults.values()
+        return f"its output {first}{f' (and {len(others)} more)' if others else ''}"
+
+    def _frame_of(self, path: str) -> int | None:
+        name = os.path.normpath(path.removeprefix(self._job_dir))
+        return next((frame for known in self._names if (frame := known.frame_in(name)) is not None), None)
+
+    def _find(self, inspector: OutputInspector, saved: Iterable[int]) -> Work[list[_Frame]]:
+        """Return the frames that should be finished, with their files, as far as they are there."""
+        frames = list(saved)
+        while len(frames) < _MOST_AT_ONCE and self._place + 1 < len(self._frames):
+            after = yield from inspector.look(self._chunk, (self._frames[self._place + 1],))
+            if not after or after[0].fault is not None:
+                break
+            frames.append(self._frames[self._place])
+            self._place += 1
+        frames += self._doubted
+        return (yield from self._look_at(inspector, frames))
+
+    def _find_rest(self, inspector: OutputInspector) -> Work[list[_Frame]]:
+        """Return the frames that may be whole after a failure: which they are only their content shows."""
+        if not inspector.reads_content:
+            return []
+        return (yield from self._look_at(inspector, self._frames))
+
+    def _look_at(self, inspector: OutputInspector, frames: Iterable[int]) -> Work[list[_Frame]]:
+        unknown = [frame for frame in dict.fromkeys(frames) if frame not in self._whole.told]
+        found = _by_frame((yield from inspector.look(self._chunk, unknown)))
+        return [(frame, files) for frame, files in found if all(file.fault is None for file in files)]
+
+    async def _judge(
+        self, inspector: OutputInspector, frame: int | None, files: list[OutputFile], *, is_over: bool
+    ) -> None:
+        if frame is not None and frame in self._whole.told:
+            return
+        count = len(self._chunk.frames)
+        for file in files:
+            findings: Sequence[Finding] = (
+                (Finding("exist", file.fault, fatal=True),)
+                if file.fault is not None
+                else await inspector.examine(file, frames=count)
+            )
+            fatal = [finding for finding in findings if finding.fatal]
+            if fatal and frame is not None and not is_over and self._doubted.get(frame) != files:
+                self._doubted[frame] = files
+                return
+            for finding in findings:
+                await self._flag(frame, file, finding)
+            if fatal:
+                return
+        await self._tell(frame, files)
+
+    async def _flag(self, frame: int | None, file: OutputFile, finding: Finding) -> None:
+        shown = self._frames[-1] if frame is None else frame
+        if finding.fatal:
+            self._faults.setdefault(frame, f"{file.path} {finding.reason}")
+            self._whole.known.discard(shown)
+            self._whole.told.discard(shown)
+            if file.state is not None:
+                await in_slices(_set_aside(file))
+        level, reason, fatal = finding
+        await await_if_needed(
+            self._emit(
+                lambda head: FrameFlagged(
+                    **head, frame=shown, path=os.fspath(file.path), level=level, reason=reason, fatal=fatal
+                )
+            )
+        )
+
+    async def _tell(self, frame: int | None, files: Sequence[OutputFile]) -> None:
+        if frame is None:
+            # A video is its chunk's last frame, whatever else there is of each frame.
+            frame = None if self._names else self._frames[-1]
+        else:
+            self._whole.known.add(frame)
+            self._doubted.pop(frame, None)
+            self._faults.pop(frame, None)
+        first = files[0]
+        if frame is not None and first.state is not None:
+            await self._tell_frame(frame, os.fspath(first.path), first.state[1] / 1e9)
+
+    async def _tell_by_word(self, saved: dict[int, str]) -> None:
+        now = time.time()
+        for frame, path in saved.items():
+            await self._tell_frame(frame, path, now)
+
+    async def _tell_frame(self, frame: int, path: str, at: float) -> None:
+        if frame in self._whole.told:
+            return
+        self._whole.told.add(frame)
+        # Files may be kept by another clock, and be written in any order.
+        duration = max(0.0, at - self._last)
+        self._last = max(self._last, at)
+        await await_if_needed(self._emit(lambda head: FrameFinished(**head, frame=frame, path=path, duration=duration)))
+
+
+def _by_frame(files: Iterable[OutputFile]) -> list[_Frame]:
+    """Return the files of each frame together, and those of the whole chunk."""
+    by_frame: dict[int | None, list[OutputFile]] = {}
+    for file in files:
+        by_frame.setdefault(file.frame, []).append(file)
+    return list(by_frame.items())
+
+
+def _set_aside(file: OutputFile) -> Work[None]:
+    with suppress(OSError):
+        target = os.path.realpath(file.path)
+        os.replace(target, target + _DAMAGED)  # noqa: PTH105
+    yield

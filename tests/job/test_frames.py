@@ -1,0 +1,223 @@
+"""Frames are counted while a chunk runs, and only those that are missing are rendered again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace import (
+    Chunk,
+    ChunkFailedError,
+    ChunkFinished,
+    ChunkProgress,
+    ChunkRetrying,
+    ChunkStarted,
+    FrameFinished,
+    FrameFlagged,
+    FrameRange,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    JobMetadata,
+    JobSpec,
+    JobState,
+    LocalWorkerAdapter,
+    completed_chunk_ids,
+)
+from tailrace.progress import Renderer, Rule
+
+pytestmark = pytest.mark.anyio
+
+executor = JobExecutor(LocalWorkerAdapter())
+
+RENDER = r"""
+for frame in $(echo "$1" | tr , ' '); do
+    [ "$frame" = "$2" ] && [ ! -e died ] && { touch died; kill -9 $$; }
+    sleep "${3:-0}"
+    printf x > "out_$(printf %04d "$frame").txt"
+    [ -z "$4" ] || echo "saved out_$(printf %04d "$frame").txt"
+done
+"""
+"""Writes the frames $1, but is killed in frame $2 the first time; takes $3 seconds for each, and tells with $4."""
+
+TOY = Renderer("toy", [Rule(r"saved (?P<saved>.+)", "saved ")])
+
+
+def job(folder: Path, frames: str = "1-8", *, arguments: str = "7", **fields: Any) -> JobSpec:
+    (folder / "render.sh").write_text(RENDER)
+    range_ = FrameRange.parse(frames)
+    fields = {
+        "output_file": "out_####.txt",
+        "command": f"sh render.sh {','.join(map(str, range_))} {arguments}",
+        "retry_command": f"sh render.sh {{frames}} {arguments}",
+        **fields,
+    }
+    metadata = JobMetadata(total_frames=8, fps=24, width=1, height=1, duration=1)
+    return JobSpec(metadata=metadata, chunks=(Chunk(id=3, frames=range_, **fields),))
+
+
+async def events_of(spec: JobSpec, folder: Path, **options: Any) -> list[JobEvent]:
+    events: list[JobEvent] = []
+    options = {"job_dir": folder, "on_event": events.append, "retry_delay": 0.01, "progress": TOY, **options}
+    try:
+        await executor.execute(spec, JobExecutionOptions(**options))
+    except ChunkFailedError:
+        assert any(not isinstance(event, FrameFinished) for event in events)
+    return events
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def finished(events: list[JobEvent]) -> list[int]:
+    return [event.frame for event in events if isinstance(event, FrameFinished)]
+
+
+def commands(events: list[JobEvent]) -> list[str]:
+    return [event.command for event in events if isinstance(event, ChunkStarted)]
+
+
+async def test_each_frame_is_told_once_in_its_order_with_its_file_and_its_time(tmp_path: Path) -> None:
+    events = await events_of(job(tmp_path, arguments="0 0.3"), tmp_path)
+    assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
+    frames = [event for event in events if isinstance(event, FrameFinished)]
+    assert [Path(event.path) for event in frames] == [tmp_path / f"out_000{frame}.txt" for frame in range(1, 9)]
+    assert all(0.2 < event.duration < 3 for event in frames)
+    # While it runs, not only at its end.
+    ended = next(event for event in events if isinstance(event, ChunkFinished))
+    assert frames[0].monotonic < ended.monotonic - 0.5
+
+
+async def test_frames_that_come_faster_than_anything_is_told_are_all_told(tmp_path: Path) -> None:
+    events = await events_of(job(tmp_path, "1-300", arguments="0 0 tell"), tmp_path, stream="bytes")
+    assert finished(events) == list(range(1, 301))
+
+
+async def test_a_chunk_that_died_renders_only_what_is_missing(tmp_path: Path) -> None:
+    state = JobState(job(tmp_path).chunks)
+    events = await events_of(job(tmp_path, arguments="7 0 tell"), tmp_path, retries=1, observers=[state.apply])
+    assert commands(events) == ["sh render.sh 1,2,3,4,5,6,7,8 7 0 tell", "sh render.sh 7,8 7 0 tell"]
+    assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert state.frames_done == state.frames == 8
+    assert not [name for name in names_in(tmp_path) if name.endswith(".partial")]
+
+
+async def test_the_last_file_of_a_chunk_that_died_counts_only_if_something_says_that_it_is_whole(
+    tmp_path: Path,
+) -> None:
+    events = await events_of(job(tmp_path), tmp_path, retries=1)
+    # Frame 6 is there, and may be torn: no later frame was begun, and nobody said that it was saved.
+    assert commands(events)[1] == "sh render.sh 6,7,8 7"
+    assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_without_a_retry_command_the_whole_chunk_is_rendered_again(tmp_path: Path) -> None:
+    events = await events_of(job(tmp_path, retry_command=None), tmp_path, retries=1)
+    assert len(set(commands(events))) == 1
+    assert sorted(finished(events)) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_frames_are_counted_on_while_a_chunk_waits_for_its_next_attempt(tmp_path: Path) -> None:
+    spec = job(tmp_path, arguments="7 0 tell")
+    state = JobState(spec.chunks)
+    seen: list[tuple[type[JobEvent], int, float]] = []
+
+    def observe(event: JobEvent) -> None:
+        state.apply(event)
+        seen.append((type(event), state.frames_done, state.progress))
+
+    await events_of(spec, tmp_path, retries=1, on_event=observe)
+    assert (ChunkRetrying, 6, 6 / 8) in seen
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert [progress for _, _, progress in seen] == sorted(progress for _, _, progress in seen)
+
+
+async def test_progress_of_a_retry_is_that_of_the_whole_chunk(tmp_path: Path) -> None:
+    renderer = Renderer(
+        "toy", [Rule(r"saved (?P<saved>.+)", "saved "), Rule(r"(?P<percent>\d+) %", " %", of="command")]
+    )
+    script = f'{RENDER}\n[ -z "$died" ] || exit 1\necho 50 %; sleep 0.6'
+    spec = job(tmp_path, arguments="7 0 tell")
+    (tmp_path / "render.sh").write_text(script)
+    events = await events_of(spec, tmp_path, retries=1, progress=renderer)
+    fractions = [event.fraction for event in events if isinstance(event, ChunkProgress) and event.attempt == 2]
+    assert fractions[-1] == pytest.approx(6 / 8 + 2 / 8 / 2)
+
+
+async def test_some_frames_alone_are_rendered_where_that_is_asked_for(tmp_path: Path) -> None:
+    spec = job(tmp_path, arguments="0")
+    events = await events_of(spec, tmp_path, chunk_frames={3: "2-3,7"}, check_frames="exist", merge=False)
+    assert commands(events) == ["sh render.sh 2,3,7 0"]
+    assert finished(events) == [2, 3, 7]
+    # The others were never rendered: the chunk is not done.
+    assert completed_chunk_ids(spec, tmp_path) == frozenset()
+    await events_of(spec, tmp_path, chunk_frames={3: "1,4-6,8"})
+    assert completed_chunk_ids(spec, tmp_path) == {3}
+
+
+async def test_other_frames_of_a_chunk_are_left_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "out_0001.txt").write_text("mine")
+    await events_of(job(tmp_path, arguments="0"), tmp_path, chunk_frames={3: [2]})
+    assert (tmp_path / "out_0001.txt").read_text() == "mine"
+    assert {name for name in names_in(tmp_path) if name.startswith("out")} == {"out_0001.txt", "out_0002.txt"}
+
+
+async def test_a_frame_is_whole_when_all_of_its_files_are(tmp_path: Path) -> None:
+    spec = job(tmp_path, "1-3", arguments="0", output_files=("out_####.txt", "mask_####.txt"))
+    for frame in (1, 3):
+        (tmp_path / f"mask_000{frame}.txt").write_text("x")
+    command = {"command": "sh -c 'sh render.sh 1,2,3 0; cp out_0001.txt mask_0001.txt; cp out_0003.txt mask_0003.txt'"}
+    spec = spec.model_copy(update={"chunks": tuple(chunk.model_copy(update=command) for chunk in spec.chunks)})
+    events = await events_of(spec, tmp_path, check_frames="exist")
+    assert finished(events) == [1, 3]
+    (flagged,) = [event for event in events if isinstance(event, FrameFlagged)]
+    assert (flagged.frame, flagged.level, flagged.fatal) == (2, "exist", True)
+    assert flagged.path == str(tmp_path / "mask_0002.txt")
+
+
+async def test_an_empty_frame_is_set_aside_and_rendered_again(tmp_path: Path) -> None:
+    spec = job(tmp_path, "1-3", command="sh -c 'for f in 1 3; do echo x > out_000$f.txt; done; : > out_0002.txt'")
+    events = await events_of(spec, tmp_path, check_frames="exist", retries=1)
+    assert [type(event).__name__ for event in events if not isinstance(event, ChunkProgress)] == [
+        "JobStarted",
+        "ChunkStarted",
+        "FrameFinished",
+        "FrameFlagged",
+        "FrameFinished",
+        "ChunkRetrying",
+        "ChunkStarted",
+        "FrameFinished",
+        "ChunkFinished",
+        "JobFinished",
+    ]
+    assert finished(events) == [1, 3, 2]
+    assert commands(events)[1] == "sh render.sh 2 7"
+    assert (tmp_path / "out_0002.txt.damaged").exists()
+
+
+async def test_negative_frames_have_names_and_are_counted(tmp_path: Path) -> None:
+    events = await events_of(job(tmp_path, "-2-1", arguments="9"), tmp_path, check_frames="exist")
+    assert finished(events) == [-2, -1, 0, 1]
+    assert (tmp_path / "out_-002.txt").exists()
+
+
+async def test_a_video_is_its_chunks_last_frame(tmp_path: Path) -> None:
+    events = await events_of(
+        job(tmp_path, "5-9", output_file="part.mp4", command="sh -c 'echo x > part.mp4'", retry_command=None), tmp_path
+    )
+    assert [(event.frame, event.path) for event in events if isinstance(event, FrameFinished)] == [
+        (9, str(tmp_path / "part.mp4"))
+    ]
+
+
+async def test_files_that_were_there_before_are_not_told_as_finished(tmp_path: Path) -> None:
+    for frame in range(1, 9):
+        (tmp_path / f"out_000{frame}.txt").write_text("old")
+    began = time.time()
+    events = await events_of(job(tmp_path, arguments="0 0.3"), tmp_path)
+    assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert all(event.time - began > 0.25 for event in events if isinstance(event, FrameFinished))
