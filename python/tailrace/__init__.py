@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from ._spec.schema import job_schema
     from ._spec.source import shown_source
     from ._state.artifacts import completed_chunk_ids, reasons_to_run
+    from ._state.missing_frames import missing_frames
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
 
@@ -101,6 +102,7 @@ _NAMES = {
     "_remote.late_output": "LateOutput",
     "_remote.registry": "AdapterRegistry PluginFault PluginPackage",
     "_state.artifacts": "completed_chunk_ids reasons_to_run",
+    "_state.missing_frames": "missing_frames",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
         "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning FrameFinished FrameFlagged "
@@ -215,6 +217,7 @@ __all__ = [
     "kill_all_commands",
     "lint_job",
     "mask_secrets",
+    "missing_frames",
     "open_adapters",
     "parse_command",
     "plan_job",

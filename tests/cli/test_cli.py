@@ -138,7 +138,7 @@ def test_a_chunk_whose_retry_never_came_has_failed_and_was_not_retried(tmp_path:
     spec = Path(write_job(tmp_path, "exit 3", "true"))
     spec.write_text(spec.read_text().replace("sh -c true", "./missing"))
     result = tailrace("job", "run", str(spec), "--retries", "1", "--retry-delay", "60")
-    assert re.search(rb"0 chunks done, 2 failed \(0, 1\), \d+\.\d s", result.stderr)
+    assert re.search(rb"0 chunks done, 2 failed \(0, 1\), 0 of 20 frames, \d+\.\d s", result.stderr)
     assert re.search(rb"^tailrace: +0 +1 .*  not retried$", result.stderr, flags=re.MULTILINE)
 
 
@@ -499,8 +499,8 @@ def test_a_command_that_is_not_complete_gets_the_help(args: list[str]) -> None:
 def test_a_single_chunk_is_counted_alone(tmp_path: Path) -> None:
     result = tailrace("job", "run", write_job(tmp_path, "true", "true", "true"), "--chunk", "1")
     assert re.sub(rb"\d+\.\d s", b"N s", result.stderr).splitlines() == [
-        b"tailrace: chunk 1 done in N s, 1 of 1",
-        b"tailrace: job job-1: 1 chunk done, N s",
+        b"tailrace: chunk 1 done in N s, 1 of 1, 10 of 10 frames",
+        b"tailrace: job job-1: 1 chunk done, 10 of 10 frames, N s",
     ]
 
 
@@ -533,7 +533,7 @@ def test_a_quiet_run_shows_only_what_goes_wrong(tmp_path: Path) -> None:
     good = tailrace("job", "run", write_job(tmp_path, "echo out; echo err >&2", merge="echo merged"), "--quiet")
     assert good.returncode == 0
     assert good.stdout == b""
-    assert re.fullmatch(rb"tailrace: job job-1: 1 chunk done, merged, \d+\.\d s\n", good.stderr)
+    assert re.fullmatch(rb"tailrace: job job-1: 1 chunk done, merged, 10 of 10 frames, \d+\.\d s\n", good.stderr)
     bad = tailrace("job", "run", write_job(tmp_path, "echo out; exit 3"), "-q", "--retries", "1", "--retry-delay", "0")
     assert bad.returncode == 1
     assert bad.stdout == b""

@@ -56,7 +56,7 @@ def test_rows_are_shown_while_chunks_run_and_a_table_when_they_are_done(tmp_path
         screen = terminal.wait_until(
             lambda screen: len(rows_of(screen)) == 3 and all("line 2" in row for row in rows_of(screen)[1:])
         )
-        assert re.fullmatch(r"job-1    ─+    0%  0 of 3 chunks  0:0\d", rows_of(screen)[0])
+        assert re.fullmatch(r"job-1    ─+    0%  0 of 3 chunks, 0 of 30 frames  0:0\d", rows_of(screen)[0])
         assert re.fullmatch(r"chunk 0  ─+         0:0\d +(\d\.\d MiB  )?line 2", rows_of(screen)[1])
         assert re.fullmatch(r"chunk 1  ─+         0:0\d +(\d\.\d MiB  )?line 2", rows_of(screen)[2])
         assert terminal.cursor == (len(screen), 0, True)
@@ -70,7 +70,7 @@ def test_rows_are_shown_while_chunks_run_and_a_table_when_they_are_done(tmp_path
         ["2", "1"],
     ]
     assert all(line.endswith("  0") for line in text[table + 1 : table + 4])
-    assert re.fullmatch(r"tailrace: job job-1: 3 chunks done, \d+\.\d s", text[-1])
+    assert re.fullmatch(r"tailrace: job job-1: 3 chunks done, 30 of 30 frames, \d+\.\d s", text[-1])
     assert sorted(line for line in text[: table - 1] if line.startswith("[")) == sorted(
         f"[chunk {chunk}] line {number}" for chunk in range(3) for number in (1, 2, 3)
     )
@@ -295,7 +295,10 @@ def test_a_quiet_run_shows_the_rows_and_what_goes_wrong(tmp_path: Path) -> None:
         text = terminal.text
     assert text[0] == "tailrace: chunk 1 failed: sh exited with status 3"
     assert not any("line" in line or "done in" in line for line in text)
-    assert any(re.fullmatch(r"tailrace: job job-1: 1 chunk done, 1 failed \(1\), \d+\.\d s", line) for line in text)
+    assert any(
+        re.fullmatch(r"tailrace: job job-1: 1 chunk done, 1 failed \(1\), 10 of 20 frames, \d+\.\d s", line)
+        for line in text
+    )
 
 
 def test_events_that_go_elsewhere_leave_the_terminal_to_the_rows(tmp_path: Path) -> None:
@@ -306,7 +309,7 @@ def test_events_that_go_elsewhere_leave_the_terminal_to_the_rows(tmp_path: Path)
         screen = terminal.wait_until(lambda screen: len(rows_of(screen)) == 3 and "line 2" in screen[-1])
         assert len(screen) == 3
         assert terminal.wait() == 0
-        assert re.fullmatch(r"tailrace: job job-1: 2 chunks done, \d+\.\d s", terminal.text[0])
+        assert re.fullmatch(r"tailrace: job job-1: 2 chunks done, 20 of 20 frames, \d+\.\d s", terminal.text[0])
     with os.fdopen(reader, "rb") as output:
         events = [json.loads(line)["event"] for line in output.read().splitlines()]
     assert (events[0], events[-1]) == ("job_started", "job_finished")

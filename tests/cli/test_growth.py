@@ -56,7 +56,8 @@ class Adapter:
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         if self._writes_to is not None:
-            fields = {name: job.meta[name] for name in Chunk.model_fields if name != "id"}
+            names = ("start_frame", "frame_count", "frame_step", "output_file", "command")
+            fields = {name: job.meta[name] for name in names}
             for path in output_paths(Chunk(id=0, **fields), self._writes_to):  # type: ignore[arg-type]
                 path.write_text("x")
         return WorkerResult(self._exit_code)

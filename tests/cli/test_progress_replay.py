@@ -59,8 +59,8 @@ def test_what_is_wrong_with_the_command_line_is_one_clear_line(tmp_path: Path) -
     for args, problem in (
         ([str(tmp_path / "none")], "No such file or directory"),
         ([log, "--renderer", "none"], "'none' is not one of 'auto', 'aftereffects'"),
-        ([log, "--frames", "9-1"], "'9-1' ends before it begins"),
-        ([log, "--frames", "all"], "'all' is not like 7, 1-100 or 1-249x2"),
+        ([log, "--frames", "1-9:2"], "write 1-9x2 for every frame that is 2 after another"),
+        ([log, "--frames", "all"], "'all' is not of the form 300, 1-250"),
     ):
         result = _replay(*args)
         assert result.returncode == 2

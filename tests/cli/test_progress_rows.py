@@ -80,7 +80,7 @@ class Watched:
 
 def test_a_job_that_has_not_begun_has_taken_no_time() -> None:
     rows = ProgressRows(JobState(job("render").chunks), PLAIN).make(os.terminal_size((100, 30)), time.monotonic())
-    assert rows[0].text.decode().rstrip().endswith("0 of 1 chunk  0:00")
+    assert rows[0].text.decode().rstrip().endswith("0 of 1 chunk, 0 of 10 frames  0:00")
 
 
 def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:
@@ -91,7 +91,7 @@ def test_a_row_tells_all_that_is_known_of_a_chunk() -> None:
     job.use(12, 1_200_000_000)
     job.write(12, b"Fra:34 Mem:1144.41M (Peak 1144.41M) | Time:00:07.91 | Remaining:00:02.00 | Sample 20/96\r")
     assert job.rows(130, columns=110)[1] == (
-        "chunk 12  ━━━━━━━━━━━───────   62%   0:30   0:19 left   frame 34    1.1 GiB  Sample 20/96"
+        "chunk 12  ━━━━━━━━━━━───────   62%   0:30   0:19 left   6 of 10 frames    1.1 GiB  Sample 20/96"
     )
 
 
@@ -185,7 +185,7 @@ def test_the_row_of_the_job_counts_what_running_chunks_have_done() -> None:
     job.advance(1, 10, 0.5)
     job.advance(2, 10, 0.3)
     # At this pace the frames that are left take 12 s, but chunk 2 takes longer.
-    assert re.fullmatch(r"job-1    ━+─+   45%  1 of 4 chunks  0:10, about 25 s left", job.rows(10)[0])
+    assert re.fullmatch(r"job-1    ━+─+   45%  1 of 4 chunks, 18 of 40 frames  0:10, about 25 s left", job.rows(10)[0])
 
 
 def test_the_time_left_of_the_job_is_not_told_before_it_means_something() -> None:
@@ -224,7 +224,7 @@ def test_chunks_that_were_skipped_do_not_make_the_job_look_fast() -> None:
     job = Watched(10, skipped=8)
     job.start(8)
     job.advance(8, 100, 0.5)
-    assert re.search(r" 85%  8 of 10 chunks  1:40, about 5 min left$", job.rows(100)[0])
+    assert re.search(r" 85%  8 of 10 chunks, 85 of 100 frames  1:40, about 5 min left$", job.rows(100)[0])
 
 
 def test_chunks_that_failed_are_counted_and_those_that_wait_for_their_next_attempt_have_a_countdown() -> None:
@@ -309,9 +309,9 @@ def test_more_chunks_than_fit_are_counted() -> None:
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
-        (96, "chunk 3  ━━━━━━━╾───────   50%   0:09   0:09 left    frame 7    1.9 MiB  Sample 7/9"),
-        (76, "chunk 3  ━━━━━━──────   50%   0:09   0:09 left    frame 7  Sample 7/9"),
-        (60, "chunk 3  ━━━━╾────   50%   0:09   0:09 left    frame 7"),
+        (96, "chunk 3  ━━━━━━━╾───────   50%   0:09   0:09 left   5 of 10 frames    1.9 MiB  Sample 7/9"),
+        (76, "chunk 3  ━━━━━━──────   50%   0:09   0:09 left   5 of 10 frames"),
+        (60, "chunk 3  ━━━━╾────   50%   0:09   0:09 left  Sample 7/9"),
         (50, "chunk 3  ━━━━────   50%   0:09   0:09 left"),
         (40, "chunk 3   50%   0:09   0:09 left"),
         (20, "chunk 3   50%"),

@@ -89,6 +89,7 @@ NAMES = {
         kill_all_commands
         lint_job
         mask_secrets
+        missing_frames
         open_adapters
         parse_command
         plan_job

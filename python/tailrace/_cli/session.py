@@ -20,6 +20,8 @@ from tailrace import (
     ChunkFailed,
     ChunkFailedError,
     FfmpegStitcher,
+    FrameLevel,
+    FrameRange,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
@@ -32,7 +34,6 @@ from tailrace import (
     describe_error,
     lint_job,
     open_adapters,
-    reasons_to_run,
     shown_source,
 )
 
@@ -46,6 +47,7 @@ from .display.style import is_drawable, style_of
 from .interruption import Interruptible
 from .phrases import counted, enumerated
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
+from .selection import SelectionRequest, select
 from .writing import OutputClosedError, OutputFailedError, print_message, print_sections, telling_reasons
 
 
@@ -67,11 +69,15 @@ class JobRequest(NamedTuple):
     fail_on_error: bool
     resource_delay: float
     keep_going: bool
+    frames: FrameRange | None
+    again: FrameRange | None
+    missing: bool
     resume: bool
     dry_run: bool
     state_dir: str | None
     no_record: bool
     verify_output: bool
+    check_frames: FrameLevel | None
     slot_env: dict[str, list[str]]
     log_dir: str | None
     log_limit: int | None
@@ -82,6 +88,11 @@ class JobRequest(NamedTuple):
     events: str | None
     no_color: bool
     adapter: AdapterRequest
+
+    @property
+    def merges(self) -> bool:
+        """Whether the chunks are put together: not where only some of them are asked for."""
+        return not (self.no_merge or self.chunk or self.frames is not None)
 
 
 _FAILED = 1
@@ -123,28 +134,33 @@ class _Execution:
         if request.dry_run and request.events is not None:
             raise click.UsageError("--events writes what happens, and with --dry-run nothing does: use one of them")
         if request.stitch is not None:
-            if request.no_merge or request.chunk:
-                raise click.UsageError("--stitch joins all chunks at the end: use it without --no-merge and --chunk")
+            if not request.merges:
+                raise click.UsageError(
+                    "--stitch joins all chunks at the end: use it without --no-merge, --chunk and --frames"
+                )
             try:
                 anyio.run(FfmpegStitcher().check, self._spec, request.stitch, self._job_dir)
             except StitchError as error:
                 raise click.UsageError(f"--stitch: {error}") from error
-        if request.merge_timeout is not None and (request.no_merge or request.chunk):
-            raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge and --chunk")
+        if request.merge_timeout is not None and not request.merges:
+            raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge, --chunk and --frames")
         adapter = make_adapter(request.adapter, self._spec, request.spec, self._job_dir, masked=request.mask_env)
         self._capabilities = Capabilities.of(adapter)
         self._check_capabilities()
         is_live = self._capabilities.streams and not self._capabilities.remote
         # A worker that was asked to stream may not be able to.
         self._adapter = adapter if is_live else LateOutput(adapter)
-        unasked = ids.difference(request.chunk) if request.chunk else frozenset()
-        self._reasons: dict[int, str | None] = {}
-        if request.resume:
-            self._reasons = reasons_to_run(
-                self._spec, self._job_dir, state_dir=request.state_dir, shares_files=self._capabilities.shares_files
-            )
-        self._skipped = unasked.union(chunk_id for chunk_id, reason in self._reasons.items() if reason is None)
-        self._state = JobState(chunk for chunk in self._spec.chunks if chunk.id not in unasked)
+        self._selection = select(
+            SelectionRequest(request.chunk, request.frames, request.again, request.missing, request.resume),
+            self._spec,
+            request.spec,
+            self._job_dir,
+            state_dir=request.state_dir,
+            shares_files=self._capabilities.shares_files,
+            check_frames=request.check_frames,
+        )
+        self._skipped = self._selection.done
+        self._state = JobState(self._selection.chunks(self._spec))
         self._asked = self._state.chunks.keys()
         self._failures: dict[int, ChunkFailedError] = {}
         self._style = style_of(_STDERR, no_colour=request.no_color)
@@ -156,18 +172,21 @@ class _Execution:
         if request.slot_env and not self._capabilities.honours_slots:
             # A worker gives slots of its own.
             raise click.UsageError(f"--slot-env goes with --adapter local, not {name}")
-        if request.verify_output and not self._capabilities.shares_files:
+        if (request.verify_output or request.check_frames) and not self._capabilities.shares_files:
+            option = "--check-frames" if request.check_frames else "--verify-output"
             ways = ": give --shares-files if the worker writes into the job's folder"
             raise click.UsageError(
-                f"--verify-output looks at the output files here, where those of --adapter {name} are not seen"
+                f"{option} looks at the output files here, where those of --adapter {name} are not seen"
                 f"{ways if 'shares_files' in request.adapter.values else ''}"
             )
 
     def list_chunks(self) -> int:
         """Write what `run` would do with each chunk."""
         for chunk_id in self._asked:
-            reason = self._reasons.get(chunk_id)
-            to_run = "to be run" if reason is None else f"to be run: {reason}"
+            reason = self._selection.reasons.get(chunk_id)
+            frames = self._selection.chunk_frames.get(chunk_id)
+            part = "" if frames is None else f", frame{'s' * (len(frames) > 1)} {frames} alone"
+            to_run = f"to be run{part}" if reason is None else f"to be run{part}: {reason}"
             click.echo(f"chunk {chunk_id}: {'done' if chunk_id in self._skipped else to_run}")
         done = len(self._asked & self._skipped)
         print_message(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
@@ -180,6 +199,8 @@ class _Execution:
                 print_message(f"note: {fault}")
             for note in lint_job(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
                 print_message(f"note: {note}")
+        for note in self._selection.notes:
+            print_message(f"note: {note}")
         _keep_freed_memory()
         started = time.monotonic()
         interruptible = Interruptible(self._display.announce)
@@ -270,7 +291,7 @@ class _Execution:
                 job_dir=self._job_dir,
                 record=not request.no_record,
                 state_dir=request.state_dir,
-                merge=not request.no_merge and not request.chunk,
+                merge=request.merges,
                 merge_timeout=request.merge_timeout,
                 retries=request.retries,
                 retry_delay=request.retry_delay,
@@ -286,6 +307,8 @@ class _Execution:
                 mask_env=request.mask_env,
                 fail_fast=not request.keep_going,
                 verify_output=request.verify_output,
+                check_frames=request.check_frames,
+                chunk_frames=self._selection.chunk_frames,
                 stitcher=None if request.stitch is None else FfmpegStitcher(),
                 # Relative to where the user is, like every file on a command line, not to the job's folder.
                 output_file=None if request.stitch is None else Path(request.stitch).absolute(),

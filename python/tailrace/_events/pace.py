@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .chunk_state import ChunkState
 from .running import LEAST_FRACTION, LEAST_TIME, RunningCommand
+
+
+class Unfinished(NamedTuple):
+    """A chunk that was begun and is neither completed nor failed."""
+
+    chunk: ChunkState
+    whole: int
+    """How many of its frames are known to be whole."""
+    command: RunningCommand | None
+    """None while it waits for another attempt."""
 
 
 @dataclass(slots=True)
@@ -35,14 +46,12 @@ class Pace:
         else:
             self.failed += frames
 
-    def fraction(self, unfinished: Collection[tuple[ChunkState, RunningCommand | None]]) -> float:
+    def fraction(self, unfinished: Collection[Unfinished]) -> float:
         """Return how much is done, 0 to 1, without what failed; `unfinished` has what was begun and is not done."""
-        partly = sum(_frames_done(chunk, command) for chunk, command in unfinished)
+        partly = sum(map(_frames_done, unfinished))
         return (self.skipped + self.completed + partly) / (self.total or 1)
 
-    def remaining(
-        self, started: float, unfinished: Collection[tuple[ChunkState, RunningCommand | None]], now: float
-    ) -> float | None:
+    def remaining(self, started: float, unfinished: Collection[Unfinished], now: float) -> float | None:
         """Return the estimated time until all is done, in seconds, if it can be estimated and is not over."""
         # Between two pieces of news the estimate counts down; made anew from the time alone it would grow.
         if self._has_moved:
@@ -50,26 +59,24 @@ class Pace:
             self._end = self._estimate_end(started, unfinished, now)
         return None if self._end is None or self._end < now else self._end - now
 
-    def _estimate_end(
-        self, started: float, unfinished: Collection[tuple[ChunkState, RunningCommand | None]], now: float
-    ) -> float | None:
-        partly = sum(self._part_done(chunk, command, now) for chunk, command in unfinished)
+    def _estimate_end(self, started: float, unfinished: Collection[Unfinished], now: float) -> float | None:
+        partly = sum(self._part_done(one, now) for one in unfinished)
         done = self.completed + self.failed + partly
         to_do = self.total - self.skipped
         elapsed = now - started
         if elapsed < LEAST_TIME or done < to_do * LEAST_FRACTION:
             return None
-        longest = max((command.remaining(now) or 0 for _, command in unfinished if command is not None), default=0)
+        longest = max((one.command.remaining(now) or 0 for one in unfinished if one.command is not None), default=0)
         return now + max(longest, elapsed / done * (to_do - done))
 
-    def _part_done(self, chunk: ChunkState, command: RunningCommand | None, now: float) -> float:
+    def _part_done(self, one: Unfinished, now: float) -> float:
         """Return how many frames of a chunk are done; where nothing tells, as if it took as long as the others did."""
-        ended = self.completed + self.failed
-        if command is None or command.fraction is not None or chunk.frames_done or not self._ended_time or not ended:
-            return _frames_done(chunk, command)
-        return min((now - command.started) / (self._ended_time / ended), 0.95 * chunk.frames)
+        command, ended = one.command, self.completed + self.failed
+        if command is None or command.fraction is not None or one.whole or not self._ended_time or not ended:
+            return _frames_done(one)
+        return min((now - command.started) / (self._ended_time / ended), 0.95 * one.chunk.frames)
 
 
-def _frames_done(chunk: ChunkState, command: RunningCommand | None) -> float:
-    told = 0 if command is None or command.fraction is None else command.fraction * chunk.frames
-    return max(told, min(chunk.frames_done, chunk.frames))
+def _frames_done(one: Unfinished) -> float:
+    told = 0 if one.command is None else (one.command.fraction or 0) * one.chunk.frames
+    return max(told, min(one.whole, one.chunk.frames))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from .._errors import MergeFailedError
 from .chunk_state import ChunkState, MergeState, begin_attempt, end_attempt, ending_of
 from .json_values import type_name_of
-from .pace import Pace
+from .pace import Pace, Unfinished
 from .running import RunningCommand, add_output
 from .types import (
     ChunkErrorReported,
@@ -255,7 +255,7 @@ class JobState:
     @property
     def frames_done(self) -> int:
         """How many of them are done, whoever did it; see `ChunkState.frames_done`."""
-        partly = sum(min(chunk.frames_done, chunk.frames) for chunk, _ in self._unfinished())
+        partly = sum(min(one.chunk.frames_done, one.chunk.frames) for one in self._unfinished())
         return self._pace.skipped + self._pace.completed + partly + self._frames_of_failed
 
     @property
@@ -282,9 +282,10 @@ class JobState:
         counts = (self._has_ended, self._total, self._completed, self._skipped, self._failed, self._retries)
         return *told, *counts, self._chunks, self._running, self._waiting, self._merge, self._incomplete_logs
 
-    def _unfinished(self) -> list[tuple[ChunkState, RunningCommand | None]]:
-        ids = self._running.keys() | self._finished.keys()
-        return [(self._chunks[chunk_id], self._running.get(chunk_id)) for chunk_id in ids]
+    def _unfinished(self) -> list[Unfinished]:
+        whole, running = self._finished, self._running
+        ids = running.keys() | whole.keys()
+        return [Unfinished(self._chunks[id_], len(whole.get(id_, ())), running.get(id_)) for id_ in ids]
 
     def _chunk(self, chunk_id: int) -> ChunkState:
         """Return the chunk, which may be none of those that were given."""

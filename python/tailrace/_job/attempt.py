@@ -28,6 +28,7 @@ from .._spec.model import Chunk
 from .._spec.outputs import delete_leftovers, put_back
 from .._spec.retry_command import fill_in_frames
 from .._state.inspection import OutputFile, fingerprint_of
+from .._state.record import JobRecord
 from ..progress import ProgressParser, RenderError
 from .context import JobContext
 from .frame_watch import FrameWatch, WholeFrames
@@ -103,13 +104,19 @@ class ChunkAttempt:
         """Return what the next attempt at the chunk runs: what renders the frames of it that are not whole yet."""
         if chunk.retry_command is None or not self._renders_parts or chunk.id in self._context.sharing:
             return AttemptPlan(chunk.command, chunk.frames)
-        asked = FrameRange.of(self._options.chunk_frames.get(chunk.id, chunk.frames))
+        asked = self._asked(chunk)
         known = self._whole[chunk.id].known if chunk.id in self._whole else ()
         # If all are whole the command has failed for something else, which its last frame may show again.
         frames = [frame for frame in asked if frame not in known] or [asked[-1]]
         if len(frames) == len(chunk.frames):
             return AttemptPlan(chunk.command, chunk.frames)
         return AttemptPlan(fill_in_frames(chunk.retry_command, frames), frames)
+
+    def _asked(self, chunk: Chunk) -> Sequence[int]:
+        """Return the frames of the chunk that are to be rendered in this run of the job."""
+        if chunk.retry_command is None or not self._renders_parts or chunk.id not in self._options.chunk_frames:
+            return chunk.frames
+        return FrameRange.of(self._options.chunk_frames[chunk.id])
 
     async def run(self, queued: QueuedChunk, slot: int, plan: AttemptPlan) -> WorkerResult | Failure:
         """Run the command once that was planned. Raises what a callback raised."""
@@ -197,6 +204,9 @@ class ChunkAttempt:
             if self._context.owns_outputs and chunk.id not in self._context.sharing:
                 part = None if len(plan.frames) == len(chunk.frames) else plan.frames
                 leftovers = await self._leftovers.set_aside(queued, part)
+                if chunk.retry_command is not None and self._context.record is not None:
+                    # What is there now was written by nobody else.
+                    await in_slices(_begin(self._context.record, chunk))
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -319,7 +329,7 @@ class ChunkAttempt:
             emit,
             limit=self._limit,
             waits_for_start=self._capabilities.tells_start or self._capabilities.remote,
-            done_before=1 - len(plan.frames) / len(chunk.frames),
+            done_before=1 - len(plan.frames) / len(self._asked(chunk)),
             on_frame=None if frames is None else frames.saved,
         )
 
@@ -375,6 +385,11 @@ class ChunkAttempt:
                 "slot": slot,
             },
         )
+
+
+def _begin(record: JobRecord, chunk: Chunk) -> Work[None]:
+    record.begin(chunk)
+    yield
 
 
 def _have_faults(files: Iterable[OutputFile]) -> bool:

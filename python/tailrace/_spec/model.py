@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 from .._errors import SpecError
 from .command import parse_command
 from .frame_range import LARGEST_FRAME, FrameRange
-from .retry_command import check_retry_command
+from .retry_command import check_retry_command, fill_in_frames
 from .source import is_url, read_json, read_source, shown_source, stem_of
 
 _EXPECTED = {
@@ -123,7 +123,7 @@ def _to_frames(frames: object) -> FrameRange:
 _Frames = Annotated[
     Sequence[int],
     PlainValidator(_to_frames),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(str),
     WithJsonSchema({"type": "string", "minLength": 1, "examples": ["1-8,11,20-30x2"]}),
 ]
 
@@ -274,6 +274,17 @@ class Chunk(_Part):
         values["output_file"], *_ = values["output_files"] = tuple(files)
         return self
 
+    def part(self, frames: Iterable[int]) -> Self:
+        """Return a chunk of some of its frames, whose command is the retry command filled in for them.
+
+        Raises `ValueError` if it has no retry command.
+        """
+        if self.retry_command is None:
+            raise ValueError(f"chunk {self.id} has no retryCommand for some of its frames")
+        asked = FrameRange(frames)
+        given = {name: getattr(self, name) for name in ("id", "output_files", "retry_command")}
+        return type(self)(**given, **self.extra, frames=asked, command=fill_in_frames(self.retry_command, asked))
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy, for which what follows from the changed fields is worked out anew.
 
@@ -284,7 +295,7 @@ class Chunk(_Part):
         given = {name: getattr(self, name) for name in self.model_fields_set if name in type(self).model_fields}
         return type(self)(**{**given, **self.extra, **update})
 
-    @model_serializer(mode="wrap", when_used="json")
+    @model_serializer(mode="wrap")
     def _leave_out_what_follows(self, to_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = to_fields(self)
         is_even = self.frame_step > 0

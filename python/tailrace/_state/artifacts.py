@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from .._concurrency.slices import at_once
 from .._errors import TailraceError
+from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk, JobSpec
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
@@ -56,7 +57,7 @@ def reasons_to_run(
     the errors are those of `completed_chunk_ids`. Blocks for reading the record and looking at the output files.
     """
     folder = resolve_job_dir(spec, job_dir)
-    record = _Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
+    record = Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
     return {chunk.id: record.reason_to_run(chunk, folder, trusts_word=not shares_files) for chunk in spec.chunks}
 
 
@@ -72,6 +73,14 @@ class _Entry(NamedTuple):
     """None: the files are not seen here, and the worker's word counts."""
 
 
+class _Begun(NamedTuple):
+    """An entry that says that a command began to write its files."""
+
+    command: str
+    frames: _Frames
+    output_files: tuple[str, ...]
+
+
 class _NewerEntry(NamedTuple):
     """An entry in a format that a newer version of tailrace has written."""
 
@@ -79,7 +88,7 @@ class _NewerEntry(NamedTuple):
     output_file: str
 
 
-class _Record:
+class Record:
     """The newest entries of a record, by what was done."""
 
     def __init__(self, path: Path) -> None:
@@ -87,15 +96,27 @@ class _Record:
         self._by_output: dict[str, _Entry] = {}
         self._by_frames: dict[tuple[str, object], _Entry] = {}
         self._newer: dict[str, _NewerEntry] = {}
+        self._writers: dict[tuple[str, ...], dict[int, str]] = {}
+        """Of files that commands began to write, the one that was the last to do so, for each frame."""
         for entry in _read(path):
             if isinstance(entry, _NewerEntry):
                 self._newer[entry.output_file] = entry
                 continue
             output_file = entry.output_files[0]
             self._newer.pop(output_file, None)
+            if isinstance(entry, _Begun) or entry.output_files in self._writers:
+                writers = self._writers.setdefault(entry.output_files, {})
+                writers |= dict.fromkeys(_frames_in(entry.frames), entry.command)
+            if isinstance(entry, _Begun):
+                continue
             # Not by the chunk's id: when a job is planned again, its chunks get others.
             self._entries[entry[:3]] = self._by_output[output_file] = entry
             self._by_frames[_files_of(output_file, entry.frames)] = entry
+
+    def begun_frames(self, chunk: Chunk) -> list[int]:
+        """Return the frames whose files, if there are any, were written by the chunk's command as it is now."""
+        writers = self._writers.get(chunk.output_files, {})
+        return [frame for frame in chunk.frames if writers.get(frame) == chunk.command]
 
     def reason_to_run(self, chunk: Chunk, job_dir: Path, *, trusts_word: bool) -> str | None:
         newer = self._newer.get(chunk.output_file)
@@ -122,12 +143,19 @@ def _frames_of(chunk: Chunk) -> _Frames:
     return str(chunk.frames)
 
 
+def _frames_in(frames: _Frames) -> Iterable[int]:
+    if isinstance(frames, str):
+        return FrameRange.parse(frames)
+    start, count, step = frames
+    return range(start, start + count * step, step)
+
+
 def _files_of(output_file: str, frames: _Frames) -> tuple[str, object]:
     """Return what is the same for chunks that write the same files."""
     return output_file, frames if is_numbered(output_file) else None
 
 
-def _read(path: Path) -> Iterator[_Entry | _NewerEntry]:
+def _read(path: Path) -> Iterator[_Entry | _Begun | _NewerEntry]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -146,9 +174,14 @@ def _read(path: Path) -> Iterator[_Entry | _NewerEntry]:
             if not isinstance(frames, str):
                 start, count, step = frames
                 frames = (start, count, step)
+            names = tuple(fields.get("outputFiles") or (fields["outputFile"],))
+            if "begunAt" in fields:
+                begun = _Begun(fields["command"], frames, names)
+                hash(begun)
+                yield begun
+                continue
             files = fields["outputs"]
             outputs = None if files is None else [None if file is None else _size_and_time(*file) for file in files]
-            names = tuple(fields.get("outputFiles") or (fields["outputFile"],))
             entry = _Entry(fields["command"], frames, names, outputs)
             hash(entry[:3])
         except (ValueError, TypeError, LookupError, RecursionError):

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -79,26 +80,34 @@ class CompletionRecord:
                     " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
+    def begin(self, chunk: Chunk) -> None:
+        """Record that the chunk's files are from now on written by its command, which may end in the middle.
+
+        Raises `TailraceError` as `add` does.
+        """
+        self._write(self._line(chunk, {"begunAt": time.time()}))
+
     def add(self, chunk: Chunk, outputs: Fingerprint | None) -> None:
         """Record that the chunk is completed, with its files as they are; None are files that are not seen here.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
         """
-        entry = {
+        self._write(self._line(chunk, {"outputs": outputs, "recordedAt": time.time()}))
+
+    def _line(self, chunk: Chunk, what: Mapping[str, object]) -> bytes:
+        is_even = chunk.frame_step != 0
+        entry: dict[str, object] = {
             "version": VERSION,
             "runId": self._run_id,
             "chunk": chunk.id,
             "command": chunk.command,
-            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step]
-            if chunk.frame_step
-            else str(chunk.frames),
+            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step] if is_even else str(chunk.frames),
             "outputFile": chunk.output_file,
-            "outputs": outputs,
-            "recordedAt": time.time(),
+            **what,
         }
         if len(chunk.output_files) > 1:
             entry["outputFiles"] = chunk.output_files
-        self._write(_to_json(entry).encode() + b"\n")
+        return _to_json(entry).encode() + b"\n"
 
     def close(self) -> None:
         """Bring what was added to the disk and let other runs in; raises `TailraceError` if the first failed."""

@@ -17,6 +17,9 @@ class JobRecord(Protocol):
     def open(self) -> None:
         """Take the job for this run; raises `JobLockedError` if another run has it or one of its files."""
 
+    def begin(self, chunk: Chunk) -> None:
+        """Record that the chunk's files are from now on written by its command, which may end in the middle."""
+
     def add(self, chunk: Chunk, outputs: Fingerprint | None) -> None:
         """Record that the chunk is completed, with its files as they are; None are files that are not seen here.
 

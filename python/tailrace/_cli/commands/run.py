@@ -10,10 +10,11 @@ import click
 from tailrace.progress import renderer_names
 
 from ..adapter_options import AdapterCommand
-from ..arguments import parse_delay, parse_file_size, parse_limit
+from ..arguments import parse_delay, parse_file_size, parse_frames, parse_limit
 from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
 
 _limit_option = partial(click.option, metavar="S", callback=parse_limit)
+_frames_option = partial(click.option, metavar="RANGE", callback=parse_frames)
 _chunk_option = partial(click.option, metavar="ID", type=int, multiple=True, shell_complete=complete_chunk_id)
 
 
@@ -74,6 +75,9 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="The least wait before a further attempt when there was no licence or too little memory. Default 30.",
 )
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
+@_frames_option("--frames", help="Render these frames alone, such as 10-20; nothing is merged.")
+@_frames_option("--again", help="Render these frames again, such as 7,12, then merge anew.")
+@click.option("--missing", is_flag=True, help="Render the frames whose files are not there, whatever the record says.")
 @click.option("--resume", is_flag=True, help="Skip the chunks that are recorded as done and whose output is unchanged.")
 @click.option("--dry-run", is_flag=True, help="Run nothing: list the chunks, and why --resume does not skip them.")
 @click.option(
@@ -84,6 +88,11 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @click.option("--no-record", is_flag=True, help="Keep neither: nothing is locked, and nothing can be resumed.")
 @click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
+@click.option(
+    "--check-frames",
+    type=click.Choice(["exist"]),
+    help="How closely each frame is looked at; exist: its file is there and not empty.",
+)
 @click.option(
     "--slot-env",
     metavar="NAME=A,B",

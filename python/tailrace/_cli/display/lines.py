@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from tailrace import (
@@ -19,6 +20,7 @@ from tailrace import (
 from ..writing import print_event, settle, standard_writers
 from .base import Display
 from .message import WITH_MESSAGE, message_on
+from .progress_lines import ProgressLines
 
 _LONGEST_LINE = 64 * 1024
 """A line that grows beyond this, in bytes, is shown in parts: nothing of it can be shown before its end otherwise."""
@@ -136,6 +138,11 @@ class LiveOutput(Display):
         self._watched = watched
         self._quiet = quiet
         self._output = StreamOutput(prefixed=prefixed and watched is None)
+        self._progress = ProgressLines(state)
+
+    async def run(self, job: Callable[[], Awaitable[object]]) -> None:
+        """Await `job()`; with `quiet`, tell of its progress now and then."""
+        await (self._progress.run(job) if self._quiet else job())
 
     def shows(self, event: JobEvent) -> bool:
         """Return whether there is anything to show of an event."""

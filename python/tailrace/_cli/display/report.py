@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from tailrace import ChunkFailedError, ChunkState, JobState
 
 from ..phrases import counted
+from .message import frames_done
 from .style import BOLD, DIM, RED, TerminalStyle
 from .text import clock, latest_line, size
 
@@ -41,7 +42,7 @@ def summary_line(state: JobState, duration: float, *, interrupted: bool) -> str:
         parts.append(f"{counted(len(state.incomplete_logs), 'log')} incomplete")
     if interrupted:
         parts.append("interrupted")
-    return ", ".join([*parts, f"{duration:.1f} s"])
+    return ", ".join([*parts, *frames_done(state), f"{duration:.1f} s"])
 
 
 def summary_table(chunks: Sequence[ChunkState], style: TerminalStyle, *, not_run: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from tailrace import JobState, RunningCommand
 
 from ..phrases import counted
 from .lines import MERGE
+from .message import frames_done
 from .region import Row
 from .style import BOLD, DIM, GREEN, TerminalStyle
 from .text import clock, latest_line, rough_time, size
@@ -49,7 +50,6 @@ class ProgressRows:
         self._style = style
         self._name = ""
         self._widths = dict(_COLUMNS)
-        self._frame_digits = 0
         self._knows_memory = False
 
     def make(self, size: os.terminal_size, now: float) -> Sequence[Row]:
@@ -96,9 +96,12 @@ class ProgressRows:
         frame = percent = ""
         if progress is not None:
             if progress.frame is not None:
-                self._frame_digits = max(self._frame_digits, len(str(progress.frame)))
-                frame = f"frame {progress.frame:{self._frame_digits}}"
+                frame = f"frame {progress.frame}"
             percent = "" if progress.fraction is None else _percent(progress.fraction)
+        chunk = self._state.chunks.get(chunk_id)
+        if chunk is not None and chunk.frames > 1:
+            digits = len(str(chunk.frames))
+            frame = f"{chunk.frames_done:{digits}} of {chunk.frames} frames"
         return {
             "label": "merge" if chunk_id == MERGE else f"chunk {chunk_id}",
             "percent": percent,
@@ -178,12 +181,13 @@ class ProgressRows:
         failed = f", {state.failed} failed" if state.failed else ""
         short = f"{state.done}/{state.total}{failed}"
         long = f"{state.done} of {counted(state.total, 'chunk')}{failed}"
+        forms = [*(f"{long}, {frames}" for frames in frames_done(state)), long, short]
         elapsed = clock(0 if state.started is None else now - state.started)
         remaining = state.remaining(now)
         if remaining is None:
-            return [f"{counts}{_GAP}{elapsed}" for counts in (long, short)]
+            return [f"{counts}{_GAP}{elapsed}" for counts in forms]
         left = f"{rough_time(remaining)}{_LEFT}"
-        return [*(f"{counts}{_GAP}{elapsed}, about {left}" for counts in (long, short)), f"{short}{_GAP}{left}"]
+        return [*(f"{counts}{_GAP}{elapsed}, about {left}" for counts in forms), f"{short}{_GAP}{left}"]
 
     def _to_row(self, parts: Sequence[tuple[str, str]], width: int) -> Row:
         painted = ""

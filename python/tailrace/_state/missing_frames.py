@@ -1,0 +1,74 @@
+"""Which frames of a job are still to be rendered, by a look at its output files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from .._concurrency.slices import Work, in_slices
+from .._events.types import FrameLevel
+from .._spec.frame_range import FrameRange
+from .._spec.model import Chunk, JobSpec
+from .artifacts import Record
+from .folder import job_folder, resolve_job_dir
+from .inspection import FileInspector, OutputFile, OutputInspector
+from .journal import FILE_NAME
+
+
+async def missing_frames(
+    spec: JobSpec,
+    job_dir: str | os.PathLike[str] | None = None,
+    *,
+    check_frames: FrameLevel = "exist",
+    recorded: bool = False,
+    state_dir: str | os.PathLike[str] | None = None,
+) -> Mapping[int, FrameRange]:
+    """Return for each chunk of `spec`, by its id, the frames whose files are missing or, by `check_frames`, damaged.
+
+    Of a chunk whose output is one file for all frames, all are missing or none. With `recorded`, frames count as there
+    only if the record says that an earlier run began them with the same command; the last one that is there may be torn
+    then, unless its content is looked at. `job_dir` and `state_dir` are what the job was or will be run with; its
+    `JobExecutionOptions.chunk_frames` takes what is returned, for chunks that have a `retry_command`.
+
+    Raises `TailraceError` if there is a record and it cannot be read.
+    """
+    folder = resolve_job_dir(spec, job_dir)
+    inspector: OutputInspector = FileInspector(folder)
+    record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
+    missing = {}
+    for chunk in spec.chunks:
+        trusted: Sequence[int] = chunk.frames if record is None else record.begun_frames(chunk)
+        whole: Collection[int] = ()
+        if trusted:
+            whole = await _whole_frames(chunk, inspector, may_be_torn=recorded and not inspector.reads_content)
+        missing[chunk.id] = FrameRange(set(chunk.frames).difference(set(trusted).intersection(whole)))
+    return missing
+
+
+def _read_record(path: Path) -> Work[Record]:
+    record = Record(path)
+    yield
+    return record
+
+
+async def _whole_frames(chunk: Chunk, inspector: OutputInspector, *, may_be_torn: bool) -> Collection[int]:
+    by_frame: dict[int | None, list[OutputFile]] = {}
+    for file in await in_slices(inspector.look(chunk)):
+        by_frame.setdefault(file.frame, []).append(file)
+    of_all = by_frame.pop(None, ())
+    if of_all and (may_be_torn or not await _are_whole(of_all, inspector, len(chunk.frames))):
+        return ()
+    if not by_frame:
+        return chunk.frames
+    whole = [frame for frame, files in by_frame.items() if frame is not None and await _are_whole(files, inspector, 1)]
+    return whole[:-1] if may_be_torn else whole
+
+
+async def _are_whole(files: Iterable[OutputFile], inspector: OutputInspector, frames: int) -> bool:
+    for file in files:
+        if file.fault is not None:
+            return False
+        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
+            return False
+    return True
