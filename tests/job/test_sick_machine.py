@@ -400,7 +400,9 @@ def test_a_hung_temporary_folder_holds_up_only_who_needs_it(
 
 def waits_for_disk(pid: int) -> bool:
     """Return whether a thread of the process waits for a file system in user space."""
-    return any(path.read_text() == "request_wait_answer" for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
+    # For an answer, or for its turn to ask (fs/fuse/dev.c in Linux).
+    places = ("request_wait_answer", "fuse_get_req")
+    return any(path.read_text() in places for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
 
 
 def run_job_with_hung_logs(machine: SickMachine, mark: str) -> tuple[Any, Path]:
