@@ -140,3 +140,14 @@ def test_what_does_not_go_together_is_one_line(folder: Path, words: tuple[str, .
     assert result.returncode == 2
     assert message in result.stderr
     assert rendered(folder) == []
+
+
+def test_errors_of_a_chunk_that_is_done_are_shown_at_the_end_and_counted(folder: Path) -> None:
+    fields = json.loads((folder / "job.json").read_text())
+    fields["chunks"][0]["command"] = "sh -c 'echo \"Error: Cannot read image: wood.png\"; echo Error: no camera'"
+    (folder / "job.json").write_text(json.dumps(fields))
+    result = tailrace(folder, "--progress", "blender", "--no-merge", "-q")
+    assert result.returncode == 0
+    assert "chunk 0 is done, and reported: Error: " in result.stderr
+    assert "(and 1 other error)" in result.stderr
+    assert "3 chunks done (1 with errors)" in result.stderr

@@ -221,3 +221,13 @@ async def test_files_that_were_there_before_are_not_told_as_finished(tmp_path: P
     events = await events_of(job(tmp_path, arguments="0 0.3"), tmp_path)
     assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert all(event.time - began > 0.25 for event in events if isinstance(event, FrameFinished))
+
+
+async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path) -> None:
+    renderer = Renderer("toy", [*TOY.rules, Rule(r"Frame (?P<frame>-?\d+)", "Frame ")])
+    last = "for f in 1 2 3; do echo saved out_000$f.txt; done; echo Frame 4; kill -11 $$"
+    (tmp_path / "late.sh").write_text(last)
+    spec = job(tmp_path, "1-5", command="sh -c 'for f in 1 2 3; do echo x > out_000$f.txt; done; . ./late.sh'")
+    events = await events_of(spec, tmp_path, retries=1, progress=renderer)
+    reason = next(event.reason for event in events if isinstance(event, ChunkRetrying))
+    assert reason == "sh was ended by signal 11 (SIGSEGV) in frame 4, with frames 4-5 missing of 5"

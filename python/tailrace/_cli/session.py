@@ -41,7 +41,7 @@ from .adapter_options import AdapterRequest, make_adapter
 from .display.base import Display
 from .display.events import EventOutput
 from .display.lines import LiveOutput
-from .display.report import failure_report, summary_line, summary_table
+from .display.report import error_report, failure_report, summary_line, summary_table
 from .display.screen import TerminalOutput, is_one_terminal
 from .display.style import is_drawable, style_of
 from .interruption import Interruptible
@@ -351,6 +351,8 @@ class _Execution:
         command_for = partial(single_chunk_command, self._words()) if len(request.chunk) != 1 else None
         log_dir = None if request.log_dir is None else Path(request.log_dir)
         yield from failure_report(started, self._failures, command_for, log_dir)
+        if errors := error_report(started):
+            yield errors
 
 
 def _keep_freed_memory() -> None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import ChunkFailedError, ErrorCategory, WorkerSpawnError, WorkerTimeoutError
 from .running import RunningCommand
+from .types import ChunkErrorReported
 
 ChunkEnding: TypeAlias = Literal[
     "exit", "timeout", "idle timeout", "progress timeout", "not started", "error", "not retried", "cancelled"
@@ -51,7 +52,11 @@ class ChunkState:
     category: ErrorCategory | None = None
     """What kind of failure the output told of."""
     reported_error: str | None = None
-    """The last error that its renderer reported, whether it failed or not."""
+    """The last error that its renderer reported, whether it failed or not; one that is fatal stays."""
+    reported_errors: int = 0
+    """How many its renderer reported, the same one once."""
+    has_fatal_error: bool = False
+    """Whether after one of them the frames cannot be right."""
     used_memory: int | None = None
     """The most that it and all it started were seen to use at once, in bytes."""
     told_memory: int | None = None
@@ -84,6 +89,7 @@ def begin_attempt(chunk: ChunkState, attempt: int, now: float) -> None:
     chunk.status, chunk.attempts, chunk.started = "running", attempt, now
     chunk.duration = chunk.ending = chunk.exit_code = chunk.usage = None
     chunk.reason = chunk.category = chunk.reported_error = chunk.used_memory = chunk.told_memory = None
+    chunk.reported_errors, chunk.has_fatal_error = 0, False
 
 
 def end_attempt(chunk: ChunkState, now: float, result: WorkerResult | None = None) -> None:
@@ -94,6 +100,14 @@ def end_attempt(chunk: ChunkState, now: float, result: WorkerResult | None = Non
     chunk.duration, chunk.exit_code, chunk.usage = result.duration, result.exit_code, result.usage
     if result.usage is not None:
         chunk.used_memory = result.usage.tree_max_rss or result.usage.max_rss or chunk.used_memory
+
+
+def report_error(chunk: ChunkState, event: ChunkErrorReported) -> None:
+    """Take an error that the chunk's renderer reported."""
+    chunk.reported_errors += 1
+    if event.fatal or not chunk.has_fatal_error:
+        chunk.reported_error = event.message
+    chunk.has_fatal_error |= event.fatal
 
 
 def ending_of(error: ChunkFailedError) -> ChunkEnding:

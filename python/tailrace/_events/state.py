@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from .._errors import MergeFailedError
-from .chunk_state import ChunkState, MergeState, begin_attempt, end_attempt, ending_of
+from .chunk_state import ChunkState, MergeState, begin_attempt, end_attempt, ending_of, report_error
 from .json_values import type_name_of
 from .pace import Pace, Unfinished
 from .running import RunningCommand, add_output
@@ -111,8 +111,8 @@ class JobState:
             case ChunkFailed(chunk_id=chunk_id, error=error):
                 chunk = self._end_chunk(chunk_id, event.monotonic, error.result, is_completed=False)
                 chunk.ending, chunk.reason, chunk.category = ending_of(error), str(error), error.category
-            case ChunkErrorReported(chunk_id=chunk_id, message=message):
-                self._chunk(chunk_id).reported_error = message
+            case ChunkErrorReported(chunk_id=chunk_id):
+                report_error(self._chunk(chunk_id), event)
             case MergeOutput(stream=stream, data=data):
                 if self._merge is not None and (command := self._merge.command) is not None:
                     add_output(command, stream, data)

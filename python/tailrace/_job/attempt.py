@@ -228,6 +228,7 @@ class ChunkAttempt:
             return result
         if frames is not None and (chunk.retry_command is not None or self._is_told) and len(plan.frames) > 1:
             await frames.find_whole()
+            reason = f"{reason}{_where(plan, frames, watch, result)}"
         told = errors.of_failure
         category = None if told is None else told.category
         return Failure(
@@ -385,6 +386,17 @@ class ChunkAttempt:
                 "slot": slot,
             },
         )
+
+
+def _where(plan: AttemptPlan, frames: FrameWatch, watch: ProgressWatch | None, result: WorkerResult | None) -> str:
+    """Return in which frame a command died, as far as it is known, and which are missing."""
+    frame = None if watch is None or result is None or result.exit_code >= 0 else watch.frame
+    missing = FrameRange(frame for frame in plan.frames if frame not in frames.whole)
+    where = "" if frame is None else f" in frame {frame}"
+    if not missing or len(missing) == len(plan.frames):
+        return where
+    are = "s" if len(missing) > 1 else ""
+    return f"{where}, with frame{are} {missing} missing of {len(plan.frames)}"
 
 
 def _begin(record: JobRecord, chunk: Chunk) -> Work[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -134,6 +134,11 @@ class FrameWatch:
         async with self._lock:
             for frame, files in await in_slices(self._find_rest(self._inspector)):
                 await self._judge(self._inspector, frame, files, is_over=True)
+
+    @property
+    def whole(self) -> Collection[int]:
+        """The frames of the chunk that are known to be whole."""
+        return self._whole.told if self._inspector is None else self._whole.known
 
     @property
     def _part(self) -> Sequence[int] | None:

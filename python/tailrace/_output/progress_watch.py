@@ -92,6 +92,11 @@ class ProgressWatch:
         self._unseen = False
         self._next_event = -math.inf
 
+    @property
+    def frame(self) -> int | None:
+        """The frame that is being rendered, if the output tells."""
+        return None if self._parser is None else self._parser.progress.frame
+
     def read(self, data: str | bytes | memoryview, stream: StreamName) -> Steps:
         """Take the next piece of a stream."""
         if self._parser is None:

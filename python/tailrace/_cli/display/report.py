@@ -29,7 +29,8 @@ _HEADINGS = ("chunk", "attempts", "duration", "peak memory", "exit")
 def summary_line(state: JobState, duration: float, *, interrupted: bool) -> str:
     """Return how the job went, in one line; `duration` is in seconds."""
     failed = sorted(chunk.chunk_id for chunk in state.chunks.values() if chunk.status == "failed")
-    parts = [f"{counted(state.completed, 'chunk')} done"]
+    doubtful = sum(chunk.status == "completed" and chunk.reported_errors > 0 for chunk in state.chunks.values())
+    parts = [f"{counted(state.completed, 'chunk')} done{f' ({doubtful} with errors)' if doubtful else ''}"]
     if state.skipped:
         parts.append(f"{state.skipped} skipped")
     if failed:
@@ -89,6 +90,19 @@ def failure_report(
         yield [
             f"to run chunk {chunk.chunk_id} alone: {command_for(chunk.chunk_id)}" for chunk in failed[:_MOST_FAILURES]
         ]
+
+
+def error_report(chunks: Sequence[ChunkState]) -> list[str]:
+    """Return a line on each chunk that is done though its renderer reported errors; of many chunks on the first."""
+    doubtful = [chunk for chunk in chunks if chunk.status == "completed" and chunk.reported_error is not None]
+    lines = []
+    for chunk in sorted(doubtful, key=lambda chunk: not chunk.has_fatal_error)[:_MOST_FAILURES]:
+        others = f" (and {counted(chunk.reported_errors - 1, 'other error')})" if chunk.reported_errors > 1 else ""
+        reported = latest_line((chunk.reported_error or "").encode(errors="replace")).lstrip()
+        lines.append(f"chunk {chunk.chunk_id} is done, and reported: {reported}{others}")
+    if len(doubtful) > _MOST_FAILURES:
+        lines.append(f"and {counted(len(doubtful) - _MOST_FAILURES, 'other chunk')} reported errors")
+    return lines
 
 
 def _importance(chunk: ChunkState) -> tuple[bool, bool, float]:
