@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,7 +15,17 @@ import pytest
 
 from support.jobs import job
 from support.loops import on_one_loop
-from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter, WorkerJob, WorkerResult
+from tailrace import (
+    Callback,
+    ChunkFailedError,
+    JobExecutionOptions,
+    JobExecutor,
+    LocalWorkerAdapter,
+    MergeFailedError,
+    StreamMode,
+    WorkerJob,
+    WorkerResult,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -116,18 +128,64 @@ async def test_lines_that_take_long_leave_the_event_loop_to_others() -> None:
     assert 0 < most < 100
 
 
-async def test_an_adapter_that_has_but_lines_hands_them_on() -> None:
-    class Speaking:
+class Speaking:
+    """Hands on one piece of output, in a form of its own."""
+
+    streams = True
+    remote = False
+
+    def __init__(self, piece: str | memoryview) -> None:
+        self._piece = piece
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        assert job.on_stderr is not None
+        job.on_stderr(self._piece)
+        return WorkerResult(0)
+
+
+@pytest.mark.parametrize(
+    ("piece", "stream", "logs", "told"),
+    [
+        ("text", "bytes", False, 'with str where the job\'s stream is "bytes": memoryview is expected'),
+        ("text", "text", True, 'with str where the job\'s stream is "bytes": memoryview is expected'),
+        ("text", "lines", False, 'with str where the job\'s stream is "bytes": memoryview is expected'),
+        (memoryview(b"data"), "text", False, 'with memoryview where the job\'s stream is "text": str is expected'),
+    ],
+)
+async def test_an_adapter_that_hands_on_output_in_another_form_fails_the_chunk_and_is_named(
+    piece: str | memoryview, stream: StreamMode, logs: bool, told: str, tmp_path: Path
+) -> None:
+    received: list[object] = []
+    options = JobExecutionOptions(
+        stream=stream,
+        retries=2,
+        log_dir=tmp_path / "logs" if logs else None,
+        on_chunk_stderr=lambda _, piece: received.append(piece),
+    )
+    with anyio.fail_after(10), pytest.raises(ChunkFailedError) as failed:
+        await JobExecutor(Speaking(piece)).execute(job("true"), options)
+    assert f"Speaking called on_stderr {told}" in str(failed.value)
+    assert isinstance(failed.value.__cause__, TypeError)
+    assert (failed.value.attempts, received) == (1, [])
+
+
+async def test_a_stitcher_that_hands_on_output_in_another_form_fails_the_merge_and_is_named(tmp_path: Path) -> None:
+    class Joining:
         streams = True
-        remote = False
 
-        async def execute(self, job: WorkerJob) -> WorkerResult:
-            assert job.on_stdout is not None
-            for line in ("one", "two"):
-                job.on_stdout(line)
-            return WorkerResult(0)
+        async def stitch(
+            self,
+            inputs: Sequence[Path],
+            output: Path,
+            *,
+            stream: StreamMode = "text",
+            on_stdout: Callback | None = None,
+            on_stderr: Callback | None = None,
+        ) -> None:
+            del inputs, output, stream, on_stderr
+            assert on_stdout is not None
+            on_stdout("joined")
 
-    received: list[str] = []
-    options = JobExecutionOptions(stream="lines", on_chunk_stdout=lambda _, line: received.append(line))
-    await JobExecutor(Speaking()).execute(job("true"), options)
-    assert received == ["one", "two"]
+    options = JobExecutionOptions(stitcher=Joining(), output_file="whole", job_dir=tmp_path, log_dir=tmp_path / "logs")
+    with pytest.raises(MergeFailedError, match="Joining called on_stdout with str"):
+        await executor.execute(job("echo > chunk_0"), options)

@@ -130,6 +130,7 @@ class ChunkAttempt:
         output = CommandOutput(
             {stream: self._reporter.chunk_output(chunk.id, queued.attempt, stream) for stream in STREAMS},
             self._options.stream,
+            sender=self._context.adapter,
             mask=self._mask,
             logs=None if self._context.logs is None else self._context.logs.of_chunk(chunk.id, queued.attempt),
             watch=watch,

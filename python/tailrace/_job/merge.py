@@ -37,9 +37,11 @@ async def merge(
     if not options.merge or (options.stitcher is None and spec.merge_command is None):
         return None
     await reporter.emit(lambda head: MergeStarted(**head))
+    adapter = _choose_adapter(context, make_local)
     output = CommandOutput(
         {stream: reporter.merge_output(stream) for stream in STREAMS},
         options.stream,
+        sender=options.stitcher or adapter,
         mask=context.mask,
         logs=None if context.logs is None else context.logs.of_merge(),
         watch=None,
@@ -56,7 +58,7 @@ async def merge(
                     raise TimeoutError(f"the stitcher was ended because it ran longer than {options.merge_timeout:g} s")
             else:
                 job = _to_job(context, spec.merge_command or "", output)
-                result = await _run(context, job, _choose_adapter(context, make_local), output)
+                result = await _run(context, job, adapter, output)
     finally:
         await output.close()
     if result is not None and result.exit_code != 0:

@@ -33,8 +33,9 @@ _KEPT = 64 * 1024
 class CommandOutput:
     """Masks secrets, writes logs and reads progress before the callbacks get what is left to be seen.
 
-    An adapter is given `callback(stream)` for each stream, and `mode` as the kind of pieces. When it is done, `finish`
-    hands on what had to be kept back; whatever happens, `close` has to be called.
+    The `sender`, an adapter or a stitcher, is given `callback(stream)` for each stream, and `mode` as the kind of
+    pieces: others are a `TypeError`. When it is done, `finish` hands on what had to be kept back; whatever happens,
+    `close` has to be called.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class CommandOutput:
         callbacks: Mapping[StreamName, OutputCallback | None],
         mode: StreamMode,
         *,
+        sender: object,
         mask: SecretMask,
         logs: StreamLogs | None,
         watch: ProgressWatch | None,
@@ -52,6 +54,8 @@ class CommandOutput:
         needs_bytes = mode == "lines" or bool(mask) or logs is not None or keeps_end
         self.mode: StreamMode = "bytes" if needs_bytes else mode
         """What the adapter's callbacks are to receive."""
+        self._sender = sender
+        self._wants_text = self.mode != "bytes"
         self._logs = logs
         self._watch = watch
         self._on_log_failure = on_log_failure
@@ -66,7 +70,6 @@ class CommandOutput:
             )
             for place, name in enumerate(STREAMS)
         }
-        self._has_bare_lines = mode == "lines"
         self._received: set[StreamName] = set()
         self._is_cut_off = False
 
@@ -112,6 +115,8 @@ class CommandOutput:
         return bool(stream.log or stream.end or self._watch)
 
     def _receive(self, stream: _Stream, data: Any) -> Awaitable[None] | None:
+        if isinstance(data, str) is not self._wants_text:
+            raise self._wrong_kind(stream, data)
         watch = self._watch
         self._received.add(stream.name)
         if watch is not None:
@@ -122,6 +127,13 @@ class CommandOutput:
             # It is us who kept the command waiting, and its news.
             watch.advance(began - time.monotonic())
         return None if pending is None else self._await(pending)
+
+    def _wrong_kind(self, stream: _Stream, data: object) -> TypeError:
+        expected = "str" if self._wants_text else "memoryview"
+        return TypeError(
+            f"{type(self._sender).__name__} called on_{stream.name} with {type(data).__name__} where the job's stream"
+            f' is "{self.mode}": {expected} is expected (a job made of another has to keep its stream)'
+        )
 
     async def _await(self, pending: Awaitable[None]) -> None:
         try:
@@ -137,9 +149,7 @@ class CommandOutput:
             data = stream.mask.feed(data)
         if data:
             yield from self._log(stream, data)
-            # An adapter that has but text hands it on, whatever it was asked for.
-            splitter = None if isinstance(data, str) else stream.splitter
-            yield from self._deliver(stream, ((data,),) if splitter is None else splitter.batches(data))
+            yield from self._deliver(stream, ((data,),) if stream.splitter is None else stream.splitter.batches(data))
             yield from self._read(stream, data)
 
     def _end(self, stream: _Stream) -> Steps:
@@ -163,8 +173,7 @@ class CommandOutput:
 
     def _read(self, stream: _Stream, data: Any) -> Steps:
         if self._watch is not None:
-            is_bare_line = self._has_bare_lines and isinstance(data, str)
-            yield from self._watch.read(f"{data}\n" if is_bare_line else data, stream.name)
+            yield from self._watch.read(data, stream.name)
 
     def _deliver(self, stream: _Stream, batches: Iterable[Sequence[Any]]) -> Steps:
         if stream.callback is None or self._is_cut_off:
