@@ -15,6 +15,8 @@ from click.testing import CliRunner
 
 from support.jobs import count_lines, job, names_in
 from tailrace import (
+    ChunkFailedError,
+    FrameRange,
     JobExecutionOptions,
     JobExecutor,
     JobSpec,
@@ -67,6 +69,25 @@ def test_the_same_command_for_other_frames_is_not_done(tmp_path: Path) -> None:
     run(spec, tmp_path)
     assert reasons_to_run(changed(spec, 0, start_frame=1), tmp_path) == {0: "its frames changed since it was done"}
     assert reasons_to_run(changed(spec, 0, frame_step=2), tmp_path) == {0: "its frames changed since it was done"}
+
+
+def test_of_numbered_outputs_only_what_shares_a_frame_is_the_reason(tmp_path: Path) -> None:
+    script = "[ $0 != 5 ] || exit 1; for frame in $(seq $0 $1); do echo > $(printf frame_%04d $frame); done"
+    spec = plan_job(f"sh -c '{script}' {{start}} {{end}}", "1-12", chunk_size=4, output="frame_####", job_id="shot")
+    with pytest.raises(ChunkFailedError):
+        run(spec, tmp_path, fail_fast=False)
+    never = "it is not recorded as done"
+    assert reasons_to_run(spec, tmp_path) == {0: None, 1: never, 2: None}
+    other = changed(spec, 2, command="true")
+    assert reasons_to_run(other, tmp_path) == {0: None, 1: never, 2: "its command changed since it was done"}
+    more = changed(spec, 2, start_frame=12, frame_count=4)
+    assert reasons_to_run(more, tmp_path) == {0: None, 1: never, 2: "its frames changed since it was done"}
+    frames = FrameRange.parse("5,7,13-20")
+    apart = changed(spec, 1, frames=frames, start_frame=5, frame_count=len(frames), frame_step=0)
+    assert reasons_to_run(apart, tmp_path) == {0: None, 1: never, 2: None}
+    frames = FrameRange.parse("3,13-20")
+    shared = changed(spec, 1, frames=frames, start_frame=3, frame_count=len(frames), frame_step=0)
+    assert reasons_to_run(shared, tmp_path) == {0: None, 1: "its command changed since it was done", 2: None}
 
 
 @pytest.mark.parametrize(

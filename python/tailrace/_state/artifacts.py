@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from .._concurrency.slices import at_once
-from .._errors import TailraceError
-from .._spec.frame_range import FrameRange
+from .._errors import SpecError, TailraceError
+from .._spec.frame_range import FrameRange, rising_runs
+from .._spec.frame_set import FrameSet
 from .._spec.model import Chunk, JobSpec
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
@@ -65,6 +67,9 @@ _Frames: TypeAlias = "tuple[int, int, int] | str"
 """The start, the number and the step of frames that are evenly spaced, the range of others."""
 
 
+_Changed: TypeAlias = Literal["command", "frames"]
+
+
 class _Entry(NamedTuple):
     command: str
     frames: _Frames
@@ -93,11 +98,11 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self._entries: dict[tuple[str, _Frames, tuple[str, ...]], _Entry] = {}
-        self._by_output: dict[str, _Entry] = {}
         self._by_frames: dict[tuple[str, object], _Entry] = {}
         self._newer: dict[str, _NewerEntry] = {}
         self._writers: dict[tuple[str, ...], dict[int, str]] = {}
         """Of files that commands began to write, the one that was the last to do so, for each frame."""
+        self._done_frames: dict[str, _DoneFrames] = {}
         for entry in _read(path):
             if isinstance(entry, _NewerEntry):
                 self._newer[entry.output_file] = entry
@@ -110,7 +115,7 @@ class Record:
             if isinstance(entry, _Begun):
                 continue
             # Not by the chunk's id: when a job is planned again, its chunks get others.
-            self._entries[entry[:3]] = self._by_output[output_file] = entry
+            self._entries[entry[:3]] = entry
             self._by_frames[_files_of(output_file, entry.frames)] = entry
 
     def begun_frames(self, chunk: Chunk) -> list[int]:
@@ -131,10 +136,53 @@ class Record:
             return None if newest.command == chunk.command else "another command has written its output since"
         if entry is not None and entry.outputs is not None:
             return _change(entry.outputs, chunk, job_dir)
-        other = self._by_output.get(chunk.output_file)
-        if other is None:
-            return "it is not recorded as done"
-        return f"its {'frames' if other.command == chunk.command else 'command'} changed since it was done"
+        change = self._change_of(chunk)
+        return "it is not recorded as done" if change is None else f"its {change} changed since it was done"
+
+    def _change_of(self, chunk: Chunk) -> _Changed | None:
+        """Return how the chunk differs from what is recorded of its output; None if nothing is."""
+        output_file = chunk.output_file
+        if not is_numbered(output_file):
+            entry = self._by_frames.get((output_file, None))
+            if entry is None:
+                return None
+            return "frames" if entry.command == chunk.command else "command"
+        if not self._done_frames:
+            # Only when somebody asks: a job that is done need not be looked at so closely.
+            entries: dict[str, list[_Entry]] = defaultdict(list)
+            for (name, _), entry in self._by_frames.items():
+                entries[name].append(entry)
+            self._done_frames = {name: _DoneFrames(of_name) for name, of_name in entries.items()}
+        done = self._done_frames.get(output_file)
+        return None if done is None else done.change_of(chunk)
+
+
+class _DoneFrames:
+    """The frames of one numbered output that are done."""
+
+    def __init__(self, entries: Iterable[_Entry]) -> None:
+        by_command: dict[str, list[range]] = defaultdict(list)
+        for entry in entries:
+            by_command[entry.command] += _ranges_of(entry.frames)
+        self._by_command = {command: FrameSet(runs) for command, runs in by_command.items()}
+        self._all = FrameSet(run for runs in by_command.values() for run in runs)
+
+    def change_of(self, chunk: Chunk) -> _Changed | None:
+        """Return what is another for a frame of the chunk that is done; None if no frame of it is."""
+        frames = FrameSet(rising_runs(chunk.frames))
+        least = min(run.start for run in frames)
+        own = self._by_command.get(chunk.command)
+        if own is not None and frames.common_frame(own, least) is not None:
+            return "frames"
+        return None if frames.common_frame(self._all, least) is None else "command"
+
+
+def _ranges_of(frames: _Frames) -> list[range]:
+    """Return the same frames as ranges that go up; none for what cannot be frames."""
+    try:
+        return rising_runs(_frames_in(frames))
+    except (SpecError, TypeError, ValueError):
+        return []
 
 
 def _frames_of(chunk: Chunk) -> _Frames:
@@ -143,7 +191,7 @@ def _frames_of(chunk: Chunk) -> _Frames:
     return str(chunk.frames)
 
 
-def _frames_in(frames: _Frames) -> Iterable[int]:
+def _frames_in(frames: _Frames) -> Sequence[int]:
     if isinstance(frames, str):
         return FrameRange.parse(frames)
     start, count, step = frames
