@@ -41,6 +41,8 @@ pub struct Ended {
     pub output: [Arc<Captured>; 2],
     /// A pipe was still open and abandoned.
     pub abandoned: bool,
+    /// A descendant kept a pipe open for too long after the command's own end, and the tree was ended for that.
+    pub pipe_held: bool,
     pub limit: Option<Limit>,
     /// Processes of the command that could not be ended.
     pub left: Vec<ProcessNote>,

@@ -340,6 +340,7 @@ impl RunningCommand {
             // What is shared counts in part there, and a short peak may have been missed.
             usage.tree_max_rss = usage.tree_max_rss.max(usage.max_rss);
         }
+        let pipe_held = self.ending == Some(Reason::PipeHeld);
         let limit = match self.ending {
             Some(Reason::Limit(limit)) => Some(limit),
             _ => None,
@@ -356,7 +357,8 @@ impl RunningCommand {
             usage,
             duration: status.duration,
             output,
-            abandoned: abandoned || self.ending == Some(Reason::PipeHeld),
+            abandoned: abandoned || pipe_held,
+            pipe_held,
             limit,
             left,
             unseen,

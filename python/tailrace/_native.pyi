@@ -119,6 +119,9 @@ class Ended:
     @property
     def truncated(self) -> bool: ...
     @property
+    def pipe_held(self) -> bool:
+        """A descendant kept a pipe open for too long after the command's own end, and the tree was ended for that."""
+    @property
     def duration(self) -> float: ...
     @property
     def cpu_user(self) -> float: ...

@@ -238,6 +238,8 @@ pub struct Ended {
     stdout: Py<CapturedOutput>,
     stderr: Py<CapturedOutput>,
     truncated: bool,
+    /// A descendant kept a pipe open for too long after the command's own end, and the tree was ended for that.
+    pipe_held: bool,
     duration: f64,
     cpu_user: f64,
     cpu_system: f64,
@@ -261,6 +263,7 @@ impl Ended {
             stdout: stdout?,
             stderr: stderr?,
             truncated: ended.abandoned || ended.output.iter().any(|output| output.truncated),
+            pipe_held: ended.pipe_held,
             duration: ended.duration.as_secs_f64(),
             cpu_user: ended.usage.cpu_user.as_secs_f64(),
             cpu_system: ended.usage.cpu_system.as_secs_f64(),

@@ -86,6 +86,14 @@ def test_no_merge_and_a_single_chunk_leave_the_merge_out(tmp_path: Path) -> None
     assert not (tmp_path / "merged").exists()
 
 
+def test_what_a_command_left_running_is_not_ended_without_a_word(tmp_path: Path) -> None:
+    run = tailrace("job", "run", write_job(tmp_path, "rm -f g; (sleep 60; echo real > g) & echo submitted"))
+    assert (run.returncode, run.stdout) == (0, b"submitted\n")
+    assert (
+        run.stderr.count(b"tailrace: chunk 0: what it left running kept its output open, and was ended after 2 s") == 1
+    )
+
+
 def test_a_failed_chunk_is_status_1_and_the_command_for_what_is_missing_is_printed(tmp_path: Path) -> None:
     script = "echo run >> runs; echo 0 > chunk_0"
     written = Path(

@@ -192,10 +192,13 @@ async def test_nothing_is_delivered_after_an_error_of_a_callback() -> None:
 
 async def test_a_grandchild_that_keeps_the_pipe_does_not_hold_the_result(mark: str) -> None:
     started = time.monotonic()
-    result = await execute(shell("echo done; sleep 60 & exit 0", mark))
+    warnings: list[str] = []
+    result = await execute(shell("echo done; sleep 60 & exit 0", mark), on_warning=warnings.append)
     assert time.monotonic() - started < 20
     assert (result.exit_code, result.stdout, result.truncated) == (0, "done\n", True)
     assert descendants_marked(mark) == []
+    [warning] = warnings
+    assert "what it left running kept its output open, and was ended after 2 s" in warning
 
 
 async def test_what_stood_in_the_pipe_at_the_exit_is_delivered_though_the_callback_is_slow(mark: str) -> None:
@@ -214,7 +217,9 @@ async def test_what_stood_in_the_pipe_at_the_exit_is_delivered_though_the_callba
 
 async def test_what_is_left_of_the_group_is_terminated_when_the_command_has_ended(mark: str) -> None:
     started = time.monotonic()
-    result = await execute(shell("sleep 60 >/dev/null 2>&1 & exit 4", mark))
+    warnings: list[str] = []
+    result = await execute(shell("sleep 60 >/dev/null 2>&1 & exit 4", mark), on_warning=warnings.append)
+    assert warnings == []
     assert time.monotonic() - started < 1.9
     assert (result.exit_code, result.truncated) == (4, False)
 

@@ -74,6 +74,11 @@ _log = logging.getLogger("tailrace")
 _NOT_FOUND = ("no such file", "no such program in the PATH it would run with")
 """How the backends end what they say of a command that there is not."""
 
+_PIPE_HELD = (
+    "what it left running kept its output open, and was ended after 2 s"
+    " (what is to go on has to write elsewhere, as with >file 2>&1)"
+)
+
 NO_STATUS = 255
 """Stands in the result of an error for an exit code that nobody knows."""
 
@@ -87,6 +92,7 @@ def make_result(
     duration: float,
     usage: ResourceUsage | None,
     truncated: bool,
+    pipe_held: bool = False,
     limit: Literal["total", "idle"] | None,
     error: str | None,
     warnings: Sequence[str] = (),
@@ -95,10 +101,11 @@ def make_result(
 ) -> WorkerResult:
     """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking.
 
-    `left` are the processes of the command that could not be ended, `unseen` those that could not be looked at: the
-    error says so, and what is in `warnings`, or the job's `on_warning` is told where there is none.
+    `left` are the processes of the command that could not be ended, `unseen` those that could not be looked at, and
+    with `pipe_held` the rest of the tree was ended, since it kept a pipe open: the error says so, and what is in
+    `warnings`, or the job's `on_warning` is told where there is none.
     """
-    warnings = [*warnings, *warnings_about(left, unseen)]
+    warnings = [*([_PIPE_HELD] if pipe_held else []), *warnings, *warnings_about(left, unseen)]
     noted = "".join(f"; {warning}" for warning in warnings)
     result = WorkerResult(
         NO_STATUS if exit_code is None else exit_code,

@@ -80,7 +80,8 @@ class WorkerJob:
     """The same for standard error."""
     on_warning: Callable[[str], object] | None = None
     """Called with a line about what went wrong around the command and is in no result or error: after a cancellation,
-    which processes could not be ended. A plain function; adapters may ignore it. What it raises comes out beside a
+    which processes could not be ended; after an exit, that what it left running was ended since it kept the output
+    open. A plain function; adapters may ignore it. What it raises comes out beside a
     result, and is logged where an exception is on its way already."""
     on_usage: Callable[[UsageSample], object] | None = None
     """Called now and then with what the command and all it started use at the moment, when that has changed: at

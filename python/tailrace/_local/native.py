@@ -203,6 +203,7 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
         duration=outcome.duration,
         usage=ResourceUsage(outcome.cpu_user, outcome.cpu_system, outcome.max_rss, outcome.tree_max_rss),
         truncated=outcome.truncated,
+        pipe_held=outcome.pipe_held,
         limit=outcome.limit,
         error=outcome.error,
         left=_notes(outcome.left),

@@ -216,6 +216,7 @@ class _Execution:
             duration=self._duration,
             usage=self._usage,
             truncated=self._is_held or is_cut,
+            pipe_held=self._is_held and fault is None,
             limit=self._limit,
             error=fault,
             warnings=self._warnings,
