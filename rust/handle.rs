@@ -121,6 +121,8 @@ pub struct Handle {
     /// Memory for what is kept of each stream.
     pub loans: [Loan; 2],
     stopped: AtomicBool,
+    /// Whether the consumer wants no more output.
+    deaf: AtomicBool,
     limit_hit: OnceLock<Instant>,
     usage: Mutex<Option<UsageSample>>,
     outcome: OnceLock<Outcome>,
@@ -136,6 +138,7 @@ impl Handle {
             queues: wanted.map(|wanted| wanted.then(Mutex::default)),
             loans: Default::default(),
             stopped: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             limit_hit: OnceLock::new(),
             usage: Mutex::default(),
             outcome: OnceLock::new(),
@@ -149,7 +152,7 @@ impl Handle {
     /// Queue output for the consumer, without telling it. Also returns how much is unread then.
     pub fn push(&self, stream: usize, slice: Slice) -> (Flow, usize) {
         match self.queue(stream) {
-            Some(mut queue) if !self.is_stopped() => (queue.push(slice), queue.unread()),
+            Some(mut queue) if !self.deaf.load(Ordering::Acquire) => (queue.push(slice), queue.unread()),
             _ => (Flow::Continue, 0),
         }
     }
@@ -182,12 +185,18 @@ impl Handle {
 
     /// The consumer wants nothing more of this command.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+        self.stop_and_listen();
+        self.deaf.store(true, Ordering::Release);
         for stream in 0..2 {
             if let Some(mut queue) = self.queue(stream) {
                 queue.clear();
             }
         }
+    }
+
+    /// The command is to be ended, but what it still writes is wanted. Nothing of it is kept for a result.
+    pub fn stop_and_listen(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     pub fn is_stopped(&self) -> bool {

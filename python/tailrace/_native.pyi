@@ -97,8 +97,11 @@ class Execution:
         Returns an awaitable that a callback returned: await it, then call again. Returns None otherwise: call again
         at once if `backlog`, and after the next news unless `finished`.
         """
-    def stop(self) -> None:
-        """End the command and all it started, and deliver nothing more. The news come when they are gone."""
+    def stop(self, *, listens: bool = False) -> None:
+        """End the command and all it started, and deliver nothing more unless `listens`.
+
+        The news come when they are gone.
+        """
     def outcome(self) -> Ended | tuple[int, str]:
         """How the command ended. Raises `RuntimeError` before that, or if it was stopped before it had started.
 

@@ -159,11 +159,16 @@ impl Execution {
         largest.into_iter().map(|process| (process.pid, process.name, process.memory)).collect()
     }
 
-    /// End the command and all it started, and deliver nothing more. The news come when they are gone.
-    fn stop(&self) {
+    /// End the command and all it started, and deliver nothing more unless `listens`. The news come when they are gone.
+    #[pyo3(signature = (*, listens=false))]
+    fn stop(&self, listens: bool) {
         // In a forked child the command is the parent's, and so may be the locks that this takes.
         if self.engine.is_of_this_process() {
-            self.handle.stop();
+            if listens {
+                self.handle.stop_and_listen();
+            } else {
+                self.handle.stop();
+            }
             self.engine.stop(self.handle.id);
         }
     }
@@ -218,7 +223,7 @@ fn seconds(limit: f64) -> Duration {
 impl Drop for Execution {
     fn drop(&mut self) {
         if self.handle.outcome().is_none() {
-            self.stop();
+            self.stop(false);
         }
     }
 }

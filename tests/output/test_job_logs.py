@@ -15,9 +15,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -167,6 +168,36 @@ async def test_logs_are_complete_after_a_limit_a_cancellation_and_a_callback_tha
             job("echo a; sleep 60"), JobExecutionOptions(log_dir=tmp_path / "3", on_chunk_stdout=refuse)
         )
     assert log(tmp_path / "3").read_bytes() == b"a\n"
+
+
+@pytest.mark.parametrize("backend", ["native", "python"])
+@pytest.mark.parametrize("ending", ["cancelled", "raised", "cancelled in an async callback"])
+async def test_what_a_command_writes_while_it_is_ended_is_logged_and_told_nobody(
+    ending: str, backend: Literal["native", "python"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "secret")
+    script = (
+        "trap 'echo saved $TOKEN, sec; echo gone >&2; printf %03000000d 0; printf sec; exit' TERM;"
+        " echo begun; sleep 60 & wait"
+    )
+    told: list[bytes] = []
+
+    def end(_: int, data: memoryview) -> object:
+        told.append(bytes(data))
+        if ending == "raised":
+            raise ZeroDivisionError
+        scope.cancel()
+        return anyio.sleep(60) if ending != "cancelled" else None
+
+    options = JobExecutionOptions(
+        stream="bytes", log_dir=tmp_path, on_chunk_stdout=end, on_chunk_stderr=end, mask_env=["TOKEN"]
+    )
+    raises = pytest.raises(ZeroDivisionError) if ending == "raised" else nullcontext()
+    with anyio.fail_after(30), anyio.CancelScope() as scope, raises:
+        await JobExecutor(LocalWorkerAdapter(backend=backend)).execute(job(script), options)
+    assert told == [b"begun\n"]
+    assert log(tmp_path).read_bytes() == b"begun\nsaved ***, sec\n" + b"0" * 3_000_000 + b"sec"
+    assert log(tmp_path, stream="stderr").read_bytes() == b"gone\n"
 
 
 def test_logs_hold_what_had_arrived_when_tailrace_is_killed(tmp_path: Path, mark: str) -> None:

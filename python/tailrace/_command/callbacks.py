@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import anyio
 
@@ -22,6 +23,30 @@ def close_unused(outcome: Awaitable[object]) -> None:
     """Close a coroutine that may have been cancelled before its turn came: one that never ran would warn about it."""
     if inspect.iscoroutine(outcome):
         outcome.close()
+
+
+@runtime_checkable
+class LastWordsCallback(Protocol):
+    """A callback that can take what its command still writes while a cancellation or an exception ends it.
+
+    Users are told nothing more then; but a log is to be whole.
+    """
+
+    def __call__(self, data: Any, /) -> Awaitable[None] | None: ...
+
+    def begin_last_words(self) -> None:
+        """Be called for that from now on: nothing is to be awaited or raised any more."""
+
+
+def begin_last_words(*callbacks: object) -> bool:
+    """Have them take what their command still writes while it is ended; False if they are not all made for that."""
+    heard = [callback for callback in callbacks if callback is not None]
+    able = [callback for callback in heard if isinstance(callback, LastWordsCallback)]
+    if not able or len(able) < len(heard):
+        return False
+    for callback in able:
+        callback.begin_last_words()
+    return True
 
 
 class UserCallback:

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from .._command.callbacks import begin_last_words
 from .._command.capture import PythonCapture
 from .._command.job import WorkerJob
 from .._command.pieces import OutputSplitter
@@ -42,6 +43,7 @@ class Consumers:
         """What ends the command, such as what a callback raised."""
         self.is_stopped = False
         """Whether no callback is to be called any more."""
+        self._hears_last_words = False
         self._on_started = job.on_started
         self._is_announced = job.on_started is None
         self._kill_grace = job.kill_grace
@@ -69,6 +71,21 @@ class Consumers:
         self._limit_hit = time.monotonic()
         for scope in self._scopes:
             scope.deadline = anyio.current_time() + self._kill_grace
+
+    def begin_last_words(self) -> bool:
+        """Call nobody any more, but for who takes what is written while the command is ended: True if that is done."""
+        self.is_stopped = True
+        self._hears_last_words = begin_last_words(*(stream.callback for stream in self.streams))
+        return self._hears_last_words
+
+    def take_last_words(self) -> None:
+        """Hand on what came meanwhile."""
+        if not self._hears_last_words:
+            return
+        for stream in self.streams:
+            while stream.reader is not None and (piece := stream.reader.take()) is not None:
+                for part in stream.splitter.feed(piece):
+                    stream.callback(part)
 
     async def announce(self) -> None:
         """Call `on_started`; keep what it raises as the `error`. Output is handed on when it is done."""

@@ -9,7 +9,9 @@ import time
 from collections.abc import Awaitable
 
 import anyio
+import anyio.lowlevel
 
+from .._command.callbacks import begin_last_words
 from .._command.ending import NO_STATUS, ProcessNote, make_result, spawn_error, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob, variables_of
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
@@ -52,8 +54,9 @@ async def execute(job: WorkerJob) -> WorkerResult:
         execution.stop()
         raise
     except BaseException:
-        execution.stop()
-        await _until_over(job, execution, listener)
+        listens = begin_last_words(job.on_stdout, job.on_stderr)
+        execution.stop(listens=listens)
+        await _until_over(job, execution, listener, listens=listens)
         warn_of_rest(job, execution)
         raise
     return to_result(job, execution)
@@ -122,15 +125,21 @@ def _silence(job: WorkerJob) -> str:
     return f"nothing was heard of it for {job.kill_grace + PATIENCE:g} s"
 
 
-async def _until_over(job: WorkerJob, execution: Execution, listener: Listener) -> None:
+async def _until_over(job: WorkerJob, execution: Execution, listener: Listener, *, listens: bool = False) -> None:
     # Ending the tree does not depend on this task, but nothing may come out before it is gone: neither the shield
     # nor the exceptions swallowed here are enough alone, since `Task.cancel` reaches through the one, and an anyio
     # scope repeats its cancellation as long as it is ignored.
     interruption: BaseException | None = None
     deadline = time.monotonic() + job.kill_grace + PATIENCE
     with anyio.CancelScope(shield=True):
-        while not execution.over and time.monotonic() < deadline:
+        while not (execution.finished if listens else execution.over) and time.monotonic() < deadline:
             try:
+                if listens:
+                    # Nothing that could be awaited comes back.
+                    execution.deliver()
+                    if execution.backlog or execution.finished:
+                        await anyio.lowlevel.checkpoint()
+                        continue
                 # Should news be lost, what they were about is seen all the same.
                 with anyio.move_on_after(LOOK_AGAIN):
                     await listener.wait()

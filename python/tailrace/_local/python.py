@@ -141,9 +141,9 @@ class _Execution:
         """End what runs, whatever happens to this task meanwhile, and deliver nothing more."""
         if self._is_of_parent:
             return
-        self._consumers.is_stopped = True
-        for reader in self._readers:
-            reader.discard()
+        if not self._consumers.begin_last_words():
+            for reader in self._readers:
+                reader.discard()
         interruption = None
         if self._tree is None:
             interruption = await self._give_up_start()
@@ -153,6 +153,7 @@ class _Execution:
             self._stop_reading()
             are_over = partial(self._are_read, _CANCEL_PATIENCE)
             interruption = await self._see_through(are_over, lambda: math.inf, _GLANCE) or interruption
+            self._consumers.take_last_words()
             self._reap()
         warn_beside_an_error(self._job, [*self._warnings, *warnings_about(*self._left_and_unseen())])
         if interruption is not None:
@@ -306,6 +307,7 @@ class _Execution:
         interruption: BaseException | None = None
         with anyio.CancelScope(shield=True):
             while not is_over():
+                self._consumers.take_last_words()
                 now = time.monotonic()
                 if now >= deadline():
                     self._note_waiting(now)

@@ -26,6 +26,8 @@ OutputCallback = Callable[[Sequence[Any]], Steps]
 
 _MOST_CALLS = 128
 """How many pieces are handed over between two looks at the clock, which takes as long as to hand over one."""
+_LAST_WORDS = 16 * 2**20
+"""How much of what a command writes while it is ended is logged, in bytes: nobody waits for the disk then."""
 _KEPT = 64 * 1024
 """How much of the end of each stream is kept where the adapter's result may be lost, in bytes."""
 
@@ -76,6 +78,8 @@ class CommandOutput:
     def callback(self, name: StreamName) -> Callable[[Any], Awaitable[None] | None] | None:
         """Return what the adapter is to call with the pieces of a stream; None if nobody wants them."""
         stream = self._streams[name]
+        if stream.log is not None:
+            return _LoggingCallback(self, stream, stream.log)
         return partial(self._receive, stream) if stream.callback or self._is_read(stream) else None
 
     async def finish(self, result: WorkerResult | None) -> None:
@@ -97,8 +101,12 @@ class CommandOutput:
         """Finish the log files."""
         if self._logs is None:
             return
-        for log in self._logs:
-            log.finish()
+        for stream in self._streams.values():
+            if stream.log is not None:
+                if stream.mask is not None and (rest := stream.mask.finish()):
+                    # A cancellation left it.
+                    stream.log.write(rest)
+                stream.log.finish()
         try:
             await self._logs.stdout.settle()
         finally:
@@ -191,6 +199,30 @@ class CommandOutput:
                     calls = 1
                 else:
                     calls = min(2 * calls, _MOST_CALLS)
+
+
+class _LoggingCallback:
+    """Takes one stream of an attempt that is logged, also what it still writes while a cancellation ends it."""
+
+    def __init__(self, output: CommandOutput, stream: _Stream, log: LogFile) -> None:
+        self._receive = output._receive
+        self._stream = stream
+        self._log = log
+        self._room: int | None = None
+        """How much of the last words is still taken, in bytes; None before they begin."""
+
+    def __call__(self, data: Any) -> Awaitable[None] | None:
+        if self._room is None:
+            return self._receive(self._stream, data)
+        self._room -= len(data)
+        if self._room >= 0:
+            shown = data if self._stream.mask is None else self._stream.mask.feed(data)
+            if shown:
+                self._log.write(shown)
+        return None
+
+    def begin_last_words(self) -> None:
+        self._room = _LAST_WORDS
 
 
 class _Stream(NamedTuple):
