@@ -85,6 +85,7 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.built $(VENV)/.group-docs ## Build the documentation as a site, in site/
 	python scripts/prepare_site.py
 	mkdocs build --quiet
+	@echo "The documentation is in $(CURDIR)/site/index.html: open that in a browser."
 
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py

@@ -104,6 +104,14 @@ def test_who_reads_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     assert [page for page in pages if 'class="mermaid"' in page.read_text()] == []
 
 
+def test_the_search_works_in_pages_that_are_files(site: Path) -> None:
+    # Such pages can neither fetch an index nor start a worker.
+    assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
+    for page in site.rglob("*.html"):
+        [script] = re.findall(r'<script src="([^"]*iframe-worker.js)"', page.read_text())
+        assert page.name == "404.html" or (page.parent / script).is_file()
+
+
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     for name in ("docs", "examples", "schemas", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
