@@ -20,6 +20,7 @@ from tailrace import (
     JobState,
     ResourceUsage,
     WorkerError,
+    WorkerRemoteError,
     WorkerResult,
     WorkerSpawnError,
     WorkerTimeoutError,
@@ -128,6 +129,9 @@ def test_the_peak_memory_is_what_the_renderer_said_where_nobody_measured_it() ->
         (WorkerResult(255), WorkerTimeoutError("late", WorkerResult(255), "idle"), "idle timeout"),
         (None, WorkerSpawnError(2, "no such program"), "not started"),
         (None, WorkerError("lost"), "failed"),
+        (WorkerResult(255), WorkerRemoteError("no answer", WorkerResult(255), nothing_began=True), "not started"),
+        (WorkerResult(255), WorkerRemoteError("it broke off", WorkerResult(255)), "failed"),
+        (WorkerResult(255), WorkerError("it answered 403", WorkerResult(255)), "failed"),
     ],
     ids=lambda value: repr(value)[:30],
 )

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from .._command.result import ResourceUsage, WorkerResult
-from .._errors import ChunkFailedError, ErrorCategory, WorkerSpawnError, WorkerTimeoutError
+from .._errors import (
+    ChunkFailedError,
+    ErrorCategory,
+    WorkerError,
+    WorkerRemoteError,
+    WorkerSpawnError,
+    WorkerTimeoutError,
+)
 from .running import RunningCommand
 from .types import ChunkErrorReported
 
@@ -119,6 +126,9 @@ def ending_of(error: ChunkFailedError) -> ChunkEnding:
             return "idle timeout"
         case WorkerTimeoutError():
             return "progress timeout"
-        case WorkerSpawnError():
+        case WorkerSpawnError() | WorkerRemoteError(nothing_began=True):
             return "not started"
+        case WorkerError():
+            # The exit code in its result may stand for one that nobody knows.
+            return "error"
     return "error" if error.result is None else "exit"
