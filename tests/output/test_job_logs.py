@@ -159,6 +159,8 @@ async def test_logs_are_complete_after_a_limit_a_cancellation_and_a_callback_tha
             JobExecutionOptions(log_dir=tmp_path / "2", on_chunk_stdout=lambda *_: scope.cancel()),
         )
     assert log(tmp_path / "2").read_bytes() == b"a\n"
+    # And not what the library says of its scopes.
+    assert events_in(tmp_path / "2")[-1]["error"]["message"] == "cancelled"
 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError

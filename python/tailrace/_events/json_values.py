@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, get_args
 
 from .._command.result import ResourceUsage, WorkerResult
@@ -81,9 +82,16 @@ def type_name_of(error: BaseException) -> str:
     return type(error).__name__ if not own or own[0] is TailraceError else own[0].__name__
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an error says; of a cancellation only that it is one: the libraries tell of their own insides."""
+    # Trio need not be there.
+    is_of_trio = (type(error).__module__.partition(".")[0], type(error).__name__) == ("trio", "Cancelled")
+    return "cancelled" if is_of_trio or isinstance(error, asyncio.CancelledError) else str(error)
+
+
 def plain_error(error: BaseException) -> dict[str, object]:
     """Return the name of its class, its message, and what else tailrace's own tell; of a failure also the cause."""
-    description: dict[str, object] = {"type": type_name_of(error), "message": str(error)}
+    description: dict[str, object] = {"type": type_name_of(error), "message": message_of(error)}
     match error:
         case ChunkFailedError():
             description |= {"chunk_id": error.chunk_id, "attempts": error.attempts, "category": error.category}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .._errors import MergeFailedError
 from .chunk_state import ChunkState, MergeState, begin_attempt, end_attempt, ending_of, report_error
-from .json_values import type_name_of
+from .json_values import message_of, type_name_of
 from .pace import Pace, Unfinished
 from .running import RunningCommand, add_output
 from .types import (
@@ -111,6 +111,8 @@ class JobState:
             case ChunkFailed(chunk_id=chunk_id, error=error):
                 chunk = self._end_chunk(chunk_id, event.monotonic, error.result, is_completed=False)
                 chunk.ending, chunk.reason, chunk.category = ending_of(error), str(error), error.category
+                if chunk.ending == "not started":
+                    chunk.exit_code = None
             case ChunkErrorReported(chunk_id=chunk_id):
                 report_error(self._chunk(chunk_id), event)
             case MergeOutput(stream=stream, data=data):
@@ -126,7 +128,7 @@ class JobState:
                 self._end_merge(event.monotonic, "completed", result)
             case JobFinished(duration=duration, error=failure):
                 self._duration = duration
-                self._error = None if failure is None else str(failure) or type_name_of(failure)
+                self._error = None if failure is None else message_of(failure) or type_name_of(failure)
                 if isinstance(failure, MergeFailedError):
                     self._end_merge(event.monotonic, "failed", failure.result)
                 self.end(event.monotonic)
