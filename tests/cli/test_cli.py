@@ -368,9 +368,10 @@ def test_a_signal_ends_the_renders_first(tmp_path: Path, mark: str, number: sign
 def test_a_second_signal_kills_at_once(tmp_path: Path, mark: str) -> None:
     script = f": {mark}; trap '' TERM; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen(
-        [*TAILRACE, "job", "run", write_job(tmp_path, script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*TAILRACE, "job", "run", write_job(tmp_path, script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
@@ -379,6 +380,9 @@ def test_a_second_signal_kills_at_once(tmp_path: Path, mark: str) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert time.monotonic() - started < 3.5
+        *_, summary, missing = process.stderr.read().splitlines()
+    assert b": 0 chunks done, interrupted, " in summary
+    assert b"to run what is missing: tailrace job run --resume " in missing
     assert descendants_marked(mark) == []
 
 
@@ -582,7 +586,8 @@ def test_a_failure_names_its_class_its_last_lines_its_logs_and_the_command_to_ru
         "chunk 1 failed: sh exited with status 3: License error [licence]",
         "the last lines of chunk 1 on stderr:",
         "  License error",
-        f"log of chunk 1: {tmp_path}/logs/chunk-1-attempt-1-stderr.log",
+        f"stdout log of chunk 1: {tmp_path}/logs/chunk-1-attempt-1-stdout.log",
+        f"stderr log of chunk 1: {tmp_path}/logs/chunk-1-attempt-1-stderr.log",
         f"to run chunk 1 alone: tailrace job run --chunk 1 {spec} {' '.join(options)}",
     ):
         assert line in told

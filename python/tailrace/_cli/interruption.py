@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -19,11 +20,13 @@ class Interruptible:
     """Runs something until it is done, or one of SIGINT, SIGTERM and SIGHUP comes.
 
     The first signal cancels it, a second one kills all commands and this process. What was ignored when the process
-    started stays ignored: nohup and the background jobs of a shell rely on that. `announce` is told of the first.
+    started stays ignored: nohup and the background jobs of a shell rely on that. `announce` is told of the first, and
+    `conclude` is called before this process is killed, and must not wait for anything.
     """
 
-    def __init__(self, announce: Callable[[str], object]) -> None:
+    def __init__(self, announce: Callable[[str], object], conclude: Callable[[], object]) -> None:
         self._announce = announce
+        self._conclude = conclude
         self.signal: signal.Signals | None = None
         """The signal that came first."""
 
@@ -55,6 +58,8 @@ class Interruptible:
             async for number in signals:
                 if self.signal is not None:
                     kill_all_commands(_PATIENCE)
+                    with contextlib.suppress(Exception):
+                        self._conclude()
                     os._exit(128 + number)
                 self.signal = number
                 self._announce(f"{number.name}: ending the commands that run; once more kills them")

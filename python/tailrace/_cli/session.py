@@ -203,7 +203,7 @@ class _Execution:
             print_message(f"note: {note}")
         _keep_freed_memory()
         started = time.monotonic()
-        interruptible = Interruptible(self._display.announce)
+        interruptible = Interruptible(self._display.announce, lambda: self._conclude(started, patience=0))
 
         async def run() -> None:
             try:
@@ -231,23 +231,36 @@ class _Execution:
         patience = _PATIENCE if interrupted else None
         self._state.end(time.monotonic())
         print_sections(self._report(), bare=is_drawable(_STDERR), patience=patience)
+        self._tell_summary(started, interrupted=interrupted, patience=patience)
+        if status != 0:
+            self._tell_what_is_missing(patience)
+        if interrupted:
+            # At once: a thread may still be waiting to write.
+            os._exit(status)
+        return status
+
+    def _conclude(self, started: float, *, patience: float) -> None:
+        """Tell the most important when there is no time left for the rest."""
+        self._state.end(time.monotonic())
+        self._tell_summary(started, interrupted=True, patience=patience)
+        self._tell_what_is_missing(patience)
+
+    def _tell_summary(self, started: float, *, interrupted: bool, patience: float | None) -> None:
         summary = summary_line(self._state, time.monotonic() - started, interrupted=interrupted)
         print_message(f"job {self._spec.id}: {summary}", patience=patience)
-        if status != 0 and self._request.no_record:
+
+    def _tell_what_is_missing(self, patience: float | None) -> None:
+        if self._request.no_record:
             completed = {chunk.chunk_id for chunk in self._state.chunks.values() if chunk.status == "completed"}
             missing = self._asked - self._skipped - completed
             named = f"chunks {enumerated(missing)} are" if len(missing) > 1 else f"chunk {enumerated(missing)} is"
             told = f"{named} missing; " if missing else ""
             print_message(f"{told}nothing was recorded (--no-record), so another run starts anew", patience=patience)
-        elif status != 0:
+        else:
             words = self._words()
             print_message(f"to run what is missing: {rerun_command(words)}", patience=patience)
             if words != sys.argv[1:]:
                 print_message("fill in the secrets there, which are shown as …", patience=patience)
-        if interrupted:
-            # At once: a thread may still be waiting to write.
-            os._exit(status)
-        return status
 
     async def _run_job(self, options: JobExecutionOptions) -> None:
         failure: BaseException | None = None

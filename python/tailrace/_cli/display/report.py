@@ -81,7 +81,10 @@ def failure_report(
     for chunk in failed[:_MOST_FAILURES]:
         lines = list(_describe_failure(chunk, errors[chunk.chunk_id]))
         if log_dir is not None:
-            lines += [f"log of chunk {chunk.chunk_id}: {path}" for path in _logs_of(chunk, log_dir)]
+            lines += [
+                f"{'stderr' if '-stderr.log' in path.name else 'stdout'} log of chunk {chunk.chunk_id}: {path}"
+                for path in _logs_of(chunk, log_dir)
+            ]
         if lines:
             yield lines
     if len(failed) > _MOST_FAILURES:
