@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
+
 from support import ROOT
+from support.jobs import job
+from tailrace import JobExecutionOptions, JobExecutor, LocalWorkerAdapter
 
 LOGS = ROOT / "tests" / "progress" / "logs"
 
@@ -52,6 +56,18 @@ def test_a_packed_log_is_read_as_it_was_before(tmp_path: Path) -> None:
     spoilt = _replay(str(packed))
     assert spoilt.returncode == 1
     assert spoilt.stderr.startswith("tailrace: the log cannot be unpacked: ")
+
+
+def test_the_events_of_a_job_are_no_log_of_a_renderer_and_the_right_file_is_named(tmp_path: Path) -> None:
+    anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("echo done"), JobExecutionOptions(log_dir=tmp_path))
+    result = _replay(str(tmp_path / "job.ndjson"))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert (
+        "these are the events of a job: give what a chunk wrote, such as chunk-0-attempt-1-stdout.log" in result.stderr
+    )
+    assert _replay(str(tmp_path / "chunk-0-attempt-1-stdout.log")).returncode == 0
+    # A renderer that writes JSON is one.
+    assert _replay("-", stdin=b'{"event": "frame", "n": 1}\n').returncode == 0
 
 
 def test_what_is_wrong_with_the_command_line_is_one_clear_line(tmp_path: Path) -> None:

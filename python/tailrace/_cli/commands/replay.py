@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import zlib
@@ -84,6 +85,10 @@ def _pieces(log: BinaryIO) -> Iterator[bytes]:
 def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the pieces, unpacked if they are gzip's (RFC 1952), which may be several files in a row."""
     first = next(pieces, b"")
+    if _is_event(first):
+        raise click.UsageError(
+            "these are the events of a job: give what a chunk wrote, such as chunk-0-attempt-1-stdout.log beside them"
+        )
     if not first.startswith(b"\x1f\x8b"):
         yield first
         yield from pieces
@@ -99,6 +104,15 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
             except zlib.error as error:
                 raise click.ClickException(f"the log cannot be unpacked: {error}") from error
             rest = unpacker.unused_data
+
+
+def _is_event(data: bytes) -> bool:
+    """Return whether that is the beginning of what --log-dir writes as job.ndjson."""
+    try:
+        fields = json.loads(data.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and {"event", "job_id", "run_id"} <= fields.keys()
 
 
 def _described(report: Report) -> str:
