@@ -126,7 +126,8 @@ def fetch(url: str, open_url: Callable[[str], AbstractContextManager[HTTPRespons
         if isinstance(error, InvalidURL) or not isinstance(error, OSError | HTTPException):
             # What is wrong would be shown with a password or a signature in it.
             raise SpecError(f"{shown_source(url)}: it, or the address that it leads to, is not a valid URL") from None
-        reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+        inner = getattr(error, "reason", None) or error
+        reason = getattr(error, "verify_message", None) or getattr(inner, "strerror", None) or inner
         raise SpecError(f"{shown_source(url)}: cannot be downloaded: {reason}") from error
     return bytes(body)
 

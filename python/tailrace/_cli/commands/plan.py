@@ -61,7 +61,12 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
     shell_complete=complete_file,
     help="What is written. #### is the number of each frame; for ffmpeg, of the chunk's first.",
 )
-@click.option("--size", metavar="WxH", callback=_parse_size, help="Pixels to render; default: what the source says.")
+@click.option(
+    "--size",
+    metavar="WxH",
+    callback=_parse_size,
+    help="Pixels to render; default: what the source says, and in the job file 1920x1080.",
+)
 @click.option(
     "--fps", metavar="N", callback=_parse_rate, help="Frames a second; default 24. For ffmpeg, those of SOURCE."
 )

@@ -119,7 +119,8 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     "--quiet",
     "-q",
     is_flag=True,
-    help="Show no output of the chunks, and say only what goes wrong; on a terminal the progress stays.",
+    help="Show no output of the chunks, and say only what goes wrong and how the job ended; on a terminal the progress"
+    " stays.",
 )
 @_chunk_option("--watch", callback=_only_one, help="Show the output of this chunk alone, as it is.")
 @click.option(
