@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -57,6 +58,37 @@ def test_a_worker_tells_where_it_listens_and_runs_chunks(tmp_path: Path) -> None
         answer = worker.ask(worker.write_job("echo rendered > chunk_0; cat chunk_0"))
     assert answer.json()["stdout"] == "rendered\n"
     assert not (tmp_path / "chunk_0").exists()
+
+
+def test_a_worker_tells_how_each_chunk_ended_and_whom_it_refused_unless_it_is_quiet(tmp_path: Path) -> None:
+    command = [*SERVE, "--port", "0", "--allow-spec", str(tmp_path), "--token-env", "RENDER_TOKEN"]
+    for quiet in ([], ["--quiet"]):
+        with subprocess.Popen(
+            [*command, *quiet], stderr=subprocess.PIPE, text=True, env={**os.environ, "RENDER_TOKEN": "s3cret"}
+        ) as process:
+            assert process.stderr is not None
+            worker = Worker(int(process.stderr.readline().rpartition(":")[2]), tmp_path)
+            authorized = {"Authorization": "Bearer s3cret"}
+            address = worker.write_job("true", "exit 3")
+            for chunk in (0, 1):
+                assert worker.ask(address, chunk, headers=authorized).status == 200
+            assert worker.ask(address, headers={"Authorization": "Bearer gue55"}).status == 401
+            assert worker.ask("/etc/a\nb", headers=authorized).status == 403
+            process.terminate()
+            told = process.stderr.read()
+        assert "s3cret" not in told
+        assert "gue55" not in told
+        assert "Traceback" not in told
+        patterns = [
+            rf"chunk 0 of {re.escape(address)}: exit 0, \d+\.\d s",
+            rf"chunk 1 of {re.escape(address)}: exit 3, \d+\.\d s",
+            r"refused 127\.0\.0\.1, port \d+: 401, this is not the worker's token: .*",
+            r"refused 127\.0\.0\.1, port \d+: 403, '/etc/a\\nb' is in no place .*",
+        ]
+        lines = told.splitlines()
+        assert len(lines) == (0 if quiet else len(patterns)), told
+        for pattern, line in zip(patterns, lines, strict=False):
+            assert re.fullmatch(f"tailrace: {pattern}", line), line
 
 
 def test_the_options_do_what_they_say(tmp_path: Path) -> None:

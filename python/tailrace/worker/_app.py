@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import anyio
@@ -12,6 +13,10 @@ from ._attempts import Attempts
 from ._requests import ChunkRequest, RefusedError, check_token, read_request
 from ._settings import WorkerSettings
 
+_logger = logging.getLogger("tailrace.worker")
+
+_BUSY = 429
+"""Is no news: whoever waits for a place asks every second."""
 _HEALTH = "/healthz"
 _MOST_DIGITS = 20
 """Of a length; Python itself refuses to read some thousand of them."""
@@ -34,6 +39,10 @@ class WorkerApp:
         try:
             await self._answer(scope, receive, send)
         except RefusedError as refusal:
+            if refusal.status != _BUSY:
+                host, port = scope.get("client") or ("an unknown client", None)
+                client = host if port is None else f"{host}, port {port}"
+                _logger.info("refused %s: %d, %s", client, refusal.status, refusal.message)
             # There may be more of a body that is not worth reading.
             await send_json(send, refusal.status, refusal.to_json(), {"Connection": "close", **refusal.headers})
         except ClientGoneError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import anyio.to_thread
 from .._command.result import Capture, WorkerResult
 from .._errors import WorkerError
 from .._local.adapter import LocalWorkerAdapter
+from .._spec.source import shown_source
 from .._wire.frames import FrameKind
 from ._outcome import Outcome
 from ._output_log import KeptOutput, OutputLog
-from ._requests import ChunkRequest, RefusedError
+from ._requests import ChunkRequest, RefusedError, one_line
 from ._settings import WorkerSettings
 from ._tasks import Search, Task, TaskFinder
 from ._working_folder import WorkingFolder
@@ -77,6 +79,7 @@ class Attempt:
     async def run(self, finder: TaskFinder, request: ChunkRequest) -> None:
         """Run the attempt to its end; what goes wrong is in `refusal` or the summary."""
         outcome: Outcome | None = None
+        began = time.monotonic()
         try:
             with self._scope:
                 outcome = await self._run(finder, request)
@@ -89,6 +92,7 @@ class Attempt:
         finally:
             if self.refusal is None:
                 self._outcome = outcome or Outcome.internal(self._end_reason)
+                _log_end(request, self._outcome, time.monotonic() - began)
             self.log.finish()
             self.is_decided.set()
             self.is_over.set()
@@ -123,6 +127,13 @@ class Attempt:
         with anyio.CancelScope(shield=True):
             outcome = await anyio.to_thread.run_sync(folder.publish, outcome)
         return outcome  # noqa: RET504 (to mypy, the scope may end before)
+
+
+def _log_end(request: ChunkRequest, outcome: Outcome, seconds: float) -> None:
+    ending = f"exit {outcome.exit_code}" if outcome.error_kind is None else one_line(outcome.message)
+    # A signature is no business of who reads the log.
+    job = one_line(shown_source(request.job_path))
+    _logger.info("chunk %d of %s: %s, %.1f s", request.chunk_index, job, ending, seconds)
 
 
 def _is_cut(result: WorkerResult) -> bool:

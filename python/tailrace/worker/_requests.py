@@ -19,10 +19,7 @@ class RefusedError(Exception):
 
     def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         # Names in it come from requests, and may be as long as these.
-        line = "".join(
-            character if character.isprintable() else repr(character)[1:-1] for character in _shorten(message)
-        )
-        self.message = _shorten(line)
+        self.message = one_line(message)
         super().__init__(self.message)
         self.status = status
         self.headers = headers or {}
@@ -40,6 +37,12 @@ class RefusedError(Exception):
         """Return the body of the answer."""
         # Older clients look for the message beside the error.
         return {"error": {"kind": self.kind, "message": self.message}, "message": self.message}
+
+
+def one_line(text: str) -> str:
+    """Return a text that may be anybody's as one line that is not too long."""
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in _shorten(text))
+    return _shorten(line)
 
 
 def _shorten(text: str) -> str:

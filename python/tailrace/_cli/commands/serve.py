@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -77,6 +78,7 @@ _SILENCE = {
     default=_DEFAULTS.max_body,
     help="The largest request; default 1 MiB.",
 )
+@click.option("--quiet", "-q", is_flag=True, help="Tell of no chunk that ended and no request that was refused.")
 def serve(
     *,
     host: str,
@@ -89,8 +91,12 @@ def serve(
     concurrency: int,
     ignore_assets: bool,
     max_body: int,
+    quiet: bool,
 ) -> None:
     """Run chunks for the http and gcp adapters of other machines.
+
+    A line on standard error tells how each chunk ended, and of each request that was refused, but for those that have
+    to wait for a place.
 
     Everything that may be run is named by job specifications, so whoever may write to the places that --allow-spec
     lists may run commands here.
@@ -111,6 +117,7 @@ def serve(
         app = create_app(settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    _log_to_standard_error(logging.WARNING if quiet else logging.INFO)
     listener = _listen(host, port)
     with listener:
         address, number = listener.getsockname()[:2]
@@ -130,6 +137,19 @@ def _take_token(variable: str | None) -> str | None:
     if token is None:
         raise click.UsageError(f"--token-env: there is no environment variable {variable}")
     return token
+
+
+class _Messages(logging.Handler):
+    """Writes as all else here does, and never waits for who reads it: the worker would stand still."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_message(self.format(record), patience=0)
+
+
+def _log_to_standard_error(level: int) -> None:
+    logger = logging.getLogger("tailrace")
+    logger.addHandler(_Messages())
+    logger.setLevel(level)
 
 
 def _listen(host: str, port: int) -> socket.socket:
