@@ -233,6 +233,14 @@ def test_a_job_may_be_started_with_its_standard_streams_closed(tmp_path: Path, c
     assert b"Traceback" not in result.stderr
 
 
+def test_validate_reads_a_specification_from_standard_input(tmp_path: Path) -> None:
+    text = Path(write_job(tmp_path, "true")).read_bytes()
+    for given, status, told in ((text, 0, b"-: job job-1: 1 chunk, "), (b"{", 2, b"not JSON")):
+        result = subprocess.run([*TAILRACE, "job", "validate", "-"], input=given, capture_output=True, check=False)
+        assert result.returncode == status
+        assert told in result.stdout + result.stderr
+
+
 def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
     fields = job("true", "true", "true").model_dump(by_alias=True)
     fields["mergecommand"] = "cat"

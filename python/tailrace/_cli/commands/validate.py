@@ -18,13 +18,13 @@ _BAD_SPECIFICATION = 2
 @click.command()
 @click.argument("spec", shell_complete=complete_file)
 def validate(spec: str) -> None:
-    """Check the job specification SPEC, a file or an http(s) URL, and say what it holds.
+    """Check the job specification SPEC, a file, an http(s) URL or "-" for standard input, and say what it holds.
 
     Exit status: 0, also where there are notes on what is seldom meant; 2 for a specification that cannot be used, with
     a line for each error.
     """
     try:
-        job = tailrace.JobSpec.load(spec)
+        job = tailrace.JobSpec.parse(sys.stdin.buffer.read()) if spec == "-" else tailrace.JobSpec.load(spec)
     except tailrace.SpecError as error:
         for problem in error.problems:
             print_message(problem)
