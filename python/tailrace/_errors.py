@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from ._command.result import WorkerResult
     from ._job.report import JobReport
 
-ErrorCategory: TypeAlias = Literal["licence", "memory", "missing_asset", "scene"]
-"""What a renderer's error is about: no licence was free, too little memory, a file is not there, the scene is wrong."""
+ErrorCategory: TypeAlias = Literal["licence", "memory", "disk", "missing_asset", "scene"]
+"""What a renderer's error is about.
+
+No licence was free, too little memory, no space left on a disk or its quota used up, a file is not there, the scene is
+wrong.
+"""
 
 
 def _restore(kind: type[TailraceError], args: tuple[Any, ...]) -> TailraceError:

@@ -124,7 +124,7 @@ def test_a_registered_renderer_is_known_by_name_program_and_signature(monkeypatc
         (r"(?P<percent>\d+)%", "a\nb", {}, "the trigger must be a piece of a line"),
         (r"(?P<done>\d+) frames", "frames", {}, "'done' and 'total' mean something together only"),
         (r"(?P<percent>\d+)%", "%", {"category": "memory"}, "need the group 'error'"),
-        (r"(?P<error>x)", "x", {"category": "disk"}, "no such category: 'disk'; use one of licence, "),
+        (r"(?P<error>x)", "x", {"category": "network"}, "no such category: 'network'; use one of licence, "),
         (r"(?P<saved>x)", "x", {"whole": True}, "the group 'saved' counts in every line"),
     ],
 )

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.renderer_lines import LINES
-from tailrace.progress import Progress, ProgressParser, RenderError, Report, renderer_names
+from tailrace.progress import ErrorCategory, Progress, ProgressParser, RenderError, Report, renderer_names
 from tailrace.progress._registry import renderer_named
-from tailrace.progress._renderers import MEMORY_RULES, OPENJD_RULES
+from tailrace.progress._renderers import COMMON_RULES, OPENJD_RULES
 
 ENDS = ["\n", "\r", "\r\n"]
 
@@ -110,13 +110,31 @@ def test_arbitrary_bytes_are_read_without_an_error(renderer: str, data: bytes, c
     assert pieces.progress == whole.progress
 
 
-_MEMORY = [
-    "std::bad_alloc",
-    "MemoryError",
-    "Out of memory",
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "fork: Cannot allocate memory",
-]
+_COMMON: dict[ErrorCategory, list[str]] = {
+    "memory": [
+        "std::bad_alloc",
+        "MemoryError",
+        "Out of memory",
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "fork: Cannot allocate memory",
+    ],
+    "disk": [
+        "write: No space left on device",
+        "cannot write f.exr: Disk quota exceeded",
+        "fsync failed (ENOSPC)",
+        "There is not enough space on the disk.",
+    ],
+    "licence": [
+        "Could not check out a license",
+        "Failed to acquire a floating licence: timed out",
+        "No valid license found.",
+        "License checkout failed (-4)",
+        "LM: Licensed number of users already reached.",
+        "All licenses are in use",
+        "FlexNet Licensing error:-15,570",
+    ],
+}
+_TEXTS = [(category, text) for category, texts in _COMMON.items() for text in texts]
 _PREFIXES = [
     *("", "Error: ", "ERROR: ", "error: ", "Error: Python: ", "00:05.001  reports | ERROR ", "{SEVERE} ", "{ERROR} "),
     *("00:00:01 ERROR | ", "After Effects error: ", "(kFailure): ", "99% done, 1/2 frames: "),
@@ -130,22 +148,26 @@ def _error(renderer: str, line: str) -> RenderError:
 
 
 @pytest.mark.parametrize("renderer", LINES)
-def test_that_memory_ran_out_counts_whatever_the_renderer_is(renderer: str) -> None:
-    for text in _MEMORY:
+def test_what_any_program_may_run_out_of_counts_whatever_the_renderer_is(renderer: str) -> None:
+    for category, text in _TEXTS:
         for prefix in _PREFIXES:
-            assert _error(renderer, prefix + text) == RenderError(prefix + text, "memory", False)
+            if not prefix.startswith("{SEVERE}") or category != "licence":
+                assert _error(renderer, prefix + text) == RenderError(prefix + text, category, False)
         for line, report in LINES[renderer]:
             if isinstance(report, RenderError) and not line.startswith("openjd_"):
                 told = _error(renderer, f"{line} {text}")
                 # What its own rules say more precisely is not lost.
-                says_more = report.fatal or report.category not in (None, "scene")
-                assert told.category == (report.category if says_more else "memory")
+                says_more = report.category is not None and (report.fatal or report.category != "scene")
+                assert told.category == (report.category if says_more else category)
                 assert told.fatal == report.fatal
 
 
 @pytest.mark.parametrize("renderer", LINES)
 def test_open_job_description_counts_whatever_the_renderer_is(renderer: str) -> None:
-    for line in [*_MEMORY, *(line for line, _ in LINES[renderer] if not line.startswith("openjd_"))]:
+    for line in [
+        *(text for _, text in _TEXTS),
+        *(line for line, _ in LINES[renderer] if not line.startswith("openjd_")),
+    ]:
         assert _error(renderer, f"openjd_fail: {line}").fatal
         reports = ProgressParser(renderer).feed(f"openjd_status: {line}\nopenjd_progress: 12 {line}\n")
         assert reports == [Progress(fraction=0.12, status=line.strip())]
@@ -193,7 +215,7 @@ def _seconds_to_read(parser: ProgressParser, block: bytes) -> float:
 @pytest.mark.parametrize("renderer", LINES)
 def test_no_line_takes_long(renderer: str) -> None:
     known = [line for line, _ in LINES[renderer]]
-    triggers = {rule.trigger for rule in (*OPENJD_RULES, *MEMORY_RULES, *renderer_named(renderer).rules)}
+    triggers = {rule.trigger for rule in (*OPENJD_RULES, *COMMON_RULES, *renderer_named(renderer).rules)}
     parser = ProgressParser(renderer)
     for text in sorted({*triggers, *known, *(trigger + "1/1 " for trigger in triggers)}):
         # The longest line that is read as a whole, and one that is not.
@@ -201,3 +223,18 @@ def test_no_line_takes_long(renderer: str) -> None:
         block = "".join(f"{line}\n" for line in lines).encode()
         # Ten times what it has to be; the machine may be busy, but not every time.
         assert any(_seconds_to_read(parser, block) < 0.2 for _ in range(5)), text
+
+
+@pytest.mark.parametrize("renderer", LINES)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "configuration: --enable-gpl, license: GPL version 3 or later",
+        "License server 27000@licences answered in 3 ms",
+        "checked out license nuke_r, expires 2030-01-01",
+        "No license server is needed",
+        "This program comes with no license",
+    ],
+)
+def test_to_speak_of_licences_is_no_error(renderer: str, line: str) -> None:
+    assert _events(ProgressParser(renderer).feed(line + "\n")) == []

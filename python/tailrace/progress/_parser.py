@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import renderer_of_command, signatures_beside
-from ._plan import Meaning, plan_of
+from ._plan import Meaning, common_category, plan_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
@@ -214,7 +214,8 @@ class ProgressParser:
         rule, match, complete = meaning
         groups = rule.regex.groupindex
         if "error" in groups and match["error"] is not None:
-            reports.append(RenderError(line.strip()[:_LONGEST_MESSAGE], rule.category, rule.fatal))
+            category = rule.category or common_category(line)
+            reports.append(RenderError(line.strip()[:_LONGEST_MESSAGE], category, rule.fatal))
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
         if complete:

@@ -6,8 +6,9 @@ import functools
 import re
 from typing import NamedTuple
 
+from .._errors import ErrorCategory
 from ._renderer import Renderer
-from ._renderers import MEMORY_RULES, OPENJD_RULES
+from ._renderers import COMMON_RULES, OPENJD_RULES
 from ._rule import Rule
 
 _MEASURES = ("percent", "fraction", "done", "time")
@@ -76,6 +77,11 @@ class Plan:
         return frames, tuple(name for name in _MEASURES if name in groups) if rule.whole else ()
 
 
+def common_category(line: str) -> ErrorCategory | None:
+    """Return what a line is about that holds what any program may print."""
+    return next((rule.category for rule in COMMON_RULES if rule.trigger in line and rule.regex.search(line)), None)
+
+
 @functools.lru_cache(maxsize=1024)
 def rarest_of(text: bytes) -> bytes:
     """Return the character of `text` that is the least likely in ordinary output."""
@@ -91,7 +97,7 @@ def _with_common_rules(own: tuple[Rule, ...]) -> tuple[Rule, ...]:
                 place = at
                 break
             place = at + 1
-    return (*OPENJD_RULES, *own[:place], *MEMORY_RULES, *own[place:])
+    return (*OPENJD_RULES, *own[:place], *COMMON_RULES, *own[place:])
 
 
 def _shortest(triggers: set[str]) -> set[str]:

@@ -7,7 +7,7 @@ from ._arnold import ARNOLD
 from ._blender import BLENDER
 from ._cinema4d import CINEMA4D
 from ._ffmpeg import FFMPEG
-from ._generic import GENERIC, MEMORY_RULES, OPENJD, OPENJD_RULES
+from ._generic import COMMON_RULES, GENERIC, OPENJD, OPENJD_RULES
 from ._karma import KARMA
 from ._maya import MAYA
 from ._nuke import NUKE
@@ -33,4 +33,4 @@ BUILT_IN = (
     VRAY,
 )
 
-__all__ = ["BUILT_IN", "MEMORY_RULES", "OPENJD_RULES"]
+__all__ = ["BUILT_IN", "COMMON_RULES", "OPENJD_RULES"]
