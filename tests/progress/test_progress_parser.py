@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tailrace.progress import (
     FileSaved,
+    FrameRendered,
     Progress,
     ProgressParser,
     Renderer,
@@ -46,10 +47,13 @@ def test_of_the_frames_of_a_command_those_before_and_the_part_of_this_one_are_do
             status="Sample",
         )
     ]
-    saved, progress = parser.feed("Saved: '/p/f_0012.exr'\n")
+    saved, rendered, progress = parser.feed("Saved: '/p/f_0012.exr'\n")
     assert saved == FileSaved("/p/f_0012.exr")
+    assert rendered == FrameRendered(12, "/p/f_0012.exr")
     assert isinstance(progress, Progress)
-    assert (progress.frame_fraction, progress.fraction) == (1.0, 0.3)
+    assert (progress.frame_fraction, progress.fraction, progress.frames_done) == (1.0, 0.3, 1)
+    # What the renderer said remained of that frame.
+    assert progress.remaining is None
 
 
 def test_the_state_is_reported_once_for_many_lines_and_only_if_it_changed() -> None:
@@ -354,13 +358,10 @@ def test_a_line_without_an_end_takes_little_memory() -> None:
     assert FileSaved("/p") in endless.feed(b"Saved: '/p'\n")
 
 
-def test_a_new_pass_may_begin_again_and_more_than_all_is_all() -> None:
-    parser = ProgressParser("blender", frames=range(1, 2))
-    fractions = []
-    for sample, total in ((4, 4), (1, 4), (5, 4)):
-        parser.feed(f"Fra:1 Mem:1M | Sample {sample}/{total}\n")
-        fractions.append(parser.progress.fraction)
-    assert fractions == [1.0, 0.25, 1.0]
+def test_more_than_all_is_all() -> None:
+    parser = ProgressParser("redshift", frames=range(1, 2))
+    parser.feed("[Redshift] Block 49/48 (7,4) rendered by GPU 0 in 2ms\n")
+    assert (parser.progress.frame_fraction, parser.progress.fraction) == (1.0, 1.0)
 
 
 def test_a_frame_starts_anew_and_those_outside_of_the_range_tell_no_fraction() -> None:
@@ -377,7 +378,8 @@ def test_a_frame_starts_anew_and_those_outside_of_the_range_tell_no_fraction() -
 def test_a_phase_without_samples_keeps_what_the_frame_has() -> None:
     parser = ProgressParser("blender")
     parser.feed("Fra:3 Mem:1M | Sample 4/4\n" + "Fra:3 Mem:1M | Finished\n" * 3)
-    assert (parser.progress.frame_fraction, parser.progress.status) == (1.0, "Finished")
+    # Another view layer may follow.
+    assert (parser.progress.frame_fraction, parser.progress.status) == (0.99, "Finished")
 
 
 def test_ffmpeg_counts_frames_of_the_run_or_tells_the_time() -> None:
@@ -421,7 +423,11 @@ def test_a_long_message_is_cut() -> None:
 def test_thousands_of_lines_in_a_block_cost_one_report() -> None:
     parser = ProgressParser("blender", frames=range(1, 11))
     block = "".join(f"Fra:{frame} Mem:1M | Sample {n}/400\n" for frame in range(1, 11) for n in range(1, 401))
-    assert parser.feed(block) == [Progress(frame=10, frame_fraction=1.0, fraction=1.0, memory=2**20, status="Sample")]
+    *rendered, progress = parser.feed(block)
+    assert rendered == [FrameRendered(frame, None) for frame in range(1, 10)]
+    assert progress == Progress(
+        frame=10, frame_fraction=0.99, fraction=9.99 / 10, frames_done=9, memory=2**20, status="Sample"
+    )
 
 
 @pytest.mark.parametrize("renderer", [*renderer_names(), "auto"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.progress import FileSaved, Progress, RenderError, Report
+from tailrace.progress import FileSaved, FrameRendered, Progress, RenderError, Report
 
 MIB = 2**20
 
@@ -37,7 +37,8 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             Progress(frame=-3, memory=8 * MIB, status="Cube 2/3"),
         ),
         ("Saved: '/p/it's f_0012.exr'", FileSaved("/p/it's f_0012.exr")),
-        (" Time: 00:01.06 (Saving: 00:00.13)", None),
+        (" Time: 00:01.06 (Saving: 00:00.13)", Progress(frame_fraction=1.0)),
+        ("Append frame 12", FrameRendered(12, None)),
         ('Skipping existing frame "/p/f_0013.exr"', None),
         (
             "00:03.413  render           | Fra: 1 | Remaining: 01:43.73 | Mem: 1699M | Sample 1/128",
@@ -90,15 +91,18 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ("  Duration: N/A, start: 0.000000, bitrate: N/A", None),
         (
             "frame=  100 fps= 25 q=28.0 size=     256KiB time=00:00:04.00 bitrate= 524.3kbits/s speed=1.2x    ",
-            Progress(frame=100),
+            Progress(frame=100, frames_done=100),
         ),
-        ("frame=    0 fps=0.0 q=0.0 size=       0KiB time=N/A bitrate=N/A speed=N/A    ", Progress(frame=0)),
+        (
+            "frame=    0 fps=0.0 q=0.0 size=       0KiB time=N/A bitrate=N/A speed=N/A    ",
+            Progress(frame=0, frames_done=0),
+        ),
         (
             "frame=   50 fps=0.0 q=-1.0 Lsize=      13KiB time=00:00:01.92 bitrate=  55.3kbits/s speed=22.5x",
-            Progress(frame=50, fraction=1.0),
+            Progress(frame=50, fraction=1.0, frames_done=50),
         ),
         ("size=     512KiB time=00:00:50.00 bitrate= 128.0kbits/s speed=  40x", None),
-        ("frame=25", Progress(frame=25)),
+        ("frame=25", Progress(frame=25, frames_done=25)),
         ("fps=25.00", None),
         ("out_time_us=1920000", None),
         ("out_time=00:00:01.920000", None),
@@ -275,6 +279,9 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ("[17:07:17] husk version 19.5.569", None),
         ("ALF_PROGRESS 50%", Progress(frame_fraction=0.5)),
         ("ALF_PROGRESS 77.5", Progress(frame_fraction=0.775)),
+        ("Generating Image: /p/shot.v002.0012.exr (640x480)", Progress(frame=12)),
+        ("21:17:04  rop_usdrender frame 5", Progress(frame=5)),
+        ("Render Time: 1.39u 0.02s 0.36r", Progress(frame_fraction=1.0)),
         ("Peak Memory Usage: 1.50 GB", Progress(memory=3 * 2**29)),
         (
             "No licenses could be found to run this application.",
@@ -290,7 +297,7 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ("Nuke 14.0v3, 64 bit, built Feb 16 2023.", None),
         ("Writing /p/my comp.0012.exr took 1.23 seconds", FileSaved("/p/my comp.0012.exr")),
         ("Writing /p/my comp.0013.exr", None),
-        ("Frame 12 (3 of 10)", Progress(frame=12, fraction=0.3)),
+        ("Frame 12 (3 of 10)", FrameRendered(12, None)),
         ("A license for nuke was not found", RenderError("A license for nuke was not found", "licence", True)),
         (
             "RLM : A suitable license does not exist.",
@@ -364,7 +371,7 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         ),
     ],
     "aftereffects": [
-        ("PROGRESS:  0:00:00:12 (12): 0 Seconds", Progress(frame=12)),
+        ("PROGRESS:  0:00:00:12 (12): 0 Seconds", Progress(frame=12, frames_done=12)),
         (
             "PROGRESS:  4/30/2019 1:59:13 AM: Starting composition main.",
             Progress(status="4/30/2019 1:59:13 AM: Starting composition main."),
@@ -393,7 +400,9 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
     "generic": [
         ("PROGRESS: 45%", Progress(fraction=0.45)),
         ("step two, 12.5 % of it", Progress(fraction=0.125)),
-        ("3/10 frames", Progress(fraction=0.3)),
+        ("3/10 frames", Progress(fraction=0.3, frames_done=3)),
+        ("12,5 %", Progress(fraction=0.125)),
+        ("Fortschritt: 12,5\u00a0% von 1,5 GB", Progress(fraction=0.125)),
         ("Progress: 250%", Progress(fraction=1.0)),
         (
             "terminate called after throwing an instance of 'std::bad_alloc'",

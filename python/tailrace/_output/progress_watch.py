@@ -46,7 +46,7 @@ class ReportedErrors:
         """What a failure is put down to.
 
         A renderer that goes on without a texture and fails later does not fail for that, as far as anybody knows; if it
-        was short of memory or of space, or had no licence, it probably does, and to wait costs little where it does not.
+        was short of memory or space or had no licence, it probably does, and to wait costs little where it does not.
         """
         return self.fatal or self._waited_for
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import renderer_of_command, signatures_beside
-from ._plan import Meaning, common_category, plan_of
+from ._plan import Meaning, PlannedRule, common_category, meaning_of, plan_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
@@ -33,8 +33,8 @@ class ProgressParser:
     `renderer` is a name that `renderer_names` lists, a `Renderer`, or "auto": the one whose program `command` runs,
     else the one known by a line of the output, until then and otherwise "generic". A renderer that is known by its
     output, or seems to be run by another program such as a shell, gives way to the next that is known by its output.
-    `frames` are the frames that the command renders: most renderers print only their numbers, which alone do not say
-    how much is left.
+    `frames` are the frames that the command renders, in the order in which it does: most renderers print only their
+    numbers, which alone do not say how much is left, and some only how many they rendered.
 
     Raises `ValueError` for an unknown name.
     """
@@ -68,9 +68,9 @@ class ProgressParser:
     def feed(self, data: str | bytes | memoryview, stream: Literal["stdout", "stderr"] = "stdout") -> list[Report]:
         r"""Return what `data`, the next piece of one of the streams, completes.
 
-        A line ends in "\n", "\r\n" or "\r". Saved files and errors come each and in order; the state comes at most
-        once, at the end, and only if it differs from the one before. Of a line longer than 4 KiB the first 2 KiB are
-        read and, if they mean nothing, the last 2 KiB.
+        A line ends in "\n", "\r\n" or "\r". Saved files, finished frames and errors come each and in order; the state
+        comes at most once, at the end, and only if it differs from the one before. Of a line longer than 4 KiB the
+        first 2 KiB are read and, if they mean nothing, the last 2 KiB.
         """
         if isinstance(data, str):
             data = data.encode(errors="replace")
@@ -97,17 +97,20 @@ class ProgressParser:
         return self._report(reports)
 
     def finish(self) -> list[Report]:
-        """Return what the end of both streams completes: their last lines."""
+        """Return what the end of both streams completes: their last lines, and a frame that was complete."""
         reports: list[Report] = []
         for partial in self._partial.values():
             if partial:
                 self._read(bytes(partial), 0, len(partial), reports)
                 partial.clear()
+        self._state.end()
+        reports += self._state.take_rendered()
+        self._changed = True
         return self._report(reports)
 
     def _use(self, renderer: Renderer) -> None:
         self._plan = plan_of(renderer)
-        self._state = State(self._frames)
+        self._state = State(self._frames, encoder=self._plan.encoder)
         self._signatures = () if self._certain else signatures_beside(renderer)
         self._search = search_for(self._plan.texts + tuple(signature.text for signature in self._signatures))
         self._changed = True
@@ -167,61 +170,57 @@ class ProgressParser:
 
     def _read_lines(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
         plan = self._plan
-        meanings: dict[int, tuple[Meaning, str] | None] = {}
-        large = end - start >= _LARGE
-        for trigger, rarest in plan.triggers:
-            if large and data.find(rarest, start, end) < 0:
-                continue
-            at = data.find(trigger, start, end)
-            while at >= 0:
-                line_start, line_end = _line_around(data, at, start, end)
-                if line_start not in meanings:
-                    meanings[line_start] = self._understand(data, line_start, line_end)
-                at = data.find(trigger, line_end, end)
-        if plan.whole_triggers:
-            self._read_newest(data, start, end, meanings)
-        for line_start in sorted(meanings):
-            found = meanings[line_start]
+        lines, texts = _lines_that_hold(plan.triggers, data, start, end)
+        rules = plan.rules_for(texts)
+        meanings: dict[int, tuple[Meaning, str]] = {}
+        for line_start, line_end in lines.items():
+            found = _understand(rules, data, line_start, line_end)
             if found is not None:
-                self._take(*found, reports)
+                meanings[line_start] = found
+        newest = self._newest_complete(data, start, end, meanings)
+        for line_start in sorted(meanings):
+            meaning, line = meanings[line_start]
+            if line_start < newest and meaning.planned.rule.whole:
+                self._state.follow(meaning.planned.rule, meaning.match)
+            else:
+                self._take(meaning, line, reports)
+            reports += self._state.take_rendered()
+            self._changed = True
 
-    def _read_newest(self, data: bytes, start: int, end: int, meanings: dict[int, tuple[Meaning, str] | None]) -> None:
-        """Add lines of which the newest counts, from there back to the first that is complete."""
-        newest = {trigger: data.rfind(trigger, start, end) for trigger in self._plan.whole_triggers}
-        while True:
-            at = max(newest.values())
-            if at < 0:
-                return
+    def _newest_complete(self, data: bytes, start: int, end: int, meanings: dict[int, tuple[Meaning, str]]) -> int:
+        """Return the start of the newest line after which earlier ones of its kind count no more, or -1.
+
+        Lines that nobody looked for yet, because only the newest of them counts, are added from there on.
+        """
+        plan = self._plan
+        if not plan.newest_triggers:
+            return next((at for at in sorted(meanings, reverse=True) if meanings[at][0].is_complete), -1)
+        newest = {trigger: data.rfind(trigger, start, end) for trigger in plan.newest_triggers}
+        rules = plan.rules_for((*plan.texts,))
+        while (at := max(newest.values())) >= 0:
             line_start, line_end = _line_around(data, at, start, end)
             if line_start not in meanings:
-                meanings[line_start] = self._understand(data, line_start, line_end)
-            found = meanings[line_start]
-            if found is not None and found[0].complete:
-                return
+                found = _understand(rules, data, line_start, line_end)
+                if found is not None:
+                    meanings[line_start] = found
+            if line_start in meanings and meanings[line_start][0].is_complete:
+                return line_start
             for trigger, place in newest.items():
                 if place >= line_start:
                     newest[trigger] = data.rfind(trigger, start, line_start)
-
-    def _understand(self, data: bytes, start: int, end: int) -> tuple[Meaning, str] | None:
-        for piece in _pieces(data, start, end):
-            line = piece.decode(errors="replace")
-            meaning = self._plan.meaning(line)
-            if meaning is not None:
-                return meaning, line
-        return None
+        return -1
 
     def _take(self, meaning: Meaning, line: str, reports: list[Report]) -> None:
-        rule, match, complete = meaning
+        rule, match = meaning.planned.rule, meaning.match
         groups = rule.regex.groupindex
         if "error" in groups and match["error"] is not None:
             category = rule.category or common_category(line)
             reports.append(RenderError(line.strip()[:_LONGEST_MESSAGE], category, rule.fatal))
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
-        if complete:
+        if meaning.is_complete:
             self._state.forget(self._plan.whole_groups, self._plan.whole_of)
         self._state.apply(rule, match)
-        self._changed = True
 
 
 def _block_from(data: bytes | memoryview, start: int, end: int) -> bytes:
@@ -232,6 +231,39 @@ def _block_from(data: bytes | memoryview, start: int, end: int) -> bytes:
         if ends is not None:
             return block[: ends[1]]
     return bytes(data[start:end])
+
+
+def _lines_that_hold(
+    triggers: list[tuple[bytes, bytes]], data: bytes, start: int, end: int
+) -> tuple[dict[int, int], tuple[bytes, ...]]:
+    """Return the starts and ends of the lines that hold a trigger, in no order, and the triggers that there are."""
+    lines = {}
+    found = []
+    large = end - start >= _LARGE
+    for trigger, rarest in triggers:
+        if large and data.find(rarest, start, end) < 0:
+            continue
+        at = data.find(trigger, start, end)
+        if at >= 0:
+            found.append(trigger)
+        while at >= 0:
+            line_start, line_end = _line_around(data, at, start, end)
+            lines[line_start] = line_end
+            at = data.find(trigger, line_end, end)
+    return lines, tuple(found)
+
+
+def _understand(rules: list[PlannedRule], data: bytes, start: int, end: int) -> tuple[Meaning, str] | None:
+    if end - start <= _LONGEST_LINE:
+        line = data[start:end].decode(errors="replace")
+        meaning = meaning_of(line, rules)
+        return None if meaning is None else (meaning, line)
+    for piece in _pieces(data, start, end):
+        line = piece.decode(errors="replace")
+        meaning = meaning_of(line, rules)
+        if meaning is not None:
+            return meaning, line
+    return None
 
 
 def _line_around(data: bytes, at: int, start: int, end: int) -> tuple[int, int]:

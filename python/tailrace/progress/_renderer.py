@@ -14,7 +14,7 @@ class Renderer:
 
     Of `rules`, the first that matches a line says what it means. `programs` are names of executables, without folder
     and version. `signatures` are pieces of text that this renderer prints and others do not: it is known by them where
-    the program's name does not tell.
+    the program's name does not tell. An `encoder` writes all frames into one file: they are counted, not told each.
 
     Raises `ValueError` for a name that is empty or "auto", and for a signature that is not a piece of a line.
     """
@@ -23,9 +23,16 @@ class Renderer:
     rules: tuple[Rule, ...]
     programs: tuple[str, ...]
     signatures: tuple[str, ...]
+    encoder: bool
 
     def __init__(
-        self, name: str, rules: Iterable[Rule], *, programs: Iterable[str] = (), signatures: Iterable[str] = ()
+        self,
+        name: str,
+        rules: Iterable[Rule],
+        *,
+        programs: Iterable[str] = (),
+        signatures: Iterable[str] = (),
+        encoder: bool = False,
     ) -> None:
         """Describe a renderer."""
         if not name or name == "auto":
@@ -38,3 +45,4 @@ class Renderer:
         object.__setattr__(self, "rules", tuple(rules))
         object.__setattr__(self, "programs", tuple(programs))
         object.__setattr__(self, "signatures", signatures)
+        object.__setattr__(self, "encoder", encoder)

@@ -18,6 +18,8 @@ class Progress:
     """How much of that frame is done, 0 to 1."""
     fraction: float | None = None
     """How much of the whole command is done, 0 to 1."""
+    frames_done: int | None = None
+    """How many of the command's frames are finished; None while none is known to be."""
     remaining: float | None = None
     """Seconds until the command is done, or the frame where the renderer speaks of that."""
     memory: int | None = None
@@ -35,6 +37,19 @@ class FileSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameRendered:
+    """A frame is finished, as far as the output tells. It comes once for each."""
+
+    frame: int | None
+    """Its number; None for a file that was saved while nothing told which frame it is."""
+    path: str | None
+    """The file whose being saved told it, as the renderer names it. None where something else did.
+
+    A frame of several files is told with the first of them.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class RenderError:
     """A line that tells of an error."""
 
@@ -46,4 +61,4 @@ class RenderError:
     """Whether the render cannot have succeeded, whatever its exit code."""
 
 
-Report: TypeAlias = Progress | FileSaved | RenderError
+Report: TypeAlias = Progress | FileSaved | FrameRendered | RenderError

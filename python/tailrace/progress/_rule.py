@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .._errors import ErrorCategory
+from ._frame_measure import Falls
 
 GROUPS = {
     "frame": "the number of the frame being worked on",
-    "rendered": "how many frames this run has finished",
+    "frame_finished": "the number of a frame that is finished; any other text is the frame being worked on",
+    "rendered": "how many frames this run has finished, shown as the frame",
+    "frames_done": "how many of the command's frames are finished",
     "index": "which of the run's frames is being worked on, counted from 1; with `count`",
     "count": "how many frames the run has",
     "percent": "0 to 100",
@@ -29,7 +32,7 @@ GROUPS = {
 """The named groups of a pattern, and what each says."""
 
 _PAIRS = (("done", "total"), ("index", "count"))
-_EVENTS = {"duration", "error", "finished", "saved"}
+_EVENTS = {"duration", "error", "finished", "frame_finished", "frames_done", "saved"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,13 @@ class Rule:
     it is, the faster. `of` says what `percent`, `fraction`, `done` and `finished` measure. `category` and `fatal` are
     those of the `RenderError` that the group `error` makes.
 
+    `falls` says what it means when how much of a frame is done begins again from below: nothing, so that what was
+    reached is held; another pass over the same frame, after which more may follow, so that it is not complete before
+    something else says so; or the next frame, if the one before was complete.
+
     With `whole=True` such lines state all there is, so that of many in one read only the newest needs to be
     understood: once one tells the frame (if any line of the renderer does) and how far it is, what earlier ones said
-    counts no more.
+    counts no more, apart from the frames they told and how much of each was done.
 
     Raises `ValueError` for a pattern or a trigger that cannot work.
     """
@@ -53,6 +60,7 @@ class Rule:
     category: ErrorCategory | None = field(default=None, kw_only=True)
     fatal: bool = field(default=False, kw_only=True)
     whole: bool = field(default=False, kw_only=True)
+    falls: Falls = field(default="held", kw_only=True)
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
     """`pattern`, compiled."""
 
@@ -78,6 +86,8 @@ class Rule:
                 return f"the groups {pair[0]!r} and {pair[1]!r} mean something together only"
         if not self.trigger or "\n" in self.trigger or "\r" in self.trigger:
             return "the trigger must be a piece of a line"
+        if self.falls not in get_args(Falls):
+            return f"no such meaning of a fall: {self.falls!r}; use one of {', '.join(get_args(Falls))}"
         if self.category is not None and self.category not in get_args(ErrorCategory):
             return f"no such category: {self.category!r}; use one of {', '.join(get_args(ErrorCategory))}"
         if self.whole and (event := sorted(names & _EVENTS)):

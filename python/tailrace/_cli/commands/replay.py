@@ -13,7 +13,7 @@ from typing import BinaryIO
 import click
 
 from tailrace import FrameRange
-from tailrace.progress import FileSaved, Progress, ProgressParser, RenderError, Report, renderer_names
+from tailrace.progress import FileSaved, FrameRendered, Progress, ProgressParser, RenderError, Report, renderer_names
 
 from ..arguments import parse_frames
 from ..completion import complete_file
@@ -42,13 +42,15 @@ def replay(log: BinaryIO, renderer: str, frames: FrameRange | None) -> None:
     """
     parser = ProgressParser(renderer, frames=frames)
     seen: set[int] = set()
-    saved = 0
+    saved = rendered = 0
     errors: list[RenderError] = []
     for number, report in _numbered_reports(log, parser):
         click.echo(f"{number:7}  {_described(report)}")
         match report:
             case Progress(frame=int(frame)):
                 seen.add(frame)
+            case FrameRendered(frame=int()):
+                rendered += 1
             case FileSaved():
                 saved += 1
             case RenderError():
@@ -56,6 +58,7 @@ def replay(log: BinaryIO, renderer: str, frames: FrameRange | None) -> None:
     fatal = sum(error.fatal for error in errors)
     parts = [
         f"frames {min(seen)} to {max(seen)}" if seen else "no frames",
+        f"{counted(rendered, 'frame')} rendered",
         f"{counted(saved, 'file')} saved",
         counted(len(errors), "error") + (f" ({fatal} fatal)" if fatal else ""),
     ]
@@ -119,6 +122,9 @@ def _described(report: Report) -> str:
     match report:
         case FileSaved(path):
             return f"saved     {path}"
+        case FrameRendered(frame, path):
+            file = "" if path is None else f" ({path})"
+            return f"rendered  {'a frame' if frame is None else f'frame {frame}'}{file}"
         case RenderError(message, category, fatal):
             kind = " ".join(part for part in ("fatal" if fatal else "", category or "") if part)
             return f"error     {kind + ': ' if kind else ''}{message}"

@@ -13,7 +13,7 @@ from .._rule import Rule
 
 ARNOLD_PROGRESS = (
     Rule(
-        r"(?:\b(?P<memory>\d+(?:\.\d+)? ?[KMGT]B) *)?\| +(?P<percent>\d+(?:\.\d+)?)% done\b",
+        r"(?:\b(?P<memory>\d+(?:\.\d+)? ?[KMGT]B) *)?\| +(?P<percent>\d+(?:[.,]\d+)?)% done\b",
         "% done",
         whole=True,
     ),

@@ -48,8 +48,12 @@ BLENDER = Renderer(
     [
         *_ERROR_RULES,
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
-        Rule(_STATE_4, "Fra:", whole=True),
-        Rule(_STATE_5, "Fra:", whole=True),
+        # A film has no file for each frame. The time is told after the last file of a frame, and after one that failed.
+        Rule(r"\bAppend frame (?P<frame_finished>-?\d+)", "Append frame "),
+        Rule(r"^(?:.*\|)? *(?P<frame_finished>Time): ?[\d:.]+ \(Saving: ", "(Saving: "),
+        # Each view layer, and each view of it, begins anew.
+        Rule(_STATE_4, "Fra:", whole=True, falls="pass"),
+        Rule(_STATE_5, "Fra:", whole=True, falls="pass"),
     ],
     programs=["blender", "blender-softwaregl"],
     signatures=["Blender 2.", "Blender 3.", "Blender 4.", "Blender 5.", "M (Peak ", "| Fra: "],

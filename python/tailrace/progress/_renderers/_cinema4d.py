@@ -13,7 +13,7 @@ CINEMA4D = Renderer(
     "cinema4d",
     [
         Rule(r"\bRendering frame (?P<frame>-?\d+) at <", "Rendering frame "),
-        Rule(r"\bProgress:? +(?P<percent>\d+(?:\.\d+)?)%", "Progress", whole=True),
+        Rule(r"\bProgress:? +(?P<percent>\d+(?:[.,]\d+)?)%", "Progress", whole=True),
         Rule(r"\b(?P<finished>Rendering successful)\b", "Rendering successful", of="command"),
         Rule(r"(?P<error>\bAsset missing\b)", "Asset missing", category="missing_asset"),
         Rule(r"(?P<error>\bFiles cannot be written\b)", "Files cannot be written", fatal=True),

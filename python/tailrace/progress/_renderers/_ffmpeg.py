@@ -37,6 +37,7 @@ FFMPEG = Renderer(
         Rule(r"(?P<error>: (?:Encoder|Option|Filter) not found)", " not found", category="scene", fatal=True),
         Rule(r"(?P<error>Invalid (?:data found|argument))", "Invalid ", category="scene"),
     ],
+    encoder=True,
     programs=["ffmpeg"],
     signatures=["ffmpeg version ", "kbits/s speed=", "out_time_us="],
 )

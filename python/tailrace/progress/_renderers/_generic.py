@@ -11,7 +11,7 @@ from .._renderer import Renderer
 from .._rule import Rule
 
 OPENJD_RULES = (
-    Rule(r"^openjd_progress:\s*(?P<percent>\d+(?:\.\d+)?)", "openjd_", of="command"),
+    Rule(r"^openjd_progress:\s*(?P<percent>\d+(?:[.,]\d+)?)", "openjd_", of="command"),
     Rule(r"^openjd_status:\s*(?P<status>.*)", "openjd_"),
     Rule(r"^openjd_fail:\s*(?P<error>.*)", "openjd_", fatal=True),
 )
@@ -56,7 +56,7 @@ OPENJD = Renderer("openjd", OPENJD_RULES)
 GENERIC = Renderer(
     "generic",
     [
-        Rule(r"(?<![\d.])(?P<percent>\d+(?:\.\d+)?) ?%", "%", of="command", whole=True),
-        Rule(r"\b(?P<done>\d+) ?/ ?(?P<total>\d+) frames\b", " frames", of="command", whole=True),
+        Rule(r"\b(?P<frames_done>(?P<done>\d+)) ?/ ?(?P<total>\d+) frames\b", " frames", of="command"),
+        Rule(r"(?<!\d)(?<!\d[.,])(?P<percent>\d+(?:[.,]\d+)?)\s?%", "%", of="command", whole=True),
     ],
 )

@@ -1,7 +1,8 @@
 """Karma, Mantra and husk, the renderers of Houdini.
 
 Sources: `afanasy/python/parsers/karma.py` and `mantra.py` in https://github.com/CGRU/cgru;
-`HoudiniAdaptor/adaptor.py` in https://github.com/aws-deadline/deadline-cloud-for-houdini.
+`HoudiniAdaptor/adaptor.py` in https://github.com/aws-deadline/deadline-cloud-for-houdini, and the log in its pull
+request 141, in which each frame counts from 0 %; the plug-ins of Deadline for husk (`Render Time:`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from .._rule import Rule
 KARMA = Renderer(
     "karma",
     [
-        Rule(r"\bALF_PROGRESS +(?P<percent>\d+(?:\.\d+)?)", "ALF_PROGRESS", whole=True),
+        Rule(r"\bALF_PROGRESS +(?P<percent>\d+(?:[.,]\d+)?)", "ALF_PROGRESS", whole=True, falls="frame"),
+        # Of mantra with -V, and of a render node that runs husk; husk itself only begins again.
+        Rule(r"^(?>.*?\bGenerating [\w ]*[Ii]mage: ).*?(?<!\d)(?P<frame>\d++)\.\w++(?: \(|$)", "enerating "),
+        Rule(r"usdrender\w* +frame (?P<frame>-?\d+)", "usdrender"),
+        Rule(r"^(?P<frame_finished>Render Time:)", "Render Time:"),
         Rule(r"\bPeak Memory Usage: *(?P<memory>[\d.,]+ ?[KMGT]?)", "Peak Memory Usage:"),
         Rule(
             r"(?P<error>\bNo licenses could be found to run this application)",

@@ -16,7 +16,7 @@ from ._vray import VRAY_PROGRESS
 MAYA = Renderer(
     "maya",
     [
-        Rule(r"\[PROGRESS\] (?P<percent>\d+(?:\.\d+)?) percent", "[PROGRESS]", whole=True),
+        Rule(r"\[PROGRESS\] (?P<percent>\d+(?:[.,]\d+)?) percent", "[PROGRESS]", whole=True),
         *ARNOLD_PROGRESS,
         *REDSHIFT_PROGRESS,
         *RENDERMAN_PROGRESS,

@@ -13,7 +13,7 @@ NUKE = Renderer(
     "nuke",
     [
         # It comes when the frame is done.
-        Rule(r"\bFrame (?P<frame>-?\d+) \((?P<done>\d+) of (?P<total>\d+)\)", "Frame ", of="command", whole=True),
+        Rule(r"\bFrame (?P<frame_finished>-?\d+) \((?P<done>\d+) of (?P<total>\d+)\)", "Frame ", of="command"),
         Rule(r"^(?>.*?\bWriting )(?P<saved>.+) took [\d.]+ seconds", "Writing "),
         # A plug-in may have none, and the script not need it.
         Rule(r"(?P<error>\bA license for nuke\w* was not found)", "A license for ", category="licence", fatal=True),

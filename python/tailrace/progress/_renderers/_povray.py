@@ -11,7 +11,8 @@ from .._rule import Rule
 POVRAY = Renderer(
     "povray",
     [
-        Rule(r"\bRendered \d+ of \d+ pixels \((?P<percent>\d+)%\)", " pixels (", whole=True),
+        # A preview and each step of radiosity's pretrace begin anew.
+        Rule(r"\bRendered \d+ of \d+ pixels \((?P<percent>\d+)%\)", " pixels (", whole=True, falls="pass"),
         # The number behind "#" is the frame's; without it the frames that are rendered are counted.
         Rule(
             r"\bRendering frame (?P<index>\d+) of (?P<count>\d+)(?: \(#(?P<frame>\d+)\))?",

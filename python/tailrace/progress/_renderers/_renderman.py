@@ -10,7 +10,7 @@ from __future__ import annotations
 from .._renderer import Renderer
 from .._rule import Rule
 
-RENDERMAN_PROGRESS = (Rule(r"\bR90000 +(?P<percent>\d+(?:\.\d+)?)%", "R90000", whole=True),)
+RENDERMAN_PROGRESS = (Rule(r"\bR90000 +(?P<percent>\d+(?:[.,]\d+)?)%", "R90000", whole=True),)
 
 RENDERMAN = Renderer(
     "renderman",

@@ -11,7 +11,7 @@ from .._renderer import Renderer
 from .._rule import Rule
 
 VRAY_PROGRESS = (
-    Rule(r"\bRendering image[^:]{0,40}: +(?P<percent>\d+(?:\.\d+)?)%", "Rendering image", whole=True),
+    Rule(r"\bRendering image[^:]{0,40}: +(?P<percent>\d+(?:[.,]\d+)?)%", "Rendering image", whole=True),
     Rule(r"\bRendering image[^:]{0,40}: +(?P<finished>done)\b", "Rendering image"),
     Rule(r'\bSuccessfully written image file "(?P<saved>[^"]+)"', "Successfully written image file "),
 )
