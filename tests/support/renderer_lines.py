@@ -76,8 +76,20 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             ),
         ),
         (
-            "Error: Python: Traceback (most recent call last):",
-            RenderError("Error: Python: Traceback (most recent call last):", "scene", False),
+            'Error: Python: OSError: Python file "/p/none.py" could not be opened: No such file or directory',
+            RenderError(
+                'Error: Python: OSError: Python file "/p/none.py" could not be opened: No such file or directory',
+                "missing_asset",
+                False,
+            ),
+        ),
+        (
+            "Error: script failed, file: 'none.py', exiting.",
+            RenderError("Error: script failed, file: 'none.py', exiting.", "scene", True),
+        ),
+        (
+            "Info: Cannot find lib '/p/lib.blend'",
+            RenderError("Info: Cannot find lib '/p/lib.blend'", "missing_asset", False),
         ),
         (
             "Error: Render error (Invalid argument) cannot save: '/p/f_0001.png'",

@@ -12,6 +12,7 @@ from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
 from ._search import line_ends, search_for
 from ._state import State
+from ._traceback import HEADS, Traceback, category_of_exception, find_head
 
 # Both ends of a longer line are read, each half of it, so that no line can hold up those who wait.
 _LONGEST_LINE = 4 * 1024
@@ -51,6 +52,8 @@ class ProgressParser:
     ) -> None:
         self._frames = frames
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}
+        self._tracebacks: dict[str, Traceback] = {}
+        self._raised: str | None = None
         self._certain = True
         self._changes = 0
         if renderer == "auto":
@@ -85,10 +88,10 @@ class ProgressParser:
             first, last = ends
             if partial:
                 partial += data[:first]
-                self._read(bytes(partial), 0, len(partial), reports)
+                self._read(bytes(partial), 0, len(partial), stream, reports)
                 partial.clear()
                 start = first + 1
-            self._read(data, start, last, reports)
+            self._read(data, start, last, stream, reports)
             start = last + 1
         partial += data[start:]
         if len(partial) > _LONGEST_PARTIAL:
@@ -99,9 +102,9 @@ class ProgressParser:
     def finish(self) -> list[Report]:
         """Return what the end of both streams completes: their last lines, and a frame that was complete."""
         reports: list[Report] = []
-        for partial in self._partial.values():
+        for stream, partial in self._partial.items():
             if partial:
-                self._read(bytes(partial), 0, len(partial), reports)
+                self._read(bytes(partial), 0, len(partial), stream, reports)
                 partial.clear()
         self._state.end()
         reports += self._state.take_rendered()
@@ -112,7 +115,7 @@ class ProgressParser:
         self._plan = plan_of(renderer)
         self._state = State(self._frames, encoder=self._plan.encoder)
         self._signatures = () if self._certain else signatures_beside(renderer)
-        self._search = search_for(self._plan.texts + tuple(signature.text for signature in self._signatures))
+        self._search = search_for((*self._plan.texts, *HEADS, *(signature.text for signature in self._signatures)))
         self._changed = True
 
     def _report(self, reports: list[Report]) -> list[Report]:
@@ -124,15 +127,60 @@ class ProgressParser:
                 reports.append(progress)
         return reports
 
-    def _read(self, data: bytes | memoryview, start: int, end: int, reports: list[Report]) -> None:
+    def _read(self, data: bytes | memoryview, start: int, end: int, stream: str, reports: list[Report]) -> None:
         """Read the lines of data[start:end], of which only few mean something."""
-        while (start := self._search.find_line(data, start, end)) >= 0:
+        while True:
+            traceback = self._tracebacks.get(stream)
+            if traceback is not None:
+                start = self._read_traceback(traceback, data, start, end, stream, reports)
+                if stream in self._tracebacks:
+                    return
+            start = self._search.find_line(data, start, end)
+            if start < 0:
+                return
             block = _block_from(data, start, end)
-            # An "\r\n" leaves an empty line behind, which means nothing.
-            if b"\r" in block:
-                block = block.replace(b"\r", b"\n")
-            self._read_block(block, reports)
-            start += len(block) + 1
+            head = find_head(block, _END)
+            if head is not None:
+                self._tracebacks[stream] = Traceback(block[head[0] : min(head[1], head[0] + _END)])
+                start += head[1] + 1
+                block = block[: max(0, head[0] - 1)]
+            else:
+                start += len(block) + 1
+            if block:
+                self._read_block(block, reports)
+
+    def _read_traceback(
+        self, traceback: Traceback, data: bytes | memoryview, start: int, end: int, stream: str, reports: list[Report]
+    ) -> int:
+        """Read on in a traceback; return where it ends, or the data."""
+        while start < end:
+            block = _block_from(data, start, end)
+            for line in block.split(b"\n"):
+                ending = traceback.read(line[:_END].decode(errors="replace"))
+                is_read = ending.is_read
+                if ending.message is not None:
+                    is_read = self._take_exception(ending.message, traceback.before, reports)
+                if not is_read or not ending.goes_on:
+                    del self._tracebacks[stream]
+                    return start + (len(line) + 1 if is_read else 0)
+                start += len(line) + 1
+        return start
+
+    def _take_exception(self, message: str, before: str, reports: list[Report]) -> bool:
+        """Report what was raised, unless the line says something else: a traceback may have been cut off."""
+        rules = self._plan.rules_for(self._plan.texts)
+        meaning = meaning_of(message, rules)
+        rule = None if meaning is None else meaning.planned.rule
+        if rule is not None and "error" not in rule.regex.groupindex:
+            return False
+        category = (rule and rule.category) or common_category(message) or category_of_exception(message)
+        if category is None:
+            # A renderer may say what an exception means that it tells of.
+            said = meaning_of(before, rules)
+            category = None if said is None else said.planned.rule.category
+        self._raised = message.strip()[:_LONGEST_MESSAGE]
+        reports.append(RenderError(self._raised, category, rule is not None and rule.fatal))
+        return True
 
     def _read_block(self, data: bytes, reports: list[Report]) -> None:
         start, end = 0, len(data)
@@ -214,8 +262,10 @@ class ProgressParser:
         rule, match = meaning.planned.rule, meaning.match
         groups = rule.regex.groupindex
         if "error" in groups and match["error"] is not None:
-            category = rule.category or common_category(line)
-            reports.append(RenderError(line.strip()[:_LONGEST_MESSAGE], category, rule.fatal))
+            message = line.strip()[:_LONGEST_MESSAGE]
+            if rule.after_traceback and self._raised is not None:
+                message = self._raised
+            reports.append(RenderError(message, rule.category or common_category(line), rule.fatal))
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
         if meaning.is_complete:
@@ -225,12 +275,12 @@ class ProgressParser:
 
 def _block_from(data: bytes | memoryview, start: int, end: int) -> bytes:
     """Return whole lines of data[start:end], from its first one on, without the end of the last."""
+    block = bytes(data[start : min(end, start + _BLOCK)])
     if end - start > _BLOCK:
-        block = bytes(data[start : start + _BLOCK])
         ends = line_ends(block)
-        if ends is not None:
-            return block[: ends[1]]
-    return bytes(data[start:end])
+        block = bytes(data[start:end]) if ends is None else block[: ends[1]]
+    # An "\r\n" leaves an empty line behind, which means nothing.
+    return block.replace(b"\r", b"\n") if b"\r" in block else block
 
 
 def _lines_that_hold(

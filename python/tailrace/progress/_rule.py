@@ -41,7 +41,8 @@ class Rule:
 
     `trigger` is text that every such line contains: only lines that hold it are looked at, so the longer and the rarer
     it is, the faster. `of` says what `percent`, `fraction`, `done` and `finished` measure. `category` and `fatal` are
-    those of the `RenderError` that the group `error` makes.
+    those of the `RenderError` that the group `error` makes; with `after_traceback=True` its message is what Python
+    raised before, if a traceback was printed.
 
     `falls` says what it means when how much of a frame is done begins again from below: nothing, so that what was
     reached is held; another pass over the same frame, after which more may follow, so that it is not complete before
@@ -61,6 +62,7 @@ class Rule:
     fatal: bool = field(default=False, kw_only=True)
     whole: bool = field(default=False, kw_only=True)
     falls: Falls = field(default="held", kw_only=True)
+    after_traceback: bool = field(default=False, kw_only=True)
     regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
     """`pattern`, compiled."""
 
@@ -92,6 +94,6 @@ class Rule:
             return f"no such category: {self.category!r}; use one of {', '.join(get_args(ErrorCategory))}"
         if self.whole and (event := sorted(names & _EVENTS)):
             return f"the group {event[0]!r} counts in every line, which whole=True does not allow"
-        if (self.category is not None or self.fatal) and "error" not in names:
-            return "a category and fatal need the group 'error'"
+        if (self.category is not None or self.fatal or self.after_traceback) and "error" not in names:
+            return "a category, fatal and after_traceback need the group 'error'"
         return None

@@ -1,7 +1,8 @@
 """Blender, with the log format of version 5 and the one before.
 
 Sources: recorded from Blender 3.4; `source/blender/render/intern/pipeline.cc` (the lines with "Fra:" and "Saved:"),
-`source/blender/windowmanager/intern/wm_files.cc` and `intern/cycles/` (the errors) in https://projects.blender.org.
+`source/blender/windowmanager/intern/wm_files.cc`, `source/blender/blenloader/intern/readfile.cc` and `intern/cycles/`
+(the errors) in https://projects.blender.org.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _ERRORS: tuple[tuple[str, ErrorCategory | None, bool], ...] = (
     ("Cannot read file ", "missing_asset", True),
     ("Cannot render|Build without OpenImageDenoise", "scene", True),
     (r"Render error \([^()]*\) cannot save", None, True),
+    ("Python: OSError: Python file ", "missing_asset", False),
     ("Python: ", "scene", False),
     ("", None, False),
 )
@@ -46,6 +48,16 @@ _ERROR_RULES = [
 BLENDER = Renderer(
     "blender",
     [
+        # With --python-exit-code; else it goes on.
+        Rule(
+            r"(?P<error>\bscript failed, (?:expr|file): ).*, exiting",
+            "script failed, ",
+            category="scene",
+            fatal=True,
+            after_traceback=True,
+        ),
+        # It is not told which texture is missing: Cycles renders it in pink.
+        Rule(r"(?P<error>\bCannot find lib ')", "Cannot find lib '", category="missing_asset"),
         *_ERROR_RULES,
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
         # A film has no file for each frame. The time is told after the last file of a frame, and after one that failed.
