@@ -82,3 +82,8 @@ def test_what_is_wrong_with_the_command_line_is_one_clear_line(tmp_path: Path) -
         assert result.returncode == 2
         assert problem in result.stderr
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_error_pattern_can_be_tried_out() -> None:
+    result = _replay("-", "--error-pattern", "disk=quota of \\w+ is used up", stdin=b"the quota of ann is used up\n")
+    assert result.stdout.splitlines()[0] == "      1  error     disk: the quota of ann is used up"

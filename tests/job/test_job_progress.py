@@ -327,3 +327,21 @@ def test_options_that_cannot_work_are_refused() -> None:
         JobExecutionOptions(mask_env="TOKEN")
     with pytest.raises(ValueError, match="resource_delay"):
         JobExecutionOptions(resource_delay=-1)
+
+
+async def test_what_the_user_calls_a_missing_licence_is_waited_for() -> None:
+    patterns = [("licence", "no seats? left")]
+    delays = {"resource_delay": 0.2, "retry_delay": 0}
+    events = await events_of("echo no seat left; exit 1", retries=1, error_patterns=patterns, **delays)
+    (retrying,) = [event for event in events if isinstance(event, ChunkRetrying)]
+    assert (retrying.category, retrying.reason) == ("licence", "sh exited with status 1: no seat left")
+    assert retrying.delay >= 0.2
+
+
+def test_an_error_pattern_that_cannot_be_used_is_refused_with_the_options() -> None:
+    with pytest.raises(ValueError, match=r"error pattern '\(' is not a regular expression: "):
+        JobExecutionOptions(error_patterns=[("licence", "(")])
+    with pytest.raises(ValueError, match="error_patterns need the output to be read: progress is None"):
+        JobExecutionOptions(progress=None, error_patterns=[("licence", "no seat")])
+    with pytest.raises(TypeError, match="error_patterns must be a collection of pairs"):
+        JobExecutionOptions(error_patterns="licence=no seat")  # type: ignore[arg-type]

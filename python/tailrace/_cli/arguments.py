@@ -1,4 +1,4 @@
-"""Values of options: times and sizes."""
+"""Values of options: times, sizes and patterns of errors."""
 
 from __future__ import annotations
 
@@ -49,3 +49,31 @@ def parse_file_size(_: click.Context, __: click.Parameter, text: str | None) -> 
     if match is None:
         raise click.BadParameter(f"{text!r} is not a size: give a number of bytes, or one such as 64M")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_error_patterns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the category and the expression of each: licence=no seats."""
+    patterns = []
+    for value in values:
+        category, equals, expression = value.partition("=")
+        if not category or not equals or not expression:
+            raise click.BadParameter(f"{value!r} is not of the form CATEGORY=REGEX, such as 'licence=no free seat'")
+        patterns.append((category, expression))
+    from tailrace.progress import ProgressParser
+
+    try:
+        ProgressParser(error_patterns=patterns)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return tuple(patterns)
+
+
+error_pattern_option = click.option(
+    "--error-pattern",
+    metavar="CATEGORY=REGEX",
+    multiple=True,
+    callback=parse_error_patterns,
+    help="Lines of the output that tell of an error: licence, memory, disk, missing_asset, scene or error, and a"
+    " regular expression; may be repeated. It is fatal if of missing_asset or scene.",
+)
+"""For lines that the renderer is not known for."""

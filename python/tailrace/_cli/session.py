@@ -67,6 +67,7 @@ class JobRequest(NamedTuple):
     no_progress_timeout: float | None
     progress: str
     fail_on_error: bool
+    error_pattern: tuple[tuple[str, str], ...]
     resource_delay: float
     keep_going: bool
     frames: FrameRange | None
@@ -313,6 +314,7 @@ class _Execution:
                 no_progress_timeout=request.no_progress_timeout if self._capabilities.streams else None,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,
+                error_patterns=request.error_pattern,
                 resource_delay=request.resource_delay,
                 log_dir=request.log_dir,
                 log_limit=request.log_limit,

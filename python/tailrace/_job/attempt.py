@@ -336,7 +336,12 @@ class ChunkAttempt:
         )
 
     def _parser(self, plan: AttemptPlan, words: list[str]) -> ProgressParser:
-        return ProgressParser(self._options.progress or "generic", command=words, frames=plan.frames)
+        return ProgressParser(
+            self._options.progress or "generic",
+            command=words,
+            frames=plan.frames,
+            error_patterns=self._options.error_patterns,
+        )
 
     def _to_job(
         self,

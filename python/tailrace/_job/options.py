@@ -110,6 +110,12 @@ class JobExecutionOptions:
     "auto" is told from the command and the output (see `tailrace.progress`), None does not read it. Errors in it decide
     about retries: what a missing file or a broken scene has failed is not tried again.
     """
+    error_patterns: Sequence[tuple[str, str]] = ()
+    """Lines of the output that tell of errors, beside those that the renderer is known for.
+
+    Each is a category (one of `ErrorCategory`, or "error" for any other) and a regular expression that is searched in
+    each line; see `ProgressParser`. One of "missing_asset" or "scene" is fatal.
+    """
     log_dir: str | os.PathLike[str] | None = None
     """The folder for log files: one for each chunk, attempt and stream, and `job.ndjson` for the events.
 
@@ -149,10 +155,12 @@ class JobExecutionOptions:
     def __post_init__(self) -> None:
         self._check_types()
         if self.progress is not None:
-            # Says so if there is no such renderer.
-            ProgressParser(self.progress)
-        elif self.no_progress_timeout is not None or self.fail_on_error:
-            raise ValueError("no_progress_timeout and fail_on_error need the output to be read: progress is None")
+            # Says so if there is no such renderer, or a pattern is none.
+            ProgressParser(self.progress, error_patterns=self.error_patterns)
+        elif self.no_progress_timeout is not None or self.fail_on_error or self.error_patterns:
+            raise ValueError(
+                "no_progress_timeout, fail_on_error and error_patterns need the output to be read: progress is None"
+            )
         if self.state_dir is not None and not self.record:
             raise ValueError("state_dir is for the record, and record=False keeps none: use one of them")
         if self.log_dir is None and (self.log_limit is not None or self.log_compress):
@@ -204,6 +212,7 @@ class JobExecutionOptions:
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         if not isinstance(self.progress, str | Renderer | None):
             raise TypeError(f"progress must be the name of a renderer, a Renderer or None, not {self.progress!r}")
+        check_collection("error_patterns", self.error_patterns, Sequence, "pairs of a category and an expression")
         _check_observers(self.observers)
         check_collection("mask_env", self.mask_env, str, "names")
         _check_errors("retry_on", self.retry_on)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ._detection import renderer_of_command, signatures_beside
+from ._error_patterns import ErrorPatterns
 from ._plan import Meaning, PlannedRule, common_category, meaning_of, plan_of
 from ._registry import renderer_named
 from ._renderer import Renderer
 from ._report import FileSaved, Progress, RenderError, Report
-from ._search import line_ends, search_for
+from ._search import EveryLine, Search, line_ends, search_for
 from ._state import State
 from ._traceback import HEADS, Traceback, category_of_exception, find_head
 
@@ -37,7 +38,12 @@ class ProgressParser:
     `frames` are the frames that the command renders, in the order in which it does: most renderers print only their
     numbers, which alone do not say how much is left, and some only how many they rendered.
 
-    Raises `ValueError` for an unknown name.
+    `error_patterns` are pairs of a category, one of `ErrorCategory` or "error" for any other, and a regular expression
+    of `re` that is searched in each line, before what is known of the renderer: a line that it is found in tells of an
+    error, and nothing else. That is fatal if the category is "missing_asset" or "scene". At most 4 KiB of a line are
+    searched, but an expression that goes back and forth without end holds up the program even so.
+
+    Raises `ValueError` for an unknown name, and for an error pattern that is no expression or has no such category.
     """
 
     progress: Progress
@@ -49,11 +55,13 @@ class ProgressParser:
         *,
         command: str | Sequence[str] = (),
         frames: Sequence[int] | None = None,
+        error_patterns: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._frames = frames
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}
         self._tracebacks: dict[str, Traceback] = {}
         self._raised: str | None = None
+        self._own_errors = ErrorPatterns(error_patterns)
         self._certain = True
         self._changes = 0
         if renderer == "auto":
@@ -115,8 +123,11 @@ class ProgressParser:
         self._plan = plan_of(renderer)
         self._state = State(self._frames, encoder=self._plan.encoder)
         self._signatures = () if self._certain else signatures_beside(renderer)
-        self._search = search_for((*self._plan.texts, *HEADS, *(signature.text for signature in self._signatures)))
+        self._search = EveryLine() if self._own_errors else self._search_of_texts()
         self._changed = True
+
+    def _search_of_texts(self) -> Search:
+        return search_for((*self._plan.texts, *HEADS, *(signature.text for signature in self._signatures)))
 
     def _report(self, reports: list[Report]) -> list[Report]:
         if self._changed:
@@ -179,7 +190,9 @@ class ProgressParser:
             said = meaning_of(before, rules)
             category = None if said is None else said.planned.rule.category
         self._raised = message.strip()[:_LONGEST_MESSAGE]
-        reports.append(RenderError(self._raised, category, rule is not None and rule.fatal))
+        own = self._own_error_of(message)
+        fatal = rule is not None and rule.fatal
+        self._add_error(RenderError(self._raised, category, fatal) if own is None else own, reports)
         return True
 
     def _read_block(self, data: bytes, reports: list[Report]) -> None:
@@ -218,6 +231,9 @@ class ProgressParser:
 
     def _read_lines(self, data: bytes, start: int, end: int, reports: list[Report]) -> None:
         plan = self._plan
+        own_errors: dict[int, RenderError] = {}
+        if self._own_errors:
+            data = self._take_out_own_errors(data, start, end, own_errors)
         lines, texts = _lines_that_hold(plan.triggers, data, start, end)
         rules = plan.rules_for(texts)
         meanings: dict[int, tuple[Meaning, str]] = {}
@@ -226,7 +242,10 @@ class ProgressParser:
             if found is not None:
                 meanings[line_start] = found
         newest = self._newest_complete(data, start, end, meanings)
-        for line_start in sorted(meanings):
+        for line_start in sorted({*meanings, *own_errors}):
+            if line_start in own_errors:
+                self._add_error(own_errors[line_start], reports)
+                continue
             meaning, line = meanings[line_start]
             if line_start < newest and meaning.planned.rule.whole:
                 self._state.follow(meaning.planned.rule, meaning.match)
@@ -234,6 +253,30 @@ class ProgressParser:
                 self._take(meaning, line, reports)
             reports += self._state.take_rendered()
             self._changed = True
+
+    def _take_out_own_errors(self, data: bytes, start: int, end: int, errors: dict[int, RenderError]) -> bytes:
+        """Add the lines that a pattern of the user's is found in, by their starts; return the data without them."""
+        rest = bytearray(data)
+        while start < end:
+            line_end = data.find(b"\n", start, end)
+            line_end = end if line_end < 0 else line_end
+            for piece in _pieces(data, start, line_end):
+                error = self._own_error_of(piece.decode(errors="replace"))
+                if error is not None:
+                    errors[start] = error
+                    rest[start:line_end] = b" " * (line_end - start)
+                    break
+            start = line_end + 1
+        return bytes(rest) if errors else data
+
+    def _own_error_of(self, line: str) -> RenderError | None:
+        found = self._own_errors.find(line)
+        return None if found is None else RenderError(line.strip()[:_LONGEST_MESSAGE], *found)
+
+    def _add_error(self, error: RenderError, reports: list[Report]) -> None:
+        if error.fatal:
+            self._state.fail()
+        reports.append(error)
 
     def _newest_complete(self, data: bytes, start: int, end: int, meanings: dict[int, tuple[Meaning, str]]) -> int:
         """Return the start of the newest line after which earlier ones of its kind count no more, or -1.
@@ -265,7 +308,7 @@ class ProgressParser:
             message = line.strip()[:_LONGEST_MESSAGE]
             if rule.after_traceback and self._raised is not None:
                 message = self._raised
-            reports.append(RenderError(message, rule.category or common_category(line), rule.fatal))
+            self._add_error(RenderError(message, rule.category or common_category(line), rule.fatal), reports)
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
         if meaning.is_complete:

@@ -64,9 +64,6 @@ class State:
     def apply(self, rule: Rule, match: re.Match[str]) -> None:
         """Take over what a line says."""
         told = {name: text for name, text in match.groupdict().items() if text is not None}
-        if "error" in told and rule.fatal:
-            # Whatever follows, this frame is not rendered.
-            self._failed = True
         self._apply_frame(told)
         if "time" in told:
             self._time = seconds_of(told["time"])
@@ -93,6 +90,10 @@ class State:
         fraction = _fraction_in(told)
         if fraction is not None:
             self._reach(rule, fraction)
+
+    def fail(self) -> None:
+        """Have the current frame not be rendered, whatever follows."""
+        self._failed = True
 
     def end(self) -> None:
         """Take the end of the output: what was complete is rendered."""

@@ -15,7 +15,7 @@ import click
 from tailrace import FrameRange
 from tailrace.progress import FileSaved, FrameRendered, Progress, ProgressParser, RenderError, Report, renderer_names
 
-from ..arguments import parse_frames
+from ..arguments import error_pattern_option, parse_frames
 from ..completion import complete_file
 from ..display.text import size
 from ..phrases import counted
@@ -35,22 +35,23 @@ _AFTER_LINE = re.compile(rb"(?<=[\r\n])")
     help="Whose output it is; auto finds out.",
 )
 @click.option("--frames", callback=parse_frames, metavar="RANGE", help="The frames that were to be rendered.")
-def replay(log: BinaryIO, renderer: str, frames: FrameRange | None) -> None:
+@error_pattern_option
+def replay(
+    log: BinaryIO, renderer: str, frames: FrameRange | None, error_pattern: tuple[tuple[str, str], ...]
+) -> None:
     """Show what is understood of LOG, the output of a renderer, or of standard input for "-".
 
     It may be packed with gzip. Each line begins with the number of LOG's line that tells it.
     """
-    parser = ProgressParser(renderer, frames=frames)
+    parser = ProgressParser(renderer, frames=frames, error_patterns=error_pattern)
     seen: set[int] = set()
-    saved = rendered = 0
+    saved = 0
     errors: list[RenderError] = []
     for number, report in _numbered_reports(log, parser):
         click.echo(f"{number:7}  {_described(report)}")
         match report:
             case Progress(frame=int(frame)):
                 seen.add(frame)
-            case FrameRendered(frame=int()):
-                rendered += 1
             case FileSaved():
                 saved += 1
             case RenderError():
@@ -58,7 +59,6 @@ def replay(log: BinaryIO, renderer: str, frames: FrameRange | None) -> None:
     fatal = sum(error.fatal for error in errors)
     parts = [
         f"frames {min(seen)} to {max(seen)}" if seen else "no frames",
-        f"{counted(rendered, 'frame')} rendered",
         f"{counted(saved, 'file')} saved",
         counted(len(errors), "error") + (f" ({fatal} fatal)" if fatal else ""),
     ]

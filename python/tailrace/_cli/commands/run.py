@@ -10,7 +10,7 @@ import click
 from tailrace.progress import renderer_names
 
 from ..adapter_options import AdapterCommand
-from ..arguments import parse_delay, parse_file_size, parse_frames, parse_limit
+from ..arguments import error_pattern_option, parse_delay, parse_file_size, parse_frames, parse_limit
 from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
 
 _limit_option = partial(click.option, metavar="S", callback=parse_limit)
@@ -67,6 +67,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--fail-on-error", is_flag=True, help="A fatal error in the output is a failure though the exit status is 0."
 )
+@error_pattern_option
 @click.option(
     "--resource-delay",
     metavar="S",
