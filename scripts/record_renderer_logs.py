@@ -31,6 +31,26 @@ MAKE_VIDEO = ["ffmpeg", "-f", "lavfi", "-i", "testsrc=duration=2:size=160x90", "
 ENCODE = ["ffmpeg", "-re", "-i", "in.mp4", "-stats_period", "0.25", "-tune", "zerolatency"]
 RENDER_BALL = ["povray", "+Iball.pov", "+W160", "+H90", "-D", "+WT1"]
 
+LAYERS = """import bpy
+scene = bpy.context.scene
+scene.view_layers.new("Second, with | things")
+scene.use_nodes = True
+"""
+FULL = """import bpy
+bpy.context.scene.render.use_file_extension = False
+bpy.context.scene.render.filepath = "/dev/full"
+bpy.ops.render.render(write_still=True)
+"""
+FILM = "import bpy; bpy.context.scene.render.image_settings.file_format = 'FFMPEG'"
+LINK = """import bpy, os
+library = os.path.abspath("library.blend")
+bpy.ops.wm.save_as_mainfile(filepath=library, copy=True)
+with bpy.data.libraries.load(library, link=True) as (there, linked):
+    linked.objects = ["Sphere"]
+bpy.context.collection.objects.link(linked.objects[0])
+bpy.ops.wm.save_as_mainfile(filepath=os.path.abspath("linked.blend"))
+"""
+
 CASES = {
     "blender_animation": [MAKE_SCENE, [*RENDER_SCENE, "--frame-start", "4", "--frame-end", "6", "--render-anim"]],
     "blender_scene_error": [
@@ -53,12 +73,54 @@ CASES = {
             "1",
         ],
     ],
+    "blender_layers": [
+        MAKE_SCENE,
+        [*RENDER_SCENE, "--python-expr", LAYERS, "--frame-start", "4", "--frame-end", "5", "--render-anim"],
+    ],
+    "blender_film": [
+        MAKE_SCENE,
+        [*RENDER_SCENE, "--python-expr", FILM, "--frame-start", "1", "--frame-end", "3", "--render-anim"],
+    ],
+    "blender_script": [
+        MAKE_SCENE,
+        [
+            *RENDER_SCENE[:2],
+            "--python-exit-code",
+            "1",
+            *RENDER_SCENE[2:],
+            "--python-expr",
+            "import bpy; bpy.data.objects['none']",
+            "--render-frame",
+            "1",
+        ],
+    ],
+    "blender_script_goes_on": [
+        MAKE_SCENE,
+        [*RENDER_SCENE, "--python-expr", "def (:", "--render-frame", "1"],
+    ],
+    "blender_missing_script": [
+        MAKE_SCENE,
+        [*RENDER_SCENE, "--python", "none.py", "--render-frame", "1"],
+    ],
+    "blender_missing_library": [
+        MAKE_SCENE,
+        ["blender", "--background", "scene.blend", "--python-expr", LINK],
+        ["rm", "library.blend"],
+        ["blender", "--background", "linked.blend", *RENDER_SCENE[3:], "--render-frame", "1"],
+    ],
+    "blender_full_disk": [
+        MAKE_SCENE,
+        ["blender", "--background", "scene.blend", "--python-expr", FULL],
+    ],
     "blender_missing_file": [["blender", "--background", "{folder}/none.blend", "--render-anim"]],
     "ffmpeg": [MAKE_VIDEO, [*ENCODE, "out.mp4"]],
     "ffmpeg_progress": [MAKE_VIDEO, [*ENCODE, "-nostats", "-progress", "pipe:1", "out.mp4"]],
     "ffmpeg_missing_input": [["ffmpeg", "-i", "none.mp4", "out.mp4"]],
     "ffmpeg_unknown_encoder": [MAKE_VIDEO, ["ffmpeg", "-i", "in.mp4", "-c:v", "none", "out.mp4"]],
+    "ffmpeg_full_disk": [MAKE_VIDEO, ["ffmpeg", "-i", "in.mp4", "-f", "avi", "-y", "/dev/full"]],
     "povray_animation": [[*RENDER_BALL, "+KFF24", "+SF4", "+EF6"]],
+    # Several passes over each of many small frames.
+    "povray_passes": [["povray", "+Iball.pov", "+W32", "+H24", "-D", "+WT1", "+SP4", "+EP1", "+KFF12"]],
     "povray_parse_error": [["povray", "+Ibroken.pov", "-D"]],
     "povray_missing_image": [["povray", "+Imissing.pov", "-D"]],
 }

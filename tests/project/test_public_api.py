@@ -101,6 +101,7 @@ NAMES = {
     "tailrace.progress": """
         ErrorCategory
         FileSaved
+        FrameRendered
         GROUPS
         Progress
         ProgressParser

@@ -37,7 +37,7 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             Progress(frame=-3, memory=8 * MIB, status="Cube 2/3"),
         ),
         ("Saved: '/p/it's f_0012.exr'", FileSaved("/p/it's f_0012.exr")),
-        (" Time: 00:01.06 (Saving: 00:00.13)", Progress(frame_fraction=1.0)),
+        (" Time: 00:01.06 (Saving: 00:00.13)", None),
         ("Append frame 12", FrameRendered(12, None)),
         ('Skipping existing frame "/p/f_0013.exr"', None),
         (
@@ -145,6 +145,10 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
         (
             "[AVFilterGraph @ 0x55ba800a1880] No such filter: 'foo'",
             RenderError("[AVFilterGraph @ 0x55ba800a1880] No such filter: 'foo'", "scene", True),
+        ),
+        (
+            "[out#0/avi @ 0x5588f0e07300] Error writing trailer: Broken pipe",
+            RenderError("[out#0/avi @ 0x5588f0e07300] Error writing trailer: Broken pipe", None, True),
         ),
         (
             "Error initializing the muxer for a.xyz: Invalid argument",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tailrace.progress import ErrorCategory, FileSaved, Progress, ProgressParser, RenderError, Report
+from tailrace.progress import ErrorCategory, FileSaved, FrameRendered, Progress, ProgressParser, RenderError, Report
 
 Stream: TypeAlias = Literal["stdout", "stderr"]
 
@@ -22,8 +22,12 @@ class Run:
     worked_on: tuple[int, ...] = ()
     """The numbers that are to be reported, in order. Of ffmpeg, which counts, only the last is certain."""
     saved: tuple[str, ...] = ()
+    rendered: tuple[int, ...] = ()
+    """The frames that are finished."""
     errors: frozenset[tuple[ErrorCategory | None, bool]] = frozenset()
     """Category and fatality of what goes wrong."""
+    ends_well: bool | None = None
+    """Whether all frames are finished; None where that is so if nothing goes wrong."""
 
 
 RUNS = {
@@ -32,7 +36,48 @@ RUNS = {
         range(4, 7),
         (4, 5, 6),
         tuple(f"/tmp/render/frame_{number:04}.png" for number in (4, 5, 6)),
+        (4, 5, 6),
     ),
+    "blender_layers": Run(
+        "blender",
+        range(4, 6),
+        (4, 5),
+        tuple(f"/tmp/render/frame_{number:04}.png" for number in (4, 5)),
+        (4, 5),
+    ),
+    "blender_film": Run("blender", range(1, 4), (1, 2, 3), (), (1, 2, 3)),
+    "blender_script": Run("blender", errors=frozenset({("scene", False), ("scene", True)})),
+    "blender_script_goes_on": Run(
+        "blender",
+        range(1, 2),
+        (1,),
+        ("/tmp/render/frame_0001.png",),
+        (1,),
+        frozenset({("scene", False)}),
+        ends_well=True,
+    ),
+    "blender_missing_script": Run(
+        "blender",
+        range(1, 2),
+        (1,),
+        ("/tmp/render/frame_0001.png",),
+        (1,),
+        frozenset({("missing_asset", False)}),
+        ends_well=True,
+    ),
+    "blender_missing_library": Run(
+        "blender",
+        range(1, 2),
+        (1,),
+        ("/tmp/render/frame_0001.png",),
+        (1,),
+        frozenset({("missing_asset", False)}),
+        ends_well=True,
+    ),
+    "blender_full_disk": Run("blender", range(1, 2), (1,), errors=frozenset({("disk", True)})),
+    # Its last line of progress is that of a run that went well.
+    "ffmpeg_full_disk": Run("ffmpeg", errors=frozenset({("disk", False), ("disk", True)}), ends_well=True),
+    "povray_passes": Run("povray", range(1, 13), tuple(range(1, 13)), (), tuple(range(1, 13))),
     "blender_scene_error": Run("blender", errors=frozenset({("scene", True)})),
     "blender_denoiser": Run("blender", range(1, 2), (1,), errors=frozenset({("scene", True)})),
     "blender_missing_file": Run("blender", errors=frozenset({("missing_asset", True)})),
@@ -40,7 +85,7 @@ RUNS = {
     "ffmpeg_progress": Run("ffmpeg", None, (50,)),
     "ffmpeg_missing_input": Run("ffmpeg", errors=frozenset({("missing_asset", True)})),
     "ffmpeg_unknown_encoder": Run("ffmpeg", errors=frozenset({("scene", True)})),
-    "povray_animation": Run("povray", range(4, 7), (4, 5, 6)),
+    "povray_animation": Run("povray", range(4, 7), (4, 5, 6), (), (4, 5, 6)),
     "povray_parse_error": Run("povray", errors=frozenset({("scene", True), (None, True)})),
     "povray_missing_image": Run("povray", errors=frozenset({("missing_asset", False), (None, True)})),
 }
@@ -63,7 +108,8 @@ def check(case: str, folder: Path, *, size: int | None, renderer: str | None = N
     states = [report for report in reports if isinstance(report, Progress)]
     if run.worked_on:
         assert parser.progress.frame == run.worked_on[-1]
-    if run.errors:
+    assert tuple(report.frame for report in reports if isinstance(report, FrameRendered)) == run.rendered
+    if run.ends_well is False or (run.ends_well is None and run.errors):
         assert parser.progress.fraction != 1.0
     else:
         assert parser.progress.fraction == 1.0

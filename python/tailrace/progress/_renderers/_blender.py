@@ -60,9 +60,8 @@ BLENDER = Renderer(
         Rule(r"(?P<error>\bCannot find lib ')", "Cannot find lib '", category="missing_asset"),
         *_ERROR_RULES,
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
-        # A film has no file for each frame. The time is told after the last file of a frame, and after one that failed.
+        # A film has no file for each frame. (The line "Time: ... (Saving: ...)" also comes where a file was not saved.)
         Rule(r"\bAppend frame (?P<frame_finished>-?\d+)", "Append frame "),
-        Rule(r"^(?:.*\|)? *(?P<frame_finished>Time): ?[\d:.]+ \(Saving: ", "(Saving: "),
         # Each view layer, and each view of it, begins anew.
         Rule(_STATE_4, "Fra:", whole=True, falls="pass"),
         Rule(_STATE_5, "Fra:", whole=True, falls="pass"),

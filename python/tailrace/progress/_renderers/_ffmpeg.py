@@ -25,6 +25,7 @@ FFMPEG = Renderer(
         Rule(r"^progress=(?P<finished>end)\b", "progress=end", of="command"),
         Rule(r"\bDuration: (?P<duration>\d[\d:.]*)", "Duration: "),
         Rule(r"(?P<error>Error opening output)", "Error opening ", fatal=True),
+        Rule(r"(?P<error>Error writing trailer)", "Error writing trailer", fatal=True),
         Rule(
             r"^(?>.*?(?P<error>Error opening input)).*No such file or directory",
             "No such fil",
