@@ -242,7 +242,7 @@ class ProgressParser:
             if found is not None:
                 meanings[line_start] = found
         newest = self._newest_complete(data, start, end, meanings)
-        for line_start in sorted({*meanings, *own_errors}):
+        for line_start in sorted({*meanings, *own_errors} if own_errors else meanings):
             if line_start in own_errors:
                 self._add_error(own_errors[line_start], reports)
                 continue
@@ -250,7 +250,7 @@ class ProgressParser:
             if line_start < newest and meaning.planned.rule.whole:
                 self._state.follow(meaning.planned.rule, meaning.match)
             else:
-                self._take(meaning, line, reports)
+                self._take(meaning, line, reports, complete=line_start == newest)
             reports += self._state.take_rendered()
             self._changed = True
 
@@ -285,7 +285,7 @@ class ProgressParser:
         """
         plan = self._plan
         if not plan.newest_triggers:
-            return next((at for at in sorted(meanings, reverse=True) if meanings[at][0].is_complete), -1)
+            return _newest_complete_of(meanings)
         newest = {trigger: data.rfind(trigger, start, end) for trigger in plan.newest_triggers}
         rules = plan.rules_for((*plan.texts,))
         while (at := max(newest.values())) >= 0:
@@ -295,13 +295,13 @@ class ProgressParser:
                 if found is not None:
                     meanings[line_start] = found
             if line_start in meanings and meanings[line_start][0].is_complete:
-                return line_start
+                break
             for trigger, place in newest.items():
                 if place >= line_start:
                     newest[trigger] = data.rfind(trigger, start, line_start)
-        return -1
+        return _newest_complete_of(meanings)
 
-    def _take(self, meaning: Meaning, line: str, reports: list[Report]) -> None:
+    def _take(self, meaning: Meaning, line: str, reports: list[Report], *, complete: bool) -> None:
         rule, match = meaning.planned.rule, meaning.match
         groups = rule.regex.groupindex
         if "error" in groups and match["error"] is not None:
@@ -311,7 +311,7 @@ class ProgressParser:
             self._add_error(RenderError(message, rule.category or common_category(line), rule.fatal), reports)
         if "saved" in groups and match["saved"] is not None:
             reports.append(FileSaved(match["saved"]))
-        if meaning.is_complete:
+        if complete:
             self._state.forget(self._plan.whole_groups, self._plan.whole_of)
         self._state.apply(rule, match)
 
@@ -324,6 +324,13 @@ def _block_from(data: bytes | memoryview, start: int, end: int) -> bytes:
         block = bytes(data[start:end]) if ends is None else block[: ends[1]]
     # An "\r\n" leaves an empty line behind, which means nothing.
     return block.replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def _newest_complete_of(meanings: dict[int, tuple[Meaning, str]]) -> int:
+    for at in sorted(meanings, reverse=True):
+        if meanings[at][0].is_complete:
+            return at
+    return -1
 
 
 def _lines_that_hold(

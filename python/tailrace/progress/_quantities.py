@@ -15,7 +15,7 @@ _SIZE = re.compile(r"([\d.,]+)\s*([KMGTkmgt]?)")
 def number_of(text: str) -> float | None:
     """Return the number that `text` is, with a point or a comma, if it is a finite one that is not negative."""
     try:
-        number = float(text.replace(",", "."))
+        number = float(text.replace(",", ".") if "," in text else text)
     except ValueError:
         return None
     return number if 0 <= number < math.inf else None

@@ -59,7 +59,10 @@ class Traceback:
 
 def find_head(block: bytes, longest: int) -> tuple[int, int] | None:
     """Return the start and the end of the first line that begins a traceback; so much of each line is read."""
-    at = _first_of(HEADS, block, 0)
+    at = -1
+    # Nearly always neither is there.
+    if any(map(block.__contains__, HEADS)):
+        at = _first_of(HEADS, block, 0)
     while at >= 0:
         start = block.rfind(b"\n", 0, at) + 1
         end = block.find(b"\n", at)
