@@ -13,7 +13,7 @@ from .._command.job import StreamName
 from .._concurrency.steps import Steps
 from .._events.head import EmitChunkEvent
 from .._events.types import ChunkErrorReported, ChunkFileSaved, ChunkProgress
-from ..progress import FileSaved, Progress, ProgressParser, RenderError, Report
+from ..progress import FileSaved, FrameRendered, Progress, ProgressParser, RenderError, Report
 
 _MOST_TOLD = 1000
 
@@ -158,9 +158,10 @@ class ProgressWatch:
                     yield from self.emit_due()
                 case FileSaved():
                     self._left = self._limit
-                    if self._on_frame is not None:
-                        self._on_frame(None, report.path)
                     yield self._tell_file(report)
+                case FrameRendered():
+                    if self._on_frame is not None:
+                        self._on_frame(report.frame, report.path)
                 case RenderError():
                     if self.errors.add(report):
                         yield self._tell_error(report)

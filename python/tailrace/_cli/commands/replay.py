@@ -36,9 +36,7 @@ _AFTER_LINE = re.compile(rb"(?<=[\r\n])")
 )
 @click.option("--frames", callback=parse_frames, metavar="RANGE", help="The frames that were to be rendered.")
 @error_pattern_option
-def replay(
-    log: BinaryIO, renderer: str, frames: FrameRange | None, error_pattern: tuple[tuple[str, str], ...]
-) -> None:
+def replay(log: BinaryIO, renderer: str, frames: FrameRange | None, error_pattern: tuple[tuple[str, str], ...]) -> None:
     """Show what is understood of LOG, the output of a renderer, or of standard input for "-".
 
     It may be packed with gzip. Each line begins with the number of LOG's line that tells it.
