@@ -315,7 +315,7 @@ fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
 }
 
 /// The folder of this process's group, by what /proc/self/cgroup and /proc/self/mountinfo say.
-fn own_folder(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
+pub fn own_folder(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
     let own = std::str::from_utf8(cgroup).ok()?.lines().find_map(|line| line.strip_prefix("0::"))?;
     // A process may be outside of what its namespace shows, or in a group that was removed.
     if own.starts_with("/..") || own.ends_with(" (deleted)") {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::call_watch::any_hangs;
 use crate::cgroup::CommandGroups;
 use crate::ending_tree::Request;
-use crate::handle::Handle;
+use crate::handle::{Handle, Limit};
 use crate::io_thread::IoThread;
 use crate::mailbox::Mailbox;
 use crate::message::Message;
@@ -118,6 +118,15 @@ impl Engine {
     /// End the command and everything it started. Its handle must have been stopped before, or it might still start.
     pub fn stop(&self, id: u64) {
         self.messages.post(Message::Stop(id));
+    }
+
+    /// End the command and everything it started, for a limit that is kept elsewhere, or because that is asked. If it has
+    /// not begun, as soon as it has.
+    pub fn end(&self, handle: &Handle, limit: Option<Limit>) {
+        if limit.is_none() {
+            handle.ask_end();
+        }
+        self.messages.post(Message::End { id: handle.id, limit });
     }
 
     /// Kill all that runs, and wait until it is gone, for at most `patience`. False if a thread of ours hangs in the

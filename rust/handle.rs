@@ -8,7 +8,7 @@ use crate::loan::Loan;
 use crate::mailbox::Mailbox;
 use crate::output_queue::{Flow, OutputQueue};
 use crate::segment::Slice;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// A limit that ended a command.
@@ -16,6 +16,8 @@ use crate::sync::{Arc, Mutex, MutexGuard, OnceLock};
 pub enum Limit {
     Total,
     Idle,
+    /// It used no processor.
+    Cpu,
 }
 
 /// How a command ended, and what is left of it.
@@ -48,6 +50,8 @@ pub struct Ended {
     pub left: Vec<ProcessNote>,
     /// Processes that could not be looked at, and may belong to the command.
     pub unseen: Vec<ProcessNote>,
+    /// Where it was killed, and that was because there was no memory left.
+    pub memory: Option<Box<MemoryReport>>,
     /// What went wrong on our side while reading.
     pub error: Option<std::io::Error>,
 }
@@ -105,6 +109,42 @@ pub struct UsedBy {
     pub memory: u64,
 }
 
+/// What is known of the memory of a machine that ran out of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryReport {
+    /// The kernel had killed somebody for it; else there was nearly none left when it was last looked at.
+    pub kernel_killed: bool,
+    /// How much was to be had when it was last looked at, and of how much, in bytes.
+    pub available: Option<(u64, u64)>,
+    /// The largest processes of the machine then, the largest first; empty where they were not looked at.
+    pub machine: Vec<UsedBy>,
+    /// The largest of the command.
+    pub tree: Vec<UsedBy>,
+    /// How long before that was.
+    pub age: Option<Duration>,
+}
+
+/// How much of a command's time was watched, and how much it did in that time.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Activity {
+    /// The time between looks at it; not what passed while it was not seen, or its output was not read.
+    pub seen: Duration,
+    /// The processor time that it used, whoever of it has ended since.
+    pub work: Duration,
+    /// Who was there at the last look.
+    pub processes: Vec<i32>,
+}
+
+impl UsedBy {
+    /// So many of the largest, the largest first.
+    pub fn largest(processes: impl Iterator<Item = Self>, count: usize) -> Vec<Self> {
+        let mut largest: Vec<Self> = processes.collect();
+        largest.sort_unstable_by_key(|process| (std::cmp::Reverse(process.memory), process.pid));
+        largest.truncate(count);
+        largest
+    }
+}
+
 impl ProcessNote {
     /// Of one that tells nothing.
     pub fn silent(pid: i32) -> Self {
@@ -125,6 +165,10 @@ pub struct Handle {
     deaf: AtomicBool,
     limit_hit: OnceLock<Instant>,
     usage: Mutex<Option<UsageSample>>,
+    activity: Mutex<Activity>,
+    /// How often its output ceased to be read and was read again: odd while it is not.
+    holds: AtomicU32,
+    end_asked: AtomicBool,
     outcome: OnceLock<Outcome>,
 }
 
@@ -141,6 +185,9 @@ impl Handle {
             deaf: AtomicBool::new(false),
             limit_hit: OnceLock::new(),
             usage: Mutex::default(),
+            activity: Mutex::default(),
+            holds: AtomicU32::new(0),
+            end_asked: AtomicBool::new(false),
             outcome: OnceLock::new(),
         }
     }
@@ -228,6 +275,30 @@ impl Handle {
 
     pub fn usage(&self) -> Option<UsageSample> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn activity(&self) -> MutexGuard<'_, Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The output is not read from now on, or it is again: nothing else calls it.
+    pub fn note_hold(&self, is_held: bool) {
+        if is_held != (self.holds() % 2 == 1) {
+            self.holds.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub fn holds(&self) -> u32 {
+        self.holds.load(Ordering::Acquire)
+    }
+
+    /// The command is to end before its time, as soon as it has begun.
+    pub fn ask_end(&self) {
+        self.end_asked.store(true, Ordering::Release);
+    }
+
+    pub fn is_end_asked(&self) -> bool {
+        self.end_asked.load(Ordering::Acquire)
     }
 
     /// The last word: nothing is queued after it. Always announced: who stopped the command does not look, but waits.

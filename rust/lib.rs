@@ -33,6 +33,8 @@ mod mailbox;
 #[cfg_attr(loom, path = "model/mapping.rs")]
 mod mapping;
 #[cfg(not(loom))]
+mod memory_watch;
+#[cfg(not(loom))]
 mod message;
 #[cfg(loom)]
 mod model;

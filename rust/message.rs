@@ -3,6 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use crate::ending_tree::Gone;
+use crate::handle::Limit;
 use crate::pipe::Called;
 use crate::running_command::RunningCommand;
 
@@ -18,6 +19,11 @@ pub enum Message {
     },
     /// End the command; nobody wants its output.
     Stop(u64),
+    /// End the command for a limit that another keeps, or because somebody asks; its output is wanted.
+    End {
+        id: u64,
+        limit: Option<Limit>,
+    },
     /// The command's tree is gone, or nothing more can be done about it.
     TreeGone(Box<Gone>),
     /// A file that keeps output is complete, or cannot be written.

@@ -111,6 +111,10 @@ impl Stat {
         })
     }
 
+    pub fn cpu(&self) -> Duration {
+        self.cpu_user + self.cpu_system
+    }
+
     /// Whether its memory is as it was.
     pub fn has_memory_of(&self, earlier: &Self) -> bool {
         (self.started, self.faults, self.resident) == (earlier.started, earlier.faults, earlier.resident)

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use crate::cgroup::CommandGroup;
 use crate::ending_tree::Gone;
 use crate::fork::ThreadsFd;
-use crate::handle::{Ended, Handle, Limit, Outcome, Usage};
+use crate::handle::{Ended, Handle, Limit, MemoryReport, Outcome, Usage};
 use crate::pipe::{Pipe, PipeCall};
 use crate::pipe_memory::PipeMemory;
 use crate::process_group::ProcessGroup;
@@ -23,6 +23,11 @@ use crate::watchdog::Groups;
 /// How long a pipe is read after the command itself has ended.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// The exit code of who was killed.
+const KILLED: i32 = -libc::SIGKILL;
+/// What a shell exits with when what it ran was killed.
+const CHILD_KILLED: i32 = 128 + libc::SIGKILL;
+
 /// How long a call about a pipe that hangs may take to return after everybody who could write is gone.
 const RETURN: Duration = Duration::from_millis(500);
 /// How long a disk may take to write anything at all of what is to be kept.
@@ -32,6 +37,8 @@ const WRITE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     Limit(Limit),
+    /// Somebody asked for its end, and wants its result.
+    Asked,
     /// Nobody wants it any more.
     Stopped,
     /// It has ended, but something keeps its pipes open.
@@ -111,6 +118,7 @@ struct Status {
     exit_code: Option<i32>,
     usage: Usage,
     duration: Duration,
+    memory: Option<Box<MemoryReport>>,
 }
 
 impl RunningCommand {
@@ -231,6 +239,7 @@ impl RunningCommand {
     pub fn pause(&mut self, stream: usize) {
         self.pipes[stream].paused = true;
         self.paused_since.get_or_insert_with(Instant::now);
+        self.handle.note_hold(true);
         self.set_drain_clock();
     }
 
@@ -240,6 +249,7 @@ impl RunningCommand {
         if self.pipes.iter().any(|pipe| pipe.paused) {
             return;
         }
+        self.handle.note_hold(false);
         if let Some(since) = self.paused_since.take() {
             let now = Instant::now();
             // Bytes of the other stream may have come meanwhile: silence begins anew after these.
@@ -290,8 +300,13 @@ impl RunningCommand {
         // The kernel's figure includes the memory of this process, whose copy the command was at first.
         usage.max_rss = usage.max_rss.filter(|peak| *peak > self.host_peak);
         let usage = usage.joined(sampled);
-        self.status =
-            Some(Status { exit_code, usage, duration: self.exited_at.unwrap_or_else(Instant::now) - self.started });
+        let memory = match exit_code {
+            Some(KILLED) if !was_ended => self.watched.memory_report(false),
+            Some(CHILD_KILLED) if !was_ended => self.watched.memory_report(true),
+            _ => None,
+        };
+        let duration = self.exited_at.unwrap_or_else(Instant::now) - self.started;
+        self.status = Some(Status { exit_code, usage, duration, memory });
         if is_running {
             let slot = groups.add(self.pid);
             return Err(Unkillable { pid: self.pid, pidfd: Arc::clone(&self.pidfd), slot });
@@ -333,7 +348,7 @@ impl RunningCommand {
             return self.handle.complete(Outcome::NotStarted(error));
         }
         let duration = self.started.elapsed();
-        let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration });
+        let status = self.status.unwrap_or(Status { exit_code: None, usage: Usage::default(), duration, memory: None });
         let Gone { left, unseen, usage: members, .. } = self.gone.map_or_else(Gone::default, |gone| *gone);
         let mut usage = status.usage.joined(members);
         if usage.tree_max_rss.is_some() {
@@ -362,6 +377,7 @@ impl RunningCommand {
             limit,
             left,
             unseen,
+            memory: status.memory,
             error: self.error,
         }));
     }

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::ending_tree::{Request, Scope};
 use crate::fork::ThreadsFd;
-use crate::handle::Handle;
+use crate::handle::{Handle, Limit};
 use crate::mailbox::Mailbox;
 use crate::message::Message;
 use crate::output_queue::Flow;
@@ -167,6 +167,7 @@ impl RunningCommands {
                 Message::Called(called) => self.called(called),
                 Message::Resume { id, stream } => self.resume(id, stream),
                 Message::Stop(id) => self.end(id, Reason::Stopped),
+                Message::End { id, limit } => self.end_early(id, limit),
                 Message::TreeGone(gone) => {
                     let id = gone.id;
                     if let Some(command) = self.running.get_mut(&id) {
@@ -185,6 +186,7 @@ impl RunningCommands {
         let id = command.handle.id;
         let watched = watch(&self.epoll, &command);
         let stopped = command.handle.is_stopped() || self.closing;
+        let is_end_asked = command.handle.is_end_asked();
         if self.closing {
             command.timing.kill_grace = Duration::ZERO;
         }
@@ -193,6 +195,8 @@ impl RunningCommands {
             self.fail(id, error.into());
         } else if stopped {
             self.end(id, Reason::Stopped);
+        } else if is_end_asked {
+            self.end(id, Reason::Asked);
         } else {
             self.arm(id);
         }
@@ -503,6 +507,16 @@ impl RunningCommands {
             kill_at: Instant::now() + command.timing.kill_grace,
         });
         self.arm(id);
+    }
+
+    /// End a command that has not ended by itself; for a limit only if it has not exited.
+    fn end_early(&mut self, id: u64, limit: Option<Limit>) {
+        let Some(command) = self.running.get(&id).filter(|command| !command.over) else { return };
+        match limit {
+            Some(limit) if !command.exited => self.end(id, Reason::Limit(limit)),
+            Some(_) => {}
+            None => self.end(id, Reason::Asked),
+        }
     }
 
     fn spilled(&mut self, id: u64) {

@@ -122,8 +122,7 @@ impl<W: FnOnce() -> io::Result<()>> Spawner<W> {
             Ok(child) => {
                 let cgroup = cgroup.filter(|_| child.in_cgroup).map(Arc::new);
                 let leader = child.pid.as_raw_nonzero().get();
-                let watched =
-                    self.sampler.watch(leader, cgroup.clone(), Arc::clone(&start.handle), start.order.wants_usage);
+                let watched = self.sampler.watch(leader, cgroup.clone(), Arc::clone(&start.handle), &start.order);
                 if self.output_comes.swap(false, Ordering::Relaxed) {
                     self.gentle_until = Some(started + GENTLE);
                 }

@@ -28,6 +28,8 @@ pub struct Order {
     pub wanted: [bool; 2],
     /// Whether it wants to hear of what the command uses.
     pub wants_usage: bool,
+    /// Whether its activity is watched.
+    pub wants_activity: bool,
 }
 
 /// The limits of a command, and how its output is gathered.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::cgroup::CommandGroup;
-use crate::handle::{Handle, Usage, UsageSample, UsedBy};
+use crate::handle::{Handle, MemoryReport, Usage, UsageSample, UsedBy};
+use crate::memory_watch::{LARGEST, MemoryWatch};
 use crate::process_files::{Stat, Weight};
+use crate::start::Order;
 use crate::watched_reader::{Lost, WatchedReader};
 
 /// Reading proportional set sizes takes at most one part in so many of a core: it may take 20 ms a gigabyte.
@@ -18,8 +20,8 @@ const WEIGHING_SHARE: u32 = 200;
 const LIGHT: Duration = Duration::from_millis(1);
 /// kcmp(2): whether two processes have the same memory.
 const KCMP_VM: i32 = 1;
-/// How many of the largest processes are told.
-const LARGEST: usize = 5;
+/// The longest between two looks that counts as watched: this process may have been stopped, and read no output.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A command that is looked at while it runs.
 pub struct WatchedTree {
@@ -29,6 +31,9 @@ pub struct WatchedTree {
     handle: Arc<Handle>,
     /// Whether the consumer is told of each change.
     announces: bool,
+    /// Whether its activity is kept in the handle.
+    tells_activity: bool,
+    memory: Arc<MemoryWatch>,
     looks: AtomicU32,
     seen: Mutex<Seen>,
 }
@@ -45,6 +50,10 @@ struct Seen {
     peaks: Usage,
     /// Its processes are gone, and their numbers may be others' by now.
     is_over: bool,
+    /// What the last look but one found.
+    earlier: Option<UsageSample>,
+    /// When it was last looked at and there, and how often reading its output had been interrupted.
+    active_at: Option<(Instant, u32)>,
 }
 
 #[derive(Clone)]
@@ -64,8 +73,35 @@ pub struct Effort {
 }
 
 impl WatchedTree {
-    pub fn new(leader: i32, cgroup: Option<Arc<CommandGroup>>, handle: Arc<Handle>, announces: bool) -> Self {
-        Self { leader, cgroup, handle, announces, looks: AtomicU32::new(0), seen: Mutex::default() }
+    pub fn new(
+        leader: i32,
+        cgroup: Option<Arc<CommandGroup>>,
+        handle: Arc<Handle>,
+        order: &Order,
+        memory: Arc<MemoryWatch>,
+    ) -> Self {
+        Self {
+            leader,
+            cgroup,
+            handle,
+            announces: order.wants_usage,
+            tells_activity: order.wants_activity,
+            memory,
+            looks: AtomicU32::new(0),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Whether the command, which somebody else killed, was killed because there was no memory left. `certain`: only
+    /// if the kernel says that it has killed somebody.
+    pub fn memory_report(&self, certain: bool) -> Option<Box<MemoryReport>> {
+        let tree = || {
+            let (earlier, last) = (self.seen().earlier.take(), self.handle.usage());
+            // Some who were killed are gone at the next look, before the command itself is.
+            let larger = earlier.into_iter().chain(last).max_by_key(|sample| sample.memory);
+            larger.map(|sample| sample.largest).unwrap_or_default()
+        };
+        self.memory.report(Instant::now(), certain, tree).map(Box::new)
     }
 
     /// How many looks have begun, before this one.
@@ -139,14 +175,45 @@ impl WatchedTree {
         if seen.is_over {
             return Ok(effort);
         }
+        if self.tells_activity {
+            seen.active_at = self.count_activity(seen.active_at, &before, &members);
+        }
         (seen.members, seen.is_estimate, seen.weigh_from) = (members, is_estimate, weigh_from);
         seen.leader_peak = seen.leader_peak.max(leader_peak);
         seen.peaks = std::mem::take(&mut seen.peaks).joined(now);
+        seen.earlier = self.handle.usage();
         drop(seen);
         if let Some(sample) = sample {
             self.handle.tell_usage(sample, self.announces);
         }
         Ok(effort)
+    }
+
+    /// Add what was done since the last look; returns when this one was, None if the command was not seen.
+    ///
+    /// What a process did before it ended counts again when its parent has waited for it: that is a sign of life too.
+    fn count_activity(
+        &self,
+        last: Option<(Instant, u32)>,
+        before: &HashMap<i32, Member>,
+        members: &HashMap<i32, Member>,
+    ) -> Option<(Instant, u32)> {
+        members.get(&self.leader).filter(|leader| !leader.stat.ended)?;
+        let (now, holds) = (Instant::now(), self.handle.holds());
+        let mut activity = self.handle.activity();
+        for (pid, member) in members {
+            let earlier = before.get(pid).filter(|earlier| earlier.stat.started == member.stat.started);
+            let done = earlier.map_or(Duration::ZERO, |earlier| earlier.stat.cpu());
+            activity.work += member.stat.cpu().saturating_sub(done);
+        }
+        if let Some((at, held)) = last
+            && held == holds
+            && holds % 2 == 0
+        {
+            activity.seen += (now - at).min(LONGEST_INTERVAL);
+        }
+        activity.processes = members.keys().copied().collect();
+        Some((now, holds))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -232,13 +299,12 @@ fn sum(members: &HashMap<i32, Member>) -> Usage {
 }
 
 fn largest(members: &HashMap<i32, Member>) -> Vec<UsedBy> {
-    let mut largest: Vec<UsedBy> = members
-        .iter()
-        .filter_map(|(&pid, member)| Some(UsedBy { pid, name: member.stat.name.clone(), memory: member.memory? }))
-        .collect();
-    largest.sort_unstable_by_key(|process| (std::cmp::Reverse(process.memory), process.pid));
-    largest.truncate(LARGEST);
-    largest
+    UsedBy::largest(
+        members
+            .iter()
+            .filter_map(|(&pid, member)| Some(UsedBy { pid, name: member.stat.name.clone(), memory: member.memory? })),
+        LARGEST,
+    )
 }
 
 /// The processor time of the calling thread.

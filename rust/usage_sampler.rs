@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use crate::call_watch::Observer;
 use crate::cgroup::CommandGroup;
 use crate::handle::Handle;
+use crate::memory_watch::MemoryWatch;
 use crate::signal_mask::thread;
+use crate::start::Order;
 use crate::supervisor::Supervised;
 use crate::tree_usage::{WatchedTree, cpu_time};
 use crate::watched_reader::{Lost, WatchedReader};
@@ -36,6 +38,7 @@ const MOST_LOST: usize = 32;
 pub struct UsageSampler {
     state: Mutex<State>,
     began: Condvar,
+    memory: Arc<MemoryWatch>,
 }
 
 #[derive(Default)]
@@ -78,10 +81,10 @@ impl UsageSampler {
         leader: i32,
         cgroup: Option<Arc<CommandGroup>>,
         handle: Arc<Handle>,
-        announces: bool,
+        order: &Order,
     ) -> Arc<WatchedTree> {
         let id = handle.id;
-        let tree = Arc::new(WatchedTree::new(leader, cgroup, handle, announces));
+        let tree = Arc::new(WatchedTree::new(leader, cgroup, handle, order, Arc::clone(&self.memory)));
         let mut state = self.lock();
         state.due.insert((Instant::now() + INTERVALS[0], id), Arc::downgrade(&tree));
         if std::mem::take(&mut state.is_idle) {
@@ -91,6 +94,8 @@ impl UsageSampler {
     }
 
     fn look_at_all_due(&self, reader: &WatchedReader) -> Result<(), Lost> {
+        self.wait_for_commands();
+        self.look_at_memory(reader)?;
         let mut rest = Duration::ZERO;
         while rest < PAUSE
             && let Some(Turn { tree, hung, commands }) = self.next()
@@ -104,13 +109,26 @@ impl UsageSampler {
         Ok(())
     }
 
-    /// None if none is due. Waits while there is no command.
-    fn next(&self) -> Option<Turn> {
+    fn wait_for_commands(&self) {
         let mut state = self.lock();
         while state.due.is_empty() {
             state.is_idle = true;
             state = self.began.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn look_at_memory(&self, reader: &WatchedReader) -> Result<(), Lost> {
+        let now = Instant::now();
+        if self.memory.is_due(now) {
+            let hung = self.lock().hung.clone();
+            self.memory.look(now, reader, &hung)?;
+        }
+        Ok(())
+    }
+
+    /// None if none is due.
+    fn next(&self) -> Option<Turn> {
+        let mut state = self.lock();
         loop {
             let entry = state.due.first_entry()?;
             let (at, id) = *entry.key();

@@ -74,7 +74,9 @@ class SshAdapter:
 
         A command runs in `WorkerJob.cwd` where files are shared, else in the home folder of the login.
         """
-        self.capabilities = Capabilities(streams=True, tells_start=True, remote=True, shares_files=shares_files)
+        self.capabilities = Capabilities(
+            streams=True, tells_start=True, remote=True, shares_files=shares_files, honours_cpu_limit=False
+        )
         self._host = host
         self._ssh = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", *options, "--", host]
         self._local = LocalWorkerAdapter()
@@ -87,7 +89,17 @@ class SshAdapter:
         """
         args = ["-c", HERE, "bash", *self._ssh, self._remote_command(job)]
         # The host ends the command first.
-        here = replace(job, command="bash", args=args, env=None, cwd=None, kill_grace=job.kill_grace + 2)
+        here = replace(
+            job,
+            command="bash",
+            args=args,
+            env=None,
+            cwd=None,
+            kill_grace=job.kill_grace + 2,
+            # ssh itself hardly does anything.
+            cpu_idle_timeout=None,
+            ending=None,
+        )
         result = await self._local.execute(here)
         if result.exit_code == FAILED or result.exit_code < 0:
             reason = result.stderr.strip().rpartition("\n")[2] or f"ssh ended with {result.exit_code}"

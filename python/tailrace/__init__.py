@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from . import testing as testing
     from . import worker as worker
     from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
+    from ._command.early_end import CommandEnding
     from ._command.ending import describe_error
     from ._command.job import Callback, StreamMode, WorkerJob
+    from ._command.memory_report import MemoryReport, ProcessMemory
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._errors import (
@@ -128,8 +130,10 @@ _NAMES = {
     "_stitching.protocol": "Stitcher StreamingStitcher",
     "_command.adapter": "Capabilities WorkerAdapter open_adapters",
     "_command.plugin": "AdapterContext AdapterPlugin",
+    "_command.early_end": "CommandEnding",
     "_command.ending": "describe_error",
     "_command.job": "Callback StreamMode WorkerJob",
+    "_command.memory_report": "MemoryReport ProcessMemory",
     "_remote.pool": "WorkerPool",
     "_command.result": "Capture ResourceUsage UsageSample WorkerResult",
 }
@@ -161,6 +165,7 @@ __all__ = [
     "ChunkUsage",
     "ChunkWarning",
     "CloudRunAdapter",
+    "CommandEnding",
     "ErrorCategory",
     "FfmpegStitcher",
     "FrameFinished",
@@ -183,6 +188,7 @@ __all__ = [
     "LocalWorkerAdapter",
     "LogFailed",
     "LoggedError",
+    "MemoryReport",
     "MergeFailedError",
     "MergeFinished",
     "MergeOutput",
@@ -190,6 +196,7 @@ __all__ = [
     "MergeState",
     "PluginFault",
     "PluginPackage",
+    "ProcessMemory",
     "ResourceUsage",
     "RunningCommand",
     "SpecError",

@@ -90,19 +90,19 @@ class WorkerSpawnError(WorkerError, OSError):
 class WorkerTimeoutError(WorkerError, TimeoutError):
     """A limit ended the command and its whole process tree.
 
-    `kind` is "total" (`WorkerJob.timeout`), "idle" (`WorkerJob.idle_timeout`) or "progress"
+    `kind` is "total" (`WorkerJob.timeout`), "idle" (`idle_timeout`), "cpu" (`cpu_idle_timeout`) or "progress"
     (`JobExecutionOptions.no_progress_timeout`); `result` holds the output so far, for "progress" the end of it.
     `no_answer` is True where a remote worker had not begun to answer by then: it may be the worker that hangs.
     """
 
-    kind: Literal["total", "idle", "progress"]
+    kind: Literal["total", "idle", "cpu", "progress"]
     no_answer: bool
 
     def __init__(
         self,
         message: str,
         result: WorkerResult,
-        kind: Literal["total", "idle", "progress"],
+        kind: Literal["total", "idle", "cpu", "progress"],
         *,
         no_answer: bool = False,
     ) -> None:

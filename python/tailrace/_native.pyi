@@ -17,7 +17,7 @@ __all__ = [
 
 from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 BUILD_PROFILE: Final = "release"
 
@@ -57,6 +57,7 @@ class Execution:
         on_stdout: Callable[[Any], object] | None,
         on_stderr: Callable[[Any], object] | None,
         wants_usage: bool = False,
+        wants_activity: bool = False,
     ) -> Execution:
         """Start a command; `mailbox` gets its news.
 
@@ -91,11 +92,23 @@ class Execution:
     @property
     def largest_processes(self) -> list[tuple[int, str, int]]:
         """Its largest processes then: number, name and memory."""
+    @property
+    def activity(self) -> tuple[float, float, list[int]]:
+        """The seconds for which it was watched, and of processor time that it used; who was there at the last look.
+
+        Only with `wants_activity`.
+        """
     def deliver(self) -> Awaitable[object] | None:
         """Call the callbacks with what has come. Raises what a callback raises.
 
         Returns an awaitable that a callback returned: await it, then call again. Returns None otherwise: call again
         at once if `backlog`, and after the next news unless `finished`.
+        """
+    def end(self, *, for_idleness: bool = False) -> None:
+        """End the command and all it started before its time, and deliver all its output.
+
+        With `for_idleness` that is the limit for a command that uses no processor, which is not ended any more once it
+        has exited.
         """
     def stop(self, *, listens: bool = False) -> None:
         """End the command and all it started, and deliver nothing more unless `listens`.
@@ -107,6 +120,11 @@ class Execution:
 
         A command that could not be started gives a pair of its errno and a message.
         """
+
+_Process: TypeAlias = tuple[int, str, int]
+_Memory: TypeAlias = tuple[bool, int | None, int | None, list[_Process], list[_Process], float | None]
+"""Whether the kernel killed somebody, how much was available and of how much, the largest processes of the command and
+of the machine, and how many seconds before that was."""
 
 @final
 class Ended:
@@ -135,13 +153,16 @@ class Ended:
     @property
     def tree_max_rss(self) -> int | None: ...
     @property
-    def limit(self) -> Literal["total", "idle"] | None: ...
+    def limit(self) -> Literal["total", "idle", "cpu"] | None: ...
     @property
     def left(self) -> list[tuple[int, str, str, str]]:
         """Processes of the command that could not be ended: number, name, state and wait channel."""
     @property
     def unseen(self) -> list[tuple[int, str, str, str]]:
         """Processes that could not be looked at, and may belong to the command."""
+    @property
+    def memory(self) -> _Memory | None:
+        """What was seen of it where the command was killed because there was none left."""
     @property
     def error(self) -> str | None:
         """Why the output could not be read or kept."""

@@ -15,7 +15,7 @@ use crate::capture::Policy;
 use crate::delivery::Delivery;
 use crate::engine::Engine;
 use crate::environment::{Environment, HasNul};
-use crate::handle::{self, Handle, Limit, Outcome, ProcessNote};
+use crate::handle::{self, Handle, Limit, MemoryReport, Outcome, ProcessNote, UsedBy};
 use crate::python::captured_output::{CapturedOutput, lend};
 use crate::python::consumer::{Consumer, Turn};
 use crate::python::mailbox::Mailbox;
@@ -52,7 +52,7 @@ impl Execution {
     /// Returns at once: whether the command could be started is one of the news. Raises `OSError` if this process
     /// cannot have the threads that running commands takes.
     #[new]
-    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, merge_window, keep, on_stdout, on_stderr, wants_usage=false))]
+    #[pyo3(signature = (mailbox, program, args, *, env, cwd, timeout, idle_timeout, kill_grace, stream, merge_window, keep, on_stdout, on_stderr, wants_usage=false, wants_activity=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         mailbox: &Bound<'_, Mailbox>,
@@ -69,6 +69,7 @@ impl Execution {
         on_stdout: Option<Py<PyAny>>,
         on_stderr: Option<Py<PyAny>>,
         wants_usage: bool,
+        wants_activity: bool,
     ) -> PyResult<Self> {
         // SAFETY: Python changes it with the GIL held, as it is here, and nothing of ours does. A C library's thread that
         // calls setenv(3) meanwhile would break any reader of it, getenv(3) included.
@@ -96,8 +97,8 @@ impl Execution {
         let engine = Engine::current()?;
         // Here, where no other thread of Python's can be changing the environment.
         let spill_folder = std::env::temp_dir().into();
-        let handle = engine
-            .run(Order { command, timing, policy, spill_folder, wanted, wants_usage }, Arc::clone(&mailbox.get().0))?;
+        let order = Order { command, timing, policy, spill_folder, wanted, wants_usage, wants_activity };
+        let handle = engine.run(order, Arc::clone(&mailbox.get().0))?;
         let delivery = Mutex::new(Delivery::new(consumers));
         Ok(Self { engine, handle, delivery, ended: PyOnceLock::new() })
     }
@@ -154,9 +155,25 @@ impl Execution {
 
     /// Its largest processes then: number, name and memory.
     #[getter]
-    fn largest_processes(&self) -> Vec<(i32, String, u64)> {
-        let largest = self.handle.usage().map(|sample| sample.largest).unwrap_or_default();
-        largest.into_iter().map(|process| (process.pid, process.name, process.memory)).collect()
+    fn largest_processes(&self) -> Vec<Process> {
+        processes(&self.handle.usage().map(|sample| sample.largest).unwrap_or_default())
+    }
+
+    /// The seconds for which it was watched, the seconds of processor time that it used meanwhile, and who was there at the
+    /// last look; only with `wants_activity`.
+    #[getter]
+    fn activity(&self) -> (f64, f64, Vec<i32>) {
+        let activity = self.handle.activity();
+        (activity.seen.as_secs_f64(), activity.work.as_secs_f64(), activity.processes.clone())
+    }
+
+    /// End the command and all it started before its time, and deliver all its output. With `for_idleness` that is the
+    /// limit for a command that uses no processor, which is not ended any more once it has exited.
+    #[pyo3(signature = (*, for_idleness=false))]
+    fn end(&self, for_idleness: bool) {
+        if self.engine.is_of_this_process() {
+            self.engine.end(&self.handle, for_idleness.then_some(Limit::Cpu));
+        }
     }
 
     /// End the command and all it started, and deliver nothing more unless `listens`. The news come when they are gone.
@@ -235,6 +252,24 @@ fn notes(processes: &[ProcessNote]) -> Vec<Note> {
     processes.iter().cloned().map(note).collect()
 }
 
+type Process = (i32, String, u64);
+type Memory = (bool, Option<u64>, Option<u64>, Vec<Process>, Vec<Process>, Option<f64>);
+
+fn processes(used_by: &[UsedBy]) -> Vec<Process> {
+    used_by.iter().map(|process| (process.pid, process.name.clone(), process.memory)).collect()
+}
+
+fn memory_report(report: &MemoryReport) -> Memory {
+    (
+        report.kernel_killed,
+        report.available.map(|(available, _)| available),
+        report.available.map(|(_, total)| total),
+        processes(&report.tree),
+        processes(&report.machine),
+        report.age.map(|age| age.as_secs_f64()),
+    )
+}
+
 /// How a command that was started ended. Times are seconds, memory is bytes.
 #[pyclass(frozen, get_all, module = "tailrace._native")]
 pub struct Ended {
@@ -250,12 +285,15 @@ pub struct Ended {
     cpu_system: f64,
     max_rss: Option<u64>,
     tree_max_rss: Option<u64>,
-    /// "total", "idle" or None.
+    /// "total", "idle", "cpu" or None.
     limit: Option<&'static str>,
     /// Processes of the command that could not be ended: number, name, state and wait channel.
     left: Vec<Note>,
     /// Processes that could not be looked at, and may belong to the command.
     unseen: Vec<Note>,
+    /// If it was killed because there was no memory left: whether the kernel did, how much was available and of how much,
+    /// the largest processes of the command and of the machine, and how many seconds before that was.
+    memory: Option<Memory>,
     /// Why the output could not be read or kept.
     error: Option<String>,
 }
@@ -277,9 +315,11 @@ impl Ended {
             limit: ended.limit.map(|limit| match limit {
                 Limit::Total => "total",
                 Limit::Idle => "idle",
+                Limit::Cpu => "cpu",
             }),
             left: notes(&ended.left),
             unseen: notes(&ended.unseen),
+            memory: ended.memory.as_deref().map(memory_report),
             error: ended.error.as_ref().map(ToString::to_string),
         })
     }

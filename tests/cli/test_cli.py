@@ -479,6 +479,7 @@ def test_help_names_every_option_and_the_version_is_that_of_the_package() -> Non
         "retry-delay",
         "timeout",
         "idle-timeout",
+        "cpu-idle-timeout",
         "keep-going",
         "resume",
         "verify-output",

@@ -33,6 +33,7 @@ NAMES = {
         ChunkUsage
         ChunkWarning
         CloudRunAdapter
+        CommandEnding
         ErrorCategory
         FfmpegStitcher
         FrameFinished
@@ -55,6 +56,7 @@ NAMES = {
         LocalWorkerAdapter
         LogFailed
         LoggedError
+        MemoryReport
         MergeFailedError
         MergeFinished
         MergeOutput
@@ -62,6 +64,7 @@ NAMES = {
         MergeState
         PluginFault
         PluginPackage
+        ProcessMemory
         ResourceUsage
         RunningCommand
         SpecError

@@ -48,7 +48,7 @@ def function(**options: Any) -> AwsLambdaAdapter:
 
 
 def test_a_command_on_this_machine_has_all_capabilities() -> None:
-    assert Capabilities.of(LocalWorkerAdapter()) == Capabilities(streams=True, tells_start=True)
+    assert Capabilities.of(LocalWorkerAdapter()) == Capabilities(streams=True, tells_start=True, ends_early=True)
 
 
 @pytest.mark.parametrize(

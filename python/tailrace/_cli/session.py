@@ -64,6 +64,7 @@ class JobRequest(NamedTuple):
     retry_delay: float
     timeout: float | None
     idle_timeout: float | None
+    cpu_idle_timeout: float | None
     no_progress_timeout: float | None
     progress: str
     fail_on_error: bool
@@ -311,6 +312,7 @@ class _Execution:
                 retry_delay=request.retry_delay,
                 timeout=request.timeout,
                 idle_timeout=request.idle_timeout,
+                cpu_idle_timeout=request.cpu_idle_timeout,
                 no_progress_timeout=request.no_progress_timeout if self._capabilities.streams else None,
                 progress=request.progress,
                 fail_on_error=request.fail_on_error,

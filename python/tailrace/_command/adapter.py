@@ -56,6 +56,10 @@ class Capabilities:
     """Whether the command gets `WorkerJob.env`."""
     honours_limits: bool = True
     """Whether `timeout` ends the command, and `idle_timeout` does where its output streams."""
+    honours_cpu_limit: bool = True
+    """Whether `cpu_idle_timeout` ends the command; else it is ignored."""
+    ends_early: bool = False
+    """Whether `WorkerJob.ending` ends a running command with its result; else it is ignored."""
     honours_slots: bool = True
     """Whether commands of one slot see the variables of that slot."""
 

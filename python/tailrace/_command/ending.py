@@ -7,12 +7,16 @@ import errno
 import logging
 import signal
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from .._errors import SpecError, WorkerError, WorkerSpawnError, WorkerTimeoutError
 from .._spec.command import parse_command
 from .job import WorkerJob
+from .memory_report import MemoryReport
 from .result import CapturedOutput, ResourceUsage, WorkerResult
+
+Limit: TypeAlias = Literal["total", "idle", "cpu"]
+"""The limits of a `WorkerJob`, as the kinds of `WorkerTimeoutError` call them."""
 
 
 class ProcessNote(NamedTuple):
@@ -53,8 +57,17 @@ def _listed(processes: Sequence[ProcessNote]) -> str:
     return ", ".join(named) + more
 
 
-def describe_exit(command: str, exit_code: int) -> str:
-    """Return the reason for an exit code other than 0."""
+def describe_exit(command: str, exit_code: int, killed_for_memory: MemoryReport | None = None) -> str:
+    """Return the reason for an exit code other than 0; `killed_for_memory` is that of the result."""
+    described = _describe_exit_code(command, exit_code)
+    if killed_for_memory is None:
+        return described
+    who = "it" if exit_code < 0 else "what it ran"
+    seen = str(killed_for_memory)
+    return f"{described}: {who} was killed because the memory was full" + (f" ({seen})" if seen else "")
+
+
+def _describe_exit_code(command: str, exit_code: int) -> str:
     if exit_code >= 0:
         return f"{command} exited with status {exit_code}"
     try:
@@ -93,17 +106,18 @@ def make_result(
     usage: ResourceUsage | None,
     truncated: bool,
     pipe_held: bool = False,
-    limit: Literal["total", "idle"] | None,
+    limit: Limit | None,
     error: str | None,
+    memory: MemoryReport | None = None,
     warnings: Sequence[str] = (),
     left: Sequence[ProcessNote] = (),
     unseen: Sequence[ProcessNote] = (),
 ) -> WorkerResult:
     """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking.
 
-    `left` are the processes of the command that could not be ended, `unseen` those that could not be looked at, and
-    with `pipe_held` the rest of the tree was ended, since it kept a pipe open: the error says so, and what is in
-    `warnings`, or the job's `on_warning` is told where there is none.
+    `memory` is what the result says of it. `left` are the processes of the command that could not be ended, `unseen`
+    those that could not be looked at, and with `pipe_held` the rest of the tree was ended, since it kept a pipe open: the
+    error says so, and what is in `warnings`, or the job's `on_warning` is told where there is none.
     """
     warnings = [*([_PIPE_HELD] if pipe_held else []), *warnings, *warnings_about(left, unseen)]
     noted = "".join(f"; {warning}" for warning in warnings)
@@ -114,13 +128,14 @@ def make_result(
         duration=duration,
         usage=usage,
         truncated=truncated,
+        killed_for_memory=memory,
     )
     if limit is not None:
         missing = "" if error is None else f"; its output is incomplete: {error}"
         raise limit_error(job, result, limit, missing + noted)
     if error is not None:
         raise incomplete_error(job, result, error + noted)
-    if exit_code is None:
+    if exit_code is None and not (left and job.ending is not None and job.ending.is_asked):
         raise WorkerError(
             f"the exit status of {job.command} is unknown after {duration:.1f} s: something else in this process"
             f" collected it (SIGCHLD is ignored, or os.waitpid(-1) was called){noted}",
@@ -158,11 +173,15 @@ def warn_beside_an_error(job: WorkerJob, warnings: Sequence[str]) -> None:
             _log.exception("%s: on_warning raised when it was told: %s", job.command, warning)
 
 
-def limit_error(
-    job: WorkerJob, result: WorkerResult, limit: Literal["total", "idle"], noted: str = ""
-) -> WorkerTimeoutError:
+def limit_error(job: WorkerJob, result: WorkerResult, limit: Limit, noted: str = "") -> WorkerTimeoutError:
     """Return the error for a command that a limit of its job ended."""
-    reason = f"ran longer than {job.timeout:g} s" if limit == "total" else f"wrote nothing for {job.idle_timeout:g} s"
+    match limit:
+        case "total":
+            reason = f"ran longer than {job.timeout:g} s"
+        case "idle":
+            reason = f"wrote nothing for {job.idle_timeout:g} s"
+        case "cpu":
+            reason = f"used less than 1 % of a processor for {job.cpu_idle_timeout:g} s"
     return WorkerTimeoutError(f"{job.command} was ended because it {reason}{noted}", result, limit)
 
 

@@ -10,6 +10,7 @@ from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
 from .._checks import check_callback, check_delays, check_limits, check_path, check_type
+from .early_end import CommandEnding
 from .result import Capture, UsageSample
 
 StreamMode: TypeAlias = Literal["text", "lines", "bytes"]
@@ -51,6 +52,14 @@ class WorkerJob:
     """The longest the whole command may take, from its beginning (see `on_started`)."""
     idle_timeout: float | None = None
     """The longest it may go without writing a byte; adapters that cannot stream ignore it."""
+    cpu_idle_timeout: float | None = None
+    """The longest it may go on with less than 1 % of one processor used by all that it started, or of a GPU.
+
+    It is for what hangs without a word: a licence server that does not answer, a dead network disk. The work of
+    NVIDIA's GPUs counts where their library (libnvidia-ml.so.1) can be asked, else that of processors alone. A command
+    that was stopped or frozen uses none, and is ended too. Time in which its processes could not be seen, or its output
+    waited for a callback, does not count. Adapters whose `Capabilities.honours_cpu_limit` is False ignore it.
+    """
     kill_grace: float = 5.0
     """When the command has to end before its time: from the request to terminate to the kill."""
     stream: StreamMode = "text"
@@ -67,6 +76,11 @@ class WorkerJob:
     """
     capture: Capture = _FULL
     """How much of the output the result keeps."""
+    ending: CommandEnding | None = None
+    """Ends the command early, with its result, when its `end` is called; one for each job.
+
+    Only adapters whose `Capabilities.ends_early` is True heed it.
+    """
     on_started: Callable[[], object] | None = None
     """Called once, when the command begins: it waits no longer for a place, here or on a worker.
 
@@ -105,12 +119,14 @@ class WorkerJob:
                 if not name or "=" in name:
                     raise ValueError(f"a name in env must not be empty or contain '=': {name!r}")
         check_path("cwd", self.cwd)
-        check_limits(timeout=self.timeout, idle_timeout=self.idle_timeout)
+        check_limits(timeout=self.timeout, idle_timeout=self.idle_timeout, cpu_idle_timeout=self.cpu_idle_timeout)
         check_delays(kill_grace=self.kill_grace, merge_window=self.merge_window)
         if self.merge_window > 1:
             raise ValueError(f"merge_window must be a number of seconds from 0 to 1: {self.merge_window!r}")
         check_type("capture", self.capture, Capture, "a Capture, such as Capture.tail(65536)")
         check_type("meta", self.meta, Mapping, "a mapping")
+        if self.ending is not None:
+            check_type("ending", self.ending, CommandEnding, "a CommandEnding")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         for name in ("on_started", "on_stdout", "on_stderr", "on_warning", "on_usage"):
@@ -138,6 +154,7 @@ def like(
     on_warning: Callable[[str], object],
     on_usage: Callable[[UsageSample], object] | None,
     meta: Mapping[str, object],
+    ending: CommandEnding | None = None,
 ) -> WorkerJob:
     """Return `job` with what another one has of its own, which the caller has checked.
 
@@ -153,6 +170,7 @@ def like(
         "on_warning": on_warning,
         "on_usage": on_usage,
         "meta": meta,
+        "ending": ending,
     }
     other = object.__new__(WorkerJob)
     for name in _FIELDS:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from .memory_report import MemoryReport
 
 _DEFAULT_MEMORY = 256 * 2**20
 
@@ -93,15 +95,31 @@ class WorkerResult:
     """The exit code of a command and its complete output.
 
     `exit_code` is -N for a command that signal N ended, as in `subprocess`; `duration` is seconds;
-    `truncated` is True if the capture dropped something or a pipe was still open and abandoned.
+    `truncated` is True if the capture dropped something or a pipe was still open and abandoned. `lingered` is whether
+    the command was ended because it did not exit though its output was complete. `killed_for_memory` is what was seen
+    of the memory where somebody but tailrace killed the command (SIGKILL) while there was no memory left, or it ended
+    with the status 137 of a shell after the kernel had killed what it ran; else None.
     """
 
-    __slots__ = ("_stderr", "_stderr_text", "_stdout", "_stdout_text", "duration", "exit_code", "truncated", "usage")
+    __slots__ = (
+        "_stderr",
+        "_stderr_text",
+        "_stdout",
+        "_stdout_text",
+        "duration",
+        "exit_code",
+        "killed_for_memory",
+        "lingered",
+        "truncated",
+        "usage",
+    )
 
     exit_code: int
     duration: float
     usage: ResourceUsage | None
     truncated: bool
+    lingered: bool
+    killed_for_memory: MemoryReport | None
 
     def __init__(
         self,
@@ -112,11 +130,15 @@ class WorkerResult:
         duration: float = 0.0,
         usage: ResourceUsage | None = None,
         truncated: bool = False,
+        lingered: bool = False,
+        killed_for_memory: MemoryReport | None = None,
     ) -> None:
         self.exit_code = exit_code
         self.duration = duration
         self.usage = usage
         self.truncated = truncated
+        self.lingered = lingered
+        self.killed_for_memory = killed_for_memory
         self._stdout_text: str | None = None
         self._stderr_text: str | None = None
         self._stdout: bytes | CapturedOutput
@@ -171,11 +193,13 @@ class WorkerResult:
             duration=self.duration,
             usage=self.usage,
             truncated=self.truncated,
+            lingered=self.lingered,
+            killed_for_memory=self.killed_for_memory,
         )
 
     def __repr__(self) -> str:
         # Short, whatever was written: asyncio formats the result of a task in its messages.
-        note = ", truncated" if self.truncated else ""
+        note = (", truncated" if self.truncated else "") + (", lingered" if self.lingered else "")
         return (
             f"<WorkerResult exit_code={self.exit_code} stdout={len(self._stdout)} bytes"
             f" stderr={len(self._stderr)} bytes duration={self.duration:.3f}s{note}>"
@@ -186,9 +210,13 @@ class WorkerResult:
             self.exit_code,
             self.stdout_bytes,
             self.stderr_bytes,
-            self.duration,
-            self.usage,
-            self.truncated,
+            {
+                "duration": self.duration,
+                "usage": self.usage,
+                "truncated": self.truncated,
+                "lingered": self.lingered,
+                "killed_for_memory": self.killed_for_memory,
+            },
         )
 
 
@@ -204,7 +232,5 @@ def _to_text(output: bytes | CapturedOutput) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output.to_str()
 
 
-def _restore(
-    exit_code: int, stdout: bytes, stderr: bytes, duration: float, usage: ResourceUsage | None, truncated: bool
-) -> WorkerResult:
-    return WorkerResult(exit_code, stdout, stderr, duration=duration, usage=usage, truncated=truncated)
+def _restore(exit_code: int, stdout: bytes, stderr: bytes, rest: Mapping[str, Any]) -> WorkerResult:
+    return WorkerResult(exit_code, stdout, stderr, **rest)

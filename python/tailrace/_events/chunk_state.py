@@ -18,7 +18,15 @@ from .running import RunningCommand
 from .types import ChunkErrorReported
 
 ChunkEnding: TypeAlias = Literal[
-    "exit", "timeout", "idle timeout", "progress timeout", "not started", "error", "not retried", "cancelled"
+    "exit",
+    "timeout",
+    "idle timeout",
+    "cpu timeout",
+    "progress timeout",
+    "not started",
+    "error",
+    "not retried",
+    "cancelled",
 ]
 
 
@@ -124,6 +132,8 @@ def ending_of(error: ChunkFailedError) -> ChunkEnding:
             return "timeout"
         case WorkerTimeoutError(kind="idle"):
             return "idle timeout"
+        case WorkerTimeoutError(kind="cpu"):
+            return "cpu timeout"
         case WorkerTimeoutError():
             return "progress timeout"
         case WorkerSpawnError() | WorkerRemoteError(nothing_began=True):

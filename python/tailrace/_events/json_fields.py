@@ -65,6 +65,13 @@ class JsonFields:
         """Return an object that stands there."""
         return JsonFields(self.value(key), f"{self._where}: {key}")
 
+    def objects(self, key: str) -> list[JsonFields]:
+        """Return a list of objects."""
+        value = self.value(key)
+        if not isinstance(value, list):
+            raise self.error(key, "a list of objects")
+        return [JsonFields(element, f"{self._where}: {key}") for element in value]
+
     def error(self, key: str, wanted: str) -> ValueError:
         """Return what is to be raised for a key that holds something else than is `wanted`."""
         return ValueError(f"{self._where}: {key} must be {wanted}, not {_shown(self._record[key])}")

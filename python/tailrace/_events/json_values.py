@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, get_args
 
+from .._command.memory_report import MemoryReport, ProcessMemory
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import (
     ChunkFailedError,
@@ -23,7 +24,7 @@ from .._errors import (
 from .json_fields import JsonFields
 
 _CATEGORIES: tuple[ErrorCategory, ...] = get_args(ErrorCategory)
-_LIMITS: tuple[Literal["total", "idle", "progress"], ...] = ("total", "idle", "progress")
+_LIMITS: tuple[Literal["total", "idle", "cpu", "progress"], ...] = ("total", "idle", "cpu", "progress")
 
 
 class LoggedError(TailraceError):
@@ -50,6 +51,8 @@ def plain_result(result: WorkerResult) -> dict[str, object]:
         "max_rss": None if usage is None else usage.max_rss,
         "tree_max_rss": None if usage is None else usage.tree_max_rss,
         "truncated": result.truncated,
+        "lingered": result.lingered,
+        "killed_for_memory": None if result.killed_for_memory is None else _plain_memory(result.killed_for_memory),
     }
 
 
@@ -68,6 +71,37 @@ def result_from(fields: JsonFields) -> WorkerResult:
         duration=fields.get("duration", float),
         usage=usage,
         truncated=fields.get("truncated", bool),
+        lingered=fields.has("lingered") and fields.get("lingered", bool),
+        killed_for_memory=_memory_from(fields.object("killed_for_memory")) if fields.has("killed_for_memory") else None,
+    )
+
+
+def _plain_memory(report: MemoryReport) -> dict[str, object]:
+    return {
+        "kernel_killed": report.kernel_killed,
+        "available": report.available,
+        "total": report.total,
+        "processes": [process._asdict() for process in report.processes],
+        "machine_processes": [process._asdict() for process in report.machine_processes],
+        "age": report.age,
+    }
+
+
+def _memory_from(fields: JsonFields) -> MemoryReport:
+    return MemoryReport(
+        fields.get("kernel_killed", bool),
+        fields.optional("available", int),
+        fields.optional("total", int),
+        _processes_from(fields, "processes"),
+        _processes_from(fields, "machine_processes"),
+        fields.optional("age", float),
+    )
+
+
+def _processes_from(fields: JsonFields, key: str) -> tuple[ProcessMemory, ...]:
+    return tuple(
+        ProcessMemory(each.get("pid", int), each.get("name", str), each.get("memory", int))
+        for each in fields.objects(key)
     )
 
 

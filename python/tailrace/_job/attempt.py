@@ -232,6 +232,8 @@ class ChunkAttempt:
             reason = f"{reason}{_where(plan, frames, watch, result)}"
         told = errors.of_failure
         category = None if told is None else told.category
+        if result is not None and result.killed_for_memory is not None:
+            category = "memory"
         return Failure(
             self._mask.text(f"{reason}: {told.message}" if told is not None else f"{reason}"),
             result,
@@ -266,7 +268,7 @@ class ChunkAttempt:
         if error is not None:
             return describe_error(error)
         if result is not None and result.exit_code != 0:
-            return describe_exit(job.command, result.exit_code)
+            return describe_exit(job.command, result.exit_code, result.killed_for_memory)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
         if frames is not None and self._options.frame_level is not None:
@@ -368,6 +370,7 @@ class ChunkAttempt:
                 cwd=self._context.job_dir,
                 timeout=options.timeout,
                 idle_timeout=options.idle_timeout,
+                cpu_idle_timeout=options.cpu_idle_timeout,
                 stream=output.mode,
                 merge_window=_MERGE_WINDOW if self._is_told else 0,
                 capture=options.capture,

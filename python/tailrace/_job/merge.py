@@ -63,7 +63,10 @@ async def merge(
         await output.close()
     if result is not None and result.exit_code != 0:
         raise MergeFailedError(
-            context.mask.text(f"the merge failed: {describe_exit(job.command, result.exit_code)}"), result
+            context.mask.text(
+                f"the merge failed: {describe_exit(job.command, result.exit_code, result.killed_for_memory)}"
+            ),
+            result,
         )
     await reporter.emit(lambda head: MergeFinished(**head, result=result))
     return result

@@ -64,6 +64,11 @@ class JobExecutionOptions:
     """The longest one attempt at a chunk may take."""
     idle_timeout: float | None = None
     """The longest an attempt may go without writing a byte."""
+    cpu_idle_timeout: float | None = None
+    """The longest an attempt may go on with less than 1 % of one processor used; see `WorkerJob.cpu_idle_timeout`.
+
+    Adapters whose `Capabilities.honours_cpu_limit` is False ignore it.
+    """
     no_progress_timeout: float | None = None
     """The longest an attempt may go without any progress that its output tells of; see `progress`.
 
@@ -197,7 +202,7 @@ class JobExecutionOptions:
         if self.log_limit is not None:
             _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
         check_delays(retry_delay=self.retry_delay, resource_delay=self.resource_delay)
-        for name in ("timeout", "idle_timeout", "no_progress_timeout", "merge_timeout"):
+        for name in ("timeout", "idle_timeout", "cpu_idle_timeout", "no_progress_timeout", "merge_timeout"):
             check_limits(**{name: getattr(self, name)})
         for name in ("record", "merge", "fail_on_error", "fail_fast", "verify_output", "log_compress"):
             check_type(name, getattr(self, name), bool, "True or False")

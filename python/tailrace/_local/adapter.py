@@ -55,7 +55,7 @@ class LocalWorkerAdapter:
     @property
     def capabilities(self) -> Capabilities:
         """What it can do: everything."""
-        return Capabilities(streams=self.streams, tells_start=True, remote=self.remote)
+        return Capabilities(streams=self.streams, tells_start=True, remote=self.remote, ends_early=True)
 
     async def __aenter__(self) -> Self:
         return self

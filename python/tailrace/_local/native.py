@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +14,7 @@ import anyio.lowlevel
 from .._command.callbacks import begin_last_words
 from .._command.ending import NO_STATUS, ProcessNote, make_result, spawn_error, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob, variables_of
+from .._command.memory_report import MemoryReport, ProcessMemory
 from .._command.result import ResourceUsage, UsageSample, WorkerResult
 from .._concurrency.steps import TimeSlice
 from .._errors import WorkerError, WorkerSpawnError
@@ -25,6 +26,8 @@ from .._native import (
     before_fork,
     shut_down,
 )
+from .activity import Activity
+from .early_ends import can_end_early, connect
 from .wakeup import Listener, Notifications
 
 PATIENCE = 20.0
@@ -47,7 +50,10 @@ async def execute(job: WorkerJob) -> WorkerResult:
     news = Notifications.current()
     execution = start(job, news.mailbox)
     listener = news.listen(execution.id)
+    disconnect = None
     try:
+        if can_end_early(job):
+            disconnect = connect(job, Endable(execution))
         await _deliver(job, execution, listener)
     except GeneratorExit:
         # The event loop is gone, and with it everything that could be waited for.
@@ -59,6 +65,9 @@ async def execute(job: WorkerJob) -> WorkerResult:
         await _until_over(job, execution, listener, listens=listens)
         warn_of_rest(job, execution)
         raise
+    finally:
+        if disconnect is not None:
+            disconnect()
     return to_result(job, execution)
 
 
@@ -173,6 +182,7 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
             on_stdout=job.on_stdout,
             on_stderr=job.on_stderr,
             wants_usage=job.on_usage is not None,
+            wants_activity=job.cpu_idle_timeout is not None,
         )
     except OSError as error:
         raise WorkerSpawnError(error.errno or 0, f"cannot start {job.command}: {error.strerror or error}") from error
@@ -180,6 +190,25 @@ def start(job: WorkerJob, mailbox: Mailbox) -> Execution:
 
 def _bounded(size: int) -> int:
     return min(size, sys.maxsize)
+
+
+class Endable:
+    """An execution as that sees it."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def end_early(self) -> None:
+        """End it with its result."""
+        self._execution.end()
+
+    def end_for_idleness(self) -> None:
+        """End it by the limit."""
+        self._execution.end(for_idleness=True)
+
+    def activity(self) -> Activity:
+        """Return what it has done so far."""
+        return Activity(*self._execution.activity)
 
 
 class UsageTeller:
@@ -215,9 +244,24 @@ def to_result(job: WorkerJob, execution: Execution) -> WorkerResult:
         pipe_held=outcome.pipe_held,
         limit=outcome.limit,
         error=outcome.error,
+        memory=None if outcome.memory is None else _memory_report(*outcome.memory),
         left=_notes(outcome.left),
         unseen=_notes(outcome.unseen),
     )
+
+
+def _memory_report(
+    kernel_killed: bool,
+    available: int | None,
+    total: int | None,
+    processes: Iterable[tuple[int, str, int]],
+    machine_processes: Iterable[tuple[int, str, int]],
+    age: float | None,
+) -> MemoryReport:
+    of_command, of_machine = (
+        tuple(ProcessMemory(*process) for process in listed) for listed in (processes, machine_processes)
+    )
+    return MemoryReport(kernel_killed, available, total, of_command, of_machine, age)
 
 
 def warn_of_rest(job: WorkerJob, execution: Execution) -> None:

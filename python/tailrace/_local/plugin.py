@@ -28,6 +28,6 @@ LOCAL = AdapterPlugin(
     options=(),
     make=_make,
     summary="on this machine",
-    capabilities=Capabilities(streams=True, tells_start=True),
+    capabilities=Capabilities(streams=True, tells_start=True, ends_early=True),
     lacks=_lacks,
 )

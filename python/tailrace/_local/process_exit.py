@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from typing import NamedTuple
 
+from .._command.memory_report import MemoryReport
 from .._command.result import ResourceUsage
-from . import tree_ending
+from . import tree_ending, usage_sampler
 from .process_tree import Tree
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
 """What the kernel counts peak memory in, in bytes (getrusage(2))."""
 
+_CHILD_KILLED = 128 + signal.SIGKILL
+"""What a shell exits with when what it ran was killed."""
+
 
 class ProcessExit(NamedTuple):
     """What waiting for the leader of a tree told."""
 
-    exit_code: int | None
+    code: int | None
     usage: ResourceUsage | None
-    is_lost: bool
+    memory: MemoryReport | None = None
+    """Where it was killed for want of memory, not by us."""
+    is_lost: bool = False
     """Whether it cannot be killed, or is about to die: it is collected when it has."""
 
 
@@ -33,7 +40,7 @@ def collect(tree: Tree, *, host_peak: int, was_ended: bool) -> ProcessExit:
     try:
         pid, status, usage = os.wait4(tree.leader, os.WNOHANG)
     except ChildProcessError:
-        return ProcessExit(None, None, is_lost=False)
+        return ProcessExit(None, None)
     if pid == 0:
         tree_ending.collect_later(tree)
         known = None
@@ -48,7 +55,11 @@ def collect(tree: Tree, *, host_peak: int, was_ended: bool) -> ProcessExit:
         peak = max(peak or 0, tree.usage.peak or 0) or None
     elif peak is None:
         peak = tree.usage.peak
-    return ProcessExit(os.waitstatus_to_exitcode(status), ResourceUsage(*cpu, peak, tree.usage.memory), is_lost=False)
+    code = os.waitstatus_to_exitcode(status)
+    memory = None
+    if code in (-signal.SIGKILL, _CHILD_KILLED) and not was_ended:
+        memory = usage_sampler.memory_report(tree, certain=code == _CHILD_KILLED)
+    return ProcessExit(code, ResourceUsage(*cpu, peak, tree.usage.memory), memory)
 
 
 def own_peak() -> int:

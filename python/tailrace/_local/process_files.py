@@ -21,6 +21,7 @@ _SUCCESSOR_AFTER = 0.02
 _MOST_THREADS = 32
 """How many threads may be lost to files that do not answer."""
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 T = TypeVar("T")
 
@@ -196,7 +197,24 @@ def contents(number: int, name: str) -> bytes:
 
 def stat_fields(number: int) -> list[bytes]:
     """Return the fields of a process' `stat` from its state on (proc(5)); raises `OSError`."""
-    return contents(number, "stat").rpartition(b")")[2].split()
+    return _name_and_fields(number)[1]
+
+
+def _name_and_fields(number: int) -> tuple[str, list[bytes]]:
+    # The name stands in parentheses, and may hold any character.
+    head, _, rest = contents(number, "stat").rpartition(b")")
+    return head.partition(b"(")[2].decode(errors="replace"), rest.split()
+
+
+def resident_of(numbers: Iterable[int], within: float = LIMIT) -> tuple[dict[int, tuple[str, int]], float]:
+    """Return name and resident memory, in bytes, of each process that is there, and what that cost, as `figures_of`."""
+
+    def read(number: int) -> tuple[str, int]:
+        name, fields = _name_and_fields(number)
+        return name, int(fields[21]) * _PAGE
+
+    looked = look("resident", numbers, read, within)
+    return looked.found, looked.cost
 
 
 def status_fields(number: int) -> dict[bytes, bytes]:
@@ -226,6 +244,9 @@ def describe(numbers: Iterable[int]) -> list[ProcessNote]:
 class Figures:
     """What one process uses, as far as it answered."""
 
+    name: str
+    started: int
+    """In clock ticks since the machine started: tells it from a later process of the same number."""
     user: float
     system: float
     """Seconds of processor time, with those of whom it waited for."""
@@ -240,9 +261,11 @@ def figures_of(numbers: Iterable[int], within: float = LIMIT) -> tuple[dict[int,
     figures: dict[int, Figures] = {}
 
     def read(number: int) -> None:
-        fields = stat_fields(number)
+        name, fields = _name_and_fields(number)
         user, system, waited_user, waited_system = map(int, fields[11:15])
-        figure = figures[number] = Figures((user + waited_user) / _TICKS, (system + waited_system) / _TICKS)
+        figure = figures[number] = Figures(
+            name, int(fields[19]), (user + waited_user) / _TICKS, (system + waited_system) / _TICKS
+        )
         status = status_fields(number)
         if b"VmHWM" in status:
             figure.peak = _kilobytes(status[b"VmHWM"])

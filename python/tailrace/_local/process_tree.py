@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from .process_files import Figures, contents, look, stat_fields, status_fields
+from .process_files import contents, look, stat_fields, status_fields
 from .python_spawn import MARK_VARIABLE
+from .tree_usage import TreeUsage
 
 _MAX_ROUNDS = 100
 """How often to look whether processes were missed. More than that would be somebody who never stops forking."""
@@ -19,38 +20,6 @@ _GROUP = 4
 """PIDFD_SIGNAL_PROCESS_GROUP (linux/pidfd.h)."""
 _KERNEL_THREAD = 0x0020_0000
 """PF_KTHREAD (linux/sched.h)."""
-
-
-class TreeUsage:
-    """What the processes of a tree used, as far as it was seen."""
-
-    def __init__(self) -> None:
-        self.peak: int | None = None
-        """The largest resident memory of one of them, in bytes."""
-        self.memory: int | None = None
-        """The most that they had together, in bytes."""
-        self.cpu = (0.0, 0.0)
-        """Seconds of processor time, in user and system mode, of all that were there before a signal of ours."""
-        self.on_sample: Callable[[int, float], object] | None = None
-
-    def take(self, figures: Iterable[Figures], *, before_signal: bool = False) -> None:
-        """Note the figures of all members at one moment."""
-        user = system = 0.0
-        memory, count = 0, 0
-        for figure in figures:
-            count += 1
-            user += figure.user
-            system += figure.system
-            memory += figure.memory
-            if figure.peak is not None:
-                self.peak = max(self.peak or 0, figure.peak)
-        if not count:
-            return
-        self.memory = max(self.memory or 0, memory)
-        if before_signal:
-            self.cpu = max(self.cpu, (user, system), key=sum)
-        elif self.on_sample is not None:
-            self.on_sample(memory, user + system)
 
 
 class Tree:
@@ -161,6 +130,10 @@ class Processes:
     def is_blind(self) -> bool:
         """Whether there is nothing to find them by."""
         return not self._inodes
+
+    def numbers(self) -> Collection[int]:
+        """Return the numbers of all that were there at the last look."""
+        return self._inodes.keys()
 
     def number(self, outer: int) -> int | None:
         """Return the number that a process has for this one, None if none is known."""

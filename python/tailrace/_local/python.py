@@ -20,16 +20,19 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._command.ending import ProcessNote, make_result, warn_beside_an_error, warnings_about
+from .._command.ending import Limit, ProcessNote, make_result, warn_beside_an_error, warnings_about
 from .._command.job import WorkerJob
-from .._command.result import ResourceUsage, UsageSample, WorkerResult
+from .._command.result import UsageSample, WorkerResult
 from .._errors import WorkerSpawnError
 from . import tree_ending, usage_sampler
+from .activity import NOTHING_DONE, Activity
 from .consumers import Consumers
+from .early_ends import can_end_early, connect
 from .event_fd import two_event_fds
-from .process_exit import collect, own_peak
+from .process_exit import ProcessExit, collect, own_peak
 from .process_files import describe
 from .process_tree import Tree
+from .python_limits import EarlyEnd, EarlyEnds
 from .python_pipe import PausableClock, PipeReader
 from .python_spawn import Start, not_started
 from .tree_ending import Ending
@@ -57,7 +60,10 @@ async def execute(job: WorkerJob) -> WorkerResult:
     except OSError as error:
         raise not_started(job, error) from None
     _running.add(execution)
+    disconnect = None
     try:
+        if can_end_early(job):
+            disconnect = connect(job, execution)
         await execution.run()
     except GeneratorExit:
         # The event loop is gone, and with it everything that could be waited for.
@@ -66,6 +72,8 @@ async def execute(job: WorkerJob) -> WorkerResult:
         await execution.end_at_once()
         raise
     finally:
+        if disconnect is not None:
+            disconnect()
         _running.discard(execution)
         execution.close()
     return execution.make_result()
@@ -103,20 +111,18 @@ class _Execution:
         self._tree: Tree | None = None
         self._consumers = Consumers(job)
         self._readers: list[PipeReader] = []
-        self._silence = PausableClock()
+        self._early = EarlyEnds(job)
         self._drain = PausableClock()
-        self._began = time.monotonic()
         self._host_peak = 0
-        self._is_held = self._has_exited = self._is_reaped = self._is_lost = False
-        self._limit: Literal["total", "idle"] | None = None
+        self._is_held = self._has_exited = self._is_reaped = False
+        self._limit: Limit | None = None
         self._endings: list[Ending] = []
         self._is_ended = False
         """Whether the whole tree was, not only what is left of the group."""
         self._left: list[ProcessNote] = []
         self._warnings: list[str] = []
         self._sample: UsageSample | None = None
-        self._exit_code: int | None = None
-        self._usage: ResourceUsage | None = None
+        self._exit = ProcessExit(None, None)
         self._duration = 0.0
 
     async def run(self) -> None:
@@ -159,6 +165,20 @@ class _Execution:
         if interruption is not None:
             raise interruption
 
+    def end_early(self) -> None:
+        """End it with its result."""
+        self._early.is_asked = True
+        self._event_fd.set()
+
+    def end_for_idleness(self) -> None:
+        """End it by the limit for one that uses no processor."""
+        self._early.is_idle = True
+        self._event_fd.set()
+
+    def activity(self) -> Activity:
+        """Return what it has done so far."""
+        return NOTHING_DONE if self._tree is None else self._tree.usage.activity()
+
     def kill(self) -> None:
         """Kill the command's group, or what is being started."""
         if self._tree is not None:
@@ -198,7 +218,7 @@ class _Execution:
         self._stop.set()
         self._event_fd.close()
         self._stop.close()
-        if self._tree is not None and not self._is_lost:
+        if self._tree is not None and not self._exit.is_lost:
             self._tree.close()
 
     def make_result(self) -> WorkerResult:
@@ -211,15 +231,16 @@ class _Execution:
         self._consumers.streams, self._readers = [], []
         return make_result(
             self._job,
-            exit_code=self._exit_code,
+            exit_code=self._exit.code,
             stdout=stdout,
             stderr=stderr,
             duration=self._duration,
-            usage=self._usage,
+            usage=self._exit.usage,
             truncated=self._is_held or is_cut,
             pipe_held=self._is_held and fault is None,
             limit=self._limit,
             error=fault,
+            memory=self._exit.memory,
             warnings=self._warnings,
             left=left,
             unseen=unseen,
@@ -233,11 +254,11 @@ class _Execution:
             raise not_started(self._job, error) from None
         self._start = Start(self._job, secrets.token_hex(12), self._event_fd.set)
         while not self._start.is_over:
-            limit = self._due_limit()
+            limit = self._early.due_limit(())
             if limit is not None and self._start.abandon():
                 self._limit = limit
                 interruption = await self._give_up_start()
-                self._duration = time.monotonic() - self._began
+                self._duration = time.monotonic() - self._early.began
                 if interruption is not None:
                     raise interruption
                 return False
@@ -252,7 +273,8 @@ class _Execution:
         started = self._start.take()
         tree = self._tree = Tree(started.pid, started.pidfd, self._start.mark)
         self._host_peak = own_peak()
-        self._silence.restart()
+        self._early.silence.restart()
+        tree.usage.watched_since = self._early.silence.runs_since
         if self._job.on_usage is not None:
             tree.usage.on_sample = self._note_sample
         usage_sampler.add(tree)
@@ -263,7 +285,7 @@ class _Execution:
                     fds.pop(0),
                     stream.capture,
                     is_heard=stream.callback is not None,
-                    silence=self._silence,
+                    silence=self._early.silence,
                     drain=self._drain,
                     stop=self._stop,
                     notify=self._event_fd.set,
@@ -326,7 +348,7 @@ class _Execution:
 
     def _note_waiting(self, now: float) -> None:
         if self._start is not None and self._start.is_over:
-            self._warnings.append(f"gave up waiting for the end of the command after {now - self._began:.1f} s")
+            self._warnings.append(f"gave up waiting for the end of the command after {now - self._early.began:.1f} s")
 
     # Each of these tasks keeps its exceptions: through the task group they would come out in an ExceptionGroup.
 
@@ -351,7 +373,7 @@ class _Execution:
                 continue
             if reason == "held":
                 self._is_held = True
-            else:
+            elif reason != "asked":
                 self._limit = reason
                 self._consumers.note_limit()
             ending = self._end_tree()
@@ -368,9 +390,11 @@ class _Execution:
                     return
                 await self._consumers.wait_for_change(math.inf if are_read else _GLANCE)
 
-    def _due(self) -> Literal["total", "idle", "held"] | None:
+    def _due(self) -> EarlyEnd | Literal["held"] | None:
         if self._fault() is not None:
             return "held"
+        if self._early.is_asked and not self._is_ended:
+            return "asked"
         if self._has_exited:
             held_at = self._drain.reaches(_DRAIN)
             if held_at is None:
@@ -378,31 +402,14 @@ class _Execution:
                 hangs = any(reader.is_keeping() and reader.is_stuck(_KEEPING_PATIENCE) for reader in self._readers)
                 return "held" if hangs else None
             return "held" if time.monotonic() >= held_at else None
-        return self._due_limit()
-
-    def _due_limit(self) -> Literal["total", "idle"] | None:
-        now = time.monotonic()
-        if self._job.timeout is not None and now >= self._began + self._job.timeout:
-            return "total"
-        # Where this process was stopped, or had no processor, there may be something that has not been read. In this
-        # order: what was read meanwhile has restarted the clock.
-        if self._is_silent() and not any(reader.has_more() for reader in self._readers) and self._is_silent():
-            return "idle"
-        return None
-
-    def _is_silent(self) -> bool:
-        if self._job.idle_timeout is None:
-            return False
-        return time.monotonic() >= _or_never(self._silence.reaches(self._job.idle_timeout))
+        return self._early.due_limit(self._readers)
 
     def _next_deadline(self) -> float:
         if self._has_exited:
             if any(reader.is_keeping() for reader in self._readers):
                 return time.monotonic() + _GLANCE
             return _or_never(self._drain.reaches(_DRAIN))
-        total = math.inf if self._job.timeout is None else self._began + self._job.timeout
-        idle = math.inf if self._job.idle_timeout is None else _or_never(self._silence.reaches(self._job.idle_timeout))
-        return min(total, idle)
+        return self._early.next_deadline()
 
     def _fault(self) -> str | None:
         return next((reader.fault for reader in self._readers if reader.fault is not None), None)
@@ -487,10 +494,9 @@ class _Execution:
         if tree is None or self._is_reaped:
             return
         self._is_reaped = True
-        self._duration = time.monotonic() - self._began
+        self._duration = time.monotonic() - self._early.began
         usage_sampler.remove(tree)
-        exit_code, usage, is_lost = collect(tree, host_peak=self._host_peak, was_ended=self._is_ended)
-        self._exit_code, self._usage, self._is_lost = exit_code, usage, is_lost
+        self._exit = collect(tree, host_peak=self._host_peak, was_ended=self._is_ended)
 
 
 def _or_never(moment: float | None) -> float:

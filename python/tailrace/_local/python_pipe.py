@@ -52,7 +52,7 @@ class PausableClock:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._holders = 0
-        self._held_since = 0.0
+        self._held_since = self._released = 0.0
         self._is_restarted = False
 
     def restart(self) -> None:
@@ -74,8 +74,13 @@ class PausableClock:
         with self._lock:
             self._holders -= 1
             if not self._holders:
-                now = time.monotonic()
+                now = self._released = time.monotonic()
                 self._began = now if self._is_restarted else self._began + (now - self._held_since)
+
+    def runs_since(self) -> float | None:
+        """Return since when nobody has held it, on the monotonic clock; None while somebody does."""
+        with self._lock:
+            return None if self._holders else self._released
 
     def reaches(self, seconds: float) -> float | None:
         """Return when it will show `seconds`, on the monotonic clock; None while it is held."""

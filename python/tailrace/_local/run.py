@@ -12,6 +12,7 @@ import anyio
 from .._command.job import WorkerJob, is_async
 from .._command.result import WorkerResult
 from .adapter import LocalWorkerAdapter
+from .early_ends import can_end_early, connect
 
 if TYPE_CHECKING:
     from .._native import Execution, Mailbox
@@ -31,13 +32,16 @@ def run(job: WorkerJob) -> WorkerResult:
             raise _async_callback()
     try:
         from .._native import Mailbox
-        from .native import UsageTeller, start, to_result, warn_of_rest
+        from .native import Endable, UsageTeller, start, to_result, warn_of_rest
     except ImportError:
         return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
     mailbox = Mailbox()
     execution = start(job, mailbox)
     tell_usage = UsageTeller(job, execution)
+    disconnect = None
     try:
+        if can_end_early(job):
+            disconnect = connect(job, Endable(execution))
         if job.on_started is not None and inspect.isawaitable(started := job.on_started()):
             _close(started)
             raise _async_callback()
@@ -54,6 +58,9 @@ def run(job: WorkerJob) -> WorkerResult:
         _until_over(job, execution, mailbox)
         warn_of_rest(job, execution)
         raise
+    finally:
+        if disconnect is not None:
+            disconnect()
     return to_result(job, execution)
 
 

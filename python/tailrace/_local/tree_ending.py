@@ -251,7 +251,7 @@ class _Terminator:
             for outer, figure in figures.items():
                 new[outer].figures[outer] = figure
             for ending in set(new.values()):
-                ending.tree.usage.take(ending.figures.values(), before_signal=True)
+                ending.tree.usage.take(ending.figures, before_signal=True)
 
     def _measure_again(self, endings: list[Ending]) -> None:
         """Note what those use who are about to be killed."""
@@ -259,7 +259,7 @@ class _Terminator:
         figures, cost = figures_of([outer for outers in living.values() for outer in outers], _MEASURE_WITHIN)
         self._processes.cost += cost
         for ending, outers in living.items():
-            ending.tree.usage.take([figures[o] for o in outers if o in figures], before_signal=True)
+            ending.tree.usage.take({o: figures[o] for o in outers if o in figures}, before_signal=True)
 
     def _next_look(self, endings: list[Ending]) -> float:
         is_urgent = any(ending.needs_look and not ending.living() for ending in endings)

@@ -6,7 +6,9 @@ import os
 import threading
 import time
 
-from .process_files import children_of, figures_of, look
+from .._command.memory_report import MemoryReport, ProcessMemory
+from .memory_watch import MemoryWatch
+from .process_files import children_of, figures_of, look, resident_of
 from .process_tree import Processes, Tree
 
 _EVERY = 0.5
@@ -25,6 +27,7 @@ class _Sampler:
         self._next = 0.0
         self._is_running = False
         self._processes = Processes()
+        self.memory = MemoryWatch()
 
     def add(self, tree: Tree) -> None:
         with self._changed:
@@ -59,6 +62,7 @@ class _Sampler:
         """Tell each tree what it uses; return how much processor time that took."""
         began = time.thread_time()
         self._processes.cost = 0.0
+        tells_memory = self.memory.glance()
         members = self._processes.sessions(trees)
         # Who has taken a session of his own is still somebody's child, which no file of a stranger has to tell.
         new = list(members)
@@ -72,11 +76,15 @@ class _Sampler:
                         members[child] = members[parent]
                         new.append(child)
         figures, cost = figures_of(members, _WITHIN)
+        if tells_memory:
+            residents, more = resident_of(self._processes.numbers(), _WITHIN)
+            self.memory.tell(ProcessMemory(outer, *found) for outer, found in residents.items())
+            cost += more
         for tree in trees:
             with self._changed:
                 is_there = tree in self._trees
             if is_there:
-                tree.usage.take([figure for outer, figure in figures.items() if members[outer] is tree])
+                tree.usage.take({outer: figure for outer, figure in figures.items() if members[outer] is tree})
         return time.thread_time() - began + self._processes.cost + cost
 
 
@@ -91,6 +99,14 @@ def add(tree: Tree) -> None:
 def remove(tree: Tree) -> None:
     """Look at it no more."""
     _sampler.remove(tree)
+
+
+def memory_report(tree: Tree, *, certain: bool) -> MemoryReport | None:
+    """Return what is known if the command of `tree`, killed just now, was killed for want of memory, else None.
+
+    `certain`: only if the kernel says that it has killed somebody.
+    """
+    return _sampler.memory.report(tree.usage.largest(), certain=certain)
 
 
 def _start_anew() -> None:

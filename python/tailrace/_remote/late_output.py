@@ -94,4 +94,6 @@ async def _hand_over(job: WorkerJob, result: WorkerResult, *listeners: _Listener
         duration=result.duration,
         usage=result.usage,
         truncated=result.truncated or any(capture.truncated for capture in kept),
+        lingered=result.lingered,
+        killed_for_memory=result.killed_for_memory,
     )

@@ -9,7 +9,8 @@ from .._command.adapter import Capabilities
 def worker_capabilities(*, streams: bool, shares_files: bool) -> Capabilities:
     """Return what an adapter for such workers can do. Raises `TypeError` where `shares_files` is no bool.
 
-    Variables stay here, those of `slot_env` too, since a request names the chunk alone. `timeout` is sent along.
+    Variables stay here, those of `slot_env` too, since a request names the chunk alone. `timeout` is sent along, as is
+    `cpu_idle_timeout`, which older workers ignore.
     """
     check_type("shares_files", shares_files, bool, "True or False")
     return Capabilities(

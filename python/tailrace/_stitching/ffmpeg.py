@@ -192,7 +192,9 @@ class FfmpegStitcher:
         error = first_error(result.stderr)
         if error is not None:
             return files.in_their_names(error)
-        return describe_exit(self._ffmpeg, result.exit_code) if result.exit_code != 0 else None
+        if result.exit_code == 0:
+            return None
+        return describe_exit(self._ffmpeg, result.exit_code, result.killed_for_memory)
 
     def _job(
         self,

@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, TypeGuard, TypeVar
 import anyio
 
 from .._command.capture import PythonCapture, describe_write_error
-from .._command.ending import NO_STATUS, incomplete_error, limit_error
+from .._command.ending import NO_STATUS, Limit, incomplete_error, limit_error
 from .._command.job import Callback, WorkerJob
 from .._command.pieces import OutputSplitter
 from .._command.result import ResourceUsage, WorkerResult
@@ -38,6 +38,8 @@ _UNAUTHORISED = 401
 _BUSY = 429
 _UNAVAILABLE = 503
 """The worker is busy if it says when to come again (RFC 9110, 10.2.3)."""
+
+_TIMEOUTS: dict[object, Limit] = {"timeout-total": "total", "timeout-idle": "idle", "timeout-cpu": "cpu"}
 
 
 class RemoteFault(Exception):  # noqa: N818 (it never leaves the package)
@@ -310,8 +312,8 @@ class RemoteAnswer:
         kind = error.get("kind")
         message = f"{self._where}: {_excerpt(str(error.get('message') or kind))}"
         result = self._result(None, report)
-        if kind in ("timeout-total", "timeout-idle"):
-            raise WorkerTimeoutError(message, result, "total" if kind == "timeout-total" else "idle")
+        if kind in _TIMEOUTS:
+            raise WorkerTimeoutError(message, result, _TIMEOUTS[kind])
         if kind == "spawn":
             # Not everything in `errno` is the number of an error.
             number = getattr(errno, str(error.get("errno")), None)

@@ -34,6 +34,8 @@ def remote_request(job: WorkerJob, job_def_url: str | None, *, heartbeat: float 
     request: dict[str, object] = {"jobPath": address, "chunkIndex": chunk_id, "attemptId": uuid.uuid4().hex}
     if job.timeout is not None and job.timeout < _NO_LIMIT:
         request["timeout"] = job.timeout
+    if job.cpu_idle_timeout is not None and job.cpu_idle_timeout < _NO_LIMIT:
+        request["cpuIdleTimeout"] = job.cpu_idle_timeout
     if heartbeat is not None:
         request["heartbeat"] = min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT)
     return json.dumps(request).encode()

@@ -14,7 +14,7 @@ from .._command.result import WorkerResult
 from ._performance import Performance
 from ._script import Script, ScriptReader
 
-_HERE = Capabilities(streams=True, tells_start=True)
+_HERE = Capabilities(streams=True, tells_start=True, honours_cpu_limit=False, ends_early=True)
 
 
 @dataclass(slots=True)
@@ -42,7 +42,9 @@ class FakeAdapter:
         """Take what happens, and what the adapter says that it can do.
 
         Without `tells_start` a job's `on_started` is not called; without `streams` nor are `on_stdout` and `on_stderr`,
-        and `idle_timeout` is ignored; without `honours_limits` both limits are.
+        and `idle_timeout` is ignored; without `honours_limits` both limits are. `cpu_idle_timeout` always is: nothing
+        uses a processor. With `ends_early` an execution ends with its result when the job's `ending` is asked to.
+
 
         Raises `TypeError` for what is no script, or no `Capabilities`.
         """

@@ -33,6 +33,10 @@ class _LimitReachedError(Exception):
         self.kind = kind
 
 
+class _EndAskedError(Exception):
+    """Somebody wants the result now."""
+
+
 class Performance:
     """Does what a `FakeExecution` says for one job, from now on."""
 
@@ -49,12 +53,17 @@ class Performance:
         idle_timeout = job.idle_timeout if capabilities.honours_limits and capabilities.streams else None
         self._limit = math.inf if timeout is None else self._began + timeout
         self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+        self._ending = job.ending if capabilities.ends_early else None
+        self._end_asked = anyio.Event()
 
     async def run(self) -> WorkerResult:
         """Return the result. Raises the script's error, a limit's, and what a callback raises."""
         # Whatever the script says, it can be cancelled.
         await anyio.lowlevel.checkpoint()
         limit: Literal["total", "idle"] | None = None
+        is_ended = False
+        if self._ending is not None:
+            self._ending.connect(self._end_asked.set)
         try:
             await self._await(None if self._on_started is None else self._on_started())
             # The clock of `idle_timeout` begins when somebody listens.
@@ -66,13 +75,18 @@ class Performance:
                 await self._wait_until(self._began + self._execution.duration)
             await self._finish()
         except _LimitReachedError as reached:
-            limit = reached.kind
-        if limit is None and self._execution.error is not None:
+            limit, is_ended = reached.kind, True
+        except _EndAskedError:
+            is_ended = True
+        finally:
+            if self._ending is not None:
+                self._ending.disconnect()
+        if not is_ended and self._execution.error is not None:
             raise _copied(self._execution.error)
         stdout, stderr = (stream.capture for stream in self._streams.values())
         return make_result(
             self._job,
-            exit_code=self._execution.exit_code if limit is None else -signal.SIGTERM,
+            exit_code=-signal.SIGTERM if is_ended else self._execution.exit_code,
             stdout=stdout,
             stderr=stderr,
             duration=anyio.current_time() - self._began,
@@ -88,7 +102,11 @@ class Performance:
         moment = max(moment, anyio.current_time())
         idle_limit = self._last_output + self._idle_timeout
         limit = min(self._limit, idle_limit)
-        await anyio.sleep_until(min(moment, limit))
+        with anyio.CancelScope(deadline=min(moment, limit)):
+            await self._end_asked.wait()
+        if self._end_asked.is_set():
+            await self._finish()
+            raise _EndAskedError
         if limit < moment:
             await self._finish()
             raise _LimitReachedError("total" if limit == self._limit else "idle")

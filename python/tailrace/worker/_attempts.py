@@ -112,6 +112,7 @@ class Attempt:
         job = task.to_job(
             folder,
             timeout=request.timeout,
+            cpu_idle_timeout=request.cpu_idle_timeout,
             slot=self.slot,
             # The log has the output. What is kept here tells an abandoned pipe from output that was dropped.
             capture=Capture.head_tail(_JUDGED, 0),

@@ -101,7 +101,8 @@ def _run(request: ChunkRequest, finder: TaskFinder, context: LambdaContext) -> d
     try:
         remaining = _remaining(context)
         timeout = min(remaining, request.timeout or remaining)
-        job = task.to_job(folder, timeout=timeout, slot=0, capture=_KEPT)
+        idle = request.cpu_idle_timeout
+        job = task.to_job(folder, timeout=timeout, cpu_idle_timeout=idle, slot=0, capture=_KEPT)
         try:
             result = run(job)
         except WorkerError as error:

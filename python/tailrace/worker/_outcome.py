@@ -10,7 +10,9 @@ from .._command.ending import NO_STATUS, describe_error
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
 
-ErrorKind: TypeAlias = Literal["timeout-total", "timeout-idle", "spawn", "refused", "internal"]
+ErrorKind: TypeAlias = Literal["timeout-total", "timeout-idle", "timeout-cpu", "spawn", "refused", "internal"]
+
+_TIMEOUTS: dict[str, ErrorKind] = {"total": "timeout-total", "idle": "timeout-idle", "cpu": "timeout-cpu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Outcome:
         """Return the outcome of a command that could not be carried through."""
         kind: ErrorKind = "internal"
         if isinstance(error, WorkerTimeoutError):
-            kind = "timeout-total" if error.kind == "total" else "timeout-idle"
+            kind = _TIMEOUTS[error.kind]
         elif isinstance(error, WorkerSpawnError):
             kind = "spawn"
         message = describe_error(error)

@@ -58,12 +58,13 @@ _LONGEST_PATH = 4096
 
 
 class ChunkRequest(NamedTuple):
-    """One chunk; `timeout` and `heartbeat` are seconds."""
+    """One chunk; `timeout`, `cpu_idle_timeout` and `heartbeat` are seconds."""
 
     job_path: str
     chunk_index: int
     attempt_id: str | None
     timeout: float | None
+    cpu_idle_timeout: float | None
     heartbeat: float
     asks_for_heartbeats: bool
 
@@ -100,6 +101,7 @@ def to_request(fields: object) -> ChunkRequest:
         chunk_index,
         attempt_id,
         _seconds(fields, "timeout"),
+        _seconds(fields, "cpuIdleTimeout"),
         min(max(heartbeat, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT),
         asks_for_heartbeats=fields.get("heartbeat") is not None,
     )

@@ -59,6 +59,8 @@ def _missing_in(can: Capabilities) -> Iterator[str]:
         yield "--slot-env"
     if not can.honours_limits:
         yield "limits of time"
+    elif not can.honours_cpu_limit:
+        yield "--cpu-idle-timeout"
 
 
 def _lacks_of(plugin: AdapterPlugin) -> list[str]:

@@ -56,6 +56,9 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @_limit_option("--timeout", help="The longest an attempt may take, in seconds, or 1h30m.")
 @_limit_option("--idle-timeout", help="The longest it may go without writing a byte.")
+@_limit_option(
+    "--cpu-idle-timeout", help="The longest it may use less than 1 % of a processor, or of a GPU that can be asked."
+)
 @_limit_option("--no-progress-timeout", help="The longest it may go without any progress.")
 @click.option(
     "--progress",

@@ -130,7 +130,15 @@ def _exit(chunk: ChunkState) -> str:
             return _status(chunk.exit_code or 0)
         case "error":
             return "failed"
-        case "progress timeout" | "idle timeout" | "timeout" | "not started" | "not retried" | "cancelled":
+        case (
+            "progress timeout"
+            | "idle timeout"
+            | "cpu timeout"
+            | "timeout"
+            | "not started"
+            | "not retried"
+            | "cancelled"
+        ):
             return chunk.ending
     return "running"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import anyio
 import pytest
 
@@ -10,11 +12,15 @@ from .command_runner import CommandRunner
 from .hooks import ConformanceHooks
 from .scripts import lasting
 
+_SOME_WORK = "BEGIN { for (i = 0; i < 300000; i++) sum += i }"
+"""A few hundredths of a second of a processor."""
+
 
 class LimitConformance(ConformanceHooks):
     """A limit ends the command and all that it started, and its error has the output so far.
 
-    `timeout` is for adapters with `honours_limits`, `idle_timeout` for those of them that stream; others ignore them.
+    `timeout` is for adapters with `honours_limits`, `idle_timeout` for those of them that stream, `cpu_idle_timeout`
+    for those with `honours_cpu_limit` too; others ignore them.
     """
 
     async def test_timeout_ends_the_whole_command_or_is_quietly_ignored(self, runner: CommandRunner, mark: str) -> None:
@@ -44,6 +50,28 @@ class LimitConformance(ConformanceHooks):
         assert caught.value.result is not None
         assert caught.value.result.stdout == "begun\n"
         await runner.wait_until_gone(mark)
+
+    async def test_a_command_that_uses_no_processor_is_ended_or_the_limit_is_quietly_ignored(
+        self, runner: CommandRunner, mark: str
+    ) -> None:
+        if not (runner.capabilities.honours_limits and runner.capabilities.honours_cpu_limit):
+            result = await runner.run_script("echo begun; sleep 3; echo done", cpu_idle_timeout=0.1)
+            assert (result.exit_code, result.stdout) == (0, "begun\ndone\n")
+            return
+        with pytest.raises(WorkerTimeoutError) as caught:
+            # Not `lasting`, which starts a program each second: for a short limit that is work.
+            await runner.run_script(f"echo begun; sleep 100; : {mark}", cpu_idle_timeout=self.startup + 1)
+        assert caught.value.kind == "cpu"
+        assert caught.value.result is not None
+        assert caught.value.result.stdout == "begun\n"
+        await runner.wait_until_gone(mark)
+
+    async def test_a_command_that_works_is_not_taken_for_one_that_does_nothing(self, runner: CommandRunner) -> None:
+        limit = self.startup + 0.5
+        script = (
+            f"i=0; while [ $i -lt {math.ceil(3 * limit / 0.2)} ]; do awk '{_SOME_WORK}'; sleep 0.2; i=$((i+1)); done"
+        )
+        assert (await runner.run_script(script, cpu_idle_timeout=limit)).exit_code == 0
 
     async def test_output_of_either_stream_holds_idle_timeout_off(self, runner: CommandRunner) -> None:
         idle_timeout = self.startup + 0.2

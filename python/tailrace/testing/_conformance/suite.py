@@ -8,6 +8,7 @@ import pytest
 
 from .callbacks import CallbackConformance
 from .cancellation import CancellationConformance
+from .early_ends import EarlyEndConformance
 from .jobs import JobConformance
 from .limits import LimitConformance
 from .results import ResultConformance
@@ -20,6 +21,7 @@ class AdapterConformance(
     CallbackConformance,
     LimitConformance,
     CancellationConformance,
+    EarlyEndConformance,
     JobConformance,
 ):
     """The tests that an adapter has to pass, for pytest with anyio's plugin, which comes with anyio.
