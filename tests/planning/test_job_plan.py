@@ -81,6 +81,28 @@ def test_the_metadata_describes_the_video() -> None:
     assert (spec.metadata.width, spec.metadata.height) == (64, 36)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (23.976, "24000/1001"),
+        (23.98, "24000/1001"),
+        (29.97, "30000/1001"),
+        (Fraction("59.94"), "60000/1001"),
+        (Fraction(30000, 1001), "30000/1001"),
+        (24, "24"),
+        (12.5, "25/2"),
+        (29.9, "299/10"),
+    ],
+)
+def test_a_rate_of_few_decimals_is_the_fraction_that_is_meant(written: float | Fraction, meant: str) -> None:
+    spec = plan_job("ffmpeg", "0-9", chunk_size=5, output="p_##.mp4", source="a.mov", fps=written)
+    words = _words(spec)[0]
+    assert words[words.index("-r") + 1] == meant
+    assert spec.metadata.frame_rate == Fraction(meant)
+    assert spec.metadata.duration == float(10 / Fraction(meant))
+    assert spec.metadata.model_copy(update={"fps": float(written)}).frame_rate == Fraction(meant)
+
+
 # Commands with placeholders
 
 

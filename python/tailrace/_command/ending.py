@@ -116,8 +116,8 @@ def make_result(
     """Return the result, or raise `WorkerTimeoutError` for a limit, `WorkerError` if output or status are lacking.
 
     `memory` is what the result says of it. `left` are the processes of the command that could not be ended, `unseen`
-    those that could not be looked at, and with `pipe_held` the rest of the tree was ended, since it kept a pipe open: the
-    error says so, and what is in `warnings`, or the job's `on_warning` is told where there is none.
+    those that could not be looked at, and with `pipe_held` the rest of the tree was ended, since it kept a pipe open:
+    the error says so, and what is in `warnings`, or the job's `on_warning` is told where there is none.
     """
     warnings = [*([_PIPE_HELD] if pipe_held else []), *warnings, *warnings_about(left, unseen)]
     noted = "".join(f"; {warning}" for warning in warnings)

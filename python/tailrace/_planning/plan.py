@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from .._errors import SpecError
 from .._spec.frame_range import FrameRange
+from .._spec.frame_rate import exact_frame_rate
 from .._spec.model import Chunk, JobMetadata, JobSpec
 from .._spec.outputs import chunks_sharing_outputs
 from .templates import DEFAULT_SIZE, Outline, find_template
@@ -38,6 +39,7 @@ def plan_job(
     relative to the folder that the job will run in; nothing is looked up there.
 
     `fps` (24 unless given) and `size` in pixels describe the video, and `size` is what a renderer is told to render.
+    23.976, 29.97 and 59.94 stand for 24000/1001, 30000/1001 and 60000/1001.
     `video` has ffmpeg make a video of the chunks, `merge_command` is any other command for that.
 
     Raises `SpecError` for what cannot be planned.
@@ -114,8 +116,7 @@ def _to_fraction(fps: float | Fraction | None) -> Fraction | None:
     if fps is None:
         return None
     try:
-        # A float as it is written: 29.97 is not meant to have fifty digits.
-        rate = Fraction(str(fps))
+        rate = exact_frame_rate(fps)
     except ValueError:
         rate = Fraction(0)
     if rate <= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -28,6 +29,7 @@ from pydantic_core import ErrorDetails
 from .._errors import SpecError
 from .command import parse_command
 from .frame_range import LARGEST_FRAME, FrameRange
+from .frame_rate import exact_frame_rate
 from .retry_command import check_retry_command, fill_in_frames
 from .source import is_url, read_json, read_source, shown_source, stem_of
 
@@ -169,10 +171,17 @@ class JobMetadata(_Part):
     model_config = ConfigDict(title="Metadata")
 
     total_frames: _Frame = Field(description="How many frames the whole video has.")
-    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(description="Frames a second.")
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        description="Frames a second. 23.976 stands for 24000/1001, 29.97 for 30000/1001, 59.94 for 60000/1001."
+    )
     width: _Frame = Field(description="The width of the pictures, in pixels.")
     height: _Frame = Field(description="The height of the pictures, in pixels.")
     duration: _Amount = Field(description="How long the video lasts, in seconds.")
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, exactly: 24000/1001 for an `fps` of 23.976."""
+        return exact_frame_rate(self.fps)
 
 
 def _say_what_belongs_together(schema: dict[str, Any]) -> None:
