@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from tailrace import mask_secrets, shown_source
 
 _TO_FILL_IN = "…"
-_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--merge-timeout"})
+_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--audio", "--merge-timeout"})
 
 
 def rerun_command(words: Sequence[str]) -> str:

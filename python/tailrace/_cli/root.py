@@ -62,6 +62,7 @@ def cli() -> None:
 @cli.group(
     cls=LazyGroup,
     modules={
+        "join": ".commands.join",
         "plan": ".commands.plan",
         "run": ".commands.run",
         "schema": ".commands.schema",
@@ -69,7 +70,7 @@ def cli() -> None:
     },
 )
 def job() -> None:
-    """Plan, run and check jobs."""
+    """Plan, run and check jobs, and join what they render."""
 
 
 @cli.group(cls=LazyGroup, modules={"serve": ".commands.serve"})

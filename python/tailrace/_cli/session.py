@@ -59,6 +59,7 @@ class JobRequest(NamedTuple):
     chunk: tuple[int, ...]
     no_merge: bool
     stitch: str | None
+    audio: str | None
     merge_timeout: float | None
     retries: int
     retry_delay: float
@@ -135,13 +136,16 @@ class _Execution:
             raise click.UsageError("--state-dir says where the record is, --no-record keeps none: use one of them")
         if request.dry_run and request.events is not None:
             raise click.UsageError("--events writes what happens, and with --dry-run nothing does: use one of them")
-        if request.stitch is not None:
+        if request.audio is not None and request.stitch is None:
+            raise click.UsageError("--audio is the sound of the video that --stitch joins: name that too")
+        self._stitcher = None if request.stitch is None else FfmpegStitcher(audio=_absolute(request.audio))
+        if self._stitcher is not None and request.stitch is not None:
             if not request.merges:
                 raise click.UsageError(
                     "--stitch joins all chunks at the end: use it without --no-merge, --chunk and --frames"
                 )
             try:
-                anyio.run(FfmpegStitcher().check, self._spec, request.stitch, self._job_dir)
+                anyio.run(self._stitcher.check, self._spec, request.stitch, self._job_dir)
             except StitchError as error:
                 raise click.UsageError(f"--stitch: {error}") from error
         if request.merge_timeout is not None and not request.merges:
@@ -326,9 +330,8 @@ class _Execution:
                 verify_output=request.verify_output,
                 check_frames=request.check_frames,
                 chunk_frames=self._selection.chunk_frames,
-                stitcher=None if request.stitch is None else FfmpegStitcher(),
-                # Relative to where the user is, like every file on a command line, not to the job's folder.
-                output_file=None if request.stitch is None else Path(request.stitch).absolute(),
+                stitcher=self._stitcher,
+                output_file=_absolute(request.stitch),
                 on_event=self._take,
                 stream="bytes",
                 capture=_KEPT_OUTPUT,
@@ -370,6 +373,11 @@ class _Execution:
         yield from failure_report(started, self._failures, command_for, log_dir)
         if errors := error_report(started):
             yield errors
+
+
+def _absolute(name: str | None) -> Path | None:
+    # Relative to where the user is, like every file on a command line, not to the job's folder.
+    return None if name is None else Path(name).absolute()
 
 
 def _keep_freed_memory() -> None:

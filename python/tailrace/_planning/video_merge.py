@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,15 +13,16 @@ from .._spec.model import Chunk
 from .._spec.numbered_name import FRAME_NUMBER, is_numbered
 from .templates import PICTURE_SUFFIXES, ffmpeg_file
 
-_LONGEST_ARGUMENT = 128 * 1024 - 1
-"""What Linux takes: MAX_ARG_STRLEN, with its NUL byte."""
+_LONGEST_COMMAND = 1024 * 1024
+"""Linux takes a quarter of the stack's limit, which is 8 MiB nearly everywhere, for the command and its environment."""
+_POINTER = 8
+"""What each word takes besides, in bytes."""
 
 
 def video_merge(chunks: Sequence[Chunk], video: str, fps: Fraction) -> str:
     """Return the command that joins the chunks' videos without encoding them again, or encodes their pictures.
 
-    Raises `SpecError` if frames are missing between the pictures, if there are too many chunks for one command, or for
-    a name that ffmpeg cannot join.
+    Raises `SpecError` if frames are missing between the pictures, or if there are too many chunks for one command.
     """
     name = chunks[0].output_file
     if PurePosixPath(name).suffix in PICTURE_SUFFIXES and not is_numbered(name):
@@ -56,21 +58,11 @@ def _encode(chunks: Sequence[Chunk], video: str, fps: Fraction) -> list[str]:
 
 
 def _join(chunks: Sequence[Chunk], video: str) -> list[str]:
-    # The list has no file of its own, which would have to be kept beside the job file.
-    names = "".join(f"file {_quote(chunk.output_file)}\n" for chunk in chunks)
-    if len(names.encode()) > _LONGEST_ARGUMENT:
+    # By its own command ffmpeg would leave out what it cannot read, and take the lengths of the videos for what their
+    # containers round them to.
+    words = ["tailrace", "job", "join", "--to", video, "--", *(chunk.output_file for chunk in chunks)]
+    if sum(len(os.fsencode(word)) + 1 + _POINTER for word in words) > _LONGEST_COMMAND:
         raise SpecError(
             f"video: {len(chunks)} chunks are too many to be joined by one command: use a larger chunk size"
         )
-    # By itself ffmpeg leaves out what it cannot read, and succeeds. -xerror fails then, but refuses sound as well that
-    # goes on a moment after its picture, unless it is written nowhere.
-    read = 'printf %s "$1" | ffmpeg -v {} -f concat -safe 0 -protocol_whitelist file,pipe,fd -i pipe:0 -c copy'
-    script = f'{read.format("error -xerror")} -f null - && {read.format("warning -stats")} -y "$2"'
-    return ["sh", "-c", script, "sh", names, ffmpeg_file(video)]
-
-
-def _quote(name: str) -> str:
-    if "\n" in name or "\r" in name:
-        raise SpecError(f"video: ffmpeg cannot join {name!r}: its list of files has one on each line")
-    # ffmpeg's own quoting, with no escapes between the quotation marks (https://ffmpeg.org/ffmpeg-utils.html).
-    return "'file:" + name.replace("'", "'\\''") + "'"
+    return words

@@ -45,6 +45,12 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     type=click.Path(),
     help="Join the chunks' videos into this file with ffmpeg, in place of the merge command; nothing is encoded anew.",
 )
+@click.option(
+    "--audio",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Lay the sound of this file under the joined video, cut to its length; goes with --stitch.",
+)
 @_limit_option("--merge-timeout", help="The longest the merge command, or joining with --stitch, may take.")
 @click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0, help="Further attempts for each chunk.")
 @click.option(
