@@ -14,6 +14,7 @@ import pytest
 from support.jobs import names_in
 from support.loops import on_asyncio
 from support.pieces import (
+    X264,
     Piece,
     Pool,
     clicking_sound,
@@ -83,6 +84,31 @@ def test_each_frame_of_joined_pieces_has_its_exact_time(suffix: str, rate: str, 
     pieces = pool.uneven(21)
     join(pieces, tmp_path / f"out.{suffix}")
     assert_exact(pool, pieces, tmp_path / f"out.{suffix}")
+
+
+def test_lengths_that_containers_round_do_not_add_up(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, "mkv", "24000/1001")
+    # Matroska has 42 ms for a frame of 41.7: after these it would be 35 ms too late.
+    pieces = [pool.piece(1)] * 120
+    join(pieces, tmp_path / "out.mkv")
+    assert_exact(pool, pieces, tmp_path / "out.mkv")
+
+
+def test_a_piece_with_a_track_but_no_sample_of_sound_is_silent(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, "mkv", "60000/1001", sound="flac")
+    # Such as one that ends with its only frame, before the first block of sound is full.
+    empty = tmp_path / "empty.mkv"
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x36:rate=60000/1001")
+    sound = ("-f", "lavfi", "-i", "sine=r=48000,atrim=end_sample=801")
+    coding = (*X264, "-bf", "0", "-pix_fmt", "yuv420p", "-c:a", "flac", "-sample_fmt", "s32")
+    ffmpeg(*picture, *sound, "-frames:v", "1", *coding, str(empty))
+    packets = probe(empty, "-show_packets")["packets"]
+    assert {packet["codec_type"] for packet in packets} == {"video"}
+    piece = Piece(empty, 1, picture_hashes(empty))
+    pieces = [piece, pool.piece(40), piece, pool.piece(41)]
+    join(pieces, tmp_path / "out.mkv")
+    assert_exact(pool, pieces, tmp_path / "out.mkv")
+    assert_in_time(pool, pieces, tmp_path / "out.mkv")
 
 
 @pytest.mark.parametrize(("suffix", "joined"), [("mkv", "mp4"), ("ts", "mp4"), ("mp4", "mkv"), ("avi", "mov")])
