@@ -24,7 +24,7 @@ class Interruptible:
     `conclude` is called before this process is killed, and must not wait for anything.
     """
 
-    def __init__(self, announce: Callable[[str], object], conclude: Callable[[], object]) -> None:
+    def __init__(self, announce: Callable[[str], object], conclude: Callable[[], object] = lambda: None) -> None:
         self._announce = announce
         self._conclude = conclude
         self.signal: signal.Signals | None = None
