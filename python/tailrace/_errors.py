@@ -146,7 +146,7 @@ class ChunkFailedError(TailraceError):
     none, and the error is the `__cause__`.
     `category` is what the output tells of the reason, None if nothing.
     `failures` lists the failures of all chunks, this one included, when the job went on after the first
-    (`fail_fast=False`); else it holds this one alone.
+    (`fail_fast=False`, `fail_after`); else it holds this one alone.
     `report` has the results of the chunks that were completed; it is None until the job has ended.
     """
 

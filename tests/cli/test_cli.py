@@ -123,6 +123,16 @@ def test_one_bad_chunk_does_not_cost_the_others(tmp_path: Path) -> None:
     assert b"sh exited with status 4" in result.stderr
 
 
+@pytest.mark.parametrize("options", [["--fail-after=2"], ["--keep-going", "--fail-after=2"]])
+def test_a_run_ends_after_so_many_bad_chunks(tmp_path: Path, options: list[str]) -> None:
+    spec = write_job(tmp_path, "exit 3", "touch chunk_1", "exit 4", "touch chunk_3")
+    result = tailrace("job", "run", spec, *options)
+    assert result.returncode == 1
+    assert (tmp_path / "chunk_1").exists()
+    assert not (tmp_path / "chunk_3").exists()
+    assert b"2 failed (0, 2)" in result.stderr
+
+
 def test_resume_runs_only_what_is_missing_or_changed(tmp_path: Path) -> None:
     scripts = [f"echo run >> runs_{number}; echo {number} > chunk_{number}" for number in range(3)]
     spec = write_job(tmp_path, *scripts, merge="cat chunk_* > merged")

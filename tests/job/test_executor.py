@@ -325,6 +325,11 @@ async def test_an_adapter_that_never_waits_can_still_be_cancelled() -> None:
     [
         ({"concurrency": 0}, "concurrency must be at least 1: 0"),
         ({"retries": -1}, "retries must be at least 0: -1"),
+        ({"fail_after": 0}, "fail_after must be at least 1: 0"),
+        (
+            {"fail_fast": True, "fail_after": 2},
+            "fail_fast=True ends the job at the first failed chunk, fail_after after so many: use one of them",
+        ),
         ({"retry_delay": -1}, "retry_delay must be a number of seconds, 0 or more: -1"),
         ({"retry_delay": float("nan")}, "retry_delay must be a number of seconds, 0 or more: nan"),
         ({"timeout": 0}, "timeout must be a positive number of seconds: 0"),
@@ -388,7 +393,8 @@ WRONG: dict[str, list[object]] = {
     "no_progress_timeout": ["5"],
     "fail_on_error": [1],
     "resource_delay": [None],
-    "fail_fast": ["false"],
+    "fail_fast": ["false", 1],
+    "fail_after": ["3", True, 1.0],
     "verify_output": [0],
     "check_frames": ["every", True],
     "chunk_frames": [[1], "1-4"],

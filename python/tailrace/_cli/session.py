@@ -72,6 +72,7 @@ class JobRequest(NamedTuple):
     error_pattern: tuple[tuple[str, str], ...]
     resource_delay: float
     keep_going: bool
+    fail_after: int | None
     frames: FrameRange | None
     again: FrameRange | None
     missing: bool
@@ -326,7 +327,8 @@ class _Execution:
                 log_limit=request.log_limit,
                 log_compress=request.log_compress,
                 mask_env=request.mask_env,
-                fail_fast=not request.keep_going,
+                fail_fast=False if request.keep_going else None,
+                fail_after=request.fail_after,
                 verify_output=request.verify_output,
                 check_frames=request.check_frames,
                 chunk_frames=self._selection.chunk_frames,

@@ -80,8 +80,13 @@ class JobExecutionOptions:
     """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""
     resource_delay: float = 30.0
     """The least wait before the next attempt when there was no licence or too little memory."""
-    fail_fast: bool = True
-    """Whether the first chunk that failed ends the job; else the others are run before the error is raised."""
+    fail_fast: bool | None = None
+    """Whether the first chunk that failed ends the job; else the others are run before the error is raised.
+
+    None is True, or False where `fail_after` is given.
+    """
+    fail_after: int | None = None
+    """How many chunks have to fail for good before the job ends; None leaves it to `fail_fast`."""
     verify_output: bool = False
     """Whether an attempt has failed if its output files are not all there, or one is empty: `check_frames="exist"`."""
     check_frames: FrameLevel | None = None
@@ -170,6 +175,10 @@ class JobExecutionOptions:
             raise ValueError("state_dir is for the record, and record=False keeps none: use one of them")
         if self.log_dir is None and (self.log_limit is not None or self.log_compress):
             raise ValueError("log_limit and log_compress are for the logs in log_dir: give that too")
+        if self.fail_fast and self.fail_after is not None:
+            raise ValueError(
+                "fail_fast=True ends the job at the first failed chunk, fail_after after so many: use one of them"
+            )
         for name in ("merge_timeout", "merge_adapter", "stitcher"):
             if not self.merge and getattr(self, name) is not None:
                 raise ValueError(f"{name} is for the merge, and merge=False does without: use one of them")
@@ -196,16 +205,27 @@ class JobExecutionOptions:
         """How closely frames are looked at, whichever option says so."""
         return self.check_frames or ("exist" if self.verify_output else None)
 
+    @property
+    def failure_limit(self) -> int | None:
+        """How many failed chunks end the job, whichever option says so; None runs all chunks."""
+        if self.fail_after is not None:
+            return self.fail_after
+        return None if self.fail_fast is False else 1
+
     def _check_types(self) -> None:
         _check_count("concurrency", self.concurrency, least=1)
         _check_count("retries", self.retries, least=0)
+        if self.fail_after is not None:
+            _check_count("fail_after", self.fail_after, least=1)
         if self.log_limit is not None:
             _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
         check_delays(retry_delay=self.retry_delay, resource_delay=self.resource_delay)
         for name in ("timeout", "idle_timeout", "cpu_idle_timeout", "no_progress_timeout", "merge_timeout"):
             check_limits(**{name: getattr(self, name)})
-        for name in ("record", "merge", "fail_on_error", "fail_fast", "verify_output", "log_compress"):
+        for name in ("record", "merge", "fail_on_error", "verify_output", "log_compress"):
             check_type(name, getattr(self, name), bool, "True or False")
+        if self.fail_fast is not None:
+            check_type("fail_fast", self.fail_fast, bool, "True, False or None")
         for name in ("job_dir", "state_dir", "log_dir", "output_file"):
             check_path(name, getattr(self, name))
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):

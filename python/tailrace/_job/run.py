@@ -63,6 +63,7 @@ class JobRun:
         except BaseException as raised:
             error = as_error(raised)
             if isinstance(error, ChunkFailedError):
+                self._sort_failures()
                 ChunkFailedError.share(self._failures or [error], self._report(None))
             elif isinstance(error, MergeFailedError):
                 error.report = self._report(error.result)
@@ -137,9 +138,12 @@ class JobRun:
         if self._error is not None:
             raise self._error
         if self._failures:
-            places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
-            self._failures.sort(key=lambda failure: places[failure.chunk_id])
+            self._sort_failures()
             raise self._failures[0]
+
+    def _sort_failures(self) -> None:
+        places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
+        self._failures.sort(key=lambda failure: places[failure.chunk_id])
 
     async def _work(self, slot: int) -> None:
         # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
@@ -193,9 +197,10 @@ class JobRun:
         else:
             error = _to_error(queued, outcome)
             await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
-            if self._options.fail_fast:
+            if self._error is None:
+                self._failures.append(error)
+            if len(self._failures) == self._options.failure_limit:
                 raise error
-            self._failures.append(error)
             self._queue.finish()
 
 

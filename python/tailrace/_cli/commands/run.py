@@ -85,6 +85,12 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="The least wait before a further attempt when there was no licence or too little memory. Default 30.",
 )
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
+@click.option(
+    "--fail-after",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Run the other chunks until so many have failed, then end the job.",
+)
 @_frames_option("--frames", help="Render these frames alone, such as 10-20; nothing is merged.")
 @_frames_option("--again", help="Render these frames again, such as 7,12, then merge anew.")
 @click.option("--missing", is_flag=True, help="Render the frames whose files are not there, whatever the record says.")
