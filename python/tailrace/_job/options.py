@@ -79,7 +79,12 @@ class JobExecutionOptions:
     fail_on_error: bool = False
     """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""
     resource_delay: float = 30.0
-    """The least wait before the next attempt when there was no licence or too little memory."""
+    """The least wait before the next attempt when there was no licence, too little memory or no space on the disk.
+
+    While a chunk waits for space no other begins. One that finds none then, or has no attempt left, ends the job,
+    whatever `fail_fast` and `fail_after` say, and its error says how much is free. Workers that do not share files
+    (`Capabilities.shares_files`) have disks of their own: there it is retried like any other.
+    """
     fail_fast: bool | None = None
     """Whether the first chunk that failed ends the job; else the others are run before the error is raised.
 

@@ -31,6 +31,7 @@ class ChunkQueue:
         self._fresh = deque(chunks)
         self._unfinished = len(self._fresh)
         self._waiting: list[tuple[float, int, QueuedChunk]] = []
+        self._held_until = -math.inf
         self._tie_breaker = itertools.count()
         self._changed = anyio.Event()
 
@@ -43,7 +44,10 @@ class ChunkQueue:
                 if delay <= 0:
                     return heapq.heappop(self._waiting)[2]
             if self._fresh:
-                return QueuedChunk(self._fresh.popleft(), 1)
+                held = self._held_until - anyio.current_time()
+                if held <= 0:
+                    return QueuedChunk(self._fresh.popleft(), 1)
+                delay = min(delay, held)
             with anyio.move_on_after(delay):
                 await self._changed.wait()
         return None
@@ -57,6 +61,10 @@ class ChunkQueue:
         again = QueuedChunk(queued.chunk, queued.attempt + 1)
         heapq.heappush(self._waiting, (anyio.current_time() + delay, next(self._tie_breaker), again))
         self._notify()
+
+    def hold(self, delay: float) -> None:
+        """Hand out no chunk for the first time before `delay` seconds have passed."""
+        self._held_until = max(self._held_until, anyio.current_time() + delay)
 
     def finish(self) -> None:
         """Note that a chunk needs no more turns."""

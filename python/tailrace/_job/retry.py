@@ -64,6 +64,6 @@ def delay_after(attempt: int, first_delay: float) -> float:
 
 def least_delay(category: ErrorCategory | None, options: JobExecutionOptions) -> float:
     """Return the delay after the first attempt that failed in this way, in seconds."""
-    if category in ("licence", "memory"):
+    if category in ("licence", "memory", "disk"):
         return max(options.retry_delay, options.resource_delay)
     return options.retry_delay

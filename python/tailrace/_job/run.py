@@ -18,6 +18,7 @@ from .._errors import ChunkFailedError, MergeFailedError, TailraceError
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from .attempt import ChunkAttempt, Failure
 from .context import JobContext
+from .full_disk import FullDisk
 from .merge import merge
 from .queue import ChunkQueue, QueuedChunk
 from .report import JobReport
@@ -51,6 +52,7 @@ class JobRun:
         self._error: BaseException | None = None
         self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(context, skipped=len(self._skipped), on_error=self._end)
+        self._full_disk = FullDisk(context)
         self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
     async def execute(self) -> JobReport:
@@ -187,19 +189,27 @@ class JobRun:
             self._results[chunk.id] = outcome
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
             self._queue.finish()
-        elif outcome.is_worth_retrying and attempt <= self._options.retries:
+            return
+        is_for_disk = self._full_disk.is_reason(outcome)
+        may_retry = outcome.is_worth_retrying and attempt <= self._options.retries
+        if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):
             delay = delay_after(attempt, least_delay(outcome.category, self._options))
             failure = outcome
             await await_if_needed(
                 emit(lambda head: ChunkRetrying(**head, reason=failure.reason, category=failure.category, delay=delay))
             )
             self._queue.put_back(queued, delay)
+            if is_for_disk:
+                self._full_disk.wait(chunk)
+                self._queue.hold(delay)
         else:
+            if is_for_disk:
+                outcome = outcome._replace(reason=outcome.reason + await self._full_disk.explain(chunk))
             error = _to_error(queued, outcome)
             await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
             if self._error is None:
                 self._failures.append(error)
-            if len(self._failures) == self._options.failure_limit:
+            if is_for_disk or len(self._failures) == self._options.failure_limit:
                 raise error
             self._queue.finish()
 

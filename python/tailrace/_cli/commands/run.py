@@ -82,7 +82,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     metavar="S",
     callback=parse_delay,
     default="30",
-    help="The least wait before a further attempt when there was no licence or too little memory. Default 30.",
+    help="The least wait before a further attempt when licence, memory or space were short. Default 30.",
 )
 @click.option("--keep-going", is_flag=True, help="Run the other chunks when one has failed.")
 @click.option(
