@@ -13,7 +13,15 @@ import pytest
 from documents import DOCUMENTS, blocks_of
 
 from support import ROOT
-from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, JobExecutionOptions, JobSpec
+from tailrace import (
+    AwsLambdaAdapter,
+    CloudRunAdapter,
+    FrameRange,
+    HttpWorkerAdapter,
+    JobExecutionOptions,
+    JobSpec,
+    SpecError,
+)
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
 from tailrace._planning.command_template import PLACEHOLDERS
@@ -48,6 +56,24 @@ def test_every_placeholder_of_a_command_is_explained() -> None:
     text = (ROOT / "docs" / "job-plan.md").read_text()
     explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
     assert explained == list(PLACEHOLDERS)
+
+
+def test_the_table_of_ranges_has_those_that_are_read_and_those_that_are_not() -> None:
+    text = (ROOT / "docs" / "job-plan.md").read_text()
+    ranges, others, *_ = (
+        table.split("\n\n")[0] for table in re.split(r"^\| --- \| --- \|$", text, flags=re.MULTILINE)[1:]
+    )
+    read = re.findall(r"^\| `([^`]+)` \|", ranges, flags=re.MULTILINE)
+    assert len(read) > 8
+    for range_ in read:
+        FrameRange.parse(range_)
+    refused = re.findall(r"^\| `([^`]+)`[^|]* \| (.*) \|", others, flags=re.MULTILINE)
+    assert len(refused) > 4
+    for range_, remedy in refused:
+        with pytest.raises(SpecError):
+            FrameRange.parse(range_)
+        for better in re.findall(r"`([^`]+)`", remedy):
+            FrameRange.parse(better)
 
 
 OF_ADAPTERS = {"adapter", "streaming"} | {option.name for plugin in BUILT_IN for option in plugin.options}

@@ -18,6 +18,9 @@ LARGEST_FRAME = 2**31 - 1
 """Of the numbers of frames, up and down; programs written in C can count no further."""
 
 _PART = re.compile(r"(-?\d{1,20})(?:-(-?\d{1,20})(?:([xy:])(-?\d{1,20}))?)?", re.ASCII)
+_FEW_RANGES = 8
+"""So many are looked through for a frame; of more, the place of each frame is kept."""
+_LONGEST_QUOTE = 60
 _FORMS = "300, 1-250, 1-250x2, 1-250y2 or several of them with commas"
 
 FrameRangeLike: TypeAlias = "str | Iterable[int]"
@@ -31,7 +34,7 @@ class FrameRange(Sequence[int]):
     the same order. Frame numbers may be negative.
     """
 
-    __slots__ = ("_ends", "_length", "_ranges")
+    __slots__ = ("_ends", "_length", "_places", "_ranges")
 
     def __init__(self, frames: Iterable[int] = ()) -> None:
         """Take frames one by one; one that comes again is left out.
@@ -46,6 +49,7 @@ class FrameRange(Sequence[int]):
             self._ranges = tuple(_runs(dict.fromkeys(map(operator.index, frames))))
         self._length = sum(map(len, self._ranges))
         self._ends: list[int] | None = None
+        self._places: dict[int, int] | None = None
 
     @classmethod
     def parse(cls, text: str) -> FrameRange:
@@ -55,20 +59,24 @@ class FrameRange(Sequence[int]):
         or all but these (`1-250y2`); `10-1` goes down. A frame that is named again is left out there, so that
         `1-100x10,1-100` is every tenth frame first, then the others. (https://github.com/justinfx/fileseq)
 
-        Raises `SpecError` for what is not a range, for blanks that are not beside a comma, for `1-10:3`, which means
-        different things to different programs, and for more than a million frames.
+        Raises `SpecError` for what is not a range or names no frame, for blanks that are not beside a comma, for
+        `1-10:3`, which means different things to different programs, for frames beyond 2147483647, up or down, and for
+        more than a million of them.
         """
         parts = [part.strip() for part in text.split(",")]
         matches = [_checked(_PART.fullmatch(part), part) for part in parts]
         if sum(map(_count, matches)) > MOST_FRAMES:
-            raise SpecError(f"frames: {text!r} names more than {MOST_FRAMES} frames: plan several jobs")
+            raise SpecError(f"frames: {_quote(text)} names more than {MOST_FRAMES} frames: plan several jobs")
         start, end, kind, step = matches[0].groups()
         if len(matches) == 1 and kind != "y" and int(start) <= int(end or start):
             return cls(range(int(start), int(end or start) + 1, int(step or 1)))
         # Most jobs do without it, and it takes longer to import than all else.
         from fileseq.frameset import FrameSet
 
-        return cls(map(int, FrameSet(",".join(parts))))
+        found = cls(map(int, FrameSet(",".join(parts))))
+        if not found:
+            raise SpecError(f"frames: {_quote(text)} names no frame: 1-10y3 is all but every third one")
+        return found
 
     @classmethod
     def of(cls, frames: FrameRangeLike) -> FrameRange:
@@ -88,6 +96,8 @@ class FrameRange(Sequence[int]):
             yield from run
 
     def __contains__(self, frame: object) -> bool:
+        if len(self._ranges) > _FEW_RANGES:
+            return frame in self._places_by_frame()
         return any(frame in run for run in self._ranges)
 
     @overload
@@ -111,18 +121,30 @@ class FrameRange(Sequence[int]):
 
     def index(self, frame: int, start: int = 0, stop: int | None = None) -> int:
         """Return the place of a frame; raises `ValueError` if it is not there."""
-        before = 0
-        for run in self._ranges:
-            if frame in run:
-                place = before + run.index(frame)
-                if place in range(self._length)[start:stop]:
-                    return place
-            before += len(run)
-        raise ValueError(f"{frame} is not in {self}")
+        place = self._place_of(frame)
+        if place is None or place not in range(self._length)[start:stop]:
+            raise ValueError(f"{frame} is not among these frames")
+        return place
 
     def count(self, frame: int) -> int:
         """Return how often a frame is there: once or not at all."""
         return int(frame in self)
+
+    def _place_of(self, frame: int) -> int | None:
+        if len(self._ranges) > _FEW_RANGES:
+            return self._places_by_frame().get(frame)
+        before = 0
+        for run in self._ranges:
+            if frame in run:
+                return before + run.index(frame)
+            before += len(run)
+        return None
+
+    def _places_by_frame(self) -> dict[int, int]:
+        """Return the place of each frame: made once, for frames that are looked up one after another."""
+        if self._places is None:
+            self._places = {frame: place for place, frame in enumerate(self)}
+        return self._places
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, FrameRange):
@@ -132,7 +154,8 @@ class FrameRange(Sequence[int]):
         return NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._ranges[0] if len(self._ranges) == 1 else self._ranges)
+        # That of the range which it is equal to, if there is one.
+        return hash(self._ranges if len(self._ranges) > 1 else next(iter(self._ranges), range(0)))
 
     def __str__(self) -> str:
         return ",".join(map(_to_text, self._ranges))
@@ -153,26 +176,31 @@ def rising_runs(frames: Sequence[int]) -> list[range]:
 
 def _checked(match: re.Match[str] | None, part: str) -> re.Match[str]:
     """Return the match of a part of a range; raise `SpecError` if there is none, or it means nothing certain."""
+    quoted = _quote(part)
     if match is None:
         hint = ": frames are listed with commas, 1,3,5" if re.search(r"\d\s+-?\d", part, re.ASCII) else ""
-        raise SpecError(f"frames: {part!r} is not of the form {_FORMS}{hint}")
+        raise SpecError(f"frames: {quoted} is not of the form {_FORMS}{hint}")
     start, end, kind, step = match.groups()
+    if int(step or 1) == 0:
+        raise SpecError(f"frames: {quoted} has a step of 0: with 1 it is every frame, with 2 every second one")
+    if int(step or 1) < 0:
+        raise SpecError(
+            f"frames: {quoted} has a step below 0: to go down, write the higher frame first, such as 10-1x2"
+        )
     if kind == ":":
         raise SpecError(
-            f"frames: {part!r} is every frame or some of them, depending on the program: write {start}-{end}x{step} for"
+            f"frames: {quoted} is every frame or some of them, depending on the program: write {start}-{end}x{step} for"
             f" every frame that is {step} after another, or {start}-{end}x{step},{start}-{end} for these first and then"
             " the others"
         )
     for frame in (int(start), int(end or start)):
         if abs(frame) > LARGEST_FRAME:
-            raise SpecError(f"frames: {part!r} goes beyond frame {LARGEST_FRAME if frame > 0 else -LARGEST_FRAME}")
-    if int(step or 1) == 0:
-        raise SpecError(f"frames: {part!r} has a step of 0: with 1 it is every frame, with 2 every second one")
-    if int(step or 1) < 0:
-        raise SpecError(
-            f"frames: {part!r} has a step below 0: to go down, write the higher frame first, such as 10-1x2"
-        )
+            raise SpecError(f"frames: {quoted} goes beyond frame {LARGEST_FRAME if frame > 0 else -LARGEST_FRAME}")
     return match
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…")
 
 
 def _count(match: re.Match[str]) -> int:
@@ -183,15 +211,21 @@ def _count(match: re.Match[str]) -> int:
 
 
 def _runs(frames: Iterable[int]) -> Iterator[range]:
-    """Yield the frames as runs that are as long as can be, from the first frame on."""
+    """Yield the frames as evenly spaced runs, each as long as can be, from the first frame on."""
     start = count = step = 0
     for frame in frames:
         if count == 1:
             step = frame - start
-        if not count or frame != start + count * step:
-            if count:
-                yield _evenly_spaced(start, count, step)
-            start, count = frame, 0
+        elif count == 2 and frame != start + 2 * step and abs(step) != 1:
+            # Two frames are no pattern, and the second may begin one: 11,20-30x2.
+            yield range(start, start + 1)
+            start += step
+            step, count = frame - start, 1
+        elif count and frame != start + count * step:
+            yield _evenly_spaced(start, count, step)
+            count = 0
+        if not count:
+            start = frame
         count += 1
     if count:
         yield _evenly_spaced(start, count, step)
