@@ -24,7 +24,7 @@ from tailrace import (
 )
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
-from tailrace._planning.command_template import PLACEHOLDERS
+from tailrace._planning.own_command import PLACEHOLDERS
 from tailrace._remote.registry import BUILT_IN
 
 
@@ -54,7 +54,7 @@ def test_the_documentation_of_the_worker_explains_every_option() -> None:
 
 def test_every_placeholder_of_a_command_is_explained() -> None:
     text = (ROOT / "docs" / "job-plan.md").read_text()
-    explained = re.findall(r"`{(\w+)}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
+    explained = re.findall(r"`{(\w+)(?::\.\.)?}`", " ".join(re.findall(r"^\| (`{.*?) \|", text, flags=re.MULTILINE)))
     assert explained == list(PLACEHOLDERS)
 
 

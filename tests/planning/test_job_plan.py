@@ -7,8 +7,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,7 +135,7 @@ def _file_names() -> st.SearchStrategy[str]:
 def test_any_file_name_is_one_argument_of_the_renderer(name: str) -> None:
     source = f"{name}.blend"
     operand = f"./{source}" if source.startswith("-") else source
-    assert _one("blender", source=source)[2] == operand
+    assert _one("blender", source=source)[4] == operand
     assert _one("blender", source=f"{name}.py")[2:6] == ["--python-exit-code", "1", "--python", f"{name}.py"]
     words = _one("ffmpeg", source=name, output="part.mp4", fps=25)
     assert words[words.index("-i") + 1] in (name, f"./{name}")
@@ -173,7 +171,7 @@ def test_blender_is_told_everything_before_it_renders() -> None:
         "blender", "1-9x2", chunk_size=3, output="out/f_####.png", source="a b.blend", args=["-E", "CYCLES"]
     )
     fixed = [
-        *("blender", "--background", "a b.blend", "-E", "CYCLES"),
+        *("blender", "--background", "--python-exit-code", "1", "a b.blend", "-E", "CYCLES"),
         *("--render-output", "out/f_####.png", "--render-format", "PNG", "--use-extension", "1"),
     ]
     assert _words(spec) == [
@@ -248,7 +246,7 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
         ("r {start}", "1", {"output": "a{output}"}, "output: {output} cannot be part of itself"),
         ("r {start}", "1-4", {"output": "a.mp4"}, "output: 'a.mp4' is the same file for several chunks: put #### in"),
         ("r {frame}", "1-4", {}, "chunk size: {frame} is the number of a single frame: use a chunk size of 1, or"),
-        ("r {start}", "1-9x2", {}, "with a step takes a chunk size of 1, or {step} in the command"),
+        ("r {start}", "1-9x2", {}, "with a step takes a chunk size of 1, or {step} or {frames} in the c"),
         (
             "r {start}",
             "1",
@@ -259,6 +257,15 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
         ("r {start}", "1", {"output": "f_%04d.png"}, "output: %04d in 'f_%04d.png' should be ####, one # for each"),
         ("r {start}", "1", {"output": "##/f_##"}, "should have #### once, in the name of the file and not of its fold"),
         ("r {start}", "1", {"output": "##/f"}, "should have #### once, in the name of the file and not of its folder"),
+        ("r {start:04x}", "1", {}, "template: {start:04x} should be {start}, or {start:04} for four digits"),
+        ("r {frames:04}", "1", {}, "template: {frames:04} should be {frames}, or {start:04} for four digits"),
+        ("r {ranges}", "1", {}, "template: {ranges} should say what is between the first and the last frame of a run"),
+        ("r {ranges:,}", "1", {}, "template: {ranges:,} should say what is between the first and the last frame of a"),
+        ("r {start}", [], {}, "frames: there should be one at least"),
+        ("blender", "1048575", {"source": "a"}, "frames: Blender's last frame is 1048574: there is 1048575"),
+        ("povray", "-3-5", {"source": "a"}, "frames: POV-Ray counts from 0: there is -3"),
+        ("ffmpeg", "-3-5", {"source": "a", "fps": 24}, "frames: ffmpeg counts from 0: there is -3"),
+        ("r {start}", "-3-1", {"video": "a", "chunk_size": 9}, "video: ffmpeg numbers the pictures of a video from 0"),
         ("r {start}", "1", {"chunk_size": 0}, "chunk size: 0 should be 1 or more"),
         ("r {start}", "1", {"fps": 0}, "fps: 0 should be more than 0"),
         ("r {start}", "1", {"fps": float("nan")}, "fps: nan should be more than 0"),
@@ -304,7 +311,7 @@ def test_ffmpeg_begins_at_the_time_of_the_first_frame() -> None:
     ],
 )
 def test_what_cannot_be_planned_is_one_line_that_names_the_remedy(
-    template: str, frames: str, options: dict[str, object], message: str
+    template: str, frames: str | list[int], options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
         plan_job(template, frames, **{"chunk_size": 3, "output": "f_####.png", **options})  # type: ignore[arg-type]
@@ -488,135 +495,3 @@ def test_a_picture_that_is_missing_fails_the_video(tmp_path: Path) -> None:
         picture.write_bytes(content)
     subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=200, check=True)
     assert len(frame_hashes(tmp_path / "all.mp4", path=search_path())) == 5
-
-
-# Real renderers
-
-
-SCENE = """
-#version 3.7;
-camera { location <0, 0, -3> look_at 0 }
-light_source { <2, 4, -3> 1 }
-#include "ball.inc"
-"""
-BALL = "sphere { <clock, 0, 0>, 1 pigment { rgb <1, clock, 0> } }"
-
-MAKE_SCENE = """
-import sys
-import bpy
-scene = bpy.context.scene
-scene.render.engine = "CYCLES"
-scene.cycles.samples = 1
-scene.cycles.use_denoising = False
-scene.frame_step = 3
-if "--save" in sys.argv:
-    bpy.ops.wm.save_as_mainfile(filepath=sys.argv[sys.argv.index("--save") + 1])
-"""
-
-
-def _need(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.fail(f"this test needs {program}: apt install {program}")
-
-
-def _pictures(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def _rendered(template: str, frames: str, folder: Path, *, size: Sequence[int] = (32, 24), **options: object) -> None:
-    width, height = size
-    spec = plan_job(template, frames, size=(width, height), **options)  # type: ignore[arg-type]
-    _run(spec, folder)
-
-
-@pytest.mark.renderers
-def test_chunks_of_povray_are_equal_to_a_single_pass(tmp_path: Path) -> None:
-    _need("povray")
-    for folder in ("it's s", "chunks", "single"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "it's s" / "a b.pov").write_text(SCENE)
-    (tmp_path / "it's s" / "ball.inc").write_text(BALL)
-    _rendered("povray", "1-12", tmp_path, chunk_size=5, output="chunks/f 1_####.bmp", source="it's s/a b.pov")
-    # BMP files hold no date.
-    scene = ['+I"it\'s s/a b.pov"', '+L"it\'s s"', '+O"single/f 1_00.bmp"']
-    subprocess.run(
-        ["povray", *scene, "+FB", "+W32", "+H24", "-D", "+KFF12"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=True,
-        timeout=200,
-    )
-    chunks = _pictures(tmp_path / "chunks")
-    assert len(set(chunks.values())) == 12
-    assert chunks == _pictures(tmp_path / "single")
-
-
-@pytest.mark.renderers
-@pytest.mark.parametrize("suffix", ["bmp", "exr", "hdr", "jpg", "png", "ppm", "tga"])
-def test_povray_writes_the_files_that_the_job_names(suffix: str, tmp_path: Path) -> None:
-    _need("povray")
-    (tmp_path / "a.pov").write_text(SCENE.replace('#include "ball.inc"', BALL))
-    _rendered("povray", "0-10x5", tmp_path, chunk_size=1, output=f"f_##.{suffix}", source="a.pov")
-    assert sorted(path.name for path in tmp_path.glob("f_*")) == [f"f_{frame:02}.{suffix}" for frame in (0, 5, 10)]
-
-
-@pytest.mark.renderers
-def test_blender_renders_a_scene_with_a_step_and_the_size_that_was_asked_for(tmp_path: Path) -> None:
-    _need("blender")
-    (tmp_path / "make scene.py").write_text(MAKE_SCENE)
-    scene = tmp_path / "scenes" / "a 'b\".blend"
-    scene.parent.mkdir()
-    _rendered(
-        "blender",
-        "1-9x4,12",
-        tmp_path,
-        chunk_size=2,
-        output="new dir/f 1_####.png",
-        source="make scene.py",
-        args=["--", "--save", str(scene)],
-    )
-    assert set(_pictures(tmp_path / "new dir")) == {f"f 1_{frame:04}.png" for frame in (1, 5, 9, 12)}
-    _rendered("blender", "3-4", tmp_path, chunk_size=2, output="f_##.png", source="scenes/a 'b\".blend")
-    for picture in (tmp_path / "f_03.png", tmp_path / "f_04.png"):
-        # Width and height, where every PNG file has them.
-        assert picture.read_bytes()[16:24] == bytes([0, 0, 0, 32, 0, 0, 0, 24])
-
-
-@pytest.mark.renderers
-@pytest.mark.parametrize("template", ["blender", "povray"])
-def test_a_job_file_in_another_folder_renders_into_the_current_one(template: str, tmp_path: Path) -> None:
-    _need(template)
-    (tmp_path / "scenes").mkdir()
-    (tmp_path / "jobs" / "deep").mkdir(parents=True)
-    (tmp_path / "scenes" / "blender.py").write_text(MAKE_SCENE)
-    (tmp_path / "scenes" / "povray.pov").write_text(SCENE)
-    (tmp_path / "scenes" / "ball.inc").write_text(BALL)
-    (scene,) = (tmp_path / "scenes").glob(f"{template}.*")
-    plan = [template, str(scene.relative_to(tmp_path)), "--frames", "1-3", "--chunk-size", "2", "--size", "32x24"]
-    to = ["--output", "a b/f_##.png", "--to", "jobs/deep/job.json"]
-    command = [sys.executable, "-m", "tailrace", "job", "plan", *plan, *to]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=200)
-    done = run_job(tmp_path / "jobs" / "deep", "--verify-output", path=search_path())
-    assert done.returncode == 0, done.stderr
-    assert set(_pictures(tmp_path / "a b")) == {"f_01.png", "f_02.png", "f_03.png"}
-
-
-@pytest.mark.renderers
-@pytest.mark.parametrize("suffix", ["bmp", "exr", "hdr", "jpeg", "jpg", "png", "tga", "tif", "tiff", "webp"])
-def test_blender_writes_the_files_that_the_job_names(suffix: str, tmp_path: Path) -> None:
-    _need("blender")
-    (tmp_path / "scene.py").write_text(MAKE_SCENE)
-    _rendered("blender", "7", tmp_path, chunk_size=1, output=f"f_##.{suffix}", source="scene.py")
-    assert [path.name for path in tmp_path.glob("f_*")] == [f"f_07.{suffix}"]
-
-
-@pytest.mark.renderers
-def test_a_script_that_fails_fails_the_chunk(tmp_path: Path) -> None:
-    _need("blender")
-    (tmp_path / "scene.py").write_text("raise SystemError('no scene')")
-    spec = plan_job("blender", "7", chunk_size=1, output="f_##.png", source="scene.py")
-    (tmp_path / "job.json").write_text(spec.model_dump_json(by_alias=True))
-    done = run_job(tmp_path, path=search_path())
-    assert done.returncode == 1
-    assert "no scene" in done.stdout + done.stderr
-    assert not list(tmp_path.glob("f_*"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from .._errors import SpecError
 from .._spec.frame_range import FrameRange
 from .._spec.frame_rate import exact_frame_rate
 from .._spec.model import Chunk, JobMetadata, JobSpec
+from .._spec.numbered_name import is_numbered
 from .._spec.outputs import chunks_sharing_outputs
-from .templates import DEFAULT_SIZE, Outline, find_template
+from .outline import DEFAULT_SIZE, Outline, Template
+from .templates import find_template
 from .video_merge import video_merge
 
 _DEFAULT_FPS = Fraction(24)
@@ -29,6 +31,7 @@ def plan_job(
     size: tuple[int, int] | None = None,
     video: str | None = None,
     merge_command: str | None = None,
+    retry_command: str | None = None,
     job_id: str = "job",
 ) -> JobSpec:
     """Return a job that renders `frames`, such as "1-250x2,300", in chunks of at most `chunk_size` frames.
@@ -42,13 +45,19 @@ def plan_job(
     23.976, 29.97 and 59.94 stand for 24000/1001, 30000/1001 and 60000/1001.
     `video` has ffmpeg make a video of the chunks, `merge_command` is any other command for that.
 
+    An attempt at a chunk of which some frames are whole already renders the others alone, by a retry command: Blender,
+    POV-Ray and commands with `{frames}` or `{ranges:..}` have one; `retry_command` is that of another command:
+    "render --only {frames} {output}". The output is `####` then.
+
     Raises `SpecError` for what cannot be planned.
     """
     if chunk_size < 1:
         raise SpecError(f"chunk size: {chunk_size} should be 1 or more")
     if video is not None and merge_command is not None:
         raise SpecError("video: is made by a merge command of its own: give one of the two")
-    ranges = FrameRange.of(frames).ranges
+    frames = FrameRange.of(frames)
+    if not frames:
+        raise SpecError("frames: there should be one at least")
     rate = _to_fraction(fps)
     chunks = _plan_chunks(
         template,
@@ -58,14 +67,17 @@ def plan_job(
             args=args,
             fps=rate,
             size=size,
-            first_frame=min(map(min, ranges)),
-            last_frame=max(map(max, ranges)),
+            first_frame=min(map(min, frames.ranges)),
+            last_frame=max(map(max, frames.ranges)),
             chunk_size=chunk_size,
+            retry_command=retry_command,
         ),
-        ranges,
+        frames,
     )
+    if video is not None and is_numbered(chunks[0].output_file) and min(map(min, frames.ranges)) < 0:
+        raise SpecError("video: ffmpeg numbers the pictures of a video from 0: leave out the frames below it")
     rate = rate or _DEFAULT_FPS
-    total = sum(map(len, ranges))
+    total = len(frames)
     width, height = size or DEFAULT_SIZE
     return JobSpec(
         id=job_id,
@@ -77,39 +89,43 @@ def plan_job(
     )
 
 
-def _plan_chunks(template_name: str, outline: Outline, ranges: Sequence[range]) -> tuple[Chunk, ...]:
+def _plan_chunks(template_name: str, outline: Outline, frames: FrameRange) -> tuple[Chunk, ...]:
     template = find_template(template_name, outline)
     chunks: list[Chunk] = []
-    for part in ranges:
-        if abs(part.step) > 1 and outline.chunk_size > 1 and not template.takes_step:
-            raise SpecError(
-                f"chunk size: {template_name!r} renders every frame of a chunk, so a range with a step takes a chunk"
-                " size of 1" + ("" if "{" not in template_name else ", or {step} in the command")
+    for part in _parts(template_name, template, outline.chunk_size, frames):
+        work = template.work(part)
+        chunks.append(
+            Chunk(
+                id=len(chunks),
+                frames=part,
+                output_file=work.output_file,
+                command=shlex.join(work.words),
+                retry_command=work.retry_command if len(part) > 1 else None,
             )
-        for place in range(0, len(part), outline.chunk_size):
-            frames = part[place : place + outline.chunk_size]
-            if frames.step < 0:
-                # The chunks come in the order that was asked for; within one, renderers go up.
-                frames = frames[::-1]
-            if len(frames) == 1:
-                frames = range(frames[0], frames[0] + 1)
-            work = template.work(frames)
-            chunks.append(
-                Chunk(
-                    id=len(chunks),
-                    start_frame=frames[0],
-                    frame_count=len(frames),
-                    output_file=work.output_file,
-                    command=shlex.join(work.words),
-                    frame_step=frames.step,
-                )
-            )
+        )
     if chunks_sharing_outputs(chunks):
         raise SpecError(
             f"output: {outline.output!r} is the same file for several chunks: put #### in its name, or in that of a"
             " command {start:04}"
         )
     return tuple(chunks)
+
+
+def _parts(template_name: str, template: Template, chunk_size: int, frames: FrameRange) -> Iterator[FrameRange]:
+    """Yield the frames of each chunk, in the order that was asked for; within one, renderers go up."""
+    if template.takes == "lists":
+        for place in range(0, len(frames), chunk_size):
+            yield FrameRange(sorted(frames[place : place + chunk_size]))
+        return
+    for run in frames.ranges:
+        if abs(run.step) > 1 and chunk_size > 1 and template.takes == "runs":
+            raise SpecError(
+                f"chunk size: {template_name!r} renders every frame of a chunk, so a range with a step takes a chunk"
+                " size of 1" + ("" if "{" not in template_name else ", or {step} or {frames} in the command")
+            )
+        for place in range(0, len(run), chunk_size):
+            part = run[place : place + chunk_size]
+            yield FrameRange(part if part.step > 0 else part[::-1])
 
 
 def _to_fraction(fps: float | Fraction | None) -> Fraction | None:

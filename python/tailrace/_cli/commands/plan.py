@@ -75,6 +75,11 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
 )
 @click.option("--merge", metavar="COMMAND", help="Run this command at the end instead.")
 @click.option(
+    "--retry-command",
+    metavar="COMMAND",
+    help="What renders some frames of a chunk alone, for a command without {frames} and {ranges:..}.",
+)
+@click.option(
     "--to", metavar="FILE", shell_complete=complete_file, help="The job file to write; default: standard output."
 )
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
@@ -89,13 +94,15 @@ def plan(
     fps: Fraction | None,
     video: str | None,
     merge: str | None,
+    retry_command: str | None,
     to: str | None,
     force: bool,
 ) -> None:
     """Write a job file that renders a range of frames in chunks.
 
     TEMPLATE is blender, povray or ffmpeg, with the file to render or to encode as SOURCE and any further arguments
-    for the program after --, or a command with placeholders: {start} {end} {step} {count} {frame} {output}.
+    for the program after --, or a command with placeholders: {start} {end} {step} {count} {frame} {frames}
+    {ranges:..} {output}.
 
     \b
     tailrace job plan blender scene.blend --frames 1-250 --chunk-size 10 \\
@@ -125,6 +132,7 @@ def plan(
             size=size,
             video=video,
             merge_command=merge,
+            retry_command=retry_command,
         )
     except tailrace.SpecError as error:
         raise click.UsageError(_in_option_names(str(error))) from error
@@ -145,7 +153,7 @@ def _in_option_names(text: str) -> str:
     name, colon, rest = text.partition(": ")
     if name in ("source", "template"):
         return name.upper() + colon + rest
-    is_option = name in ("chunk size", "fps", "frames", "output", "video")
+    is_option = name in ("chunk size", "fps", "frames", "output", "retry command", "video")
     return f"--{name.replace(' ', '-')}: {rest}" if is_option else text
 
 
