@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ._local.adapter import LocalWorkerAdapter, kill_all_commands
     from ._local.run import run
     from ._output.secret_mask import mask_secrets
+    from ._planning.ask_scene import SceneInfo, inspect_scene
     from ._planning.plan import plan_job
     from ._planning.templates import template_names
     from ._remote.cloud_run import CloudRunAdapter
@@ -116,6 +117,7 @@ _NAMES = {
     "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",
     "_output.secret_mask": "mask_secrets",
+    "_planning.ask_scene": "SceneInfo inspect_scene",
     "_planning.plan": "plan_job",
     "_planning.templates": "template_names",
     "_job.report": "JobReport",
@@ -199,6 +201,7 @@ __all__ = [
     "ProcessMemory",
     "ResourceUsage",
     "RunningCommand",
+    "SceneInfo",
     "SpecError",
     "StitchError",
     "Stitcher",
@@ -220,6 +223,7 @@ __all__ = [
     "describe_error",
     "event_from_json",
     "event_to_json",
+    "inspect_scene",
     "job_schema",
     "kill_all_commands",
     "lint_job",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from support.jobs import names_in
 from support.tunnel import frame_hashes, search_path
+from support.workers import wait_until
 from tailrace import JobSpec, parse_command
 
 COMMAND = """sh -c 'echo "$1" > "$2"' sh {start}-{end} {output}"""
@@ -72,6 +74,9 @@ def test_one_frame_in_one_chunk_is_said_so(tmp_path: Path) -> None:
 def test_every_option_finds_its_way_into_the_job(tmp_path: Path) -> None:
     (tmp_path / "a.py").touch()
     options = ("--size", "64x36", "--fps", "30000/1001", "--merge", "cat 'a b' {x}")
+    own = ("r {start}", "--frames", "1-4", "--chunk-size", "4", "--output", "f_##.png")
+    spec = JobSpec.parse(_plan(*own, "--retry-command", "r {frames} '{{x}}'", cwd=tmp_path).stdout)
+    assert spec.chunks[0].retry_command == "r {frames} {{x}}"
     planned = _plan("blender", "a.py", *ARGS[:4], "--output", "é_##.png", *options, "--", "-t", "2", cwd=tmp_path)
     assert "é" in planned.stdout
     spec = JobSpec.parse(planned.stdout)
@@ -81,6 +86,55 @@ def test_every_option_finds_its_way_into_the_job(tmp_path: Path) -> None:
     _, args = parse_command(spec.chunks[0].command)
     assert args[:6] == ["--background", "--python-exit-code", "1", "--python", "a.py", "-t"]
     assert "resolution_x, r.resolution_y, r.resolution_percentage = 64, 36, 100" in args[8]
+
+
+def _make_film(folder: Path, name: str, *, frames: int = 20, rate: str = "30000/1001") -> None:
+    picture = ["-f", "lavfi", "-i", f"testsrc2=size=48x32:rate={rate}", "-frames:v", str(frames), "-c:v", "mpeg4"]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", *picture, name],
+        cwd=folder,
+        env=os.environ | {"PATH": search_path()},
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=200,
+    )
+
+
+def test_what_the_source_says_of_itself_is_asked_for(tmp_path: Path) -> None:
+    _make_film(tmp_path, "film.mov")
+    fixed = ("ffmpeg", "film.mov", "--chunk-size", "8", "--output", "p_##.mp4")
+    spec = JobSpec.parse(_plan(*fixed, "--frames", "auto", "--fps", "auto", "--size", "auto", cwd=tmp_path).stdout)
+    assert [list(chunk.frames) for chunk in spec.chunks] == [[*range(8)], [*range(8, 16)], [*range(16, 20)]]
+    assert spec.metadata.fps == pytest.approx(29.97003)
+    assert (spec.metadata.width, spec.metadata.height) == (48, 32)
+    assert "-r 30000/1001 -s 48x32" in spec.chunks[0].command
+    spec = JobSpec.parse(_plan(*fixed, "--frames", "3-5", "--fps", "auto", cwd=tmp_path).stdout)
+    assert [list(chunk.frames) for chunk in spec.chunks] == [[3, 4, 5]]
+    assert "-s " not in spec.chunks[0].command
+
+
+def test_ctrl_c_ends_the_program_that_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "ffmpeg"
+    program.write_text("#!/bin/sh\necho $$ > pid.new\nmv pid.new pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    (tmp_path / "film.mov").touch()
+    fixed = ("ffmpeg", "film.mov", "--chunk-size", "8", "--output", "p_##.mp4", "--frames", "auto", "--fps", "25")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tailrace", "job", "plan", *fixed],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{program.parent}:{search_path()}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as planning:
+        wait_until((tmp_path / "pid").exists)
+        planning.send_signal(signal.SIGINT)
+        stdout, stderr = planning.communicate(timeout=60)
+    assert planning.returncode == 130
+    assert stdout == stderr.strip() == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_names_are_seen_from_the_folder_of_the_job_file(tmp_path: Path) -> None:
@@ -134,7 +188,11 @@ def test_a_job_file_is_not_overwritten_unless_that_is_asked_for(tmp_path: Path) 
         (("blendr", "x.blend", *ARGS), "'blendr' should be blender, ffmpeg, povray, or a command with placeholders"),
         ((COMMAND, *ARGS, "--frames", "9 1"), "--frames: '9 1' is not of the form 300, 1-250"),
         ((COMMAND, *ARGS, "--frames", "1-9:2"), "write 1-9x2 for every frame that is 2 after another"),
-        ((COMMAND, *ARGS, "--size", "640"), "'640' is not of the form 1920x1080"),
+        ((COMMAND, *ARGS, "--frames", "auto"), "does not say what its frames are, only Blender and ffmpeg do: give"),
+        (("povray", "plain", *ARGS, "--size", "auto"), "'povray' does not say what its frames are, only Blender and"),
+        (("ffmpeg", "plain", *ARGS, "--fps", "auto"), "ffmpeg cannot read 'plain': "),
+        ((COMMAND, *ARGS, "--retry-command", "r"), "--retry-command: should have {frames}, {ranges:..}, or {start}"),
+        ((COMMAND, *ARGS, "--size", "640"), "'640' is not of the form 1920x1080, nor auto"),
         ((COMMAND, *ARGS, "--fps", "1/0"), "'1/0' is not a number such as 25, 29.97 or 30000/1001"),
         ((COMMAND, *ARGS, "--fps", "-1"), "--fps: -1 should be more than 0"),
         ((COMMAND, *ARGS, "--chunk-size", "0"), "0 is not in the range x>=1"),
@@ -179,8 +237,9 @@ def test_a_job_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path)
 
 
 def test_the_examples_of_the_help_can_be_planned(tmp_path: Path) -> None:
-    for name in ("scene.blend", "scene.pov", "film.mov"):
+    for name in ("scene.blend", "scene.pov"):
         (tmp_path / name).touch()
+    _make_film(tmp_path, "film.mov")
     text = _tailrace("plan", "--help", cwd=tmp_path).stdout.replace("\\\n", " ")
     examples = [shlex.split(line) for line in text.splitlines() if line.strip().startswith("tailrace job plan ")]
     assert len(examples) == 4

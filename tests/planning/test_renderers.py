@@ -6,13 +6,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 from support.tunnel import run_job, search_path
-from tailrace import JobExecutionOptions, JobExecutor, JobSpec, LocalWorkerAdapter, parse_command, plan_job
+from tailrace import (
+    FrameRange,
+    JobExecutionOptions,
+    JobExecutor,
+    JobSpec,
+    LocalWorkerAdapter,
+    SceneInfo,
+    SpecError,
+    inspect_scene,
+    parse_command,
+    plan_job,
+)
 from tailrace._spec.retry_command import fill_in_frames
 
 pytestmark = pytest.mark.renderers
@@ -226,3 +239,48 @@ def test_povray_stops_at_the_first_run_that_fails(tmp_path: Path) -> None:
     done = subprocess.run([command, *args], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 1
     assert done.stderr.count("Cannot open input file") == 1 or done.stderr.count("Cannot find file") == 1
+
+
+SETTINGS = """
+import bpy
+scene = bpy.context.scene
+scene.frame_start, scene.frame_end, scene.frame_step = 10, 20, 4
+scene.render.fps, scene.render.fps_base = 30, 1.001
+scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 641, 360, 50
+other = bpy.data.scenes.new("Other")
+other.frame_end = 7
+print("no end of the line", end="")
+"""
+
+
+def test_blender_says_what_a_scene_has(tmp_path: Path) -> None:
+    _need("blender")
+    (tmp_path / "make.py").write_text(SETTINGS)
+    source = str(tmp_path / "make.py")
+    info = anyio.run(inspect_scene, "blender", source)
+    assert info == SceneInfo(FrameRange.parse("10-18x4"), Fraction(30000, 1001), (320, 180))
+    of_other = anyio.run(partial(inspect_scene, "blender", source, args=["--scene", "Other"]))
+    assert of_other.frames == range(1, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.blend", "no scene", "blender cannot read 'broken.blend': File format is not supported in file"),
+        ("missing.blend", None, "blender cannot read 'missing.blend': Cannot read file"),
+        ("raises.py", "raise ValueError('no such node')", "blender cannot read 'raises.py': ValueError: no such node"),
+        ("exits.py", "import sys\nsys.exit('no scene')", "blender cannot read 'exits.py': no scene"),
+        ("syntax.py", "def x(:", "blender cannot read 'syntax.py': SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_scene_that_blender_cannot_open_is_one_line(
+    name: str, content: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _need("blender")
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(SpecError) as caught:
+        anyio.run(inspect_scene, "blender", name)
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value).splitlines()) == 1

@@ -67,6 +67,7 @@ NAMES = {
         ProcessMemory
         ResourceUsage
         RunningCommand
+        SceneInfo
         SpecError
         StitchError
         Stitcher
@@ -88,6 +89,7 @@ NAMES = {
         describe_error
         event_from_json
         event_to_json
+        inspect_scene
         job_schema
         kill_all_commands
         lint_job

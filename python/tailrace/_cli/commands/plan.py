@@ -7,9 +7,13 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
+import anyio
 import click
 
 import tailrace
@@ -19,21 +23,28 @@ from ..completion import complete_file, complete_template
 from ..phrases import counted
 from ..writing import print_message
 
+_AUTO: Final = "auto"
+"""In place of the frames, the rate or the size: what the source says of itself."""
 
-def _parse_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+
+def _parse_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | Literal["auto"] | None:
     if value is None:
         return None
+    if value == _AUTO:
+        return _AUTO
     match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value, re.ASCII)
     if match is None:
-        raise click.BadParameter(f"{value!r} is not of the form 1920x1080")
+        raise click.BadParameter(f"{value!r} is not of the form 1920x1080, nor {_AUTO}")
     return int(match[1]), int(match[2])
 
 
-def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | None:
+def _parse_rate(_: click.Context, __: click.Parameter, value: str | None) -> Fraction | Literal["auto"] | None:
+    if value == _AUTO:
+        return _AUTO
     try:
         return None if value is None else Fraction(value)
     except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"{value!r} is not a number such as 25, 29.97 or 30000/1001") from error
+        raise click.BadParameter(f"{value!r} is not a number such as 25, 29.97 or 30000/1001, nor {_AUTO}") from error
 
 
 def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -50,7 +61,12 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.argument("template", is_eager=True, callback=_check_template, shell_complete=complete_template)
 @click.argument("source", required=False, type=click.Path(exists=True, dir_okay=False), shell_complete=complete_file)
 @click.argument("args", nargs=-1)
-@click.option("--frames", metavar="RANGE", required=True, help="What to render, such as 1-250, 1-250x2,300 or 7.")
+@click.option(
+    "--frames",
+    metavar="RANGE",
+    required=True,
+    help="What to render, such as 1-250, 1-250x2,300 or 7; auto asks the scene or the video.",
+)
 @click.option(
     "--chunk-size", metavar="N", type=click.IntRange(min=1), required=True, help="The most frames a chunk may have."
 )
@@ -65,10 +81,13 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
     "--size",
     metavar="WxH",
     callback=_parse_size,
-    help="Pixels to render; default: what the source says, and in the job file 1920x1080.",
+    help="Pixels to render; default: what the source says, and in the job file 1920x1080. auto asks it.",
 )
 @click.option(
-    "--fps", metavar="N", callback=_parse_rate, help="Frames a second; default 24. For ffmpeg, those of SOURCE."
+    "--fps",
+    metavar="N",
+    callback=_parse_rate,
+    help="Frames a second; default 24. For ffmpeg, those of SOURCE. auto asks the source.",
 )
 @click.option(
     "--video", metavar="FILE", shell_complete=complete_file, help="Have ffmpeg make a video of the chunks at the end."
@@ -90,8 +109,8 @@ def plan(
     frames: str,
     chunk_size: int,
     output: str,
-    size: tuple[int, int] | None,
-    fps: Fraction | None,
+    size: tuple[int, int] | Literal["auto"] | None,
+    fps: Fraction | Literal["auto"] | None,
     video: str | None,
     merge: str | None,
     retry_command: str | None,
@@ -109,7 +128,7 @@ def plan(
         --output 'out/frame_####.png' --video out.mp4 --to job.json
     tailrace job plan povray scene.pov --frames 1-48 --chunk-size 8 --size 640x360 \\
         --output 'out/frame_##.png' --to job.json
-    tailrace job plan ffmpeg film.mov --fps 25 --frames 0-7499 --chunk-size 500 \\
+    tailrace job plan ffmpeg film.mov --fps auto --frames auto --chunk-size 500 \\
         --output 'out/part_####.mp4' --video film.mp4 --to job.json -- -c:v libx264 -crf 20
     tailrace job plan 'sh render.sh {start} {end} {output}' --frames 1-100 --chunk-size 20 \\
         --output 'out/part_{start:04}.mp4' --to job.json
@@ -121,9 +140,15 @@ def plan(
     folder = Path(to or "job.json").absolute().parent
     video = None if video is None else _seen_from(folder, video)
     try:
+        range_ = None if frames == _AUTO else tailrace.FrameRange.parse(frames)
+        if range_ is None or fps == _AUTO or size == _AUTO:
+            info = _inspect(template, source or "", args)
+            range_ = info.frames if range_ is None else range_
+            fps = info.fps if fps == _AUTO else fps
+            size = info.size if size == _AUTO else size
         spec = tailrace.plan_job(
             template,
-            frames,
+            range_,
             chunk_size=chunk_size,
             output=_seen_from(folder, output, is_filled_in="{" in template),
             source=None if source is None else _seen_from(folder, source),
@@ -146,6 +171,12 @@ def plan(
         with raising_keyboard_interrupt():
             _write(target, _to_json(spec), to)
         print_message(f"wrote {to}: {held}; to render them: tailrace job run {shlex.quote(to)}")
+
+
+def _inspect(template: str, source: str, args: Sequence[str]) -> tailrace.SceneInfo:
+    """Ask the source what it has; what does so is ended by Ctrl-C."""
+    with raising_keyboard_interrupt():
+        return anyio.run(partial(tailrace.inspect_scene, template, source, args=args))
 
 
 def _in_option_names(text: str) -> str:
