@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ._planning.ask_scene import SceneInfo, inspect_scene
     from ._planning.plan import plan_job
     from ._planning.templates import template_names
+    from ._preflight.check import MachineFault, check_machine
     from ._remote.cloud_run import CloudRunAdapter
     from ._remote.http import HttpWorkerAdapter
     from ._remote.lambda_ import AwsLambdaAdapter
@@ -127,6 +128,7 @@ _NAMES = {
     "_spec.frame_range": "FrameRange",
     "_spec.model": "Chunk JobMetadata JobSpec",
     "_spec.notes": "lint_job",
+    "_preflight.check": "MachineFault check_machine",
     "_spec.schema": "job_schema",
     "_spec.source": "shown_source",
     "_stitching.protocol": "Stitcher StreamingStitcher",
@@ -190,6 +192,7 @@ __all__ = [
     "LocalWorkerAdapter",
     "LogFailed",
     "LoggedError",
+    "MachineFault",
     "MemoryReport",
     "MergeFailedError",
     "MergeFinished",
@@ -219,6 +222,7 @@ __all__ = [
     "WorkerSpawnError",
     "WorkerTimeoutError",
     "__version__",
+    "check_machine",
     "completed_chunk_ids",
     "describe_error",
     "event_from_json",

@@ -263,7 +263,7 @@ def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
     path.write_text(json.dumps(fields))
     result = tailrace("job", "validate", str(path))
     assert result.returncode == 0
-    assert result.stdout.decode().splitlines()[2:-1] == [
+    assert result.stdout.decode().splitlines()[2:] == [
         "note: not a key that tailrace knows: mergecommand",
         "note: chunk 0 and chunk 1 have frames in common",
         "note: no chunk has the frames between chunk 1 and chunk 2",
@@ -274,24 +274,18 @@ def test_validate_notes_what_is_seldom_meant(tmp_path: Path) -> None:
 def test_what_is_seldom_meant_is_noted_by_validate_and_at_the_start_of_a_run(tmp_path: Path) -> None:
     fields = job("true", "true", "true", merge="cat").model_dump(by_alias=True)
     fields["metadata"]["totalFrames"] = 50
-    fields["chunks"][2].update(outputFile="./chunk_0", command="no-such-renderer 1")
-    fields["chunks"][1]["command"] = "bin/render 1"
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "render").touch(mode=0o755)
+    fields["chunks"][2].update(outputFile="./chunk_0")
     path = tmp_path / "job.json"
     path.write_text(json.dumps(fields))
     notes = [
         b"note: no chunk has 20 of the 50 frames in metadata.totalFrames",
         b"note: chunks 0, 2 have the same outputFile as another: one overwrites the other",
-        b"note: there is no program no-such-renderer in the PATH, which chunk 2 would run",
     ]
     assert tailrace("job", "validate", str(path)).stdout.splitlines()[2:] == notes
     told = tailrace("job", "run", str(path), "--chunk", "0").stderr.splitlines()
-    assert told[:3] == [b"tailrace: " + note for note in notes]
+    assert told[:2] == [b"tailrace: " + note for note in notes]
     for option in (["--quiet"], ["--events", "ndjson"]):
         assert b"note" not in tailrace("job", "run", str(path), "--chunk", "0", *option).stderr
-    (tmp_path / "bin" / "render").chmod(0o644)
-    assert b"no program bin/render, which chunk 1" in tailrace("job", "validate", str(path)).stdout
 
 
 def test_validate_tells_all_errors_at_once(tmp_path: Path) -> None:
@@ -473,7 +467,7 @@ def test_a_program_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None
     fields["chunks"][0]["command"] = "no-such-renderer --frame 1"
     path = tmp_path / "job.json"
     path.write_text(JobSpec.model_validate(fields).model_dump_json(by_alias=True))
-    result = tailrace("job", "run", str(path), "--retries", "5")
+    result = tailrace("job", "run", str(path), "--retries", "5", "--no-machine-check")
     assert result.returncode == 1
     assert b"chunk 0 failed: cannot start no-such-renderer: no such program" in result.stderr
     assert b"Traceback" not in result.stderr

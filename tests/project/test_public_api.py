@@ -56,6 +56,7 @@ NAMES = {
         LocalWorkerAdapter
         LogFailed
         LoggedError
+        MachineFault
         MemoryReport
         MergeFailedError
         MergeFinished
@@ -85,6 +86,7 @@ NAMES = {
         WorkerSpawnError
         WorkerTimeoutError
         __version__
+        check_machine
         completed_chunk_ids
         describe_error
         event_from_json

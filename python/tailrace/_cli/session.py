@@ -31,6 +31,7 @@ from tailrace import (
     MergeFailedError,
     StitchError,
     TailraceError,
+    check_machine,
     describe_error,
     lint_job,
     open_adapters,
@@ -80,6 +81,7 @@ class JobRequest(NamedTuple):
     dry_run: bool
     state_dir: str | None
     no_record: bool
+    no_machine_check: bool
     verify_output: bool
     check_frames: FrameLevel | None
     slot_env: dict[str, list[str]]
@@ -105,6 +107,8 @@ _OUTPUT_CLOSED = 141
 _KEPT_OUTPUT = Capture.tail(64 * 1024)
 """Everything is shown while it comes; what a farm writes in a night need not be in memory too."""
 
+_MOST_FAULTS = 10
+"""How many things are named that this machine lacks."""
 _PATIENCE = 2.0
 """How long whoever reads the output may pause once the job was interrupted, in seconds."""
 
@@ -199,12 +203,35 @@ class _Execution:
         print_message(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
         return 0
 
+    def _check_machine(self) -> None:
+        """Warn of what this machine lacks; raises `click.UsageError` if not one chunk can succeed."""
+        # The others are not run here, and their files may be elsewhere.
+        ids = frozenset() if self._capabilities.remote else self._asked - self._skipped
+        faults = anyio.run(
+            partial(check_machine, self._spec, self._job_dir, chunk_ids=ids, merge=self._merges_by_command())
+        )
+        lines = [str(fault) for fault in faults]
+        if len(lines) > _MOST_FAULTS:
+            rest = f"{len(lines) - _MOST_FAULTS} more: tailrace job validate --machine lists all"
+            lines = [*lines[:_MOST_FAULTS], rest]
+        lacking = frozenset(chunk_id for fault in faults for chunk_id in fault.chunk_ids)
+        is_hopeless = bool(ids) and lacking >= ids
+        for line in lines:
+            print_message(line if is_hopeless else f"warning: {line}")
+        if is_hopeless:
+            raise click.UsageError("no chunk can succeed, and none was started; --no-machine-check starts them anyway")
+
+    def _merges_by_command(self) -> bool:
+        return self._request.merges and self._request.stitch is None
+
     def run(self) -> int:
         options = self._options()
+        if not self._request.no_machine_check:
+            self._check_machine()
         if not self._request.quiet and self._request.events is None:
             for fault in self._request.adapter.faults:
                 print_message(f"note: {fault}")
-            for note in lint_job(self._spec, self._job_dir, runs_here=not self._capabilities.remote):
+            for note in lint_job(self._spec):
                 print_message(f"note: {note}")
         for note in self._selection.notes:
             print_message(f"note: {note}")

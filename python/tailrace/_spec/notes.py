@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
 
 from .command import parse_command
 from .frame_range import rising_runs
@@ -18,20 +15,17 @@ from .schema import SCHEMA_KEY
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
 
-def lint_job(spec: JobSpec, job_dir: str | os.PathLike[str] | None = None, *, runs_here: bool = True) -> list[str]:
+def lint_job(spec: JobSpec) -> list[str]:
     """Return a line for each thing in `spec` that is allowed and yet seldom meant; an empty list if there is none.
 
-    Such are unknown keys, frames that no chunk has or two have, output files that several chunks write, shell syntax
-    in a command that no shell runs, and programs that are not there. `job_dir` is the folder that the job will run
-    in; None is that of its file, or the current one. Where `runs_here` is False, the chunks run on other machines and
-    only the merge's program is looked for. Raises nothing for what it finds. Blocks for looking at the programs' files.
+    Such are unknown keys, frames that no chunk has or two have, output files that several chunks write, and shell
+    syntax in a command that no shell runs. It reads nothing but `spec`; what this machine lacks says `check_machine`.
+    Raises nothing for what it finds.
     """
-    if job_dir is None:
-        job_dir = Path.cwd() if spec.path is None else spec.path.parent
-    return list(_notes_on(spec, Path(job_dir), runs_here=runs_here))
+    return list(_notes_on(spec))
 
 
-def _notes_on(job: JobSpec, job_dir: Path, *, runs_here: bool) -> Iterator[str]:
+def _notes_on(job: JobSpec) -> Iterator[str]:
     parts = {"": job, "metadata.": job.metadata, **{f"chunks[{n}].": chunk for n, chunk in enumerate(job.chunks)}}
     unknown = [prefix + key for prefix, part in parts.items() for key in part.extra if prefix + key != SCHEMA_KEY]
     if unknown:
@@ -39,22 +33,13 @@ def _notes_on(job: JobSpec, job_dir: Path, *, runs_here: bool) -> Iterator[str]:
     yield from _notes_on_frames(job)
     sharing = chunks_sharing_outputs(job.chunks)
     if sharing:
-        yield f"chunks {_enumerated(sharing)} have the same outputFile as another: one overwrites the other"
-    programs: dict[str, list[int]] = {}
+        yield f"chunks {enumerated(sharing)} have the same outputFile as another: one overwrites the other"
     for chunk in job.chunks:
-        program, args = parse_command(chunk.command)
-        programs.setdefault(program, []).append(chunk.id)
-        if _SHELL_SYNTAX.intersection(args):
+        if _SHELL_SYNTAX.intersection(parse_command(chunk.command)[1]):
             yield f"chunk {chunk.id} is not run by a shell: pipes and redirections take sh -c '...'"
-    for program, ids in programs.items():
-        if runs_here and not _exists(program, job_dir):
-            chunks = f"chunk{'s' * (len(ids) > 1)} {_enumerated(ids)}"
-            yield f"there is no program {program}{' in the PATH' * ('/' not in program)}, which {chunks} would run"
-    if job.merge_command is not None and not _exists(program := parse_command(job.merge_command)[0], job_dir):
-        yield f"there is no program {program}{' in the PATH' * ('/' not in program)}, which the merge would run"
 
 
-def _enumerated(ids: Iterable[int]) -> str:
+def enumerated(ids: Iterable[int]) -> str:
     """Return the numbers, runs of them in short."""
     runs: list[list[int]] = []
     for number in sorted(ids):
@@ -85,10 +70,6 @@ def _notes_on_frames(job: JobSpec) -> Iterator[str]:
 def _frame_after(chunk: Chunk) -> int:
     """Return the frame from which on another chunk is expected to go on."""
     return max(chunk.frames) + (chunk.frame_step or 1)
-
-
-def _exists(program: str, job_dir: Path) -> bool:
-    return shutil.which(job_dir / program if "/" in program else program) is not None
 
 
 def counted(number: int, noun: str) -> str:

@@ -103,6 +103,9 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="Keep what --resume needs, and the locks, in this folder, not in .tailrace beside the job.",
 )
 @click.option("--no-record", is_flag=True, help="Keep neither: nothing is locked, and nothing can be resumed.")
+@click.option(
+    "--no-machine-check", is_flag=True, help="Do not look for programs, inputs and folders before the first chunk."
+)
 @click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
 @click.option(
     "--check-frames",

@@ -1,0 +1,1 @@
+"""What a job needs of this machine, looked for before its first chunk."""
