@@ -10,7 +10,7 @@ import pytest
 
 import tailrace
 from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
-from tailrace._remote.extras import missing_extra
+from tailrace._extras import missing_extra
 
 
 def test_importing_tailrace_imports_none_of_the_extras() -> None:

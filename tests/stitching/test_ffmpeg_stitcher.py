@@ -43,7 +43,7 @@ from tailrace import (
     StitchError,
     StreamMode,
 )
-from tailrace._stitching.ffmpeg_report import difference, read_report
+from tailrace._frames.ffmpeg_report import difference, read_report
 from tailrace._stitching.files import StitchFiles
 
 pytestmark = pytest.mark.anyio

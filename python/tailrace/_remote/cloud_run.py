@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import Enterable
-from .extras import missing_extra
+from .._extras import missing_extra
 from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue
 

@@ -8,9 +8,9 @@ from .._checks import check_times
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import Enterable
+from .._extras import missing_extra
 from .._wire.answer import RemoteAnswer
 from .._wire.request import remote_request
-from .extras import missing_extra
 from .lambda_answer import LambdaStream, receive_payload
 from .worker_capabilities import worker_capabilities
 from .worker_queue import WorkerQueue

@@ -10,7 +10,7 @@ import click
 
 from .._command.adapter import WorkerAdapter
 from .._command.plugin import AdapterContext, AdapterPlugin
-from .extras import lacking
+from .._extras import lacking
 from .worker_capabilities import worker_capabilities
 
 _DEFAULT_TOKEN = "TAILRACE_TOKEN"  # noqa: S105 (the name of a variable)

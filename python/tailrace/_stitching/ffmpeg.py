@@ -21,12 +21,12 @@ from .._command.job import Callback, StreamMode
 from .._command.pieces import OutputSplitter
 from .._concurrency.cancellation import run_shielded
 from .._errors import StitchError, WorkerError
+from .._frames.ffmpeg_report import VideoReport, count_frames, read_report
 from .._local.adapter import LocalWorkerAdapter
 from .._spec.model import JobSpec
 from .._state.folder import resolve_job_dir
 from .check import check_files, knows_no_format, no_format, question_about
 from .ffmpeg_command import FfmpegCommand
-from .ffmpeg_report import VideoReport, count_frames, read_report
 from .files import StitchFiles, check_audio
 from .inspection import Inspected, inspect_inputs
 from .sound import SoundInput

@@ -10,7 +10,7 @@ from .._command.ending import describe_exit
 from .._command.job import Callback, StreamMode, WorkerJob
 from .._command.result import WorkerResult
 from .._errors import StitchError, WorkerError, WorkerSpawnError
-from .ffmpeg_report import first_error
+from .._frames.ffmpeg_report import first_error
 
 
 class FfmpegCommand:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from .._command.ending import describe_error
 from .._errors import StitchError, WorkerError
+from .._frames.ffmpeg_report import VideoReport, difference, read_report
 from .at_a_time import for_each_input
 from .ffmpeg_command import FfmpegCommand
-from .ffmpeg_report import VideoReport, difference, read_report
 from .files import StitchFiles
 from .packet_times import PacketTimes, read_packet_times
 

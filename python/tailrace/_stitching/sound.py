@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from .ffmpeg_report import Stream, VideoReport
+from .._frames.ffmpeg_report import Stream, VideoReport
 
 _ENCODERS = {
     "aac": "aac",

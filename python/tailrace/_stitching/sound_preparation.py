@@ -12,9 +12,9 @@ import anyio.to_thread
 from .._command.ending import describe_error
 from .._command.result import WorkerResult
 from .._errors import StitchError, WorkerError
+from .._frames.ffmpeg_report import Stream, VideoReport, read_report
 from .at_a_time import for_each_input
 from .ffmpeg_command import FfmpegCommand
-from .ffmpeg_report import Stream, VideoReport, read_report
 from .files import StitchFiles
 from .inspection import Inspected
 from .sound import SoundInput, copied_sound, decoded_sound, decoding, encoded_sound, encoder_for, is_copied_exactly

@@ -22,7 +22,7 @@ def __getattr__(name: str) -> object:
     try:
         import pytest
     except ImportError as error:
-        from .._remote.extras import missing_extra
+        from .._extras import missing_extra
 
         raise missing_extra(name, "testing", error) from error
     # A test that fails shows the values that it compared.

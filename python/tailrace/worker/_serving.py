@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from .._remote.extras import missing_extra
+from .._extras import missing_extra
 from ._app import WorkerApp
 
 
