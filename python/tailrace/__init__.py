@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         MergeStarted,
     )
     from ._executor import JobExecutor
+    from ._frames.checker import check_frame, check_frames
+    from ._frames.result import FrameCheck
     from ._job.options import ChunkOutputCallback, JobExecutionOptions
     from ._job.report import JobReport
     from ._job.stream import JobEventStream
@@ -114,6 +116,8 @@ _NAMES = {
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
+    "_frames.checker": "check_frame check_frames",
+    "_frames.result": "FrameCheck",
     "_stitching.ffmpeg": "FfmpegStitcher",
     "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",
@@ -172,6 +176,7 @@ __all__ = [
     "CommandEnding",
     "ErrorCategory",
     "FfmpegStitcher",
+    "FrameCheck",
     "FrameFinished",
     "FrameFlagged",
     "FrameLevel",
@@ -222,6 +227,8 @@ __all__ = [
     "WorkerSpawnError",
     "WorkerTimeoutError",
     "__version__",
+    "check_frame",
+    "check_frames",
     "check_machine",
     "completed_chunk_ids",
     "describe_error",

@@ -36,6 +36,7 @@ NAMES = {
         CommandEnding
         ErrorCategory
         FfmpegStitcher
+        FrameCheck
         FrameFinished
         FrameFlagged
         FrameLevel
@@ -86,6 +87,8 @@ NAMES = {
         WorkerSpawnError
         WorkerTimeoutError
         __version__
+        check_frame
+        check_frames
         check_machine
         completed_chunk_ids
         describe_error

@@ -1,0 +1,81 @@
+"""What the process that decodes is asked, and what its answers mean."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from .._errors import TailraceError
+from .._events.types import FrameLevel
+from .._extras import lacking, missing_extra
+from .kinds import kind_by_name
+from .limits import FrameLimits
+from .looks import look_alone
+from .result import FlatTile, FrameCheck, FrameKind, FrameStats
+
+_AS_THEY_ARE = ("kind", "reason", "format", "width", "height", "channels", "frames")
+_NO_FFMPEG = (
+    "videos are looked at by ffmpeg, which was not found: install it, for example with `apt install ffmpeg`, or put it"
+    " into the PATH"
+)
+
+
+def to_request(
+    path: str,
+    state: tuple[int, int, int],
+    level: FrameLevel,
+    kind: FrameKind | None,
+    frames: int | None,
+    limits: FrameLimits,
+) -> dict[str, Any]:
+    """Return the request for a look at a file of this size, time and inode."""
+    return {
+        "path": path,
+        "state": state,
+        "level": level,
+        "kind": kind,
+        "frames": frames,
+        "memory": limits.memory,
+        "samples": limits.samples,
+        "processor_time": limits.processor_time,
+    }
+
+
+def to_check(answer: dict[str, Any], path: str, level: FrameLevel, kind: FrameKind | None) -> FrameCheck | None:
+    """Return what was found, or None if the file was written to meanwhile.
+
+    Raises `ImportError` or `TailraceError` for what could not be looked at because something is not installed.
+    """
+    if "missing" in answer:
+        raise _missing(answer["missing"])
+    if "unstarted" in answer:
+        raise TailraceError(f"the process that decodes frames could not be started: {answer['unstarted']}")
+    if "ended" in answer:
+        is_video = (kind or kind_by_name(path)) == "video"
+        return FrameCheck(path=path, level=level, kind="video" if is_video else "picture", reason=answer["ended"])
+    if answer["is_changed"]:
+        return None
+    stats = _stats(answer["stats"])
+    found = FrameCheck(path=path, level=level, stats=stats, **{name: answer[name] for name in _AS_THEY_ARE})
+    return replace(found, warnings=look_alone(found)) if level == "looks" and found.ok else found
+
+
+def lacks(*, pictures: bool, videos: bool) -> Sequence[str]:
+    """Return what is not installed of what pictures or videos need, each with the remedy."""
+    lines = list(lacking("frames", ["OpenImageIO"])) if pictures else []
+    return [*lines, _NO_FFMPEG] if videos and shutil.which("ffmpeg") is None else lines
+
+
+def _missing(name: str) -> Exception:
+    if name == "ffmpeg":
+        return TailraceError(_NO_FFMPEG)
+    return missing_extra("a look at a picture", "frames", ImportError(name, name=name))
+
+
+def _stats(fields: dict[str, Any] | None) -> FrameStats | None:
+    if fields is None:
+        return None
+    tiles = tuple(FlatTile(*tile) for tile in fields["flat_tiles"])
+    return FrameStats(**{**fields, "channel_names": tuple(fields["channel_names"]), "flat_tiles": tiles})

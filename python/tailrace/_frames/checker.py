@@ -1,0 +1,315 @@
+"""Looks at many files, in a few processes, and at none of them twice."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeAlias, get_args
+
+import anyio
+
+from .._checks import check_path
+from .._concurrency.slices import Work, at_once, in_slices
+from .._events.types import FrameLevel
+from .._spec.outputs import fault_of_status
+from .answers import lacks, to_check, to_request
+from .decoder import Decoder, DecoderEnded, DecoderTooSlow, describe_end
+from .kinds import kind_by_name
+from .limits import FrameLimits
+from .looks import by_sequence, compare_looks
+from .result import FrameCheck, FrameKind
+
+_Key: TypeAlias = tuple[str, tuple[int, int, int], FrameLevel, FrameKind | None, int | None]
+
+_IDLE = 60.0
+"""How long a process without work is kept, in seconds: each takes some 60 MiB."""
+_TRIES = 3
+"""How often a file is read that is written to meanwhile."""
+_WRITTEN_TO = "is still being written to"
+
+
+class FrameChecker:
+    """Looks at files while it is entered, and keeps what it found: nothing is decoded twice that has not changed.
+
+    On leaving, its processes are ended, also those that are at work.
+    """
+
+    def __init__(self, *, concurrency: int | None = None, limits: FrameLimits | None = None) -> None:
+        """Look at so many files at a time; None is one for each processor that this process may use."""
+        if concurrency is not None and (isinstance(concurrency, bool) or not isinstance(concurrency, int)):
+            raise TypeError(f"concurrency must be a number of processes (int), not {concurrency!r}")
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1: {concurrency}")
+        self._limits = limits or FrameLimits()
+        self._slots = anyio.Semaphore(concurrency or len(os.sched_getaffinity(0)))
+        self._idle: list[tuple[Decoder, float]] = []
+        """With the time since when; the one that worked last is the last."""
+        self._busy: set[Decoder] = set()
+        self._kept: dict[_Key, FrameCheck] = {}
+        self._at_work: dict[_Key, _Turn] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        decoders = [*(decoder for decoder, _ in self._idle), *self._busy]
+        self._idle.clear()
+        for decoder in decoders:
+            decoder.kill()
+        for decoder in decoders:
+            await decoder.wait()
+
+    async def check(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        level: FrameLevel = "whole",
+        kind: FrameKind | None = None,
+        frames: int | None = None,
+    ) -> FrameCheck:
+        """Do what `check_frame` does."""
+        given = _checked(path, level, kind, frames)
+        absolute = _absolute(given)
+        for _ in range(_TRIES):
+            status = await in_slices(_status(given))
+            found = _without_reading(given, status, level, kind)
+            if found is not None:
+                return found
+            assert isinstance(status, os.stat_result)  # noqa: S101
+            key = (absolute, _state(status), level, kind, frames)
+            async with self._turn(key):
+                found = self._known(key) or await self._read(key, given)
+            if found is not None:
+                return found
+        return FrameCheck(path=given, level=level, kind=_kind(given, kind), reason=_WRITTEN_TO)
+
+    def _known(self, key: _Key) -> FrameCheck | None:
+        path, state, level, kind, frames = key
+        if level == "whole" and (closer := self._kept.get((path, state, "looks", kind, frames))) is not None:
+            return replace(closer, level=level, warnings=(), stats=None)
+        return self._kept.get(key)
+
+    @asynccontextmanager
+    async def _turn(self, key: _Key) -> AsyncIterator[None]:
+        """Have who asks for the same file wait for the answer that another has asked for."""
+        turn = self._at_work.setdefault(key, _Turn())
+        turn.count += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.count -= 1
+            if not turn.count:
+                self._at_work.pop(key, None)
+
+    async def _read(self, key: _Key, given: str) -> FrameCheck | None:
+        """Return what is in the file, or None if it was written to meanwhile."""
+        path, state, level, kind, frames = key
+        request = to_request(path, state, level, kind, frames, self._limits)
+        async with self._slots:
+            decoder = self._take()
+            try:
+                answer = await decoder.ask(request, self._limits.wall_time)
+            except (DecoderEnded, DecoderTooSlow) as error:
+                answer = _of_ended(decoder, error, self._limits)
+                await self._drop(decoder)
+            except BaseException:
+                await self._drop(decoder)
+                raise
+            else:
+                await self._give_back(decoder)
+        found = to_check(answer, given, level, kind)
+        if found is not None:
+            self._kept[key] = found
+        return found
+
+    def _take(self) -> Decoder:
+        decoder = self._idle.pop()[0] if self._idle else Decoder(yields=self._limits.yields)
+        self._busy.add(decoder)
+        return decoder
+
+    async def _give_back(self, decoder: Decoder) -> None:
+        self._busy.discard(decoder)
+        now = time.monotonic()
+        self._idle.append((decoder, now))
+        if now - self._idle[0][1] > _IDLE:
+            old = self._idle.pop(0)[0]
+            await self._drop(old)
+
+    async def _drop(self, decoder: Decoder) -> None:
+        decoder.kill()
+        await decoder.wait()
+        self._busy.discard(decoder)
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.lock = anyio.Lock()
+        self.count = 0
+
+
+async def check_frames(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    level: FrameLevel = "whole",
+    kind: FrameKind | None = None,
+    frames: int | None = None,
+    concurrency: int | None = None,
+) -> list[FrameCheck]:
+    """Look at many files, and return what `check_frame` does of each, in the order of `paths`.
+
+    `concurrency` is how many are looked at at a time, each in a process of its own; None is one for each processor. The
+    processes use what others leave of the processors, and are gone when this returns or raises.
+    At the level "looks" the pictures whose names differ in the frame's number alone are compared with each other, too.
+
+    Raises what `check_frame` does.
+    """
+    given = [_checked(path, level, kind, frames) for path in paths]
+    found: list[FrameCheck | None] = [None] * len(given)
+    errors: list[Exception] = []
+    left = iter(range(len(given)))
+    async with FrameChecker(concurrency=concurrency) as checker, anyio.create_task_group() as tasks:
+
+        async def work() -> None:
+            for place in left:
+                try:
+                    found[place] = await checker.check(given[place], level=level, kind=kind, frames=frames)
+                except Exception as error:  # noqa: BLE001
+                    # Raised below: from here it would come out in an ExceptionGroup.
+                    errors.append(error)
+                    tasks.cancel_scope.cancel()
+                    return
+
+        # Twice as many, so that no process waits for the event loop.
+        for _ in range(min(2 * (concurrency or len(os.sched_getaffinity(0))), len(given))):
+            tasks.start_soon(work)
+    if errors:
+        raise errors[0]
+    checks = [check for check in found if check is not None]
+    return _compared(checks) if level == "looks" else checks
+
+
+def check_frame(
+    path: str | os.PathLike[str],
+    *,
+    level: FrameLevel = "whole",
+    kind: FrameKind | None = None,
+    frames: int | None = None,
+) -> FrameCheck:
+    """Look at a picture, a video or another file, and return what was found; blocks meanwhile.
+
+    `level` is how closely: "exist" (it is a file and not empty), "whole" (it can be decoded to its end: every image of
+    a picture, every frame of a video, for which `frames` says how many there have to be) or "looks" (that, and whether
+    it is odd, as a render that went wrong is: `FrameCheck.warnings`). What is neither a picture nor a video by its name
+    is only looked for; `kind` says what it is where its name does not. It is decoded in a process of its own, which
+    uses what others leave of the processors, and whose end is a fault of the file. `check_frames` is quicker for many.
+
+    Raises `ImportError` where a picture is to be decoded and OpenImageIO is not installed, `TailraceError` where a
+    video is and there is no ffmpeg, and `TypeError` or `ValueError` for arguments that cannot be used; each says what
+    to do.
+    """
+    given = _checked(path, level, kind, frames)
+    absolute = _absolute(given)
+    limits = FrameLimits()
+    decoder: Decoder | None = None
+    try:
+        for _ in range(_TRIES):
+            status = at_once(_status(given))
+            found = _without_reading(given, status, level, kind)
+            if found is not None:
+                return found
+            assert isinstance(status, os.stat_result)  # noqa: S101
+            request = to_request(absolute, _state(status), level, kind, frames, limits)
+            decoder = decoder or Decoder()
+            try:
+                answer = decoder.ask_blocking(request, limits.wall_time)
+            except (DecoderEnded, DecoderTooSlow) as error:
+                answer = _of_ended(decoder, error, limits)
+            found = to_check(answer, given, level, kind)
+            if found is not None:
+                return found
+    finally:
+        if decoder is not None:
+            decoder.kill()
+            decoder.wait_blocking()
+    return FrameCheck(path=given, level=level, kind=_kind(given, kind), reason=_WRITTEN_TO)
+
+
+def missing_tools(paths: Iterable[str], level: FrameLevel) -> Sequence[str]:
+    """Return what would be needed to look at files of these names and is not installed, each with the remedy."""
+    if level == "exist":
+        return []
+    kinds = {kind_by_name(path) for path in paths}
+    return lacks(pictures=bool(kinds & {"picture", None}), videos="video" in kinds)
+
+
+def _compared(checks: list[FrameCheck]) -> list[FrameCheck]:
+    for places in by_sequence(checks).values():
+        by_frame = dict(places)
+        for oddity in compare_looks((frame, checks[place]) for frame, place in places):
+            place = by_frame[oddity.frame]
+            checks[place] = replace(checks[place], warnings=(*checks[place].warnings, oddity.reason))
+    return checks
+
+
+def _checked(path: object, level: object, kind: object, frames: object) -> str:
+    if path is None:
+        raise TypeError("path must be a path (a str or an os.PathLike of one), not None")
+    check_path("path", path)
+    if level not in get_args(FrameLevel):
+        raise ValueError(f"level must be 'exist', 'whole' or 'looks', not {level!r}")
+    if kind is not None and kind not in get_args(FrameKind):
+        raise ValueError(f"kind must be 'picture', 'video', 'other' or None, not {kind!r}")
+    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int)):
+        raise TypeError(f"frames must be how many frames a video holds (int), not {frames!r}")
+    if frames is not None and frames < 1:
+        raise ValueError(f"frames must be at least 1: {frames}")
+    return os.fspath(path)  # type: ignore[call-overload, no-any-return]
+
+
+def _absolute(path: str) -> str:
+    # The process that reads it has another folder; and links are to be followed when it is opened.
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _status(path: str) -> Work[os.stat_result | str]:
+    yield
+    try:
+        return os.stat(path)  # noqa: PTH116 - it is called for each frame.
+    except OSError as error:
+        return f"cannot be found: {error.strerror}"
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _kind(path: str, kind: FrameKind | None) -> FrameKind:
+    meant = kind or kind_by_name(path)
+    return "picture" if meant == "picture" else "video" if meant == "video" else "other"
+
+
+def _without_reading(
+    path: str, status: os.stat_result | str, level: FrameLevel, kind: FrameKind | None
+) -> FrameCheck | None:
+    fault = status if isinstance(status, str) else fault_of_status(status)
+    meant = _kind(path, kind)
+    needs_reading = level != "exist" and (meant != "other" or (kind is None and kind_by_name(path) is None))
+    if fault is None and needs_reading:
+        return None
+    return FrameCheck(path=path, level=level, kind=meant, reason=fault)
+
+
+def _of_ended(decoder: Decoder, error: Exception, limits: FrameLimits) -> dict[str, Any]:
+    """Return an answer in the place of one that ended, or took too long."""
+    if not decoder.is_ready:
+        return {"unstarted": str(error)}
+    if isinstance(error, DecoderEnded):
+        return {"ended": describe_end(error.code, limits.processor_time)}
+    return {"ended": f"is given up: nothing came of it within {limits.wall_time:g} s"}

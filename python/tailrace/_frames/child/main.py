@@ -1,0 +1,91 @@
+"""Takes requests from a socket, one JSON object a line, and answers each with another.
+
+Whatever happens to this process, and whatever it loads, its parent only sees that it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .background import be_idle
+from .found import Found
+from .look import look_at
+
+
+def main(lifeline: int, *, yields: bool) -> None:
+    """Serve the socket that is the standard input, until the other end of it, or of the pipe `lifeline`, is closed."""
+    _end_with_parent(lifeline)
+    _load()
+    if yields:
+        be_idle()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    connection = socket.socket(fileno=os.dup(0))
+    with connection, connection.makefile("rb") as requests:
+        _send(connection, {"ready": True})
+        for line in requests:
+            request = json.loads(line)
+            _limit(request["memory"], request["processor_time"])
+
+            def tell(frames: int) -> None:
+                _send(connection, {"frames": frames})
+
+            _send(connection, _answer(request, tell))
+
+
+def _load() -> None:
+    # Once, at the usual priority: with all processors at work it would be minutes until the first answer.
+    with contextlib.suppress(ImportError):
+        from . import picture as picture
+
+
+def _answer(request: dict[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+    found = Found()
+    try:
+        look_at(request, found, tell)
+    except MemoryError:
+        found.reason = f"needs more than {request['memory'] / (1 << 30):.3g} GiB of memory to be decoded"
+    except ImportError as error:
+        return {"missing": error.name or str(error)}
+    except FileNotFoundError as error:
+        found.reason = f"cannot be found: {error.strerror}"
+    except OSError as error:
+        found.reason = f"cannot be read: {error.strerror or error}"
+    return found.to_json()
+
+
+def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _limit(memory: int, processor_time: float) -> None:
+    # Not the address space: what is only reserved, as by each thread of a decoder, costs nothing.
+    _lower(resource.RLIMIT_DATA, memory)
+    _lower(resource.RLIMIT_CPU, int(time.process_time() + processor_time) + 1)
+
+
+def _lower(limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _end_with_parent(lifeline: int) -> None:
+    # The end of input is seen between two files only. The kernel's signal about the pipe comes in the middle of one,
+    # and ends the process; that for the death of a parent comes when its thread ends, too.
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    if poll.poll(0):
+        sys.exit()

@@ -1,0 +1,191 @@
+"""A process that decodes, from the side of who has it decode."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+_PROGRAM = (
+    "import sys; sys.path[:0] = sys.argv[3:]; from tailrace._frames.child.main import main; "
+    "main(int(sys.argv[1]), yields=sys.argv[2] == 'yields')"
+)
+_NEEDED = ("tailrace", "OpenImageIO", "numpy")
+_PATIENCE = 10.0
+"""How long the end of a killed process is waited for, in seconds."""
+_LOOK_AGAIN = 0.002
+
+_ending: list[subprocess.Popen[bytes]] = []
+"""Processes that have been killed and hang in the kernel, as with a disk that does not answer."""
+
+
+class DecoderEnded(Exception):  # noqa: N818
+    """The process ended instead of answering; `code` is its exit code, -N for signal N."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__("it ended" if code is None else f"it ended with status {code}")
+        self.code = code
+
+
+class DecoderTooSlow(Exception):  # noqa: N818
+    """The process took longer than it may."""
+
+    def __init__(self) -> None:
+        super().__init__("it does not answer")
+
+
+class Decoder:
+    """One process. It is asked one thing at a time, by one of the two ways of waiting.
+
+    It ends with this object's process, whatever ends that, and with `kill`.
+    """
+
+    def __init__(self, *, yields: bool = True) -> None:
+        _ending[:] = [process for process in _ending if process.poll() is None]
+        self.is_ready = False
+        """Whether it has said that it works."""
+        self._received = b""
+        self._socket, theirs = socket.socketpair()
+        reading, self._lifeline = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(reading), "yields" if yields else "", *_folders()],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[reading],
+                cwd="/",
+                # Ctrl-C is for its parent; and its group of the scheduler must be its own.
+                start_new_session=True,
+            )
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            theirs.close()
+            os.close(reading)
+        self._socket.setblocking(False)
+
+    async def ask(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
+        """Return the answer to a request. Raises `DecoderEnded`, and `DecoderTooSlow` after so many seconds of nothing.
+
+        After any exception, a cancellation too, the process must be killed.
+        """
+        answers = self._answers(request)
+        while True:
+            answer = next(answers)
+            if answer is not None:
+                return answer
+            with anyio.move_on_after(patience) as scope:
+                await anyio.wait_readable(self._socket)
+            if scope.cancelled_caught:
+                raise DecoderTooSlow
+
+    def ask_blocking(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
+        """Do the same while the thread waits."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        answers = self._answers(request)
+        while True:
+            answer = next(answers)
+            if answer is not None:
+                return answer
+            if not poll.poll(patience * 1000):
+                raise DecoderTooSlow
+
+    def _answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        """Yield None whenever there is something to wait for, and the answer in the end."""
+        try:
+            # It is short, and the process has read all that came before.
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise DecoderEnded(self._exit_code()) from None
+        while True:
+            while b"\n" not in self._received:
+                try:
+                    piece = self._socket.recv(1 << 16)
+                except BlockingIOError:
+                    yield None
+                    continue
+                except OSError:
+                    piece = b""
+                if not piece:
+                    raise DecoderEnded(self._exit_code())
+                self._received += piece
+            line, _, self._received = self._received.partition(b"\n")
+            answer: dict[str, Any] = json.loads(line)
+            if "ready" in answer:
+                self.is_ready = True
+            elif answer.keys() != {"frames"}:
+                yield answer
+
+    def _exit_code(self) -> int | None:
+        # It has closed its end, so that this does not take long.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_PATIENCE)
+        return None
+
+    def kill(self) -> None:
+        """End the process, whatever it does; what it has started ends with it. May be called again."""
+        self._close()
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def is_gone(self) -> bool:
+        """Return whether a killed process has ended."""
+        return self._process.poll() is not None
+
+    def wait_blocking(self) -> None:
+        """Return when a killed process has ended, or hangs in the kernel."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+            return
+        _ending.append(self._process)
+
+    async def wait(self) -> None:
+        """Do the same; a cancellation does not break it off."""
+        deadline = time.monotonic() + _PATIENCE
+        with anyio.CancelScope(shield=True):
+            while not self.is_gone():
+                if time.monotonic() > deadline:
+                    _ending.append(self._process)
+                    return
+                await anyio.sleep(_LOOK_AGAIN)
+
+    def _close(self) -> None:
+        self._socket.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+
+def describe_end(code: int | None, processor_time: float) -> str:
+    """Return what to say of a file whose decoder ended."""
+    if code == -signal.SIGXCPU:
+        return f"is given up: its decoder took more than {processor_time:g} s of processor time"
+    if code is None:
+        return "cannot be decoded: its decoder ended"
+    return f"cannot be decoded: its decoder ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
+
+
+def _folders() -> list[str]:
+    """Return the folders that the process finds its packages in, as they would be found in here."""
+    folders: dict[str, None] = {}
+    for name in _NEEDED:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = find_spec(name)
+            for location in (spec and spec.submodule_search_locations) or ():
+                folders[str(Path(location).resolve().parent)] = None
+    return list(folders)
