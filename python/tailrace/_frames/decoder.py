@@ -25,6 +25,7 @@ _PROGRAM = (
 _NEEDED = ("tailrace", "OpenImageIO", "numpy")
 _PATIENCE = 10.0
 """How long the end of a killed process is waited for, in seconds."""
+_LONGEST_START = 600.0
 _LOOK_AGAIN = 0.002
 
 _ending: list[subprocess.Popen[bytes]] = []
@@ -88,7 +89,7 @@ class Decoder:
             answer = next(answers)
             if answer is not None:
                 return answer
-            with anyio.move_on_after(patience) as scope:
+            with anyio.move_on_after(self._patience(patience)) as scope:
                 await anyio.wait_readable(self._socket)
             if scope.cancelled_caught:
                 raise DecoderTooSlow
@@ -102,8 +103,12 @@ class Decoder:
             answer = next(answers)
             if answer is not None:
                 return answer
-            if not poll.poll(patience * 1000):
+            if not poll.poll(self._patience(patience) * 1000):
                 raise DecoderTooSlow
+
+    def _patience(self, patience: float) -> float:
+        # What it takes to begin has nothing to do with what it is asked.
+        return patience if self.is_ready else max(patience, _LONGEST_START)
 
     def _answers(self, request: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
         """Yield None whenever there is something to wait for, and the answer in the end."""
