@@ -13,7 +13,7 @@ from .._output.secret_mask import SecretMask
 from .._spec.model import JobSpec
 from .._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from .._state.folder import resolve_job_dir
-from .._state.inspection import FileInspector, OutputInspector
+from .._state.inspection import OutputInspector, inspector_of
 from .._state.journal import CompletionRecord
 from .._state.record import JobRecord
 from .options import JobExecutionOptions
@@ -57,7 +57,8 @@ class JobContext:
         logs = _make_logs(spec, options)
         owns_outputs = capabilities.shares_files and (record is not None or level is not None)
         is_told = logs is not None or options.on_event is not None or bool(options.observers)
-        outputs = FileInspector(job_dir) if owns_outputs or (is_told and capabilities.shares_files) else None
+        is_seen = owns_outputs or (is_told and capabilities.shares_files)
+        outputs = inspector_of(job_dir, level) if is_seen else None
         return cls(
             spec=spec,
             options=options,

@@ -124,6 +124,9 @@ class FrameWatch:
                 elif faults_count:
                     for file in faulty:
                         await self._flag(frame, file, Finding("exist", file.fault or "", fatal=True))
+            if self._inspector is not None:
+                for file, finding in self._inspector.compare(files):
+                    await self._flag(file.frame, file, finding)
         return self._fault()
 
     async def find_whole(self) -> None:

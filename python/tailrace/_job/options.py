@@ -95,9 +95,10 @@ class JobExecutionOptions:
     verify_output: bool = False
     """Whether an attempt has failed if its output files are not all there, or one is empty: `check_frames="exist"`."""
     check_frames: FrameLevel | None = None
-    """How closely each frame is looked at; a chunk with one that is missing or damaged has failed.
+    """How closely each frame is looked at while the chunks run; a chunk with one that is missing or damaged has failed.
 
-    "exist" is that its files are there and not empty. None does not look.
+    "exist" is that its files are there and not empty, "whole" that they can be read to their end, "looks" that they
+    look like the others too, which only makes for warnings. The last two need the extra `frames`. None does not look.
     A `ValueError` from the executor where the files are not seen here (`Capabilities.shares_files`).
     """
     chunk_frames: Mapping[int, str | Iterable[int]] = field(default_factory=dict)
@@ -235,8 +236,8 @@ class JobExecutionOptions:
             check_path(name, getattr(self, name))
         for name in ("on_progress", "on_chunk_complete", "on_chunk_stdout", "on_chunk_stderr", "on_event"):
             check_callback(name, getattr(self, name))
-        if self.check_frames not in (None, "exist"):
-            raise ValueError(f"check_frames must be 'exist' or None, not {self.check_frames!r}")
+        if self.check_frames is not None and self.check_frames not in get_args(FrameLevel):
+            raise ValueError(f"check_frames must be 'exist', 'whole', 'looks' or None, not {self.check_frames!r}")
         check_type("chunk_frames", self.chunk_frames, Mapping, "a mapping of chunk ids to frames")
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")

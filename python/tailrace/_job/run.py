@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 import anyio.to_thread
@@ -111,7 +112,9 @@ class JobRun:
     async def _run(self) -> WorkerResult | None:
         total, skipped = len(self._spec.chunks), tuple(sorted(self._skipped))
         await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, skipped_chunk_ids=skipped))
-        await self._run_chunks()
+        outputs = self._context.outputs
+        async with outputs if isinstance(outputs, AbstractAsyncContextManager) else nullcontext():
+            await self._run_chunks()
         return await merge(self._context, self._reporter, self._make_local)
 
     def _report(self, merge_result: WorkerResult | None) -> JobReport:

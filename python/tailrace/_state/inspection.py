@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from types import TracebackType
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from .._concurrency.slices import Work
 from .._events.types import FrameLevel
+from .._frames.checker import FrameChecker
+from .._frames.looks import compare_looks, sequence_of
+from .._frames.result import FrameCheck
 from .._spec.model import Chunk
 from .._spec.outputs import fault_of_status, output_files
 
 Fingerprint: TypeAlias = list[tuple[int, int] | None]
 """Size in bytes and time in nanoseconds of each file of a chunk, as `output_files` has them; None is missing."""
+
+
+_NEIGHBOURS = 50
+"""How many frames before and after a chunk its frames are compared with."""
 
 
 class OutputFile(NamedTuple):
@@ -52,6 +60,9 @@ class OutputInspector(Protocol):
         `frames` is how many frames it is to hold if it is a video.
         """
 
+    def compare(self, files: Sequence[OutputFile]) -> Sequence[tuple[OutputFile, Finding]]:
+        """Return what is odd about files that were examined beside the others; nothing is told twice."""
+
 
 class FileInspector:
     """Looks at the files of a folder: whether they are there and not empty."""
@@ -73,6 +84,74 @@ class FileInspector:
         """Return nothing: a file that is there and not empty is taken for what it should be."""
         del file, frames
         return ()
+
+    def compare(self, files: Sequence[OutputFile]) -> Sequence[tuple[OutputFile, Finding]]:
+        """Return nothing."""
+        del files
+        return ()
+
+
+class FrameInspector(FileInspector):
+    """Looks into the files too: whether they can be read to their end, and whether they look like the others.
+
+    To be entered while it examines.
+    """
+
+    reads_content = True
+
+    def __init__(self, job_dir: Path, level: Literal["whole", "looks"]) -> None:
+        super().__init__(job_dir)
+        self._level: FrameLevel = level
+        self._checker = FrameChecker()
+        self._sequences: dict[str, dict[int, FrameCheck]] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._checker.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._checker.__aexit__(kind, error, traceback)
+
+    async def examine(self, file: OutputFile, *, frames: int) -> Sequence[Finding]:
+        """Return whether the file is damaged, and what is odd about it by itself."""
+        # A picture is of one frame, whatever its format is.
+        check = await self._checker.check(file.path, level=self._level, frames=frames if file.frame is None else None)
+        if check.reason is not None:
+            return (Finding("whole", check.reason, fatal=True),)
+        name = sequence_of(check.path)
+        if file.frame is not None and name is not None:
+            self._sequences.setdefault(name, {})[file.frame] = check
+        return [Finding("looks", warning, fatal=False) for warning in check.warnings]
+
+    def compare(self, files: Sequence[OutputFile]) -> Sequence[tuple[OutputFile, Finding]]:
+        """Return what is odd about files that were examined beside the others of their sequences."""
+        found = []
+        for name, of_sequence in _by_sequence(files).items():
+            checks = self._sequences.get(name, {})
+            near = range(min(of_sequence) - _NEIGHBOURS, max(of_sequence) + _NEIGHBOURS + 1)
+            for oddity in compare_looks((frame, checks[frame]) for frame in sorted(checks) if frame in near):
+                file, key = of_sequence.get(oddity.frame), (checks[oddity.frame].path, oddity.reason)
+                if file is not None and key not in self._told:
+                    self._told.add(key)
+                    found.append((file, Finding("looks", oddity.reason, fatal=False)))
+        return found
+
+
+def _by_sequence(files: Sequence[OutputFile]) -> dict[str, dict[int, OutputFile]]:
+    sequences: dict[str, dict[int, OutputFile]] = {}
+    for file in files:
+        name = sequence_of(os.fspath(file.path))
+        if file.frame is not None and name is not None:
+            sequences.setdefault(name, {})[file.frame] = file
+    return sequences
+
+
+def inspector_of(job_dir: Path, level: FrameLevel | None) -> FileInspector:
+    """Return what looks as closely as that."""
+    return FileInspector(job_dir) if level is None or level == "exist" else FrameInspector(job_dir, level)
 
 
 def look_at(path: Path, frame: int | None) -> OutputFile:

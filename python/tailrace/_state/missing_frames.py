@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from .._concurrency.slices import Work, in_slices
@@ -12,7 +13,7 @@ from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk, JobSpec
 from .artifacts import Record
 from .folder import job_folder, resolve_job_dir
-from .inspection import FileInspector, OutputFile, OutputInspector
+from .inspection import OutputFile, OutputInspector, inspector_of
 from .journal import FILE_NAME
 
 
@@ -34,15 +35,17 @@ async def missing_frames(
     Raises `TailraceError` if there is a record and it cannot be read.
     """
     folder = resolve_job_dir(spec, job_dir)
-    inspector: OutputInspector = FileInspector(folder)
+    inspector = inspector_of(folder, check_frames)
     record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
     missing = {}
-    for chunk in spec.chunks:
-        trusted: Sequence[int] = chunk.frames if record is None else record.begun_frames(chunk)
-        whole: Collection[int] = ()
-        if trusted:
-            whole = await _whole_frames(chunk, inspector, may_be_torn=recorded and not inspector.reads_content)
-        missing[chunk.id] = FrameRange(set(chunk.frames).difference(set(trusted).intersection(whole)))
+    async with inspector if isinstance(inspector, AbstractAsyncContextManager) else nullcontext():
+        for chunk in spec.chunks:
+            trusted: Sequence[int] = chunk.frames if record is None else record.begun_frames(chunk)
+            whole: Collection[int] = ()
+            if trusted:
+                whole = await _whole_frames(chunk, inspector, may_be_torn=recorded and not inspector.reads_content)
+            kept = set(trusted).intersection(whole)
+            missing[chunk.id] = FrameRange(frame for frame in chunk.frames if frame not in kept)
     return missing
 
 

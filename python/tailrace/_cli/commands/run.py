@@ -109,8 +109,8 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option("--verify-output", is_flag=True, help="A missing or empty output file is a failure.")
 @click.option(
     "--check-frames",
-    type=click.Choice(["exist"]),
-    help="How closely each frame is looked at; exist: its file is there and not empty.",
+    type=click.Choice(["exist", "whole", "looks"]),
+    help="How closely each frame is looked at: whether it is there, can be read to its end, looks like the others.",
 )
 @click.option(
     "--slot-env",

@@ -35,10 +35,10 @@ def read_video(descriptor: int, request: dict[str, Any], found: Found, tell: Cal
     if ffmpeg is None:
         raise ImportError("ffmpeg was not found", name="ffmpeg")
     said, code = _run(ffmpeg, request, tell)
-    report = read_report(said)
+    report, count = read_report(said), count_frames(said)
     video = next((stream for stream in report.streams if stream.kind == "video"), None)
     found.format = report.format or None
-    found.frames = report.frames
+    found.frames = count
     if video is not None and (size := video.properties.get("picture size")):
         found.width, found.height = map(int, size.split("x"))
     found.reason = _fault(
@@ -46,13 +46,13 @@ def read_video(descriptor: int, request: dict[str, Any], found: Found, tell: Cal
     )
     if found.reason is None:
         wanted = request["frames"]
-        if wanted is not None and report.frames != wanted:
+        if wanted is not None and count != wanted:
             found.reason = (
-                f"holds {report.frames} of {wanted} frames"
-                if report.frames < wanted
-                else (f"holds {report.frames} frames, more than the {wanted} it should")
+                f"holds {count} of {wanted} frames"
+                if count < wanted
+                else (f"holds {count} frames, more than the {wanted} it should")
             )
-        elif not report.frames:
+        elif not count:
             found.reason = "holds no frames"
 
 

@@ -1,0 +1,118 @@
+"""What the renderer has written is looked at, and what is damaged is rendered again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace import (
+    Chunk,
+    ChunkFailedError,
+    ChunkStarted,
+    FrameFinished,
+    FrameFlagged,
+    FrameLevel,
+    FrameRange,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    JobMetadata,
+    JobSpec,
+    LocalWorkerAdapter,
+    missing_frames,
+)
+
+pytestmark = pytest.mark.anyio
+
+executor = JobExecutor(LocalWorkerAdapter())
+
+RENDER = r"""
+for frame in $(echo "$1" | tr , ' '); do
+    cp "pictures/$frame.png" "out_$(printf %04d "$frame").png"
+    [ "$frame" = "$2" ] && [ ! -e cut ] && { touch cut; truncate -s -40 "out_$(printf %04d "$frame").png"; }
+    [ "$frame" = "$3" ] && [ ! -e died ] && { touch died; kill -9 $$; }
+done
+exit 0
+"""
+"""Writes the frames $1, cuts frame $2 once, and is killed after frame $3 once."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pictures").mkdir()
+    ffmpeg = shutil.which("ffmpeg")
+    assert ffmpeg is not None, "ffmpeg is missing: make .venv/bin/ffmpeg"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x36:rate=8:duration=1"]
+    subprocess.run([ffmpeg, "-v", "error", *source, str(tmp_path / "pictures" / "%d.png")], check=True)
+    (tmp_path / "render.sh").write_text(RENDER)
+    return tmp_path
+
+
+def job(arguments: str) -> JobSpec:
+    frames = FrameRange.parse("1-8")
+    chunk = Chunk(
+        id=0,
+        frames=frames,
+        output_file="out_####.png",
+        command=f"sh render.sh {','.join(map(str, frames))} {arguments}",
+        retry_command=f"sh render.sh {{frames}} {arguments}",
+    )
+    return JobSpec(metadata=JobMetadata(total_frames=8, fps=8, width=64, height=36, duration=1), chunks=(chunk,))
+
+
+async def events_of(spec: JobSpec, folder: Path, level: FrameLevel, **options: Any) -> list[JobEvent]:
+    events: list[JobEvent] = []
+    options = {"retries": 1, "retry_delay": 0.01, **options}
+    await executor.execute(
+        spec, JobExecutionOptions(job_dir=folder, on_event=events.append, check_frames=level, **options)
+    )
+    return events
+
+
+def last_words(events: list[JobEvent]) -> list[str]:
+    return [event.command.split()[2] for event in events if isinstance(event, ChunkStarted)]
+
+
+async def test_a_frame_that_is_cut_is_set_aside_told_and_rendered_again_alone(folder: Path) -> None:
+    events = await events_of(job("5 0"), folder, "whole")
+    assert last_words(events) == ["1,2,3,4,5,6,7,8", "5"]
+    (flagged,) = [event for event in events if isinstance(event, FrameFlagged)]
+    assert (flagged.frame, flagged.level, flagged.fatal) == (5, "whole", True)
+    assert flagged.path == str(folder / "out_0005.png")
+    assert (folder / "out_0005.png.damaged").exists()
+    told = [event.frame for event in events if isinstance(event, FrameFinished)]
+    assert sorted(told) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert told[-1] == 5
+    assert (folder / "out_0005.png").read_bytes() == (folder / "pictures" / "5.png").read_bytes()
+
+
+async def test_the_last_frame_before_a_death_counts_if_its_content_is_whole(folder: Path) -> None:
+    assert last_words(await events_of(job("0 6"), folder, "whole")) == ["1,2,3,4,5,6,7,8", "7,8"]
+
+
+async def test_a_chunk_whose_frames_stay_damaged_has_failed_with_the_reason(folder: Path) -> None:
+    (folder / "pictures" / "3.png").write_text("no picture")
+    with pytest.raises(ChunkFailedError, match=r"its output \S+/out_0003.png is ") as caught:
+        await events_of(job("0 0"), folder, "whole")
+    assert caught.value.attempts == 2
+
+
+async def test_a_frame_that_looks_odd_is_told_and_the_chunk_is_done(folder: Path) -> None:
+    shutil.copy(folder / "pictures" / "4.png", folder / "pictures" / "5.png")
+    events = await events_of(job("0 0"), folder, "looks")
+    flagged = [event for event in events if isinstance(event, FrameFlagged)]
+    assert [(event.frame, event.level, event.fatal) for event in flagged] == [(5, "looks", False)]
+    assert len([event for event in events if isinstance(event, FrameFinished)]) == 8
+
+
+async def test_damaged_frames_are_among_the_missing_ones_where_content_is_looked_at(folder: Path) -> None:
+    spec = job("0 0")
+    await events_of(spec, folder, "whole")
+    (folder / "out_0007.png").write_bytes((folder / "out_0007.png").read_bytes()[:-40])
+    (folder / "out_0002.png").unlink()
+    assert await missing_frames(spec, folder) == {0: FrameRange([2])}
+    assert await missing_frames(spec, folder, check_frames="whole") == {0: FrameRange([2, 7])}
