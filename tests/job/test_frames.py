@@ -10,11 +10,13 @@ import pytest
 
 from tailrace import (
     Chunk,
+    ChunkFailed,
     ChunkFailedError,
     ChunkFinished,
     ChunkProgress,
     ChunkRetrying,
     ChunkStarted,
+    ChunkWarning,
     FrameFinished,
     FrameFlagged,
     FrameRange,
@@ -231,3 +233,43 @@ async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path) -> 
     events = await events_of(spec, tmp_path, retries=1, progress=renderer)
     reason = next(event.reason for event in events if isinstance(event, ChunkRetrying))
     assert reason == "sh was ended by signal 11 (SIGSEGV) in frame 4, with frames 4-5 missing of 5"
+
+
+async def test_a_command_that_is_done_and_does_not_exit_is_ended_and_its_chunk_has_succeeded(tmp_path: Path) -> None:
+    spec = job(tmp_path, "1-3", command="sh -c 'sh render.sh 1,2,3 9; echo done; sleep 60'")
+    events = await events_of(spec, tmp_path, finish_timeout=0.5)
+    (end,) = [event for event in events if isinstance(event, ChunkFinished)]
+    assert end.result.lingered
+    assert end.result.exit_code < 0
+    assert end.result.stdout == "done\n"
+    assert finished(events) == [1, 2, 3]
+    (warning,) = [event for event in events if isinstance(event, ChunkWarning)]
+    assert warning.message == "its output has been complete for 0.5 s and it did not exit: it was ended"
+
+
+async def test_a_video_that_does_not_change_any_more_is_done(tmp_path: Path) -> None:
+    script = "for n in 1 2 3 4; do echo x >> part.mp4; sleep 0.5; done; sleep 60"
+    spec = job(tmp_path, "1-3", output_file="part.mp4", command=f"sh -c '{script}'", retry_command=None)
+    events = await events_of(spec, tmp_path, finish_timeout=1.5)
+    assert (tmp_path / "part.mp4").read_text() == "x\n" * 4
+    assert next(event for event in events if isinstance(event, ChunkFinished)).result.lingered
+
+
+async def test_a_command_is_not_ended_while_its_progress_is_not_complete(tmp_path: Path) -> None:
+    renderer = Renderer("toy", [Rule(r"(?P<percent>\d+) %", " %", of="command")])
+    spec = job(tmp_path, "1-3", command="sh -c 'sh render.sh 1,2,3 9; echo 50 %; sleep 2.5; echo 100 %'")
+    events = await events_of(spec, tmp_path, finish_timeout=0.2, progress=renderer)
+    result = next(event for event in events if isinstance(event, ChunkFinished)).result
+    assert (result.exit_code, result.lingered) == (0, False)
+
+
+async def test_a_command_is_ended_at_its_first_fatal_error(tmp_path: Path) -> None:
+    rule = Rule(r"(?P<error>bad scene)", "bad scene", category="scene", fatal=True)
+    spec = job(tmp_path, "1-3", command="sh -c 'echo bad scene; sleep 60'")
+    began = time.monotonic()
+    events = await events_of(spec, tmp_path, stop_on_error=True, retries=3, progress=Renderer("toy", [rule]))
+    assert time.monotonic() - began < 20
+    (failed,) = [event for event in events if isinstance(event, ChunkFailed)]
+    assert str(failed.error) == "chunk 3 failed: sh was ended at its first fatal error: bad scene"
+    # It is not worth another attempt, though a signal has ended it.
+    assert (failed.error.category, failed.error.attempts) == ("scene", 1)

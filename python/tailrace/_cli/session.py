@@ -67,8 +67,10 @@ class JobRequest(NamedTuple):
     timeout: float | None
     idle_timeout: float | None
     cpu_idle_timeout: float | None
+    finish_timeout: float | None
     no_progress_timeout: float | None
     progress: str
+    stop_on_error: bool
     fail_on_error: bool
     error_pattern: tuple[tuple[str, str], ...]
     resource_delay: float
@@ -347,6 +349,8 @@ class _Execution:
                 cpu_idle_timeout=request.cpu_idle_timeout,
                 no_progress_timeout=request.no_progress_timeout if self._capabilities.streams else None,
                 progress=request.progress,
+                finish_timeout=request.finish_timeout,
+                stop_on_error=request.stop_on_error,
                 fail_on_error=request.fail_on_error,
                 error_patterns=request.error_pattern,
                 resource_delay=request.resource_delay,

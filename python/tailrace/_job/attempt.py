@@ -31,6 +31,7 @@ from .._state.inspection import OutputFile, fingerprint_of
 from .._state.record import JobRecord
 from ..progress import ProgressParser, RenderError
 from .context import JobContext
+from .early_end import EarlyEnd
 from .frame_watch import FrameWatch, WholeFrames
 from .leftovers import AHEAD, Leftovers
 from .queue import QueuedChunk
@@ -85,17 +86,20 @@ class ChunkAttempt:
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = reporter.is_told
+        ends_early = options.stop_on_error or options.finish_timeout is not None
+        self._ends_early = ends_early and self._capabilities.ends_early
         self.reads_progress = options.progress is not None and (
-            self._is_told or self._limit is not None or options.fail_on_error
+            self._is_told or self._limit is not None or options.fail_on_error or self._ends_early
         )
         """Whether progress is read from the output while the chunks run."""
-        self.needs_watching = self.reads_progress or self._is_told
+        self.needs_watching = self.reads_progress or self._is_told or self._ends_early
         """Whether `watch` has anything to do."""
-        self._counts_frames = self._is_told or options.frame_level is not None
+        self._counts_frames = self._is_told or options.frame_level is not None or self._ends_early
         # Elsewhere a worker looks up the command, or nobody sees what is there.
         self._renders_parts = self._capabilities.shares_files and self._capabilities.runs_any_command
         self._whole: dict[int, WholeFrames] = {}
         self._frame_watches: set[FrameWatch] = set()
+        self._early_ends: set[EarlyEnd] = set()
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._command_events: set[CommandEvents] = set()
@@ -142,10 +146,15 @@ class ChunkAttempt:
         self._command_events.add(events)
         if frames is not None:
             self._frame_watches.add(frames)
+        early = EarlyEnd(self._options, watch, frames, events.on_warning) if self._ends_early else None
+        if early is not None:
+            self._early_ends.add(early)
         try:
-            job = self._to_job(queued, plan, words, slot, output, events, watch)
-            outcome = await self._execute(queued, plan, job, output, watch, frames)
+            job = self._to_job(queued, plan, words, slot, output, events, watch, early)
+            outcome = await self._execute(queued, plan, job, output, watch, frames, early)
         finally:
+            if early is not None:
+                self._early_ends.discard(early)
             if frames is not None:
                 self._frame_watches.discard(frames)
             if watch is not None:
@@ -177,6 +186,8 @@ class ChunkAttempt:
                 for events in list(self._command_events):
                     if events in self._command_events:
                         await await_if_needed(run_steps(events.emit_due()))
+                for early in list(self._early_ends):
+                    early.check(now)
                 for frames in self._frame_watches:
                     if frames.is_due(now):
                         lookers.start_soon(self._look, frames)
@@ -195,6 +206,7 @@ class ChunkAttempt:
         output: CommandOutput,
         watch: ProgressWatch | None,
         frames: FrameWatch | None,
+        early: EarlyEnd | None,
     ) -> WorkerResult | Failure:
         chunk = queued.chunk
         result: WorkerResult | None = None
@@ -220,11 +232,16 @@ class ChunkAttempt:
                 await in_slices(put_back(leftovers))
         if result is not None:
             result = self._mask.result(result, self._options.capture)
+            result.lingered = early is not None and early.lingered and error is None
         # After a limit a callback has as long for what is left as it has for the rest.
         with anyio.move_on_after(job.kill_grace) if isinstance(error, WorkerTimeoutError) else nullcontext():
             await output.finish(result)
         errors = self._read_errors(plan, job, result) if watch is None else watch.errors
-        reason = await self._reason_of_failure(chunk, plan, job, result, error, errors, frames)
+        after_error = early is not None and early.after_error and error is None
+        if after_error:
+            reason: str | None = f"{job.command} was ended at its first fatal error"
+        else:
+            reason = await self._reason_of_failure(chunk, plan, job, result, error, errors, frames)
         if reason is None and result is not None:
             return result
         if frames is not None and (chunk.retry_command is not None or self._is_told) and len(plan.frames) > 1:
@@ -239,7 +256,7 @@ class ChunkAttempt:
             result,
             None if error is None else self._mask.error(error, result),
             category,
-            is_worth_retrying(error, result, category, retry_on),
+            is_worth_retrying(error, result, category, retry_on, after_error=after_error),
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:
@@ -267,7 +284,7 @@ class ChunkAttempt:
         """Return why the attempt failed, or None if it did not: then what it did is recorded."""
         if error is not None:
             return describe_error(error)
-        if result is not None and result.exit_code != 0:
+        if result is not None and result.exit_code != 0 and not result.lingered:
             return describe_exit(job.command, result.exit_code, result.killed_for_memory)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
@@ -322,7 +339,13 @@ class ChunkAttempt:
         if whole is None:
             whole = self._whole[chunk.id] = WholeFrames(set(), set())
         return FrameWatch(
-            chunk, plan.frames, whole, job_dir=self._context.job_dir, inspector=self._context.outputs, emit=emit
+            chunk,
+            plan.frames,
+            whole,
+            job_dir=self._context.job_dir,
+            inspector=self._context.outputs,
+            emit=emit,
+            watches_end=self._ends_early and self._options.finish_timeout is not None,
         )
 
     def _progress_watch(
@@ -354,6 +377,7 @@ class ChunkAttempt:
         output: CommandOutput,
         events: CommandEvents,
         watch: ProgressWatch | None,
+        early: EarlyEnd | None,
     ) -> WorkerJob:
         chunk = queued.chunk
         options = self._options
@@ -383,6 +407,7 @@ class ChunkAttempt:
             callbacks={stream: output.callback(stream) for stream in STREAMS},
             on_started=None if watch is None or self._limit is None else watch.begin,
             on_warning=events.on_warning,
+            ending=None if early is None else early.ending,
             on_usage=events.on_usage if self._reporter.is_observed else None,
             meta={
                 **options.meta,

@@ -57,7 +57,7 @@ class JobContext:
         logs = _make_logs(spec, options)
         owns_outputs = capabilities.shares_files and (record is not None or level is not None)
         is_told = logs is not None or options.on_event is not None or bool(options.observers)
-        is_seen = owns_outputs or (is_told and capabilities.shares_files)
+        is_seen = owns_outputs or (capabilities.shares_files and (is_told or options.finish_timeout is not None))
         outputs = inspector_of(job_dir, level) if is_seen else None
         return cls(
             spec=spec,

@@ -23,6 +23,8 @@ _INTERVAL = 1.0
 """How often the files of a command that runs are looked for, in seconds."""
 _MOST_AT_ONCE = 250
 """How many frames are looked at before anything else is: any number may have been there before."""
+_FEW = 8
+"""How many frames may be unknown where all is complete: others are found by those after them."""
 _DAMAGED = ".damaged"
 
 
@@ -54,14 +56,21 @@ class FrameWatch:
         job_dir: Path,
         inspector: OutputInspector | None,
         emit: EmitChunkEvent,
+        watches_end: bool = False,
     ) -> None:
-        """Watch the output of an attempt that is to render these frames of the chunk."""
+        """Watch the output of an attempt that is to render these frames of the chunk.
+
+        With `watches_end`, find out when all of it is there too.
+        """
         self._chunk = chunk
         self._frames = frames
         self._whole = whole
         self._job_dir = f"{job_dir}/"
         self._inspector = inspector
         self._emit = emit
+        self._watches_end = watches_end
+        self._complete: tuple[float, list[OutputFile]] | None = None
+        """Since when all is there, and what the last of it was then."""
         self._names = [NumberedName(os.path.normpath(name)) for name in chunk.output_files if is_numbered(name)]
         self._saved: dict[int, str] = {}
         """Frames that the renderer has saved, with what it calls the file, in their order."""
@@ -87,7 +96,8 @@ class FrameWatch:
         """Return whether it is time for a look; `now` is by `time.monotonic`."""
         if self._lock.statistics().locked:
             return False
-        return bool(self._saved) or (bool(self._names) and self._inspector is not None and now >= self._next_look)
+        is_looked_for = self._inspector is not None and (bool(self._names) or self._watches_end)
+        return bool(self._saved) or (is_looked_for and now >= self._next_look)
 
     async def look(self) -> None:
         """Look at the frames that should be finished by now. Raises what a callback raises."""
@@ -99,6 +109,12 @@ class FrameWatch:
                 return
             for frame, files in await in_slices(self._find(self._inspector, saved)):
                 await self._judge(self._inspector, frame, files, is_over=False)
+            if self._watches_end:
+                await self._look_for_end(self._inspector)
+
+    def complete_since(self) -> float | None:
+        """Return since when all files are whole and have not changed, by `time.monotonic`; None if they are not."""
+        return None if self._complete is None else self._complete[0]
 
     async def examine(self) -> str | None:
         """Look into all files, now that the command has ended well; return what is wrong, if anything is."""
@@ -137,6 +153,16 @@ class FrameWatch:
         async with self._lock:
             for frame, files in await in_slices(self._find_rest(self._inspector)):
                 await self._judge(self._inspector, frame, files, is_over=True)
+
+    async def _look_for_end(self, inspector: OutputInspector) -> None:
+        rest = [frame for frame in self._frames if frame not in self._whole.told] if self._names else None
+        files: list[OutputFile] | None = None
+        if rest is None or len(rest) <= _FEW:
+            files = await in_slices(inspector.look(self._chunk, rest))
+        if files is None or not await _are_whole(inspector, files, len(self._chunk.frames)):
+            self._complete = None
+        elif self._complete is None or self._complete[1] != files:
+            self._complete = time.monotonic(), files
 
     @property
     def whole(self) -> Collection[int]:
@@ -245,6 +271,15 @@ class FrameWatch:
         duration = max(0.0, at - self._last)
         self._last = max(self._last, at)
         await await_if_needed(self._emit(lambda head: FrameFinished(**head, frame=frame, path=path, duration=duration)))
+
+
+async def _are_whole(inspector: OutputInspector, files: Iterable[OutputFile], frames: int) -> bool:
+    for file in files:
+        if file.fault is not None:
+            return False
+        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
+            return False
+    return True
 
 
 def _by_frame(files: Iterable[OutputFile]) -> list[_Frame]:

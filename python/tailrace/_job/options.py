@@ -76,6 +76,14 @@ class JobExecutionOptions:
     cannot stream ignore it, like `idle_timeout`. Its clock starts when the command begins, where the adapter tells that
     (`Capabilities.tells_start`); else on another machine with the first output.
     """
+    finish_timeout: float | None = None
+    """How long a command may go on when all of its output is whole and, as far as it is read, its progress complete.
+
+    Then it is ended, and its chunk has succeeded: `WorkerResult.lingered` is True. It counts where the files are seen
+    here and the adapter can end a command early (`Capabilities.ends_early`).
+    """
+    stop_on_error: bool = False
+    """Whether a command is ended at the first error in its output after which the frames cannot be right."""
     fail_on_error: bool = False
     """Whether an exit code of 0 is a failure when the output has an error after which the frames cannot be right."""
     resource_delay: float = 30.0
@@ -173,9 +181,10 @@ class JobExecutionOptions:
         if self.progress is not None:
             # Says so if there is no such renderer, or a pattern is none.
             ProgressParser(self.progress, error_patterns=self.error_patterns)
-        elif self.no_progress_timeout is not None or self.fail_on_error or self.error_patterns:
+        elif self.no_progress_timeout is not None or self.fail_on_error or self.stop_on_error or self.error_patterns:
             raise ValueError(
-                "no_progress_timeout, fail_on_error and error_patterns need the output to be read: progress is None"
+                "no_progress_timeout, fail_on_error, stop_on_error and error_patterns need the output to be read:"
+                " progress is None"
             )
         if self.state_dir is not None and not self.record:
             raise ValueError("state_dir is for the record, and record=False keeps none: use one of them")
@@ -226,9 +235,16 @@ class JobExecutionOptions:
         if self.log_limit is not None:
             _check_count("log_limit", self.log_limit, least=_LEAST_LOG_LIMIT)
         check_delays(retry_delay=self.retry_delay, resource_delay=self.resource_delay)
-        for name in ("timeout", "idle_timeout", "cpu_idle_timeout", "no_progress_timeout", "merge_timeout"):
+        for name in (
+            "timeout",
+            "idle_timeout",
+            "finish_timeout",
+            "cpu_idle_timeout",
+            "no_progress_timeout",
+            "merge_timeout",
+        ):
             check_limits(**{name: getattr(self, name)})
-        for name in ("record", "merge", "fail_on_error", "verify_output", "log_compress"):
+        for name in ("record", "merge", "stop_on_error", "fail_on_error", "verify_output", "log_compress"):
             check_type(name, getattr(self, name), bool, "True or False")
         if self.fail_fast is not None:
             check_type("fail_fast", self.fail_fast, bool, "True, False or None")

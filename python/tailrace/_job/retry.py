@@ -21,6 +21,8 @@ def is_worth_retrying(
     result: WorkerResult | None,
     category: ErrorCategory | None,
     retry_on: Collection[type[Exception]],
+    *,
+    after_error: bool = False,
 ) -> bool:
     """Return whether a failure may be gone at the next attempt.
 
@@ -34,7 +36,7 @@ def is_worth_retrying(
         if ours:
             return all(map(_may_pass, ours))
         return any(isinstance(each, tuple(retry_on)) for each in errors)
-    gave_up = result is not None and result.exit_code >= 0
+    gave_up = after_error or (result is not None and result.exit_code >= 0)
     return not (gave_up and category in ("missing_asset", "scene"))
 
 

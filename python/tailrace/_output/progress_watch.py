@@ -97,6 +97,12 @@ class ProgressWatch:
         """The frame that is being rendered, if the output tells."""
         return None if self._parser is None else self._parser.progress.frame
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is done as far as the output tells, or it does not tell."""
+        fraction = None if self._parser is None else self._parser.progress.fraction
+        return fraction is None or fraction >= 1
+
     def read(self, data: str | bytes | memoryview, stream: StreamName) -> Steps:
         """Take the next piece of a stream."""
         if self._parser is None:

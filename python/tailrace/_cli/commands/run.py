@@ -65,6 +65,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @_limit_option(
     "--cpu-idle-timeout", help="The longest it may use less than 1 % of a processor, or of a GPU that can be asked."
 )
+@_limit_option("--finish-timeout", help="The longest it may go on when all of its output is there.")
 @_limit_option("--no-progress-timeout", help="The longest it may go without any progress.")
 @click.option(
     "--progress",
@@ -73,6 +74,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     default="auto",
     help="The renderer whose output it is; default: found out.",
 )
+@click.option("--stop-on-error", is_flag=True, help="End a command at the first fatal error in its output.")
 @click.option(
     "--fail-on-error", is_flag=True, help="A fatal error in the output is a failure though the exit status is 0."
 )
