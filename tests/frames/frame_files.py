@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tailrace import FrameCheck
 from tailrace._frames.checker import FrameChecker
-from tailrace._frames.limits import FrameLimits
+from tailrace._frames.decoder import FrameLimits
 
 SIZE = "160x96"
 AT_ONCE = FrameLimits(yields=False)

@@ -19,7 +19,7 @@ from support.loops import on_every_loop, on_one_loop
 from tailrace import TailraceError, check_frame, check_frames
 from tailrace._frames import checker as checker_module
 from tailrace._frames.checker import FrameChecker, missing_tools
-from tailrace._frames.limits import FrameLimits
+from tailrace._frames.decoder import FrameLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -206,7 +206,7 @@ async def test_leaving_a_checker_ends_its_processes(picture: Path) -> None:
 HOST = """
 import sys, anyio
 from tailrace._frames.checker import FrameChecker
-from tailrace._frames.limits import FrameLimits
+from tailrace._frames.decoder import FrameLimits
 async def main():
     async with FrameChecker(limits=FrameLimits(yields=False)) as checker:
         await checker.check(sys.argv[1])

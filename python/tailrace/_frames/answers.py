@@ -10,8 +10,8 @@ from typing import Any
 from .._errors import TailraceError
 from .._events.types import FrameLevel
 from .._extras import lacking, missing_extra
+from .decoder import FrameLimits
 from .kinds import kind_by_name
-from .limits import FrameLimits
 from .looks import look_alone
 from .result import FlatTile, FrameCheck, FrameKind, FrameStats
 

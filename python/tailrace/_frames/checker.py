@@ -17,9 +17,8 @@ from .._concurrency.slices import Work, at_once, in_slices
 from .._events.types import FrameLevel
 from .._spec.outputs import fault_of_status
 from .answers import lacks, to_check, to_request
-from .decoder import Decoder, DecoderEnded, DecoderTooSlow, describe_end
+from .decoder import Decoder, DecoderEnded, DecoderTooSlow, FrameLimits, describe_end
 from .kinds import kind_by_name
-from .limits import FrameLimits
 from .looks import by_sequence, compare_looks
 from .result import FrameCheck, FrameKind
 
