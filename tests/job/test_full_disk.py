@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 from support.jobs import count_lines, job
 from tailrace import (
     Capabilities,
+    Chunk,
     ChunkFailedError,
     ChunkRetrying,
+    ChunkWarning,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
+    JobMetadata,
+    JobSpec,
     LocalWorkerAdapter,
     WorkerJob,
     WorkerResult,
@@ -28,6 +33,13 @@ pytestmark = pytest.mark.anyio
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
 FILLS_THE_DISK = "echo x >> ../runs; cp /proc/self/exe chunk"
 """No program is as small as the disk."""
+
+
+@pytest.fixture
+def larger_disk(small_disk: Path) -> Path:
+    """Have it hold 64 KiB."""
+    subprocess.run(["mount", "-o", "remount,size=64k", small_disk], check=True)
+    return small_disk
 
 
 @pytest.fixture
@@ -136,3 +148,25 @@ async def test_a_full_disk_elsewhere_is_retried_as_often_as_anything_and_ends_no
         )
     assert [(failure.chunk_id, failure.attempts) for failure in caught.value.failures] == [(0, 3), (1, 3)]
     assert "the job ends" not in str(caught.value)
+
+
+@needs_root
+async def test_frames_that_will_not_fit_are_told_of_before_the_disk_is_full(larger_disk: Path) -> None:
+    script = "for n in $(seq 1 24); do head -c 3000 /dev/zero > out_$(printf %04d $n).exr || exit 1; sleep 0.7; done"
+    chunk = Chunk(
+        id=0, start_frame=1, frame_count=24, output_file="out_####.exr", command=shlex.join(["sh", "-c", script])
+    )
+    metadata = JobMetadata(total_frames=24, fps=24, width=1, height=1, duration=1)
+    events: list[JobEvent] = []
+    with pytest.raises(ChunkFailedError):
+        await JobExecutor(LocalWorkerAdapter()).execute(
+            JobSpec(metadata=metadata, chunks=(chunk,)),
+            JobExecutionOptions(job_dir=larger_disk, state_dir=larger_disk.parent, on_event=events.append),
+        )
+    warnings = [event for event in events if isinstance(event, ChunkWarning)]
+    assert len(warnings) == 1
+    assert re.fullmatch(
+        rf"about \d\d KB are still to be written to {re.escape(str(larger_disk))}, and \d[\d.]* KB are free",
+        warnings[0].message,
+    )
+    assert warnings[0].monotonic < events[-1].monotonic - 0.5

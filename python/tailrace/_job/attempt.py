@@ -37,6 +37,7 @@ from .leftovers import AHEAD, Leftovers
 from .queue import QueuedChunk
 from .reporter import JobReporter
 from .retry import is_worth_retrying
+from .space_watch import SpaceWatch
 
 _MERGE_WINDOW = 0.02
 """How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
@@ -100,6 +101,8 @@ class ChunkAttempt:
         self._whole: dict[int, WholeFrames] = {}
         self._frame_watches: set[FrameWatch] = set()
         self._early_ends: set[EarlyEnd] = set()
+        done = frozenset(options.completed_chunk_ids)
+        self._space = SpaceWatch([chunk for chunk in context.spec.chunks if chunk.id not in done])
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._command_events: set[CommandEvents] = set()
@@ -186,15 +189,17 @@ class ChunkAttempt:
                 for events in list(self._command_events):
                     if events in self._command_events:
                         await await_if_needed(run_steps(events.emit_due()))
+                if self._space.is_due(now):
+                    lookers.start_soon(self._look, self._space)
                 for early in list(self._early_ends):
                     early.check(now)
                 for frames in self._frame_watches:
                     if frames.is_due(now):
                         lookers.start_soon(self._look, frames)
 
-    async def _look(self, frames: FrameWatch) -> None:
+    async def _look(self, watch: FrameWatch | SpaceWatch) -> None:
         try:
-            await frames.look()
+            await watch.look()
         except Exception as error:  # noqa: BLE001 (it would come out in an ExceptionGroup)
             self._on_error(error)
 
@@ -346,6 +351,7 @@ class ChunkAttempt:
             inspector=self._context.outputs,
             emit=emit,
             watches_end=self._ends_early and self._options.finish_timeout is not None,
+            on_file=partial(self._space.add, emit),
         )
 
     def _progress_watch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -57,10 +57,12 @@ class FrameWatch:
         inspector: OutputInspector | None,
         emit: EmitChunkEvent,
         watches_end: bool = False,
+        on_file: Callable[[Path, int, int], object] = lambda path, size, frames: None,
     ) -> None:
         """Watch the output of an attempt that is to render these frames of the chunk.
 
-        With `watches_end`, find out when all of it is there too.
+        With `watches_end`, find out when all of it is there too. `on_file` is called with each file that is whole, its
+        size, and how many frames are finished with it.
         """
         self._chunk = chunk
         self._frames = frames
@@ -69,6 +71,7 @@ class FrameWatch:
         self._inspector = inspector
         self._emit = emit
         self._watches_end = watches_end
+        self._on_file = on_file
         self._complete: tuple[float, list[OutputFile]] | None = None
         """Since when all is there, and what the last of it was then."""
         self._names = [NumberedName(os.path.normpath(name)) for name in chunk.output_files if is_numbered(name)]
@@ -255,6 +258,11 @@ class FrameWatch:
             self._doubted.pop(frame, None)
             self._faults.pop(frame, None)
         first = files[0]
+        if frame is not None and frame not in self._whole.told:
+            count = 1 if self._names else len(self._frames)
+            for file in files:
+                if file.state is not None:
+                    self._on_file(file.path, file.state[0], count if file is first else 0)
         if frame is not None and first.state is not None:
             await self._tell_frame(frame, os.fspath(first.path), first.state[1] / 1e9)
 
