@@ -64,6 +64,8 @@ def test_the_list_can_be_had_as_json(site: Path) -> None:
             "sharesFiles": True,
             "honoursEnv": True,
             "honoursLimits": True,
+            "honoursCpuLimit": True,
+            "endsEarly": False,
             "honoursSlots": False,
         },
         "lacks": ["no-such-toy: apt install toys"],

@@ -29,7 +29,9 @@ from tailrace import (
     JobLockedError,
     LocalWorkerAdapter,
     LoggedError,
+    MemoryReport,
     MergeFailedError,
+    ProcessMemory,
     ResourceUsage,
     SpecError,
     StitchError,
@@ -54,6 +56,16 @@ texts = st.text() | st.text(st.characters(codec=None), max_size=5)
 integers = st.integers()
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 optional_results: st.SearchStrategy[WorkerResult | None]
+processes = st.lists(st.builds(ProcessMemory, integers, texts, integers), max_size=2).map(tuple)
+reports = st.builds(
+    MemoryReport,
+    st.booleans(),
+    st.none() | integers,
+    st.none() | integers,
+    processes,
+    processes,
+    st.none() | numbers,
+)
 results = st.builds(
     WorkerResult,
     integers,
@@ -61,13 +73,19 @@ results = st.builds(
     duration=numbers,
     usage=st.none() | st.builds(ResourceUsage, numbers, numbers, st.none() | integers, st.none() | integers),
     truncated=st.booleans(),
+    lingered=st.booleans(),
+    killed_for_memory=st.none() | reports,
 )
 optional_results = st.none() | results
 worker_errors = (
     st.builds(WorkerError, texts, optional_results)
     | st.builds(WorkerSpawnError, st.integers(0, 200), texts)
     | st.builds(
-        WorkerTimeoutError, texts, results, st.sampled_from(["total", "idle", "progress"]), no_answer=st.booleans()
+        WorkerTimeoutError,
+        texts,
+        results,
+        st.sampled_from(["total", "idle", "cpu", "progress"]),
+        no_answer=st.booleans(),
     )
     | st.builds(WorkerRemoteError, texts, optional_results, nothing_began=st.booleans())
     | st.builds(WorkerBusyError, texts, retry_after=st.none() | numbers)
@@ -126,7 +144,7 @@ def same(told: object, read: object) -> bool:
     """Return whether what was read is what was told, but for what a line leaves out."""
     match told:
         case WorkerResult():
-            figures = ("exit_code", "duration", "usage", "truncated")
+            figures = ("exit_code", "duration", "usage", "truncated", "lingered", "killed_for_memory")
             return isinstance(read, WorkerResult) and all(
                 getattr(told, name) == getattr(read, name) for name in figures
             )

@@ -446,9 +446,10 @@ async def test_the_state_of_the_log_of_a_cancelled_job_is_that_of_the_run_but_fo
 
 def test_a_limit_is_told_apart_from_an_exit() -> None:
     told = Told()
-    for chunk, kind in enumerate(("total", "idle", "progress")):
+    for chunk, kind in enumerate(("total", "idle", "cpu", "progress")):
         told.start(chunk)
         error = ChunkFailedError("failed", chunk_id=chunk, attempts=1, result=WorkerResult(-15))
         error.__cause__ = WorkerTimeoutError("late", WorkerResult(-15), kind)  # type: ignore[arg-type]
         told.happen(ChunkFailed, chunk_id=chunk, attempt=1, error=error)
-    assert [chunk.ending for chunk in told.state.chunks.values()] == ["timeout", "idle timeout", "progress timeout"]
+    endings = [chunk.ending for chunk in told.state.chunks.values()]
+    assert endings == ["timeout", "idle timeout", "cpu timeout", "progress timeout"]

@@ -103,12 +103,14 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
     spec = job("pwd", "true")
     report = await JobExecutor(adapter).execute(
         spec,
-        JobExecutionOptions(job_dir=str(tmp_path), timeout=33, idle_timeout=22, meta={"job_def_url": "u"}),
+        JobExecutionOptions(
+            job_dir=str(tmp_path), timeout=33, idle_timeout=22, cpu_idle_timeout=11, meta={"job_def_url": "u"}
+        ),
     )
     first = adapter.jobs[0]
     assert (first.command, list(first.args)) == ("sh", ["-c", "pwd"])
     assert first.cwd == tmp_path
-    assert (first.timeout, first.idle_timeout) == (33, 22)
+    assert (first.timeout, first.idle_timeout, first.cpu_idle_timeout) == (33, 22, 11)
     assert dict(first.meta) == {
         "job_def_url": "u",
         "chunk_id": 0,

@@ -22,11 +22,14 @@ from support.processes import descendants_marked, wait_until_marked
 from tailrace import (
     Chunk,
     ChunkFailedError,
+    ChunkRetrying,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
     JobFinished,
     LocalWorkerAdapter,
+    MemoryReport,
+    ProcessMemory,
     WorkerError,
     WorkerJob,
     WorkerRemoteError,
@@ -209,6 +212,33 @@ async def test_a_stuck_chunk_does_not_make_the_whole_job_wait(tmp_path: Path) ->
     )
     assert dict(report.attempts) == {0: 2, 1: 1}
     assert time.monotonic() - started < 60
+
+
+async def test_a_chunk_that_was_killed_for_memory_says_so_and_waits_longer_for_its_next_attempt() -> None:
+    report = MemoryReport(True, 2**20, 2**30, (ProcessMemory(7, "blender", 2**30),), (), 0.5)
+
+    class Adapter:
+        streams = False
+
+        def __init__(self) -> None:
+            self.begun: list[float] = []
+
+        async def execute(self, job: WorkerJob) -> WorkerResult:
+            self.begun.append(time.monotonic())
+            # What its output says is not why it was killed.
+            return WorkerResult(-9, b"License error", killed_for_memory=report)
+
+    adapter = Adapter()
+    events: list[JobEvent] = []
+    options = JobExecutionOptions(
+        retries=1, retry_delay=0, resource_delay=0.5, progress="redshift", on_event=events.append
+    )
+    with pytest.raises(ChunkFailedError, match=r"it was killed because the memory was full .*blender \(7\)") as caught:
+        await JobExecutor(adapter).execute(job("render"), options)
+    assert caught.value.category == "memory"
+    assert adapter.begun[1] - adapter.begun[0] >= 0.5
+    [retrying] = [event for event in events if isinstance(event, ChunkRetrying)]
+    assert retrying.category == "memory"
 
 
 async def test_a_chunk_that_waits_for_its_retry_leaves_its_place_to_others_and_is_first_in_line_then() -> None:

@@ -15,6 +15,7 @@ from tailrace import (
     Capabilities,
     Capture,
     ChunkFailedError,
+    CommandEnding,
     JobExecutionOptions,
     JobExecutor,
     WorkerJob,
@@ -208,6 +209,16 @@ async def test_the_start_is_told_before_the_output() -> None:
     adapter = FakeAdapter(FakeExecution(["output"]))
     await adapter.execute(chunk(0, on_started=note, on_stdout=told.append))
     assert told == ["started", "output"]
+
+
+async def test_an_execution_can_be_ended_early_with_its_result() -> None:
+    ending = CommandEnding()
+    script = FakeExecution([FakeOutput("begun", at=0), FakeOutput("never", at=50)], error=RuntimeError("no"))
+    adapter = FakeAdapter(script)
+    result = await adapter.execute(chunk(0, ending=ending, on_stdout=lambda _: ending.end()))
+    assert (result.exit_code, result.stdout, adapter.executions[0].ending) == (-15, "begun", "returned")
+    deaf = FakeAdapter(FakeExecution(["all"]), capabilities=Capabilities(streams=True))
+    assert (await deaf.execute(chunk(0, ending=ending))).stdout == "all"
 
 
 async def test_what_it_cannot_do_is_quietly_left_undone() -> None:

@@ -115,6 +115,18 @@ def test_a_command_that_a_signal_ended_tells_which(headers: dict[str, str], work
 
 
 @pytest.mark.parametrize("headers", [{}, FRAMES], ids=["buffered", "frames"])
+def test_a_command_that_uses_no_processor_is_ended_if_that_is_asked_for(
+    headers: dict[str, str], worker: Worker
+) -> None:
+    result = how_it_ended(worker, worker.write_job("echo begun; sleep 60; :"), headers, cpuIdleTimeout=1.5)
+    assert result["error"] == {
+        "kind": "timeout-cpu",
+        "message": "sh was ended because it used less than 1 % of a processor for 1.5 s",
+    }
+    assert (result["exitCode"], result["stdout"]) == (-15, "begun\n")
+
+
+@pytest.mark.parametrize("headers", [{}, FRAMES], ids=["buffered", "frames"])
 def test_a_timeout_is_told_with_the_output_so_far_and_never_with_exit_code_0(
     headers: dict[str, str], worker: Worker
 ) -> None:
@@ -223,6 +235,7 @@ def test_beyond_the_limit_requests_are_told_to_come_again(worker: Worker, tmp_pa
         ({"attemptId": "a" * 129}, "attemptId should be"),
         ({"timeout": 0}, "timeout should be a positive number of seconds, less than a billion"),
         ({"timeout": 10**400}, "timeout should be"),
+        ({"cpuIdleTimeout": "5"}, "cpuIdleTimeout should be"),
         ('{"jobPath": "a", "chunkIndex": 0, "timeout": NaN}', "the request: not JSON: NaN is not a number"),
         ({"heartbeat": "1"}, "heartbeat should be a positive number of seconds"),
     ],

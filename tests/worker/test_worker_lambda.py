@@ -92,6 +92,11 @@ def test_a_shorter_timeout_of_the_request_counts(handle: Handle) -> None:
     assert body["error"] == {"kind": "timeout-total", "message": "sh was ended because it ran longer than 0.2 s"}
 
 
+def test_a_command_that_uses_no_processor_is_ended_if_that_is_asked_for(handle: Handle) -> None:
+    _, body = handle("sleep 60", cpuIdleTimeout=1)
+    assert body["error"]["kind"] == "timeout-cpu"
+
+
 def test_nothing_is_begun_when_no_time_is_left(handle: Handle, tmp_path: Path) -> None:
     status, body = handle(f"touch '{tmp_path}/started'", seconds=1)
     assert status == 503

@@ -71,7 +71,7 @@ def result_from(fields: JsonFields) -> WorkerResult:
         duration=fields.get("duration", float),
         usage=usage,
         truncated=fields.get("truncated", bool),
-        lingered=fields.has("lingered") and fields.get("lingered", bool),
+        lingered=fields.get("lingered", bool),
         killed_for_memory=_memory_from(fields.object("killed_for_memory")) if fields.has("killed_for_memory") else None,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -54,8 +54,9 @@ class MemoryWatch:
     One thread looks; another may ask for a report.
     """
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(self, proc: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
         self._proc = proc
+        self._clock = clock
         self._glanced: float | None = None
         self._available: Available | None = None
         self._largest: tuple[float, Sequence[ProcessMemory]] | None = None
@@ -65,7 +66,7 @@ class MemoryWatch:
 
     def glance(self) -> bool:
         """See how much there is, if that is due; return whether it is to be told who has it."""
-        now = time.monotonic()
+        now = self._clock()
         if self._glanced is not None and now - self._glanced < _GLANCE:
             return False
         if self._groups is None or now - self._groups[0] >= _SETTLED:
@@ -81,14 +82,14 @@ class MemoryWatch:
 
     def tell(self, processes: Iterable[ProcessMemory]) -> None:
         """Take what the processes of this machine have."""
-        self._largest = time.monotonic(), largest(processes)
+        self._largest = self._clock(), largest(processes)
 
     def report(self, processes: Sequence[ProcessMemory], *, certain: bool) -> MemoryReport | None:
         """Return what is known if a process that was killed just now was killed for want of memory, else None.
 
         `processes` are the largest of its command; `certain`: only if the kernel says that it has killed somebody.
         """
-        now = time.monotonic()
+        now = self._clock()
         counts = {} if self._groups is None else self._read_counts(self._groups[1])
         before = next((counts for at, counts in list(self._counts) if now - at < _OUTDATED), {})
         kernel_killed = any(count > before.get(where, count) for where, count in counts.items())

@@ -18,7 +18,8 @@ nothing."""
 class TreeUsage:
     """What the processes of a tree used; times are seconds, sizes bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.peak: int | None = None
         """The largest resident memory of one of them."""
         self.memory: int | None = None
@@ -70,7 +71,7 @@ class TreeUsage:
             is_same = before is not None and before.started == figure.started
             done = before.user + before.system if before is not None and is_same else 0.0
             work += max(0.0, figure.user + figure.system - done)
-        now, watched_since = time.monotonic(), self.watched_since()
+        now, watched_since = self._clock(), self.watched_since()
         last, self._looked_at = self._looked_at, now
         self._earlier, self._figures = self._figures, figures
         was_watched = last is not None and watched_since is not None and watched_since <= last
