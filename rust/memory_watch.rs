@@ -217,3 +217,66 @@ fn largest(reader: &WatchedReader, hung: &[i32]) -> Result<Vec<UsedBy>, Lost> {
     }
     Ok(UsedBy::largest(processes.into_iter(), LARGEST))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: &[u8] = b"MemTotal:       1000 kB\nMemFree:           1 kB\nMemAvailable:     90 kB\n";
+
+    #[test]
+    fn what_the_kernel_tells_of_memory_is_read() {
+        assert_eq!(available_in(MEMINFO), Some((90 * 1024, 1000 * 1024)));
+        assert_eq!(available_in(b"MemTotal: 1000 kB\n"), None);
+        assert_eq!(value_of(b"oom 9\noom_kill 3\noom_group_kill 4\n", "oom_kill"), Some(3));
+        assert_eq!(value_of(b"oom_kill_x 9\n", "oom_kill"), None);
+        assert!(is_less(available_in(MEMINFO), LOW) && !is_less(available_in(MEMINFO), NEARLY_FULL));
+        assert!(!is_less(None, LOW));
+    }
+
+    #[test]
+    fn either_count_tells_of_a_death_and_one_that_is_missing_of_none() {
+        let counts = |machine, group| KillCounts { machine, group };
+        assert!(counts(Some(2), Some(5)).rose_since(counts(Some(1), Some(5))));
+        assert!(counts(None, Some(6)).rose_since(counts(None, Some(5))));
+        assert!(!counts(Some(1), Some(5)).rose_since(counts(Some(1), Some(5))));
+        assert!(!counts(Some(1), None).rose_since(counts(None, None)));
+    }
+
+    #[test]
+    fn what_is_compared_with_is_from_before_the_death_but_not_from_long_ago() {
+        let mut seen = Seen::default();
+        let began = Instant::now();
+        for seconds in (0..40).step_by(2) {
+            seen.count(began + Duration::from_secs(seconds), KillCounts::default());
+        }
+        let oldest = seen.counts.front().map(|(at, _)| *at - began);
+        assert_eq!(oldest, Some(Duration::from_secs(28)));
+        seen.count(began + Duration::from_secs(1000), KillCounts::default());
+        assert_eq!(seen.counts.len(), 1);
+    }
+
+    #[test]
+    fn a_control_group_with_little_left_counts_but_not_what_it_keeps_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name, text| fs::write(folder.path().join(name), text).unwrap();
+        write("memory.max", "1000\n");
+        write("memory.current", "970\n");
+        write("memory.stat", "anon 5\ninactive_file 300\nactive_file 100\n");
+        assert_eq!(available_to(folder.path()), Some((430, 1000)));
+        write("memory.stat", "anon 970\n");
+        assert_eq!(available_to(folder.path()), Some((30, 1000)));
+        write("memory.max", "max\n");
+        assert_eq!(available_to(folder.path()), None);
+    }
+
+    #[test]
+    fn this_machine_is_not_full() {
+        let watch = MemoryWatch::default();
+        let reader = WatchedReader::of_this_thread();
+        assert!(watch.look(Instant::now(), &reader, &[]).is_ok());
+        assert_eq!(watch.report(Instant::now(), true, Vec::new), None);
+        assert!(!watch.is_due(Instant::now()));
+        assert!(!largest(&reader, &[]).ok().unwrap().is_empty());
+    }
+}
