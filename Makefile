@@ -90,6 +90,7 @@ docs: $(VENV)/.built $(VENV)/.group-docs ## Build the documentation as a site, i
 bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvloop and subprocess
 	python benches/run.py
 	python benches/remote.py
+	python benches/frames.py
 
 develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 
