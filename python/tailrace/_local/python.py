@@ -408,7 +408,8 @@ class _Execution:
         if self._has_exited:
             if any(reader.is_keeping() for reader in self._readers):
                 return time.monotonic() + _GLANCE
-            return _or_never(self._drain.reaches(_DRAIN))
+            moment = self._drain.reaches(_DRAIN)
+            return math.inf if moment is None else moment
         return self._early.next_deadline()
 
     def _fault(self) -> str | None:
@@ -497,7 +498,3 @@ class _Execution:
         self._duration = time.monotonic() - self._early.began
         usage_sampler.remove(tree)
         self._exit = collect(tree, host_peak=self._host_peak, was_ended=self._is_ended)
-
-
-def _or_never(moment: float | None) -> float:
-    return math.inf if moment is None else moment
