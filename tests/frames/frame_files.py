@@ -62,6 +62,23 @@ def video(path: Path, *options: str, frames: int = 25, sound: bool = True) -> Pa
     return path
 
 
+def slow_picture(path: Path, images: int) -> Path:
+    """Write a small TIFF of many images, which take a tenth of a second each: all have the pixels of the first one."""
+    oiiotool("--pattern", "constant:color=0.5,0.5,0.5", "4000x4000", "3", "--compression", "zip", "-o", path)
+    data = path.read_bytes()
+    assert data[:4] == b"II*\0"
+    first = int.from_bytes(data[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    # Each directory leads to the next one.
+    directory, place = data[first:end], len(data) + len(data) % 2
+    chain = b"".join(
+        directory + (place + (len(directory) + 4) * (number + 1) if number < images - 2 else 0).to_bytes(4, "little")
+        for number in range(images - 1)
+    )
+    path.write_bytes(data[:end] + place.to_bytes(4, "little") + data[end + 4 :].ljust(place - end - 4, b"\0") + chain)
+    return path
+
+
 def cut(path: Path, data: bytes) -> Path:
     """Write what is left of a file beside others of its format, and return it."""
     path.write_bytes(data)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from frame_files import AT_ONCE, check, cut, ffmpeg, noise, oiiotool
+from frame_files import AT_ONCE, check, cut, ffmpeg, noise, oiiotool, slow_picture
 
 from support.loops import on_every_loop, on_one_loop
 from tailrace import TailraceError, check_frame, check_frames
@@ -31,18 +31,18 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def slow_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that takes two seconds of processor time."""
-    path = tmp_path_factory.mktemp("slow") / "slow.exr"
-    oiiotool("--pattern", "constant:color=0.5,0.5,0.5", "9000x9000", "3", "-d", "half", "-o", path)
-    return path
+def endless_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that takes a minute."""
+    return slow_picture(tmp_path_factory.mktemp("slow") / "endless.tif", images=500)
 
 
 @pytest.fixture(scope="module")
 def slow_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that takes longer than that."""
-    path = tmp_path_factory.mktemp("slow") / "slow.mp4"
-    ffmpeg("-f", "lavfi", "-i", "color=s=1280x720", "-frames:v", "3000", "-preset", "ultrafast", path)
+    """One that takes a minute: the same few frames again and again."""
+    folder = tmp_path_factory.mktemp("slow")
+    short, path = folder / "short.mkv", folder / "slow.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=1280x720", "-frames:v", "50", "-preset", "ultrafast", short)
+    ffmpeg("-stream_loop", "600", "-i", short, "-c", "copy", path)
     return path
 
 
@@ -117,17 +117,17 @@ def counted(checker: FrameChecker, monkeypatch: pytest.MonkeyPatch) -> list[obje
     return asked
 
 
-async def test_a_decoder_that_crashes_costs_its_own_picture_alone(picture: Path, slow_picture: Path) -> None:
+async def test_a_decoder_that_crashes_costs_its_own_picture_alone(picture: Path, endless_picture: Path) -> None:
     async with FrameChecker(concurrency=1, limits=AT_ONCE) as checker:
         assert (await checker.check(picture)).ok
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(kill_decoder, checker, signal.SIGSEGV)
-            found = await checker.check(slow_picture)
+            found = await checker.check(endless_picture)
         assert found.reason == "cannot be decoded: its decoder ended with signal 11"
         os.utime(picture)
         assert (await checker.check(picture)).ok
         # It is not tried again with what is known to end it.
-        assert not (await checker.check(slow_picture)).ok
+        assert not (await checker.check(endless_picture)).ok
     assert children() == []
 
 
@@ -144,7 +144,7 @@ async def kill_decoder(checker: FrameChecker, number: int) -> None:
     [
         (
             FrameLimits(yields=False, samples=1_000_000),
-            "has 9000 x 9000 pixels of 3 channels, 243,000,000 values: more than the 1,000,000 that are read",
+            "has 4000 x 4000 pixels of 3 channels, 48,000,000 values: more than the 1,000,000 that are read",
         ),
         (FrameLimits(yields=False, wall_time=0.3), "is given up: nothing came of it within 0.3 s"),
         (
@@ -156,20 +156,20 @@ async def kill_decoder(checker: FrameChecker, number: int) -> None:
 )
 @on_one_loop
 async def test_a_picture_that_takes_more_than_it_may_is_given_up(
-    limits: FrameLimits, reason: str, slow_picture: Path, picture: Path
+    limits: FrameLimits, reason: str, endless_picture: Path, picture: Path
 ) -> None:
     async with FrameChecker(concurrency=1, limits=limits) as checker:
         # Until it has loaded its libraries it has used a part of its time.
         with contextlib.suppress(TailraceError):
             await checker.check(picture)
-        assert (await checker.check(slow_picture)).reason == reason
+        assert (await checker.check(endless_picture)).reason == reason
     assert children() == []
 
 
 @on_one_loop
 async def test_a_picture_that_takes_more_memory_than_it_may_is_given_up(picture: Path, tmp_path: Path) -> None:
     # This format has to be decoded as a whole.
-    oiiotool("--pattern", "constant:color=0.5,0.5,0.5", "6000x6000", "3", "-o", tmp_path / "big.webp")
+    oiiotool("--pattern", "constant:color=0.5,0.5,0.5", "4500x4500", "3", "-o", tmp_path / "big.webp")
     async with FrameChecker(concurrency=1, limits=FrameLimits(yields=False, memory=100 << 20)) as checker:
         found = await checker.check(tmp_path / "big.webp")
         assert not found.ok
@@ -180,9 +180,9 @@ async def test_a_picture_that_takes_more_memory_than_it_may_is_given_up(picture:
 @pytest.mark.parametrize("kind", ["picture", "video"])
 @on_every_loop
 async def test_a_cancellation_ends_the_work_and_leaves_nothing_behind(
-    kind: str, slow_picture: Path, slow_video: Path
+    kind: str, endless_picture: Path, slow_video: Path
 ) -> None:
-    path = slow_picture if kind == "picture" else slow_video
+    path = endless_picture if kind == "picture" else slow_video
     async with FrameChecker(limits=AT_ONCE) as checker:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
@@ -217,14 +217,13 @@ anyio.run(main)
 @pytest.mark.parametrize("kind", ["picture", "video"])
 @on_one_loop
 async def test_the_processes_die_with_their_parent_whatever_killed_it(
-    kind: str, slow_picture: Path, slow_video: Path
+    kind: str, endless_picture: Path, slow_video: Path
 ) -> None:
-    path = slow_picture if kind == "picture" else slow_video
+    path = endless_picture if kind == "picture" else slow_video
     host = start_host(path)
     await until(lambda: len(children(host.pid)) == (1 if kind == "picture" else 2))
-    if kind == "picture":
-        # It is at work by then.
-        await until(lambda: processor_time(children(host.pid)[0]) > 0.7)
+    # It is at work by then.
+    await until(lambda: processor_time(children(host.pid)[-1]) > 0.7)
     started = children(host.pid)
     host.kill()
     host.wait()
@@ -251,22 +250,20 @@ def check_that_it_yields(process: int) -> None:
 
 
 @on_one_loop
-async def test_a_file_that_is_written_to_meanwhile_is_looked_at_again(
-    picture: Path, slow_picture: Path, tmp_path: Path
-) -> None:
-    path = cut(tmp_path / "slow.exr", data_of(slow_picture))
+async def test_a_file_that_is_written_to_meanwhile_is_looked_at_again(tmp_path: Path) -> None:
+    path = slow_picture(tmp_path / "slow.tif", images=12)
     async with FrameChecker(concurrency=1, limits=AT_ONCE) as checker:
         async with anyio.create_task_group() as tasks:
 
             async def write() -> None:
                 await until(lambda: bool(checker._busy))
                 await anyio.sleep(0.3)
-                cut(path, data_of(slow_picture)[:-100])
+                cut(path, data_of(path)[:-100])
 
             tasks.start_soon(write)
             found = await checker.check(path)
         assert (found.ok, found.level) == (False, "whole")
-        assert "damaged" in str(found.reason)
+        assert "cut short" in str(found.reason)
 
 
 @on_one_loop
