@@ -182,12 +182,14 @@ class Decoder:
     async def wait(self) -> None:
         """Do the same; a cancellation does not break it off."""
         deadline = time.monotonic() + _PATIENCE
-        with anyio.CancelScope(shield=True):
-            while not self.is_gone():
-                if time.monotonic() > deadline:
-                    _ending.append(self._process)
-                    return
-                await anyio.sleep(_LOOK_AGAIN)
+        try:
+            with anyio.CancelScope(shield=True):
+                while not self.is_gone() and time.monotonic() < deadline:  # noqa: ASYNC110
+                    await anyio.sleep(_LOOK_AGAIN)
+        finally:
+            # A task of asyncio can be cancelled in spite of a shield.
+            if not self.is_gone():
+                _ending.append(self._process)
 
     def _close(self) -> None:
         self._socket.close()
