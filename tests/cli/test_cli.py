@@ -178,7 +178,6 @@ def test_limits_end_an_attempt(tmp_path: Path, mark: str) -> None:
     assert b"wrote nothing for 0.3 s" in tailrace("job", "run", spec, "--idle-timeout", "0.3").stderr
     shown = tailrace("job", "run", spec, "--cpu-idle-timeout", "1s").stderr
     assert b"used less than 1 % of a processor for 1 s" in shown
-    assert b"cpu timeout" in shown
 
 
 def test_each_slot_has_its_own_value_of_a_variable(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def chunks_on_the_command_line(count: int, folder: Path) -> Task:
         run(Adapter(1), spec, options)
 
     def show() -> None:
-        assert lint_job(spec)
+        assert lint_job(spec) == []
         state = JobState(spec.chunks)
         for event in events:
             state.apply(event)

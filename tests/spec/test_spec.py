@@ -100,6 +100,8 @@ def test_a_chunk_may_have_any_frames(text: str, start: int, count: int, step: in
     assert (read.start_frame, read.frame_count, read.frame_step) == (start, count, step)
     assert JobSpec.parse(spec.model_dump_json(by_alias=True)) == spec
     assert read.model_copy(update={"id": 9}).frames == read.frames
+    assert list(read.model_copy(update={"start_frame": 5, "frame_count": 2, "frame_step": 3}).frames) == [5, 8]
+    assert read.model_copy(update={"frames": "7"}).start_frame == 7
     assert Chunk.model_validate(read.model_dump()) == read
 
 

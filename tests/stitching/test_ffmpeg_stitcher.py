@@ -727,7 +727,7 @@ def test_options_that_exclude_a_join_and_a_missing_ffmpeg_are_told_before_anythi
     for options in (["--no-merge"], ["--chunk", "0"]):
         result = _job_run(place, "--stitch", "out.mp4", *options, cwd=place)
         assert result.returncode == 2
-        assert "--stitch joins all chunks at the end: use it without --no-merge and --chunk" in result.stderr
+        assert "--stitch joins all chunks at the end: use it without --no-merge, --chunk and --frames" in result.stderr
     result = _job_run(place, "--stitch", "out.mp4", cwd=place, path="/nowhere")
     assert result.returncode == 2
     assert "tailrace: --stitch: ffmpeg was not found: install ffmpeg" in result.stderr

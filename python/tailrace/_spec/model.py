@@ -302,6 +302,11 @@ class Chunk(_Part):
         if not update:
             return super().model_copy(deep=deep)
         given = {name: getattr(self, name) for name in self.model_fields_set if name in type(self).model_fields}
+        spaced = {"start_frame": self.start_frame, "frame_count": self.frame_count, "frame_step": self.frame_step or 1}
+        if "frames" not in update and not spaced.keys().isdisjoint(update):
+            given = {name: value for name, value in given.items() if name != "frames"} | spaced
+        elif "frames" in update:
+            given = {name: value for name, value in given.items() if name not in spaced}
         return type(self)(**{**given, **self.extra, **update})
 
     @model_serializer(mode="wrap")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-import anyio
 import click
 
 import tailrace
@@ -139,6 +138,8 @@ def plan(
     target = None if to is None else _check_target(to, force=force)
     folder = Path(to or "job.json").absolute().parent
     video = None if video is None else _seen_from(folder, video)
+    # Help is asked for often, and needs none of it.
+
     try:
         range_ = None if frames == _AUTO else tailrace.FrameRange.parse(frames)
         if range_ is None or fps == _AUTO or size == _AUTO:
@@ -175,6 +176,9 @@ def plan(
 
 def _inspect(template: str, source: str, args: Sequence[str]) -> tailrace.SceneInfo:
     """Ask the source what it has; what does so is ended by Ctrl-C."""
+    # Help is asked for often, and needs none of it.
+    import anyio
+
     with raising_keyboard_interrupt():
         return anyio.run(partial(tailrace.inspect_scene, template, source, args=args))
 
