@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -75,7 +75,7 @@ def select(
         if not asked:
             raise click.UsageError(f"{shown_source(source)} has none of the frames {named}")
     reasons: Mapping[int, str | None] = {}
-    missing: Mapping[int, Iterable[int]] = {}
+    missing: Mapping[int, FrameRange] = {}
     if request.resume:
         reasons = reasons_to_run(spec, job_dir, state_dir=state_dir, shares_files=shares_files)
     if shares_files and (request.missing or any(reason is not None for reason in reasons.values())):
@@ -93,7 +93,7 @@ def select(
     left = {
         id_: FrameRange(kept)
         for id_, frames in asked.items()
-        if (kept := [frame for frame in frames if id_ not in missing or frame in set(missing[id_])])
+        if (kept := [frame for frame in frames if id_ not in missing or frame in missing[id_]])
     }
     done |= asked.keys() - left.keys()
     by_id = {chunk.id: chunk for chunk in spec.chunks}

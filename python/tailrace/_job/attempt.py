@@ -114,7 +114,7 @@ class ChunkAttempt:
         asked = self._asked(chunk)
         known = self._whole[chunk.id].known if chunk.id in self._whole else ()
         # If all are whole the command has failed for something else, which its last frame may show again.
-        frames = [frame for frame in asked if frame not in known] or [asked[-1]]
+        frames = FrameRange(frame for frame in asked if frame not in known) or FrameRange(asked[-1:])
         if len(frames) == len(chunk.frames):
             return AttemptPlan(chunk.command, chunk.frames)
         return AttemptPlan(fill_in_frames(chunk.retry_command, frames), frames)
@@ -165,6 +165,10 @@ class ChunkAttempt:
             self._command_events.discard(events)
             await events.finish()
             await output.close()
+        whole = self._whole.get(chunk.id)
+        if whole is not None and (not isinstance(outcome, Failure) or not whole.told):
+            # Of a hundred thousand chunks that are over nothing need be known.
+            del self._whole[chunk.id]
         if self._reporter.error is not None:
             # A callback raised and the adapter kept it to itself.
             raise self._reporter.error

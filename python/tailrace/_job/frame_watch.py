@@ -17,7 +17,7 @@ from .._events.head import EmitChunkEvent
 from .._events.types import FrameFinished, FrameFlagged
 from .._spec.model import Chunk
 from .._spec.numbered_name import NumberedName, is_numbered
-from .._state.inspection import Finding, OutputFile, OutputInspector
+from .._state.inspection import Finding, OutputFile, OutputInspector, are_whole, by_frame
 
 _INTERVAL = 1.0
 """How often the files of a command that runs are looked for, in seconds."""
@@ -124,7 +124,7 @@ class FrameWatch:
         async with self._lock:
             if self._inspector is None or not self._inspector.reads_content:
                 return None
-            for frame, files in _by_frame(await in_slices(self._inspector.look(self._chunk, self._part))):
+            for frame, files in by_frame(await in_slices(self._inspector.look(self._chunk, self._part))).items():
                 await self._judge(self._inspector, frame, files, is_over=True)
         return self._fault()
 
@@ -136,7 +136,7 @@ class FrameWatch:
         async with self._lock:
             if self._inspector is None:
                 await self._tell_by_word(self._saved)
-            for frame, of_frame in _by_frame(files):
+            for frame, of_frame in by_frame(files).items():
                 faulty = [file for file in of_frame if file.fault is not None]
                 if not faulty:
                     await self._tell(frame, of_frame)
@@ -162,7 +162,7 @@ class FrameWatch:
         files: list[OutputFile] | None = None
         if rest is None or len(rest) <= _FEW:
             files = await in_slices(inspector.look(self._chunk, rest))
-        if files is None or not await _are_whole(inspector, files, len(self._chunk.frames)):
+        if files is None or not await are_whole(inspector, files, len(self._chunk.frames)):
             self._complete = None
         elif self._complete is None or self._complete[1] != files:
             self._complete = time.monotonic(), files
@@ -207,8 +207,8 @@ class FrameWatch:
 
     def _look_at(self, inspector: OutputInspector, frames: Iterable[int]) -> Work[list[_Frame]]:
         unknown = [frame for frame in dict.fromkeys(frames) if frame not in self._whole.told]
-        found = _by_frame((yield from inspector.look(self._chunk, unknown)))
-        return [(frame, files) for frame, files in found if all(file.fault is None for file in files)]
+        found = by_frame((yield from inspector.look(self._chunk, unknown)))
+        return [(frame, files) for frame, files in found.items() if all(file.fault is None for file in files)]
 
     async def _judge(
         self, inspector: OutputInspector, frame: int | None, files: list[OutputFile], *, is_over: bool
@@ -279,23 +279,6 @@ class FrameWatch:
         duration = max(0.0, at - self._last)
         self._last = max(self._last, at)
         await await_if_needed(self._emit(lambda head: FrameFinished(**head, frame=frame, path=path, duration=duration)))
-
-
-async def _are_whole(inspector: OutputInspector, files: Iterable[OutputFile], frames: int) -> bool:
-    for file in files:
-        if file.fault is not None:
-            return False
-        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
-            return False
-    return True
-
-
-def _by_frame(files: Iterable[OutputFile]) -> list[_Frame]:
-    """Return the files of each frame together, and those of the whole chunk."""
-    by_frame: dict[int | None, list[OutputFile]] = {}
-    for file in files:
-        by_frame.setdefault(file.frame, []).append(file)
-    return list(by_frame.items())
 
 
 def _set_aside(file: OutputFile) -> Work[None]:

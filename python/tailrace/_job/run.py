@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 
 import anyio
 import anyio.to_thread
@@ -112,8 +112,7 @@ class JobRun:
     async def _run(self) -> WorkerResult | None:
         total, skipped = len(self._spec.chunks), tuple(sorted(self._skipped))
         await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, skipped_chunk_ids=skipped))
-        outputs = self._context.outputs
-        async with outputs if isinstance(outputs, AbstractAsyncContextManager) else nullcontext():
+        async with self._context.outputs or nullcontext():
             await self._run_chunks()
         return await merge(self._context, self._reporter, self._make_local)
 

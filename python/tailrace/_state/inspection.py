@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
@@ -45,8 +46,8 @@ class Finding(NamedTuple):
     """Whether it has to be rendered again."""
 
 
-class OutputInspector(Protocol):
-    """What the executor needs of one who can see the output of chunks."""
+class OutputInspector(AbstractAsyncContextManager["OutputInspector"], Protocol):
+    """What the executor needs of one who can see the output of chunks; to be entered while it examines."""
 
     reads_content: bool
     """Whether `examine` can tell a file that is whole from one that is not."""
@@ -64,7 +65,7 @@ class OutputInspector(Protocol):
         """Return what is odd about files that were examined beside the others; nothing is told twice."""
 
 
-class FileInspector:
+class FileInspector(OutputInspector):
     """Looks at the files of a folder: whether they are there and not empty."""
 
     reads_content = False
@@ -80,6 +81,11 @@ class FileInspector:
             yield
         return files
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave nothing to do."""
+
     async def examine(self, file: OutputFile, *, frames: int) -> Sequence[Finding]:
         """Return nothing: a file that is there and not empty is taken for what it should be."""
         del file, frames
@@ -92,10 +98,7 @@ class FileInspector:
 
 
 class FrameInspector(FileInspector):
-    """Looks into the files too: whether they can be read to their end, and whether they look like the others.
-
-    To be entered while it examines.
-    """
+    """Looks into the files too: whether they can be read to their end, and whether they look like the others."""
 
     reads_content = True
 
@@ -138,6 +141,24 @@ class FrameInspector(FileInspector):
                     self._told.add(key)
                     found.append((file, Finding("looks", oddity.reason, fatal=False)))
         return found
+
+
+async def are_whole(inspector: OutputInspector, files: Iterable[OutputFile], frames: int) -> bool:
+    """Return whether all the files are there and none is damaged; a video has to hold so many frames."""
+    for file in files:
+        if file.fault is not None:
+            return False
+        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
+            return False
+    return True
+
+
+def by_frame(files: Iterable[OutputFile]) -> dict[int | None, list[OutputFile]]:
+    """Return the files of each frame together, and under None those of the whole chunk."""
+    found: dict[int | None, list[OutputFile]] = {}
+    for file in files:
+        found.setdefault(file.frame, []).append(file)
+    return found
 
 
 def _by_sequence(files: Sequence[OutputFile]) -> dict[str, dict[int, OutputFile]]:

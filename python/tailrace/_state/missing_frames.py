@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from .._concurrency.slices import Work, in_slices
@@ -13,7 +12,7 @@ from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk, JobSpec
 from .artifacts import Record
 from .folder import job_folder, resolve_job_dir
-from .inspection import OutputFile, OutputInspector, inspector_of
+from .inspection import OutputInspector, are_whole, by_frame, inspector_of
 from .journal import FILE_NAME
 
 
@@ -38,7 +37,7 @@ async def missing_frames(
     inspector = inspector_of(folder, check_frames)
     record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
     missing = {}
-    async with inspector if isinstance(inspector, AbstractAsyncContextManager) else nullcontext():
+    async with inspector:
         for chunk in spec.chunks:
             trusted: Sequence[int] = chunk.frames if record is None else record.begun_frames(chunk)
             whole: Collection[int] = ()
@@ -56,22 +55,11 @@ def _read_record(path: Path) -> Work[Record]:
 
 
 async def _whole_frames(chunk: Chunk, inspector: OutputInspector, *, may_be_torn: bool) -> Collection[int]:
-    by_frame: dict[int | None, list[OutputFile]] = {}
-    for file in await in_slices(inspector.look(chunk)):
-        by_frame.setdefault(file.frame, []).append(file)
-    of_all = by_frame.pop(None, ())
-    if of_all and (may_be_torn or not await _are_whole(of_all, inspector, len(chunk.frames))):
+    of_frames = by_frame(await in_slices(inspector.look(chunk)))
+    of_all = of_frames.pop(None, ())
+    if of_all and (may_be_torn or not await are_whole(inspector, of_all, len(chunk.frames))):
         return ()
-    if not by_frame:
+    if not of_frames:
         return chunk.frames
-    whole = [frame for frame, files in by_frame.items() if frame is not None and await _are_whole(files, inspector, 1)]
+    whole = [frame for frame, files in of_frames.items() if frame is not None and await are_whole(inspector, files, 1)]
     return whole[:-1] if may_be_torn else whole
-
-
-async def _are_whole(files: Iterable[OutputFile], inspector: OutputInspector, frames: int) -> bool:
-    for file in files:
-        if file.fault is not None:
-            return False
-        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
-            return False
-    return True
