@@ -142,7 +142,7 @@ async def render_beside(paths: Sequence[Path], slices: int) -> list[tuple[float,
         await anyio.sleep(3.0)
         for _ in range(slices):
             beside = await anyio.to_thread.run_sync(render, SLICE)
-            at_work = [decoder._process.pid for decoder in checker._busy]
+            at_work = [decoder._process.pid for decoder in checker._pool._busy]
             for process in at_work:
                 os.kill(process, signal.SIGSTOP)
             pairs.append((beside, await anyio.to_thread.run_sync(render, SLICE)))

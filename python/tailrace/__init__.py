@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     )
     from ._executor import JobExecutor
     from ._frames.checker import check_frame, check_frames
+    from ._frames.contact_sheet import write_contact_sheet
     from ._frames.result import FrameCheck
+    from ._frames.thumbnails import Thumbnail, make_thumbnails, notable_frames
     from ._job.options import ChunkOutputCallback, JobExecutionOptions
     from ._job.report import JobReport
     from ._job.stream import JobEventStream
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from ._spec.schema import job_schema
     from ._spec.source import shown_source
     from ._state.artifacts import completed_chunk_ids, reasons_to_run
+    from ._state.job_frames import check_job_frames
     from ._state.missing_frames import missing_frames
     from ._stitching.ffmpeg import FfmpegStitcher
     from ._stitching.protocol import Stitcher, StreamingStitcher
@@ -108,6 +111,7 @@ _NAMES = {
     "_remote.late_output": "LateOutput",
     "_remote.registry": "AdapterRegistry PluginFault PluginPackage",
     "_state.artifacts": "completed_chunk_ids reasons_to_run",
+    "_state.job_frames": "check_job_frames",
     "_state.missing_frames": "missing_frames",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
@@ -117,7 +121,9 @@ _NAMES = {
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
     "_frames.checker": "check_frame check_frames",
+    "_frames.contact_sheet": "write_contact_sheet",
     "_frames.result": "FrameCheck",
+    "_frames.thumbnails": "Thumbnail make_thumbnails notable_frames",
     "_stitching.ffmpeg": "FfmpegStitcher",
     "_remote.http": "HttpWorkerAdapter",
     "_job.stream": "JobEventStream",
@@ -216,6 +222,7 @@ __all__ = [
     "StreamMode",
     "StreamingStitcher",
     "TailraceError",
+    "Thumbnail",
     "UsageSample",
     "WorkerAdapter",
     "WorkerBusyError",
@@ -229,6 +236,7 @@ __all__ = [
     "__version__",
     "check_frame",
     "check_frames",
+    "check_job_frames",
     "check_machine",
     "completed_chunk_ids",
     "describe_error",
@@ -238,8 +246,10 @@ __all__ = [
     "job_schema",
     "kill_all_commands",
     "lint_job",
+    "make_thumbnails",
     "mask_secrets",
     "missing_frames",
+    "notable_frames",
     "open_adapters",
     "parse_command",
     "plan_job",
@@ -247,6 +257,7 @@ __all__ = [
     "run",
     "shown_source",
     "template_names",
+    "write_contact_sheet",
 ]
 
 

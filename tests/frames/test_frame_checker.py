@@ -13,8 +13,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from frame_files import AT_ONCE, check, cut, ffmpeg, noise, oiiotool, slow_picture
 
+from support.frame_files import AT_ONCE, check, cut, ffmpeg, noise, oiiotool, slow_picture
 from support.loops import on_every_loop, on_one_loop
 from tailrace import TailraceError, check_frame, check_frames
 from tailrace._frames import checker as checker_module
@@ -133,9 +133,9 @@ async def test_a_decoder_that_crashes_costs_its_own_picture_alone(picture: Path,
 
 async def kill_decoder(checker: FrameChecker, number: int) -> None:
     """Send a signal to the process that is at work."""
-    await until(lambda: bool(checker._busy))
+    await until(lambda: bool(checker._pool._busy))
     await anyio.sleep(0.2)
-    (decoder,) = checker._busy
+    (decoder,) = checker._pool._busy
     os.kill(decoder._process.pid, number)
 
 
@@ -192,7 +192,7 @@ async def test_a_cancellation_ends_the_work_and_leaves_nothing_behind(
                 scope.cancel()
         assert time.monotonic() - began < 5
         await until(lambda: children() == [])
-        assert checker._busy == set()
+        assert checker._pool._busy == set()
 
 
 @on_one_loop
@@ -266,7 +266,7 @@ async def test_a_file_that_is_written_to_meanwhile_is_looked_at_again(tmp_path: 
         async with anyio.create_task_group() as tasks:
 
             async def write() -> None:
-                await until(lambda: bool(checker._busy))
+                await until(lambda: bool(checker._pool._busy))
                 await anyio.sleep(0.3)
                 cut(path, data_of(path)[:-100])
 

@@ -7,27 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from frame_files import AT_ONCE, check, ffmpeg, noise, numpy_picture, oiiotool
 
+from support.frame_files import check, ffmpeg, noise, numpy_picture, oiiotool
 from support.loops import on_one_loop
 from tailrace import check_frames
-from tailrace._frames import checker as checker_module
-from tailrace._frames.checker import FrameChecker
 
 pytestmark = [pytest.mark.anyio, on_one_loop]
 
 FRAMES = 24
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `check_frames` not make way for other tests."""
-    monkeypatch.setattr(checker_module, "FrameChecker", at_once)
-
-
-def at_once(concurrency: int | None = None) -> FrameChecker:
-    """Return a checker that takes what it needs."""
-    return FrameChecker(concurrency=concurrency, limits=AT_ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +37,7 @@ def files_of(folder: Path) -> list[Path]:
 
 async def warnings_of(folder: Path) -> list[tuple[str, str]]:
     """Return the warnings about the frames of a folder, each with the name of its file."""
-    found = await check_frames(files_of(folder), level="looks")
+    found = await check_frames(files_of(folder), level="looks", in_background=False)
     assert [one.reason for one in found if not one.ok] == []
     return [(one.name, warning) for one in found for warning in one.warnings]
 
@@ -215,7 +202,7 @@ async def test_what_is_odd_is_no_fault_and_is_not_looked_for_unless_asked(tmp_pa
 async def test_damaged_frames_and_other_files_do_not_count_in_a_comparison(sequence: Path) -> None:
     (sequence / "f.0003.png").write_bytes((sequence / "f.0003.png").read_bytes()[:1000])
     (sequence / "f.0004.txt").write_text("notes")
-    found = await check_frames(files_of(sequence), level="looks")
+    found = await check_frames(files_of(sequence), level="looks", in_background=False)
     assert [one.name for one in found if not one.ok] == ["f.0003.png"]
     assert [one.warnings for one in found if one.warnings] == []
 

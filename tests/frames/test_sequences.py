@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tailrace import FrameCheck
-from tailrace._frames.looks import compare_looks, frame_in_name, sequence_of
+from tailrace._frames.looks import compare_looks
+from tailrace._frames.names import frame_in_name, sequence_of
 
 
 def test_fewer_than_three_frames_are_no_sequence() -> None:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from frame_files import check, cut, ffmpeg, noise, oiiotool, reasons
 
+from support.frame_files import check, cut, ffmpeg, noise, oiiotool, reasons
 from support.loops import on_one_loop
 
 pytestmark = [pytest.mark.anyio, on_one_loop]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from frame_files import check, cut, ffmpeg, noise, reasons, video
 
+from support.frame_files import check, cut, ffmpeg, noise, reasons, video
 from support.loops import on_one_loop
 from tailrace import TailraceError
 

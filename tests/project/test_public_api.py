@@ -76,6 +76,7 @@ NAMES = {
         StreamMode
         StreamingStitcher
         TailraceError
+        Thumbnail
         UsageSample
         WorkerAdapter
         WorkerBusyError
@@ -89,6 +90,7 @@ NAMES = {
         __version__
         check_frame
         check_frames
+        check_job_frames
         check_machine
         completed_chunk_ids
         describe_error
@@ -98,8 +100,10 @@ NAMES = {
         job_schema
         kill_all_commands
         lint_job
+        make_thumbnails
         mask_secrets
         missing_frames
+        notable_frames
         open_adapters
         parse_command
         plan_job
@@ -107,6 +111,7 @@ NAMES = {
         run
         shown_source
         template_names
+        write_contact_sheet
     """,
     "tailrace.progress": """
         ErrorCategory

@@ -107,6 +107,11 @@ class Terminal:
         with self._lock:
             return {char.fg for row in self._screen.buffer.values() for char in row.values()} - {"default"}
 
+    def backgrounds(self) -> set[str]:
+        """Return the colours behind what can be seen."""
+        with self._lock:
+            return {char.bg for row in self._screen.buffer.values() for char in row.values()} - {"default"}
+
     def wait_until(self, is_shown: Callable[[list[str]], bool], seconds: float = 30) -> list[str]:
         """Return the screen as soon as it `is_shown`."""
         deadline = time.monotonic() + seconds

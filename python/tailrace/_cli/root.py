@@ -44,7 +44,7 @@ def _show_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 @click.group(
     cls=LazyGroup,
-    modules={"adapters": ".commands.adapters", "completion": ".completion"},
+    modules={"adapters": ".commands.adapters", "completion": ".completion", "frames": ".commands.frames"},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(

@@ -49,7 +49,7 @@ def to_check(answer: dict[str, Any], path: str, level: FrameLevel, kind: FrameKi
     Raises `ImportError` or `TailraceError` for what could not be looked at because something is not installed.
     """
     if "missing" in answer:
-        raise _missing(answer["missing"])
+        raise missing_tool(answer["missing"])
     if "unstarted" in answer:
         raise TailraceError(f"the process that decodes frames could not be started: {answer['unstarted']}")
     if "ended" in answer:
@@ -68,7 +68,8 @@ def lacks(*, pictures: bool, videos: bool) -> Sequence[str]:
     return [*lines, _NO_FFMPEG] if videos and shutil.which("ffmpeg") is None else lines
 
 
-def _missing(name: str) -> Exception:
+def missing_tool(name: str) -> Exception:
+    """Return the error for what could not be looked at because something of this name is not installed."""
     if name == "ffmpeg":
         return TailraceError(_NO_FFMPEG)
     return missing_extra("a look at a picture", "frames", ImportError(name, name=name))

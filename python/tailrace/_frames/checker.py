@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeAlias, get_args
+from typing import Any, NamedTuple, Self, TypeAlias, get_args
 
 import anyio
 
@@ -18,14 +17,13 @@ from .._events.types import FrameLevel
 from .._spec.outputs import fault_of_status
 from .answers import lacks, to_check, to_request
 from .decoder import Decoder, DecoderEnded, DecoderTooSlow, FrameLimits, describe_end
+from .decoder_pool import DecoderPool
 from .kinds import kind_by_name
 from .looks import by_sequence, compare_looks
 from .result import FrameCheck, FrameKind
 
 _Key: TypeAlias = tuple[str, tuple[int, int, int], FrameLevel, FrameKind | None, int | None]
 
-_IDLE = 60.0
-"""How long a process without work is kept, in seconds: each takes some 60 MiB."""
 _TRIES = 3
 """How often a file is read that is written to meanwhile."""
 _WRITTEN_TO = "is still being written to"
@@ -39,15 +37,10 @@ class FrameChecker:
 
     def __init__(self, *, concurrency: int | None = None, limits: FrameLimits | None = None) -> None:
         """Look at so many files at a time; None is one for each processor that this process may use."""
-        if concurrency is not None and (isinstance(concurrency, bool) or not isinstance(concurrency, int)):
-            raise TypeError(f"concurrency must be a number of processes (int), not {concurrency!r}")
-        if concurrency is not None and concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1: {concurrency}")
         self._limits = limits or FrameLimits()
-        self._slots = anyio.Semaphore(concurrency or len(os.sched_getaffinity(0)))
-        self._idle: list[tuple[Decoder, float]] = []
-        """With the time since when; the one that worked last is the last."""
-        self._busy: set[Decoder] = set()
+        self._pool = DecoderPool(concurrency, yields=self._limits.yields)
+        self.concurrency = self._pool.concurrency
+        """How many files are looked at at a time."""
         self._kept: dict[_Key, FrameCheck] = {}
         self._at_work: dict[_Key, _Turn] = {}
 
@@ -57,12 +50,7 @@ class FrameChecker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        decoders = [*(decoder for decoder, _ in self._idle), *self._busy]
-        self._idle.clear()
-        for decoder in decoders:
-            decoder.kill()
-        for decoder in decoders:
-            await decoder.wait()
+        await self._pool.__aexit__(kind, error, traceback)
 
     async def check(
         self,
@@ -74,7 +62,7 @@ class FrameChecker:
     ) -> FrameCheck:
         """Do what `check_frame` does."""
         given = _checked(path, level, kind, frames)
-        absolute = _absolute(given)
+        absolute = absolute_path(given)
         for _ in range(_TRIES):
             status = await in_slices(_status(given))
             found = _without_reading(given, status, level, kind)
@@ -111,46 +99,33 @@ class FrameChecker:
         """Return what is in the file, or None if it was written to meanwhile."""
         path, state, level, kind, frames = key
         request = to_request(path, state, level, kind, frames, self._limits)
-        async with self._slots:
-            decoder = self._take()
-            try:
-                answer = await decoder.ask(request, self._limits.wall_time)
-            except (DecoderEnded, DecoderTooSlow) as error:
-                answer = _of_ended(decoder, error, self._limits)
-                await self._drop(decoder)
-            except BaseException:
-                await self._drop(decoder)
-                raise
-            else:
-                await self._give_back(decoder)
+        answer = await self._ask(request)
         found = to_check(answer, given, level, kind)
         if found is not None:
             self._kept[key] = found
         return found
 
-    def _take(self) -> Decoder:
-        decoder = self._idle.pop()[0] if self._idle else Decoder(yields=self._limits.yields)
-        self._busy.add(decoder)
-        return decoder
-
-    async def _give_back(self, decoder: Decoder) -> None:
-        self._busy.discard(decoder)
-        now = time.monotonic()
-        self._idle.append((decoder, now))
-        if now - self._idle[0][1] > _IDLE:
-            old = self._idle.pop(0)[0]
-            await self._drop(old)
-
-    async def _drop(self, decoder: Decoder) -> None:
-        decoder.kill()
-        await decoder.wait()
-        self._busy.discard(decoder)
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        decoder = None
+        try:
+            async with self._pool.lent() as decoder:
+                return await decoder.ask(request, self._limits.wall_time)
+        except (DecoderEnded, DecoderTooSlow) as error:
+            return _of_ended(error, self._limits, is_ready=decoder is not None and decoder.is_ready)
 
 
 class _Turn:
     def __init__(self) -> None:
         self.lock = anyio.Lock()
         self.count = 0
+
+
+class FrameRequest(NamedTuple):
+    """A file to look at; the fields are the parameters of `check_frame`."""
+
+    path: str | os.PathLike[str]
+    kind: FrameKind | None = None
+    frames: int | None = None
 
 
 async def check_frames(
@@ -160,33 +135,55 @@ async def check_frames(
     kind: FrameKind | None = None,
     frames: int | None = None,
     concurrency: int | None = None,
+    in_background: bool = True,
+    on_check: Callable[[FrameCheck], object] | None = None,
 ) -> list[FrameCheck]:
     """Look at many files, and return what `check_frame` does of each, in the order of `paths`.
 
     `concurrency` is how many are looked at at a time, each in a process of its own; None is one for each processor. The
-    processes use what others leave of the processors, and are gone when this returns or raises.
+    processes use what others leave of the processors, unless `in_background` is False, and are gone when this returns
+    or raises. `on_check` is called with each file's when it is known.
     At the level "looks" the pictures whose names differ in the frame's number alone are compared with each other, too.
 
-    Raises what `check_frame` does.
+    Raises what `check_frame` does, and what `on_check` raises.
     """
-    given = [_checked(path, level, kind, frames) for path in paths]
-    found: list[FrameCheck | None] = [None] * len(given)
+    requests = [FrameRequest(path, kind, frames) for path in paths]
+    return await check_all(requests, level, concurrency=concurrency, in_background=in_background, on_check=on_check)
+
+
+async def check_all(
+    requests: Sequence[FrameRequest],
+    level: FrameLevel,
+    *,
+    concurrency: int | None,
+    in_background: bool,
+    on_check: Callable[[FrameCheck], object] | None,
+) -> list[FrameCheck]:
+    """Do what `check_frames` does for files that differ in more than their paths."""
+    for path, kind, frames in requests:
+        _checked(path, level, kind, frames)
+    found: list[FrameCheck | None] = [None] * len(requests)
     errors: list[Exception] = []
-    left = iter(range(len(given)))
-    async with FrameChecker(concurrency=concurrency) as checker, anyio.create_task_group() as tasks:
+    left = iter(range(len(requests)))
+    limits = FrameLimits(yields=in_background)
+    async with FrameChecker(concurrency=concurrency, limits=limits) as checker, anyio.create_task_group() as tasks:
 
         async def work() -> None:
             for place in left:
+                path, kind, frames = requests[place]
                 try:
-                    found[place] = await checker.check(given[place], level=level, kind=kind, frames=frames)
+                    check = await checker.check(path, level=level, kind=kind, frames=frames)
+                    if on_check is not None:
+                        on_check(check)
                 except Exception as error:  # noqa: BLE001
                     # Raised below: from here it would come out in an ExceptionGroup.
                     errors.append(error)
                     tasks.cancel_scope.cancel()
                     return
+                found[place] = check
 
         # Twice as many, so that no process waits for the event loop.
-        for _ in range(min(2 * (concurrency or len(os.sched_getaffinity(0))), len(given))):
+        for _ in range(min(2 * checker.concurrency, len(requests))):
             tasks.start_soon(work)
     if errors:
         raise errors[0]
@@ -214,7 +211,7 @@ def check_frame(
     to do.
     """
     given = _checked(path, level, kind, frames)
-    absolute = _absolute(given)
+    absolute = absolute_path(given)
     limits = FrameLimits()
     decoder: Decoder | None = None
     try:
@@ -229,7 +226,7 @@ def check_frame(
             try:
                 answer = decoder.ask_blocking(request, limits.wall_time)
             except (DecoderEnded, DecoderTooSlow) as error:
-                answer = _of_ended(decoder, error, limits)
+                answer = _of_ended(error, limits, is_ready=decoder.is_ready)
             found = to_check(answer, given, level, kind)
             if found is not None:
                 return found
@@ -272,8 +269,9 @@ def _checked(path: object, level: object, kind: object, frames: object) -> str:
     return os.fspath(path)  # type: ignore[call-overload, no-any-return]
 
 
-def _absolute(path: str) -> str:
-    # The process that reads it has another folder; and links are to be followed when it is opened.
+def absolute_path(path: str) -> str:
+    """Return the path for a process that has another folder."""
+    # Links are to be followed when it is opened.
     return os.path.abspath(path)  # noqa: PTH100
 
 
@@ -305,9 +303,9 @@ def _without_reading(
     return FrameCheck(path=path, level=level, kind=meant, reason=fault)
 
 
-def _of_ended(decoder: Decoder, error: Exception, limits: FrameLimits) -> dict[str, Any]:
+def _of_ended(error: Exception, limits: FrameLimits, *, is_ready: bool) -> dict[str, Any]:
     """Return an answer in the place of one that ended, or took too long."""
-    if not decoder.is_ready:
+    if not is_ready:
         return {"unstarted": str(error)}
     if isinstance(error, DecoderEnded):
         return {"ended": describe_end(error.code, limits.processor_time)}

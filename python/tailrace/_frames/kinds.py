@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
+from .names import suffix_of
 
 SUFFIXES_OF_FORMATS = {
     "bmp": "bmp dib",
@@ -71,12 +70,6 @@ _VIDEOS = (
     b"YUV4MPEG2 ",
 )
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
-
-
-def suffix_of(path: str) -> str:
-    """Return the ending of a name in small letters, without the dot; "" if there is none, or only a frame's number."""
-    stem, dot, suffix = os.path.basename(path).rpartition(".")  # noqa: PTH119 - a name may end with a dot.
-    return suffix.lower() if dot and stem and not re.fullmatch(r"-?\d*", suffix) else ""
 
 
 def kind_by_name(path: str) -> str | None:

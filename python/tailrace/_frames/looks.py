@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from .kinds import SUFFIXES_OF_FORMATS, suffix_of
+from .kinds import SUFFIXES_OF_FORMATS
+from .names import frame_in_name, sequence_of, suffix_of
 from .result import FlatTile, FrameCheck, FrameStats
 
-_NUMBER_IN_NAME = re.compile(r"-?\d+(?=\D*$)")
 _LEAST_FRAMES = 3
 """Fewer frames are no sequence that one could be unlike."""
 _MOST_ODD = 1 / 3
@@ -40,32 +39,6 @@ class _Picture(NamedTuple):
     frame: int
     check: FrameCheck
     stats: FrameStats
-
-
-def frame_in_name(path: str) -> int | None:
-    """Return the number that stands last in a file's name, before its ending; None if there is none."""
-    name = path.rpartition("/")[2]
-    suffix = suffix_of(path)
-    stem = name[: -len(suffix) - 1] if suffix else name
-    found = _NUMBER_IN_NAME.search(stem)
-    if found is None:
-        return None
-    text = found[0]
-    # "shot-12" is frame 12 of shot: a minus is one after another separator.
-    if text.startswith("-") and found.start() and stem[found.start() - 1] not in "._ ":
-        text = text[1:]
-    return int(text) if len(text) < 20 else None
-
-
-def sequence_of(path: str) -> str | None:
-    """Return what the paths of a sequence have in common; None for one without a number."""
-    number = frame_in_name(path)
-    if number is None:
-        return None
-    folder, slash, name = path.rpartition("/")
-    suffix = suffix_of(path)
-    stem = name[: -len(suffix) - 1] if suffix else name
-    return folder + slash + _NUMBER_IN_NAME.sub("#", stem) + "." + suffix
 
 
 def look_alone(check: FrameCheck) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from .._events.types import FrameLevel
+from .names import frame_in_name, sequence_of
 
 FrameKind: TypeAlias = Literal["picture", "video", "other"]
 
@@ -80,3 +81,13 @@ class FrameCheck:
     def name(self) -> str:
         """The file's name without its folder."""
         return os.path.basename(self.path)  # noqa: PTH119 - it may hold any bytes, and be called a thousand times.
+
+    @property
+    def frame(self) -> int | None:
+        """The number that stands last in the file's name, before its ending; None if there is none."""
+        return frame_in_name(self.path)
+
+    @property
+    def sequence(self) -> str | None:
+        """The path with "#" in place of that number, which it shares with the others of its sequence."""
+        return sequence_of(self.path)

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
 from .._concurrency.slices import Work
 from .._events.types import FrameLevel
 from .._frames.checker import FrameChecker
-from .._frames.looks import compare_looks, sequence_of
+from .._frames.looks import compare_looks
+from .._frames.names import sequence_of
 from .._frames.result import FrameCheck
 from .._spec.model import Chunk
 from .._spec.outputs import fault_of_status, output_files

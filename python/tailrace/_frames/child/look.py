@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..kinds import HEAD, kind_by_head, kind_by_name
@@ -18,9 +19,7 @@ def look_at(request: dict[str, Any], found: Found, tell: Callable[[int], None]) 
     """
     path: str = request["path"]
     found.kind = kind_by_name(path) or "other"
-    # A pipe would keep waiting for who writes it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
+    with _opened(path) as descriptor:
         is_the_same = _state(descriptor) == request["state"]
         found.kind = _kind_of(descriptor, path, request["kind"])
         if found.kind == "picture":
@@ -32,6 +31,33 @@ def look_at(request: dict[str, Any], found: Found, tell: Callable[[int], None]) 
 
             read_video(descriptor, request, found, tell)
         found.is_changed = not is_the_same or _state(descriptor) != request["state"]
+
+
+def thumbnail_of(request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the file of a request is to be seen as; None for what cannot be seen.
+
+    Raises what `look_at` does.
+    """
+    with _opened(request["path"]) as descriptor:
+        _state(descriptor)
+        kind = _kind_of(descriptor, request["path"], request["kind"])
+        if kind == "picture":
+            from .thumbnail import thumbnail_of_picture
+
+            return thumbnail_of_picture(descriptor, request)
+        if kind == "video":
+            from .video_thumbnail import thumbnail_of_video
+
+            return thumbnail_of_video(request)
+        return None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    # A pipe would keep waiting for who writes it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from .background import be_idle
 from .found import Found
-from .look import look_at
+from .look import look_at, thumbnail_of
 
 
 def main(lifeline: int, *, yields: bool) -> None:
@@ -40,7 +40,7 @@ def main(lifeline: int, *, yields: bool) -> None:
             def tell(frames: int) -> None:
                 _send(connection, {"frames": frames})
 
-            _send(connection, _answer(request, tell))
+            _send(connection, _thumbnail(request) if "box" in request else _answer(request, tell))
 
 
 def _load() -> None:
@@ -62,6 +62,15 @@ def _answer(request: dict[str, Any], tell: Callable[[int], None]) -> dict[str, A
     except OSError as error:
         found.reason = f"cannot be read: {error.strerror or error}"
     return found.to_json()
+
+
+def _thumbnail(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"thumbnail": thumbnail_of(request)}
+    except (MemoryError, OSError):
+        return {"thumbnail": None}
+    except ImportError as error:
+        return {"missing": error.name or str(error)}
 
 
 def _send(connection: socket.socket, answer: dict[str, Any]) -> None:

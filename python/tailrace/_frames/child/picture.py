@@ -8,7 +8,8 @@ from typing import Any
 
 from OpenImageIO import ImageInput, ImageSpec, TypeDesc, TypeFloat, TypeHalf, attribute, geterror
 
-from ..kinds import SUFFIXES_OF_FORMATS, format_by_head, suffix_of
+from ..kinds import SUFFIXES_OF_FORMATS, format_by_head
+from ..names import suffix_of
 from .found import Found
 from .statistics import PictureStatistics
 from .structure import has_targa_footer, head_of, png_fault, tiff_fault, tiff_images
@@ -26,7 +27,7 @@ attribute("exr_threads", 1)
 def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None:
     """Find whether the picture is whole, and its size; at the level "looks" what its pixels are like, too."""
     head = head_of(descriptor)
-    picture = _open(descriptor, request["path"])
+    picture = open_picture(descriptor, request["path"])
     if picture is None:
         found.format = format_by_head(head)
         said = _first_line(geterror())
@@ -50,7 +51,7 @@ def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None
         found.stats = statistics.finish(spec)
 
 
-def _open(descriptor: int, path: str) -> ImageInput | None:
+def open_picture(descriptor: int, path: str) -> ImageInput | None:
     # A name without an ending: each reader is asked, and the name may hold bytes that are no text.
     picture = ImageInput.open(f"/proc/self/fd/{descriptor}")
     if picture is not None:
@@ -117,7 +118,7 @@ def _fault_of_image(
         is_read = True
         # Numpy is slow with half floats.
         type_ = TypeFloat if statistics is not None and spec.format == TypeHalf else spec.format
-        for band in _bands(picture, image, level, spec, type_):
+        for band in bands(picture, image, level, spec, type_):
             if band is None:
                 is_read = False
                 break
@@ -129,7 +130,7 @@ def _fault_of_image(
     return f"is damaged: {said}" if said else "is damaged: it cannot be decoded to its end"
 
 
-def _bands(picture: ImageInput, image: int, level: int, spec: ImageSpec, type_: TypeDesc) -> Iterator[Any]:
+def bands(picture: ImageInput, image: int, level: int, spec: ImageSpec, type_: TypeDesc) -> Iterator[Any]:
     """Yield the pixels, as values of this type; None where that cannot be had."""
     row = max(spec.width * spec.nchannels * type_.size(), 1)
     packed = spec.tile_height or _ROWS

@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from ..ffmpeg_report import count_frames, first_error, read_report
 from .found import Found
@@ -21,8 +21,10 @@ _OFTEN = 5.0
 """How often the parent is told that it gets on, in seconds at least."""
 _PR_SET_PDEATHSIG = 1
 _LISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
-_PROTOCOLS = "file"
+PROTOCOLS = "file"
 """A playlist that is named like a video must not have anything fetched."""
+_NOWHERE = subprocess.DEVNULL
+_Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 def read_video(descriptor: int, request: dict[str, Any], found: Found, tell: Callable[[int], None]) -> None:
@@ -83,24 +85,11 @@ def _fault(
 
 
 def _run(ffmpeg: str, request: dict[str, Any], tell: Callable[[int], None]) -> tuple[str, int]:
-    arguments = ["-hide_banner", "-nostdin", "-v", "level+info", "-stats", "-protocol_whitelist", _PROTOCOLS]
+    arguments = ["-hide_banner", "-nostdin", "-v", "level+info", "-stats", "-protocol_whitelist", PROTOCOLS]
     # Its cover and its thumbnails are no frames of it.
     arguments += ["-i", f"file:{request['path']}", "-map", "0:V", "-map", "0:a?", "-f", "null", "-"]
     limit = int(request["processor_time"]) + 1
-
-    def prepare() -> None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-    # This process has one thread, which ends with it.
-    process = subprocess.Popen(  # noqa: S603
-        [os.fsencode(argument) for argument in (ffmpeg, *arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
-        preexec_fn=prepare,
-    )
+    process = start_ffmpeg([ffmpeg, *arguments], limit, stderr=subprocess.PIPE)
     assert process.stderr is not None  # noqa: S101
     head, tail = b"", b""
     frames, told_at = 0, time.monotonic()
@@ -118,6 +107,24 @@ def _run(ffmpeg: str, request: dict[str, Any], tell: Callable[[int], None]) -> t
                     tell(frames)
     code = process.wait()
     return (head + tail).decode(errors="replace"), code
+
+
+def start_ffmpeg(command: Sequence[str], limit: int, *, stdout: int = _NOWHERE, stderr: int = _NOWHERE) -> _Process:
+    """Start ffmpeg, which may take so many seconds of processor time, and ends with this process."""
+
+    def prepare() -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+    # This process has one thread, which ends with it.
+    return subprocess.Popen(  # noqa: S603
+        [os.fsencode(argument) for argument in command],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
+        preexec_fn=prepare,
+    )
 
 
 def _allow(process: int, seconds: int) -> None:

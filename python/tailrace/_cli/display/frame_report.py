@@ -1,0 +1,106 @@
+"""What was found of frames, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tailrace import FrameCheck, FrameRange
+
+from .style import RED, TerminalStyle
+from .text import without_controls
+
+YELLOW = "33"
+_SINGLE = ""
+
+
+def describe_frames(checks: Sequence[FrameCheck], style: TerminalStyle) -> Iterator[str]:
+    """Yield lines: of each sequence what it is and what is wrong with its frames, and a sum."""
+    sequences: dict[str, list[FrameCheck]] = defaultdict(list)
+    for check in checks:
+        sequences[check.path if check.sequence is None else check.sequence].append(check)
+    for name, members in sequences.items():
+        shown = members[0].path if len(members) == 1 else name
+        numbers = "" if len(members) == 1 else f"  {_range(members)}"
+        looks = _usual_look(members)
+        yield f"{_plain(shown)}{numbers}{f'  {looks}' if looks else ''}"
+        yield from _faults(members, style)
+    yield _sum_of(checks, style)
+
+
+def frame_to_json(check: FrameCheck) -> Mapping[str, Any]:
+    """Return what becomes an object of JSON."""
+    return {
+        "path": check.path,
+        "frame": check.frame,
+        "level": check.level,
+        "ok": check.ok,
+        "reason": check.reason,
+        "warnings": list(check.warnings),
+        "kind": check.kind,
+        "format": check.format,
+        "width": check.width,
+        "height": check.height,
+        "channels": check.channels,
+        "frames": check.frames,
+    }
+
+
+def colour_of(check: FrameCheck) -> str:
+    """Return the colour of a frame by what is wrong with it."""
+    return RED if check.reason is not None else YELLOW if check.warnings else ""
+
+
+def _usual_look(members: Iterable[FrameCheck]) -> str:
+    """Return what most of the frames are: those that are unlike them have a line of their own."""
+    looks = Counter(filter(None, map(_look, members)))
+    return looks.most_common(1)[0][0] if looks else ""
+
+
+def _look(check: FrameCheck) -> str:
+    parts = []
+    if check.width is not None:
+        parts.append(f"{check.width} x {check.height}")
+    if check.channels is not None:
+        parts.append(f"{check.channels} channel{'s' * (check.channels != 1)}")
+    if check.frames is not None:
+        parts.append(f"{check.frames} frame{'s' * (check.frames != 1)}")
+    if check.format is not None:
+        parts.append(check.format)
+    return ", ".join(parts)
+
+
+def _faults(members: Sequence[FrameCheck], style: TerminalStyle) -> Iterator[str]:
+    """Yield a line for each thing that is wrong, with the frames it is said of, as they come."""
+    said: dict[tuple[str, str], list[FrameCheck]] = defaultdict(list)
+    for check in members:
+        if check.reason is not None:
+            said[check.reason, RED].append(check)
+        for warning in check.warnings:
+            said[warning, YELLOW].append(check)
+    for (reason, colour), frames in said.items():
+        which = f"frame{'s' * (len(frames) != 1)} {_range(frames)} " if len(members) > 1 else ""
+        yield style.paint(f"  {which}{_plain(reason)}", colour)
+
+
+def _range(members: Iterable[FrameCheck]) -> str:
+    frames = [check.frame for check in members if check.frame is not None]
+    return str(FrameRange(sorted(set(frames))))
+
+
+def _sum_of(checks: Sequence[FrameCheck], style: TerminalStyle) -> str:
+    damaged = sum(check.reason is not None for check in checks)
+    odd = sum(check.ok and bool(check.warnings) for check in checks)
+    parts = []
+    if damaged:
+        parts.append(style.paint(f"{damaged:,} damaged or missing", RED))
+    if odd:
+        parts.append(style.paint(f"{odd:,} odd", YELLOW))
+    what = "there" if checks[0].level == "exist" else "whole"
+    parts.append(f"{len(checks) - damaged:,} {what}" if damaged or odd else f"all {what}" if len(checks) > 1 else what)
+    return f"{len(checks):,} file{'s' * (len(checks) != 1)}: {', '.join(parts)}"
+
+
+def _plain(text: str) -> str:
+    return without_controls(text.encode(errors="replace"), with_colours=False).decode()

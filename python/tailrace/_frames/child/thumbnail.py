@@ -1,0 +1,107 @@
+"""Makes a small picture of a large one, as it is to be seen on a screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from OpenImageIO import FLOAT, HALF, UINT8, ImageBuf, ImageBufAlgo, ImageInput, ImageSpec, TypeFloat, geterror
+
+from .found import packed
+from .picture import bands, open_picture
+
+_ROLE, _USUAL = "scene_linear", "lin_rec709"
+
+
+def thumbnail_of_picture(descriptor: int, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first image of a file, no larger than `box`; as much of a damaged one as can be read, or None."""
+    picture = open_picture(descriptor, request["path"])
+    if picture is None:
+        geterror()
+        return None
+    box: Sequence[int] = request["box"]
+    spec = picture.spec()
+    if spec.deep or spec.width * spec.height * spec.nchannels > request["samples"]:
+        return None
+    small = _reduced(picture, spec, box)
+    picture.geterror()
+    if small is None:
+        return None
+    buffer = ImageBuf(small)
+    width, height = _fitting(spec.width, spec.height, box)
+    buffer = ImageBufAlgo.resize(buffer, roi=_region(width, height))
+    if spec.format in (HALF, FLOAT):
+        buffer = _displayed(buffer, spec.get_string_attribute("oiio:ColorSpace"))
+    pixels = np.asarray(buffer.get_pixels(UINT8)).reshape(height, width, -1)[:, :, :3]
+    return packed(width, height, np.ascontiguousarray(pixels).tobytes())
+
+
+def _reduced(picture: ImageInput, spec: ImageSpec, box: Sequence[int]) -> Any:
+    """Return the colours with each block of pixels as one, so that it is a little larger than `box`."""
+    factor = max(min(spec.width // box[0], spec.height // box[1]), 1)
+    channels = _colours(spec.channelnames)
+    columns = max(spec.width // factor, 1)
+    rows = max(spec.height // factor, 1)
+    small = np.zeros((rows, columns, 3), dtype=np.float32)
+    top = 0
+    for band in _readable(picture, spec):
+        pixels = np.nan_to_num(band.reshape(-1, spec.width, spec.nchannels)[:, :, channels], posinf=1e4, neginf=0.0)
+        # A band may begin and end within a block.
+        places = np.minimum((top + np.arange(len(pixels))) // factor, rows - 1)
+        sums = pixels[:, : columns * factor].reshape(len(pixels), columns, -1, len(channels)).mean(axis=2)
+        np.add.at(small, places, np.broadcast_to(sums, (*sums.shape[:2], 3)))
+        top += len(pixels)
+    if not top:
+        return None
+    counts = np.bincount(np.minimum(np.arange(spec.height) // factor, rows - 1), minlength=rows)
+    return small / counts[:, None, None]
+
+
+def _readable(picture: ImageInput, spec: ImageSpec) -> Iterator[Any]:
+    """Yield the pixels from the top, to the first row that cannot be read."""
+    top = spec.y
+    for band in bands(picture, 0, 0, spec, TypeFloat):
+        if band is None:
+            break
+        rows = band.reshape(-1, spec.width, spec.nchannels)
+        top += len(rows)
+        yield rows
+    if spec.tile_width:
+        return
+    for row in range(top, spec.y + spec.height):
+        pixels = picture.read_scanlines(0, 0, row, row + 1, spec.z, 0, spec.nchannels, TypeFloat)
+        if pixels is None:
+            return
+        yield pixels
+
+
+def _colours(names: Sequence[str]) -> list[int]:
+    """Return the channels to show: the first red, green and blue that belong together, else the first one."""
+    places = {name: place for place, name in enumerate(names)}
+    for name in ("R", *names):
+        layer, dot, channel = name.rpartition(".")
+        found = [places.get(f"{layer}{dot}{colour}") for colour in "RGB"]
+        if channel == "R" and all(place is not None for place in found):
+            return [place for place in found if place is not None]
+    return [places.get("Y", 0)]
+
+
+def _fitting(width: int, height: int, box: Sequence[int]) -> tuple[int, int]:
+    scale = min(box[0] / width, box[1] / height)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def _region(width: int, height: int) -> Any:
+    return ImageSpec(width, height, 3, FLOAT).roi
+
+
+def _displayed(buffer: ImageBuf, space: str) -> ImageBuf:
+    """Return the buffer as the display of the studio's configuration ($OCIO), or of OpenColorIO's own, shows it."""
+    from_space = space or (_ROLE if os.environ.get("OCIO") else _USUAL)
+    shown = ImageBufAlgo.ociodisplay(buffer, "", "", from_space)
+    # A configuration may lack the colour space that the file names.
+    if shown.has_error:
+        shown = ImageBufAlgo.ociodisplay(buffer, "", "", _ROLE)
+    return buffer if shown.has_error else shown

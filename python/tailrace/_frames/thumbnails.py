@@ -1,0 +1,107 @@
+"""Small pictures of frames, as they are to be seen on a screen."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from .answers import missing_tool
+from .checker import absolute_path
+from .decoder import DecoderEnded, DecoderTooSlow, FrameLimits
+from .decoder_pool import DecoderPool
+from .result import FrameCheck
+
+_LIMITS = FrameLimits(samples=1 << 30, processor_time=60.0, wall_time=60.0)
+"""Somebody waits for it, so that what takes longer goes without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A small picture."""
+
+    width: int
+    """In pixels."""
+    height: int
+    pixels: bytes = field(repr=False)
+    """Red, green and blue of 8 bits each, row by row from the top."""
+
+
+async def make_thumbnails(
+    paths: Iterable[str | os.PathLike[str]], *, width: int = 240, height: int = 135, concurrency: int | None = None
+) -> list[Thumbnail | None]:
+    """Return a small picture of each file, in the order of `paths`, none larger than `width` x `height` pixels.
+
+    Floating-point pictures, such as EXRs, are shown through the default display and view of the OpenColorIO
+    configuration that `$OCIO` names, else of the one that comes with OpenColorIO. A video is shown by its last frame, a
+    damaged picture as far as it can be read; what cannot be seen at all is None. Each is decoded in a process of its
+    own, `concurrency` of them at a time; None is one for each processor.
+
+    Raises `ImportError` where there is a picture and OpenImageIO is not installed, `TailraceError` where there is a
+    video and no ffmpeg, and `ValueError` for a size below 1.
+    """
+    if width < 1 or height < 1:
+        raise ValueError(f"a thumbnail has at least 1 x 1 pixels, not {width} x {height}")
+    given = [os.fspath(path) for path in paths]
+    made: list[Thumbnail | None] = [None] * len(given)
+    errors: list[Exception] = []
+    left = iter(range(len(given)))
+    async with DecoderPool(concurrency, yields=False) as pool, anyio.create_task_group() as tasks:
+
+        async def work() -> None:
+            for place in left:
+                try:
+                    made[place] = await _thumbnail(pool, given[place], (width, height))
+                except Exception as error:  # noqa: BLE001
+                    # Raised below: from here it would come out in an ExceptionGroup.
+                    errors.append(error)
+                    tasks.cancel_scope.cancel()
+                    return
+
+        for _ in range(min(pool.concurrency, len(given))):
+            tasks.start_soon(work)
+    if errors:
+        raise errors[0]
+    return made
+
+
+async def _thumbnail(pool: DecoderPool, path: str, box: tuple[int, int]) -> Thumbnail | None:
+    request: dict[str, Any] = {
+        "path": absolute_path(path),
+        "kind": None,
+        "box": box,
+        "samples": _LIMITS.samples,
+        "memory": _LIMITS.memory,
+        "processor_time": _LIMITS.processor_time,
+    }
+    try:
+        async with pool.lent() as decoder:
+            answer = await decoder.ask(request, _LIMITS.wall_time)
+    except (DecoderEnded, DecoderTooSlow):
+        return None
+    if "missing" in answer:
+        raise missing_tool(answer["missing"])
+    found = answer["thumbnail"]
+    if found is None:
+        return None
+    return Thumbnail(width=found["width"], height=found["height"], pixels=base64.b64decode(found["pixels"]))
+
+
+def notable_frames(checks: Sequence[FrameCheck], most: int) -> list[FrameCheck]:
+    """Return what is to be shown of many frames: those that are damaged or odd, and the last ones.
+
+    They are at most `most`, in their order. With more damaged or odd ones than that, the last of these.
+    """
+    if most < 1:
+        return []
+    flagged = [place for place, check in enumerate(checks) if check.reason is not None or check.warnings]
+    shown = set(flagged[-most:])
+    for place in range(len(checks) - 1, -1, -1):
+        if len(shown) >= most:
+            break
+        shown.add(place)
+    return [checks[place] for place in sorted(shown)]

@@ -1,0 +1,189 @@
+"""Frames are seen: small, through a display transform, and beside each other on a sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from support.frame_files import cut, ffmpeg, noise, numpy_picture, oiiotool, video
+from tailrace import (
+    FrameCheck,
+    TailraceError,
+    Thumbnail,
+    check_frames,
+    make_thumbnails,
+    notable_frames,
+    write_contact_sheet,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_thumbnail_is_the_picture_as_large_as_it_fits(tmp_path: Path) -> None:
+    wide = numpy_picture(tmp_path / "wide.png", "pixels[:] = (0, 1, 0); pixels[:, 80:] = (1, 0, 0)", type_="uint8")
+    (small,) = await make_thumbnails([wide], width=40, height=40)
+    assert small is not None
+    assert (small.width, small.height, len(small.pixels)) == (40, 24, 40 * 24 * 3)
+    assert (at(small, 3, 12), at(small, 36, 12)) == ((0, 255, 0), (255, 0, 0))
+
+
+async def test_a_thumbnail_of_a_large_picture_is_the_mean_of_its_pixels(tmp_path: Path) -> None:
+    stripes = numpy_picture(tmp_path / "stripes.png", "pixels[:] = 0; pixels[:, ::2] = 1", type_="uint8")
+    (small,) = await make_thumbnails([stripes], width=16, height=16)
+    assert small is not None
+    assert all(abs(value - 127.5) < 4 for value in at(small, 8, 4))
+
+
+async def test_a_small_picture_fills_the_box_too(tmp_path: Path) -> None:
+    (large,) = await make_thumbnails([noise(tmp_path / "small.png")], width=320, height=400)
+    assert large is not None
+    assert (large.width, large.height) == (320, 192)
+
+
+async def test_linear_values_are_shown_through_a_display_transform_and_others_as_they_are(tmp_path: Path) -> None:
+    linear = numpy_picture(tmp_path / "linear.exr", "pixels[:] = 0.18", type_="half")
+    bright = numpy_picture(tmp_path / "bright.exr", "pixels[:] = 30; pixels[0, 0] = np.inf; pixels[1, 1] = np.nan")
+    encoded = numpy_picture(tmp_path / "encoded.png", "pixels[:] = 0.5", type_="uint8")
+    dark, light, as_it_is = await make_thumbnails([linear, bright, encoded], width=16, height=16)
+    assert dark is not None and light is not None and as_it_is is not None
+    # Unchanged it would be 46; the views of displays brighten it, each in its own way.
+    assert 70 < at(dark, 5, 5)[0] < 140
+    assert at(light, 5, 5)[0] > 220
+    assert abs(at(as_it_is, 5, 5)[0] - 128) < 2
+
+
+async def test_the_configuration_of_the_studio_says_how_linear_values_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.ocio").write_text(
+        """ocio_profile_version: 1
+roles: {default: linear, scene_linear: linear}
+displays:
+  screen:
+    - !<View> {name: halved, colorspace: halved}
+active_displays: [screen]
+active_views: [halved]
+colorspaces:
+  - !<ColorSpace> {name: linear}
+  - !<ColorSpace>
+    name: halved
+    from_reference: !<MatrixTransform> {matrix: [0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1]}
+"""
+    )
+    monkeypatch.setenv("OCIO", str(tmp_path / "config.ocio"))
+    picture = numpy_picture(tmp_path / "a.exr", "pixels[:] = 0.5", type_="half")
+    (shown,) = await make_thumbnails([picture], width=16, height=16)
+    assert shown is not None
+    assert abs(at(shown, 5, 5)[0] - 64) < 2
+
+
+async def test_the_colours_of_a_layer_are_shown_that_belong_together(tmp_path: Path) -> None:
+    plain = numpy_picture(tmp_path / "plain.png", "pixels[:] = (1, 0, 0)", type_="uint8")
+    layered = tmp_path / "layered.exr"
+    names = "A.Depth.Z,A.Combined.B,A.Combined.G,A.Combined.R"
+    oiiotool(plain, "--ch", "Z=0.5,B,G,R", "--chnames", names, "-d", "half", "-o", layered)
+    (shown,) = await make_thumbnails([layered], width=16, height=16)
+    assert shown is not None
+    red, green, blue = at(shown, 5, 5)
+    assert red > 150 > 2 * green and blue < 75
+
+
+async def test_a_video_is_seen_by_its_last_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    colours = [("red", 2), ("blue", 1)]
+    inputs = [
+        word for colour, seconds in colours for word in ("-f", "lavfi", "-i", f"color={colour}:160x96:d={seconds}")
+    ]
+    ffmpeg(*inputs, "-filter_complex", "concat=n=2", path)
+    whole, cut_one = await make_thumbnails(
+        [path, cut(tmp_path / "b.mkv", video(tmp_path / "w.mkv").read_bytes()[:20_000])], width=40, height=40
+    )
+    assert whole is not None and cut_one is not None
+    assert (whole.width, whole.height) == (40, 24)
+    red, _, blue = at(whole, 20, 12)
+    assert blue > 200 > 2 * red
+
+
+async def test_a_damaged_picture_is_seen_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    picture = numpy_picture(tmp_path / "a.png", "pixels[:48] = (0, 1, 0)", type_="uint8")
+    (tmp_path / "text.png").write_text("no picture at all")
+    half, text, missing = await make_thumbnails(
+        [cut(tmp_path / "cut.png", picture.read_bytes()[:-9_000]), tmp_path / "text.png", tmp_path / "missing.png"],
+        width=32,
+        height=32,
+    )
+    assert half is not None
+    assert at(half, 16, 3)[1] > 200
+    assert (text, missing) == (None, None)
+
+
+async def test_thumbnails_break_off_with_a_cancellation(tmp_path: Path) -> None:
+    picture = noise(tmp_path / "a.png")
+    with anyio.move_on_after(0.5) as scope:
+        await make_thumbnails([picture] * 100_000)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 10), (10, -1)])
+async def test_a_size_that_is_none_is_refused(width: int, height: int) -> None:
+    with pytest.raises(ValueError, match="at least 1 x 1"):
+        await make_thumbnails([], width=width, height=height)
+
+
+def test_the_last_frames_and_those_with_faults_are_the_ones_to_show() -> None:
+    frames = [checked(number) for number in range(100)]
+    frames[3], frames[40] = checked(3, reason="is empty"), checked(40, warning="is black")
+    assert [frame.frame for frame in notable_frames(frames, 5)] == [3, 40, 97, 98, 99]
+    assert [frame.frame for frame in notable_frames(frames, 1)] == [40]
+    assert notable_frames(frames, 0) == []
+    assert notable_frames(frames, 1000) == frames
+
+
+async def test_a_contact_sheet_shows_each_frame_and_marks_those_with_faults(tmp_path: Path) -> None:
+    good = numpy_picture(tmp_path / "a.1.png", "pixels[:] = (0, 0, 1)", type_="uint8")
+    empty = tmp_path / "a.2.png"
+    empty.touch()
+    checks = await check_frames([good, empty], level="exist", in_background=False)
+    sheet = tmp_path / "sheet.png"
+    shown = await write_contact_sheet(sheet, checks, width=64, height=36, columns=2)
+    assert shown == checks
+    (seen,) = await make_thumbnails([sheet], width=152, height=70)
+    assert seen is not None
+    # It is as large, so that its pixels are where they were.
+    assert (seen.width, seen.height) == (152, 70)
+    assert at(seen, 40, 25)[2] > 250
+    around_good, around_empty = at(seen, 6, 25), at(seen, 78, 25)
+    assert max(around_good) < 60
+    assert around_empty[0] > 200 > 2 * around_empty[1]
+
+
+async def test_a_sheet_that_cannot_be_written_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
+    picture = noise(tmp_path / "a.png")
+    checks = await check_frames([picture], level="exist")
+    before = listed(tmp_path)
+    for target, reason in (
+        (tmp_path / "sheet.odd", "its name should end with .jpg or .png"),
+        (tmp_path / "missing" / "sheet.png", "No such file or directory"),
+    ):
+        with pytest.raises(TailraceError, match=f"{target} cannot be written: {reason}"):
+            await write_contact_sheet(target, checks)
+    with pytest.raises(ValueError, match="at least one frame"):
+        await write_contact_sheet(tmp_path / "sheet.png", [])
+    assert listed(tmp_path) == before
+
+
+def listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def at(picture: Thumbnail, x: int, y: int) -> tuple[int, int, int]:
+    place = (y * picture.width + x) * 3
+    red, green, blue = picture.pixels[place : place + 3]
+    return red, green, blue
+
+
+def checked(number: int, *, reason: str | None = None, warning: str | None = None) -> FrameCheck:
+    warnings = () if warning is None else (warning,)
+    return FrameCheck(path=f"a.{number:04}.png", level="looks", kind="picture", reason=reason, warnings=warnings)
