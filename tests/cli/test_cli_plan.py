@@ -85,7 +85,7 @@ def test_every_option_finds_its_way_into_the_job(tmp_path: Path) -> None:
     assert spec.merge_command == "cat 'a b' {x}"
     _, args = parse_command(spec.chunks[0].command)
     assert args[:6] == ["--background", "--python-exit-code", "1", "--python", "a.py", "-t"]
-    assert "resolution_x, r.resolution_y, r.resolution_percentage = 64, 36, 100" in args[8]
+    assert "resolution_x, r.resolution_y, r.resolution_percentage = 64, 36, 100" in args[10]
 
 
 def _make_film(folder: Path, name: str, *, frames: int = 20, rate: str = "30000/1001") -> None:

@@ -15,7 +15,10 @@ from tailrace import Chunk, JobSpec, SpecError, parse_command, plan_job
 from tailrace._spec.retry_command import fill_in_frames
 
 _BLENDER = ("blender", "--background", "--python-exit-code", "1", "a.blend")
-_OUTPUT = ("--render-output", "f_####.png", "--render-format", "PNG", "--use-extension", "1")
+_OUTPUT = (
+    *("--python-expr", "import bpy; bpy.ops.file.report_missing_files()"),
+    *("--render-output", "f_####.png", "--render-format", "PNG", "--use-extension", "1"),
+)
 
 
 def _words(chunk: Chunk) -> list[str]:

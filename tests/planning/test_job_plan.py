@@ -172,6 +172,7 @@ def test_blender_is_told_everything_before_it_renders() -> None:
     )
     fixed = [
         *("blender", "--background", "--python-exit-code", "1", "a b.blend", "-E", "CYCLES"),
+        *("--python-expr", "import bpy; bpy.ops.file.report_missing_files()"),
         *("--render-output", "out/f_####.png", "--render-format", "PNG", "--use-extension", "1"),
     ]
     assert _words(spec) == [
@@ -184,8 +185,8 @@ def test_blender_is_told_everything_before_it_renders() -> None:
 def test_a_scene_of_blenders_may_be_made_by_a_script_with_arguments_of_its_own() -> None:
     words = _one("blender", source="make.py", args=["--threads", "2", "--", "--seed", "3"], size=(64, 36))
     assert words[:8] == ["blender", "--background", "--python-exit-code", "1", "--python", "make.py", "--threads", "2"]
-    assert words[8] == "--python-expr"
-    assert "= 64, 36, 100" in words[9]
+    assert words[8:11] == ["--python-expr", "import bpy; bpy.ops.file.report_missing_files()", "--python-expr"]
+    assert "= 64, 36, 100" in words[11]
     assert words[-4:] == ["--render-anim", "--", "--seed", "3"]
 
 

@@ -92,6 +92,35 @@ LINES: dict[str, list[tuple[str, Report | None]]] = {
             RenderError("Info: Cannot find lib '/p/lib.blend'", "missing_asset", False),
         ),
         (
+            "Warning: Path '/p/it's wood.png' not found",
+            RenderError("Warning: Path '/p/it's wood.png' not found", "missing_asset", False),
+        ),
+        (
+            "00:00.512  reports          | WARNING Path '/p/wood.png' not found, from local data-block 'IMwood'",
+            RenderError(
+                "00:00.512  reports          | WARNING Path '/p/wood.png' not found, from local data-block 'IMwood'",
+                "missing_asset",
+                False,
+            ),
+        ),
+        ("Info: No missing files", None),
+        (
+            "scripts disabled for \"/p/a.blend\", skipping 'rig.py'",
+            RenderError("scripts disabled for \"/p/a.blend\", skipping 'rig.py'", "scene", False),
+        ),
+        (
+            "\tBPY_driver_exec: restricted access disallows name 'turn', enable auto-execution to support",
+            RenderError(
+                "BPY_driver_exec: restricted access disallows name 'turn', enable auto-execution to support",
+                "scene",
+                False,
+            ),
+        ),
+        (
+            "Error in PyDriver: expression failed: turn(frame)",
+            RenderError("Error in PyDriver: expression failed: turn(frame)", "scene", False),
+        ),
+        (
             "Error: Render error (Invalid argument) cannot save: '/p/f_0001.png'",
             RenderError("Error: Render error (Invalid argument) cannot save: '/p/f_0001.png'", None, True),
         ),

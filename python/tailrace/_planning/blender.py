@@ -30,6 +30,8 @@ BLENDER_FORMATS = {
 }
 _LAST_FRAME = 1_048_574
 """MAXFRAME in Blender's sources; it would render this one in place of any after it, and say nothing."""
+# It renders them in pink, or not at all, and says nothing unless it is asked.
+_NAME_MISSING_FILES = "import bpy; bpy.ops.file.report_missing_files()"
 _SIZE = (
     "import bpy; r = bpy.context.scene.render;"
     " r.resolution_x, r.resolution_y, r.resolution_percentage = {width}, {height}, 100"
@@ -80,6 +82,7 @@ def blender(outline: Outline) -> Template:
         raise SpecError(f"frames: Blender's last frame is {_LAST_FRAME}: there is {outline.last_frame}")
 
     words, script_args = SceneCommand.opening(source, outline.args)
+    words += ["--python-expr", _NAME_MISSING_FILES]
     has_format = not {"-F", "--render-format"}.isdisjoint(words)
     if outline.size is not None:
         width, height = outline.size

@@ -1,8 +1,8 @@
 """Blender, with the log format of version 5 and the one before.
 
 Sources: recorded from Blender 3.4; `source/blender/render/intern/pipeline.cc` (the lines with "Fra:" and "Saved:"),
-`source/blender/windowmanager/intern/wm_files.cc`, `source/blender/blenloader/intern/readfile.cc` and `intern/cycles/`
-(the errors) in https://projects.blender.org.
+`source/blender/windowmanager/intern/wm_files.cc`, `source/blender/blenloader/intern/readfile.cc`, `intern/cycles/`,
+`source/blender/blenkernel/intern/bpath.cc` and `source/blender/python/intern/` (the errors) in https://projects.blender.org.
 """
 
 from __future__ import annotations
@@ -56,9 +56,14 @@ BLENDER = Renderer(
             fatal=True,
             after_traceback=True,
         ),
-        # It is not told which texture is missing: Cycles renders it in pink.
         Rule(r"(?P<error>\bCannot find lib ')", "Cannot find lib '", category="missing_asset"),
+        # By "Report Missing Files" alone: else nothing is told of a texture that is missing, which is rendered in pink.
+        Rule(r"(?P<error>\bPath '.+' not found)", "Path '", category="missing_asset"),
         *_ERROR_RULES,
+        # It goes on with what was there before, or with what the driver gave last.
+        Rule(r"(?P<error>\bscripts disabled for \")", 'scripts disabled for "', category="scene"),
+        Rule(r"(?P<error>\brestricted access disallows )", "restricted access ", category="scene"),
+        Rule(r"(?P<error>\bError in (?:Py)?Driver: )", "Driver: ", category="scene"),
         Rule(r"\bSaved: '(?P<saved>.+)'", "Saved: '"),
         # A film has no file for each frame. (The line "Time: ... (Saving: ...)" also comes where a file was not saved.)
         Rule(r"\bAppend frame (?P<frame_finished>-?\d+)", "Append frame "),
