@@ -76,6 +76,7 @@ def test_what_is_missing_is_found_without_a_record(folder: Path) -> None:
     assert listed == [f"chunk {id_}: to be run, frame {frame} alone" for id_, frame in enumerate((2, 7, 11))]
     result = tailrace(folder, "--missing")
     assert (result.returncode, rendered(folder)) == (0, [2, 7, 11]), result.stderr
+    assert "3 chunks done, merged, 12 of 12 frames" in result.stderr
     again = tailrace(folder, "--missing")
     assert (again.returncode, rendered(folder)) == (0, []), again.stderr
     assert "0 chunks done, 3 skipped, merged" in again.stderr
@@ -101,6 +102,7 @@ def test_a_resumed_chunk_goes_on_in_its_middle(folder: Path) -> None:
     # Frame 7 is the last that is there, and may be torn.
     result = tailrace(folder, "--resume")
     assert (result.returncode, rendered(folder)) == (0, [7, 8]), result.stderr
+    assert "1 chunk done, 2 skipped, merged, 12 of 12 frames" in result.stderr
 
 
 def test_a_chunk_whose_command_has_changed_is_rendered_from_its_start(folder: Path) -> None:

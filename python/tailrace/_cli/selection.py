@@ -39,6 +39,8 @@ class Selection(NamedTuple):
     """Why a chunk is run, None if it is done; empty where nobody asked for that."""
     notes: tuple[str, ...]
     """What is not done as it was asked for."""
+    kept: int
+    """How many frames are done already of chunks of which others are to be rendered."""
 
     def chunks(self, spec: JobSpec) -> list[Chunk]:
         """Return the chunks that count, with the frames that count."""
@@ -113,6 +115,7 @@ def select(
         chunk_frames,
         reasons,
         (text,) if notes else (),
+        sum(len(asked[id_]) - len(frames) for id_, frames in chunk_frames.items()),
     )
 
 

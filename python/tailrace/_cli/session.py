@@ -173,7 +173,7 @@ class _Execution:
             check_frames=request.check_frames,
         )
         self._skipped = self._selection.done
-        self._state = JobState(self._selection.chunks(self._spec))
+        self._state = JobState(self._selection.chunks(self._spec), frames_before=self._selection.kept)
         self._asked = self._state.chunks.keys()
         self._failures: dict[int, ChunkFailedError] = {}
         self._style = style_of(_STDERR, no_colour=request.no_color)

@@ -26,6 +26,7 @@ class Pace:
 
     total: int = 0
     skipped: int = 0
+    """Those that were done before."""
     completed: int = 0
     """Without those that were skipped."""
     failed: int = 0

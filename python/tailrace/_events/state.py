@@ -45,15 +45,16 @@ class JobState:
     Neither output nor results are kept.
     """
 
-    def __init__(self, chunks: Iterable[Chunk] = ()) -> None:
+    def __init__(self, chunks: Iterable[Chunk] = (), *, frames_before: int = 0) -> None:
         """Take the chunks that count: those of the specification, or some of them.
 
-        Without them a chunk is known from when an event first names it, and each counts as one frame.
+        Without them a chunk is known from when an event first names it, and each counts as one frame. `frames_before`
+        is how many frames count beside theirs that were done before: those of which a run renders only the others.
         """
         self._chunks = {chunk.id: ChunkState(chunk.id, chunk.frame_count) for chunk in chunks}
         self._is_specified = bool(self._chunks)
         self._total = len(self._chunks)
-        self._pace = Pace(sum(chunk.frames for chunk in self._chunks.values()))
+        self._pace = Pace(frames_before + sum(chunk.frames for chunk in self._chunks.values()), frames_before)
         self._job_id = self._run_id = ""
         self._started: float | None = None
         self._started_at: float | None = None
@@ -251,7 +252,7 @@ class JobState:
 
     @property
     def frames(self) -> int:
-        """How many frames the chunks have; without the specification, each counts as one."""
+        """How many frames the chunks have, with those done before; without the specification, each counts as one."""
         return self._pace.total
 
     @property
