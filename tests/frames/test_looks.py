@@ -183,6 +183,13 @@ async def test_a_frame_of_another_size_or_with_other_channels_is_told(sequence: 
     }
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-1e999", "12.5"])
+async def test_a_frames_number_that_is_none_is_no_damage(number: str, tmp_path: Path) -> None:
+    path = noise(tmp_path / "f.0001.exr", "--attrib:type=string", "Frame", number, type_="half")
+    found = await check(path, level="looks")
+    assert [(one.reason, one.warnings) for one in found] == [(None, ())]
+
+
 @pytest.mark.parametrize("attribute", ["Frame", "FrameNumber", "nuke/input/frame", "frame"])
 async def test_a_picture_that_says_another_frame_than_its_name_is_told(attribute: str, tmp_path: Path) -> None:
     path = noise(tmp_path / "shot_v02.0012.exr", type_="half")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.frame_files import check, cut, ffmpeg, noise, oiiotool, reasons
+from support.frame_files import check, cut, ffmpeg, noise, numpy_picture, oiiotool, reasons
 from support.loops import on_one_loop
 
 pytestmark = [pytest.mark.anyio, on_one_loop]
@@ -104,6 +104,20 @@ async def test_every_part_and_image_of_a_file_is_decoded(tmp_path: Path) -> None
     assert [one.name for one in found if one.ok] == ["parts.exr", "pages.tif"]
     # The first image is whole there, and nothing but the directory of the last one is missing here.
     assert any("in image 2" in str(one.reason) or "of its image" in str(one.reason) for one in found)
+
+
+async def test_a_texture_with_smaller_copies_of_itself_is_whole(tmp_path: Path) -> None:
+    picture, texture = noise(tmp_path / "one.png"), tmp_path / "texture.tx"
+    oiiotool(picture, "-otex", texture)
+    found = await check(texture, cut(tmp_path / "cut.tx", texture.read_bytes()[:-20]))
+    assert [(one.format, one.ok) for one in found] == [("tiff", True), ("tiff", False)]
+
+
+async def test_a_picture_may_have_thousands_of_channels(tmp_path: Path) -> None:
+    # Its readers take more than 1,024 for a mistake unless they are told otherwise.
+    source = "pixels = np.ones((16, 16, 1500), dtype='f4')"
+    found = await check(numpy_picture(tmp_path / "layers.exr", source))
+    assert [(one.reason, one.channels) for one in found] == [(None, 1500)]
 
 
 async def test_a_deep_exr_is_decoded_to_its_end(tmp_path: Path) -> None:

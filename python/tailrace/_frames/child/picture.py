@@ -22,6 +22,10 @@ _ROWS = 256
 # The processes side by side are the threads; more of them would get in each other's way.
 attribute("threads", 1)
 attribute("exr_threads", 1)
+# What is too much is said by whoever asks. Its own limits go by the memory of this machine, and a picture with more
+# than 1,024 channels is none to it.
+attribute("limits:channels", 0)
+attribute("limits:imagesize_MB", 0)
 
 
 def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None:
@@ -82,7 +86,7 @@ def _least_images(descriptor: int, spec: ImageSpec) -> int:
 
 
 def _fault_of_images(picture: ImageInput, least: int, samples: int, statistics: PictureStatistics | None) -> str | None:
-    image = 0
+    image = found = 0
     while picture.seek_subimage(image, 0):
         level = 0
         while picture.seek_subimage(image, level):
@@ -95,9 +99,11 @@ def _fault_of_images(picture: ImageInput, least: int, samples: int, statistics: 
                 break
         picture.geterror()
         image += 1
+        # To a TIFF, the smaller copies of a texture are images like others.
+        found += level if picture.format_name() == "tiff" else 1
     said = _first_line(picture.geterror())
-    if image < least:
-        return f"has {image} of {least} images: {said}" if said else f"has {image} of {least} images"
+    if found < least:
+        return f"has {found} of {least} images: {said}" if said else f"has {found} of {least} images"
     # A reader that finds a fault after the last image says so; that there is none is no fault.
     return None if not said or "subimage" in said else f"is damaged: {said}"
 

@@ -122,5 +122,5 @@ def _frame_number(spec: ImageSpec) -> int | None:
                 number = float(str(attribute.value))
             except (TypeError, ValueError):
                 continue
-            return int(number) if number == int(number) else None
+            return int(number) if number.is_integer() else None
     return None
