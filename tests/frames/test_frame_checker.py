@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,36 @@ async def test_a_decoder_that_crashes_costs_its_own_picture_alone(picture: Path,
     assert children() == []
 
 
+@on_every_loop
+async def test_a_decoder_that_is_killed_says_nothing_of_its_picture(
+    picture: Path, endless_picture: Path, tmp_path: Path
+) -> None:
+    other = cut(tmp_path / "other.png", data_of(picture))
+    slow = slow_picture(tmp_path / "slow.tif", images=8)
+    async with FrameChecker(concurrency=1, limits=AT_ONCE) as checker:
+        assert (await checker.check(picture)).ok
+        # One that has nothing to do.
+        ((idle, _),) = checker._pool._idle
+        idle._process.kill()
+        idle._process.wait()
+        assert (await checker.check(other)).ok
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(kill_decoder, checker, signal.SIGKILL)
+            assert (await checker.check(slow)).ok
+        with anyio.CancelScope() as killing:
+            async with anyio.create_task_group() as tasks:
+
+                async def kill_each() -> None:
+                    while True:
+                        await kill_decoder(checker, signal.SIGKILL)
+
+                tasks.start_soon(kill_each)
+                with pytest.raises(TailraceError, match=r"endless.tif was not looked at: .* is the memory full"):
+                    await checker.check(endless_picture)
+                killing.cancel()
+    assert children() == []
+
+
 async def kill_decoder(checker: FrameChecker, number: int) -> None:
     """Send a signal to the process that is at work."""
     await until(lambda: bool(checker._pool._busy))
@@ -146,13 +177,12 @@ async def kill_decoder(checker: FrameChecker, number: int) -> None:
             FrameLimits(yields=False, samples=1_000_000),
             "has 4000 x 4000 pixels of 3 channels, 48,000,000 values: more than the 1,000,000 that are read",
         ),
-        (FrameLimits(yields=False, wall_time=0.3), "is given up: nothing came of it within 0.3 s"),
         (
             FrameLimits(yields=False, processor_time=0.01),
             "is given up: its decoder took more than 0.01 s of processor time",
         ),
     ],
-    ids=["samples", "wall-time", "processor-time"],
+    ids=["samples", "processor-time"],
 )
 @on_one_loop
 async def test_a_picture_that_takes_more_than_it_may_is_given_up(
@@ -164,6 +194,34 @@ async def test_a_picture_that_takes_more_than_it_may_is_given_up(
             await checker.check(picture)
         assert (await checker.check(endless_picture)).reason == reason
     assert children() == []
+
+
+@on_one_loop
+async def test_a_disk_or_a_processor_that_lets_wait_is_no_fault_of_the_file(endless_picture: Path) -> None:
+    async with FrameChecker(concurrency=1, limits=FrameLimits(yields=False, wall_time=0.3)) as checker:
+        with pytest.raises(TailraceError, match=r"endless.tif was not looked at: nothing came of it within 0.3 s"):
+            await checker.check(endless_picture)
+    assert children() == []
+
+
+@on_every_loop
+async def test_a_disk_that_does_not_answer_does_not_keep_a_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    stat = os.stat
+
+    def hanging_stat(path: str) -> os.stat_result:
+        if str(path).endswith("hung.png"):
+            answers.wait(30)
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", hanging_stat)
+    began = time.monotonic()
+    with anyio.move_on_after(0.2):
+        await check_frames([tmp_path / "hung.png"])
+    answers.set()
+    assert time.monotonic() - began < 10
 
 
 @on_one_loop
@@ -201,6 +259,46 @@ async def test_leaving_a_checker_ends_its_processes(picture: Path) -> None:
         await checker.check(picture)
         assert len(children()) == 1
     assert children() == []
+
+
+@on_every_loop
+async def test_leaving_a_checker_ends_also_what_is_at_work(picture: Path, endless_picture: Path) -> None:
+    told: list[str] = []
+
+    async def ask(checker: FrameChecker, path: Path) -> None:
+        try:
+            await checker.check(path)
+        except TailraceError as error:
+            told.append(str(error))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks, FrameChecker(concurrency=1, limits=AT_ONCE) as checker:
+            tasks.start_soon(ask, checker, endless_picture)
+            await until(lambda: bool(checker._pool._busy))
+            # It waits for the same process.
+            tasks.start_soon(ask, checker, picture)
+            await anyio.sleep(0.3)
+    expected = (f"{path} was not looked at: nobody waits for it any more" for path in (endless_picture, picture))
+    assert sorted(told) == sorted(expected)
+    assert children() == []
+
+
+@on_one_loop
+async def test_processes_that_do_not_end_are_waited_for_together(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [cut(tmp_path / f"{number}.png", data_of(picture)) for number in range(4)]
+    async with FrameChecker(concurrency=4, limits=AT_ONCE) as checker:
+        async with anyio.create_task_group() as tasks:
+            for path in paths:
+                tasks.start_soon(checker.check, path)
+        count = len(children())
+        # As with a disk that does not answer: the kernel keeps them.
+        monkeypatch.setattr("tailrace._frames.decoder.Decoder.is_gone", lambda decoder: False)
+        monkeypatch.setattr("tailrace._frames.decoder._PATIENCE", 0.5)
+        began = time.monotonic()
+    assert count > 1
+    assert time.monotonic() - began < 0.5 * count
 
 
 HOST = """
@@ -249,6 +347,8 @@ def check_that_it_yields(process: int) -> None:
     assert not group or group[-1] == "19"
     own = autogroup(os.getpid())
     assert not own or own[-1] != "19"
+    # Where the memory is full, it goes before a render.
+    assert Path(f"/proc/{process}/oom_score_adj").read_text() == "1000\n"
 
 
 def autogroup(process: int) -> list[str]:

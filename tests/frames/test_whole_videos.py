@@ -69,6 +69,26 @@ async def test_what_is_no_video_is_damaged_whatever_its_name_says(videos: list[P
     ]
 
 
+async def test_frames_that_are_shown_at_the_same_time_are_no_damage(tmp_path: Path) -> None:
+    twice = ["-vf", "setpts='floor(N/2)*2/FR/TB'", "-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
+    found = await check(video(tmp_path / "v.mkv", *twice, sound=False), frames=25)
+    assert [(one.reason, one.frames) for one in found] == [(None, 25)]
+
+
+async def test_an_ffmpeg_that_is_killed_or_cannot_be_started_is_no_fault_of_the_video(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(TailraceError, match=r"v.mp4 was not looked at: ffmpeg was killed \(signal 9\): is the memory"):
+        await check(videos[0])
+    program.write_text("#!/nowhere\n")
+    with pytest.raises(TailraceError, match=r"v.mp4 was not looked at: ffmpeg cannot be started: No such file"):
+        await check(videos[0])
+
+
 async def test_a_video_is_known_by_its_content(videos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "v.png").write_bytes(videos[0].read_bytes())
     noise(tmp_path / "n.png").rename(tmp_path / "n.mp4")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -107,6 +109,26 @@ async def test_a_frame_that_looks_odd_is_told_and_the_chunk_is_done(folder: Path
     flagged = [event for event in events if isinstance(event, FrameFlagged)]
     assert [(event.frame, event.level, event.fatal) for event in flagged] == [(5, "looks", False)]
     assert len([event for event in events if isinstance(event, FrameFinished)]) == 8
+
+
+async def test_frames_that_cannot_be_looked_at_are_told_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tailrace._frames.decoder_pool.Decoder", fail)
+        events = await events_of(job("0 0"), folder, "whole")
+        # As frames of which nothing is known.
+        missing = await missing_frames(job("0 0"), folder, check_frames="whole")
+    assert last_words(events) == ["1,2,3,4,5,6,7,8"]
+    flagged = [event for event in events if isinstance(event, FrameFlagged)]
+    assert {(event.frame, event.level, event.fatal) for event in flagged} == {
+        (frame, "whole", False) for frame in range(1, 9)
+    }
+    assert flagged[0].reason.startswith("was not looked at: the process that decodes frames could not be started: Res")
+    assert len([event for event in events if isinstance(event, FrameFinished)]) == 8
+    assert not (folder / "out_0001.png.damaged").exists()
+    assert missing == {0: FrameRange.parse("1-8")}
 
 
 async def test_damaged_frames_are_among_the_missing_ones_where_content_is_looked_at(folder: Path) -> None:

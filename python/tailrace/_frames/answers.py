@@ -10,12 +10,14 @@ from typing import Any
 from .._errors import TailraceError
 from .._events.types import FrameLevel
 from .._extras import lacking, missing_extra
-from .decoder import FrameLimits
+from .decoder import DecoderEnded, DecoderTooSlow, FrameLimits
+from .endings import describe_end
 from .kinds import kind_by_name
 from .looks import look_alone
-from .result import FlatTile, FrameCheck, FrameKind, FrameStats
+from .result import FlatTile, FrameCheck, FrameKind, FrameStats, NotLookedAtError
 
 _AS_THEY_ARE = ("kind", "reason", "format", "width", "height", "channels", "frames")
+UNSTARTED = "the process that decodes frames could not be started: {}"
 _NO_FFMPEG = (
     "videos are looked at by ffmpeg, which was not found: install it, for example with `apt install ffmpeg`, or put it"
     " into the PATH"
@@ -46,12 +48,13 @@ def to_request(
 def to_check(answer: dict[str, Any], path: str, level: FrameLevel, kind: FrameKind | None) -> FrameCheck | None:
     """Return what was found, or None if the file was written to meanwhile.
 
-    Raises `ImportError` or `TailraceError` for what could not be looked at because something is not installed.
+    Raises `ImportError` or `TailraceError` for what could not be looked at because something is not installed, and
+    `NotLookedAtError` where something else went wrong that is no fault of the file.
     """
     if "missing" in answer:
         raise missing_tool(answer["missing"])
-    if "unstarted" in answer:
-        raise TailraceError(f"the process that decodes frames could not be started: {answer['unstarted']}")
+    if "failed" in answer:
+        raise NotLookedAtError(path, answer["failed"])
     if "ended" in answer:
         is_video = (kind or kind_by_name(path)) == "video"
         return FrameCheck(path=path, level=level, kind="video" if is_video else "picture", reason=answer["ended"])
@@ -60,6 +63,18 @@ def to_check(answer: dict[str, Any], path: str, level: FrameLevel, kind: FrameKi
     stats = _stats(answer["stats"])
     found = FrameCheck(path=path, level=level, stats=stats, **{name: answer[name] for name in _AS_THEY_ARE})
     return replace(found, warnings=look_alone(found)) if level == "looks" and found.ok else found
+
+
+def answer_of_end(error: DecoderEnded | DecoderTooSlow, limits: FrameLimits, *, is_ready: bool) -> dict[str, Any]:
+    """Return an answer in the place of one of a decoder that ended, or took too long."""
+    is_killed = isinstance(error, DecoderEnded) and error.is_chance
+    if not is_ready and not is_killed:
+        return {"failed": UNSTARTED.format(error)}
+    if isinstance(error, DecoderTooSlow):
+        return {"failed": f"nothing came of it within {limits.wall_time:g} s: look after its disk and the processors"}
+    if is_killed:
+        return {"failed": f"the process that decodes it was killed ({error}): is the memory full?"}
+    return {"ended": describe_end(error.code, limits.processor_time)}
 
 
 def lacks(*, pictures: bool, videos: bool) -> Sequence[str]:

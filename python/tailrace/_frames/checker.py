@@ -6,26 +6,28 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias, get_args
 
 import anyio
 
 from .._checks import check_path
-from .._concurrency.slices import Work, at_once, in_slices
+from .._concurrency.disk_threads import DiskThreads
+from .._concurrency.in_thread import in_thread
 from .._events.types import FrameLevel
 from .._spec.outputs import fault_of_status
-from .answers import lacks, to_check, to_request
-from .decoder import Decoder, DecoderEnded, DecoderTooSlow, FrameLimits, describe_end
+from .answers import UNSTARTED, answer_of_end, lacks, to_check, to_request
+from .decoder import Decoder, DecoderEnded, DecoderTooSlow, FrameLimits
 from .decoder_pool import DecoderPool
 from .kinds import kind_by_name
 from .looks import by_sequence, compare_looks
-from .result import FrameCheck, FrameKind
+from .result import FrameCheck, FrameKind, NotLookedAtError
 
 _Key: TypeAlias = tuple[str, tuple[int, int, int], FrameLevel, FrameKind | None, int | None]
 
 _TRIES = 3
-"""How often a file is read that is written to meanwhile."""
+"""How often a file is read that is written to meanwhile, or whose decoder is killed."""
 _WRITTEN_TO = "is still being written to"
 
 
@@ -43,8 +45,10 @@ class FrameChecker:
         """How many files are looked at at a time."""
         self._kept: dict[_Key, FrameCheck] = {}
         self._at_work: dict[_Key, _Turn] = {}
+        self._threads = DiskThreads()
 
     async def __aenter__(self) -> Self:
+        await self._pool.__aenter__()
         return self
 
     async def __aexit__(
@@ -64,7 +68,7 @@ class FrameChecker:
         given = _checked(path, level, kind, frames)
         absolute = absolute_path(given)
         for _ in range(_TRIES):
-            status = await in_slices(_status(given))
+            status = await in_thread(self._threads, partial(_status, given))
             found = _without_reading(given, status, level, kind)
             if found is not None:
                 return found
@@ -106,12 +110,21 @@ class FrameChecker:
         return found
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        decoder = None
-        try:
-            async with self._pool.lent() as decoder:
-                return await decoder.ask(request, self._limits.wall_time)
-        except (DecoderEnded, DecoderTooSlow) as error:
-            return _of_ended(error, self._limits, is_ready=decoder is not None and decoder.is_ready)
+        tries = _TRIES
+        while True:
+            decoder = None
+            try:
+                async with self._pool.lent() as decoder:
+                    return await decoder.ask(request, self._limits.wall_time)
+            except OSError as error:
+                return {"failed": UNSTARTED.format(error.strerror or error)}
+            except (DecoderEnded, DecoderTooSlow) as error:
+                if self._pool.is_left:
+                    return {"failed": "nobody waits for it any more"}
+                tries -= 1
+                if not (tries and isinstance(error, DecoderEnded) and error.is_chance):
+                    is_ready = decoder is not None and decoder.is_ready
+                    return answer_of_end(error, self._limits, is_ready=is_ready)
 
 
 class _Turn:
@@ -207,8 +220,9 @@ def check_frame(
     uses what others leave of the processors, and whose end is a fault of the file. `check_frames` is quicker for many.
 
     Raises `ImportError` where a picture is to be decoded and OpenImageIO is not installed, `TailraceError` where a
-    video is and there is no ffmpeg, and `TypeError` or `ValueError` for arguments that cannot be used; each says what
-    to do.
+    video is and there is no ffmpeg, or where the look fails for a reason that is none of the file's (its process is
+    killed, as where the memory is full), and `TypeError` or `ValueError` for arguments that cannot be used; each says
+    what to do.
     """
     given = _checked(path, level, kind, frames)
     absolute = absolute_path(given)
@@ -216,23 +230,27 @@ def check_frame(
     decoder: Decoder | None = None
     try:
         for _ in range(_TRIES):
-            status = at_once(_status(given))
+            status = _status(given)
             found = _without_reading(given, status, level, kind)
             if found is not None:
                 return found
             assert isinstance(status, os.stat_result)  # noqa: S101
             request = to_request(absolute, _state(status), level, kind, frames, limits)
-            decoder = decoder or Decoder()
+            try:
+                decoder = decoder or Decoder()
+            except OSError as error:
+                raise NotLookedAtError(given, UNSTARTED.format(error.strerror or error)) from error
             try:
                 answer = decoder.ask_blocking(request, limits.wall_time)
             except (DecoderEnded, DecoderTooSlow) as error:
-                answer = _of_ended(error, limits, is_ready=decoder.is_ready)
+                answer = answer_of_end(error, limits, is_ready=decoder.is_ready)
             found = to_check(answer, given, level, kind)
             if found is not None:
                 return found
     finally:
         if decoder is not None:
             decoder.kill()
+            decoder.close()
             decoder.wait_blocking()
     return FrameCheck(path=given, level=level, kind=_kind(given, kind), reason=_WRITTEN_TO)
 
@@ -275,8 +293,7 @@ def absolute_path(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100
 
 
-def _status(path: str) -> Work[os.stat_result | str]:
-    yield
+def _status(path: str) -> os.stat_result | str:
     try:
         return os.stat(path)  # noqa: PTH116 - it is called for each frame.
     except OSError as error:
@@ -301,12 +318,3 @@ def _without_reading(
     if fault is None and needs_reading:
         return None
     return FrameCheck(path=path, level=level, kind=meant, reason=fault)
-
-
-def _of_ended(error: Exception, limits: FrameLimits, *, is_ready: bool) -> dict[str, Any]:
-    """Return an answer in the place of one that ended, or took too long."""
-    if not is_ready:
-        return {"unstarted": str(error)}
-    if isinstance(error, DecoderEnded):
-        return {"ended": describe_end(error.code, limits.processor_time)}
-    return {"ended": f"is given up: nothing came of it within {limits.wall_time:g} s"}

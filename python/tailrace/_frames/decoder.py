@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+
+from .endings import is_from_outside, shown_end
 
 _GIB = 1 << 30
 
@@ -55,9 +56,15 @@ _ending: list[subprocess.Popen[bytes]] = []
 class DecoderEnded(Exception):  # noqa: N818
     """The process ended instead of answering; `code` is its exit code, -N for signal N."""
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__("it ended" if code is None else f"it ended with status {code}")
+    def __init__(self, code: int | None, *, has_begun: bool = True) -> None:
+        super().__init__("it ended" if code is None else f"it ended with {shown_end(code)}")
         self.code = code
+        self._has_begun = has_begun
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the file has nothing to do with it: the process was killed, or had ended before it was asked."""
+        return not self._has_begun or is_from_outside(self.code)
 
 
 class DecoderTooSlow(Exception):  # noqa: N818
@@ -92,7 +99,7 @@ class Decoder:
                 start_new_session=True,
             )
         except BaseException:
-            self._close()
+            self.close()
             raise
         finally:
             theirs.close()
@@ -136,7 +143,7 @@ class Decoder:
             # It is short, and the process has read all that came before.
             self._socket.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
-            raise DecoderEnded(self._exit_code()) from None
+            raise DecoderEnded(self._exit_code(), has_begun=False) from None
         while True:
             while b"\n" not in self._received:
                 try:
@@ -163,10 +170,19 @@ class Decoder:
         return None
 
     def kill(self) -> None:
-        """End the process, whatever it does; what it has started ends with it. May be called again."""
-        self._close()
+        """End the process, whatever it does; what it has started ends with it. May be called again.
+
+        Who waits for an answer gets to know it.
+        """
         if self._process.poll() is None:
             self._process.kill()
+
+    def close(self) -> None:
+        """Let go of the process, once nobody waits for its answer. May be called again."""
+        self._socket.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
     def is_gone(self) -> bool:
         """Return whether a killed process has ended."""
@@ -190,21 +206,6 @@ class Decoder:
             # A task of asyncio can be cancelled in spite of a shield.
             if not self.is_gone():
                 _ending.append(self._process)
-
-    def _close(self) -> None:
-        self._socket.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-
-
-def describe_end(code: int | None, processor_time: float) -> str:
-    """Return what to say of a file whose decoder ended."""
-    if code == -signal.SIGXCPU:
-        return f"is given up: its decoder took more than {processor_time:g} s of processor time"
-    if code is None:
-        return "cannot be decoded: its decoder ended"
-    return f"cannot be decoded: its decoder ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
 
 
 def _folders() -> list[str]:

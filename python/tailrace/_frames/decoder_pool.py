@@ -11,7 +11,7 @@ from typing import Self
 
 import anyio
 
-from .decoder import Decoder
+from .decoder import Decoder, DecoderEnded
 
 _IDLE = 60.0
 """How long a process without work is kept, in seconds: each takes some 60 MiB."""
@@ -35,24 +35,38 @@ class DecoderPool:
         self._idle: list[tuple[Decoder, float]] = []
         """With the time since when; the one that worked last is the last."""
         self._busy: set[Decoder] = set()
+        self.is_left = False
+        """Whether it has been left, and lends nothing."""
 
     async def __aenter__(self) -> Self:
+        self.is_left = False
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        decoders = [*(decoder for decoder, _ in self._idle), *self._busy]
+        self.is_left = True
+        idle = [decoder for decoder, _ in self._idle]
         self._idle.clear()
-        for decoder in decoders:
+        for decoder in self._busy:
+            # Who has asked it sees that it ends, and closes it.
             decoder.kill()
-        for decoder in decoders:
-            await decoder.wait()
+        # Side by side: each may hang in the kernel.
+        async with anyio.create_task_group() as tasks:
+            for decoder in idle:
+                tasks.start_soon(self._end, decoder)
+            for decoder in self._busy:
+                tasks.start_soon(decoder.wait)
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Decoder]:
-        """Lend a decoder; one that something was raised over is ended."""
+        """Lend a decoder; one that something was raised over is ended.
+
+        Raises `DecoderEnded` once the pool has been left, and `OSError` where none can be started.
+        """
         async with self._slots:
+            if self.is_left:
+                raise DecoderEnded(None, has_begun=False)
             decoder = self._idle.pop()[0] if self._idle else Decoder(yields=self._yields)
             self._busy.add(decoder)
             try:
@@ -60,6 +74,9 @@ class DecoderPool:
             except BaseException:
                 await self._end(decoder)
                 raise
+            if self.is_left:
+                await self._end(decoder)
+                return
             self._busy.discard(decoder)
             now = time.monotonic()
             self._idle.append((decoder, now))
@@ -68,5 +85,6 @@ class DecoderPool:
 
     async def _end(self, decoder: Decoder) -> None:
         decoder.kill()
+        decoder.close()
         await decoder.wait()
         self._busy.discard(decoder)

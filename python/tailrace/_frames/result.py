@@ -6,10 +6,19 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from .._errors import TailraceError
 from .._events.types import FrameLevel
 from .names import frame_in_name, sequence_of
 
 FrameKind: TypeAlias = Literal["picture", "video", "other"]
+
+
+class NotLookedAtError(TailraceError):
+    """A file could not be looked at, for a `reason` that says nothing of the file."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} was not looked at: {reason}")
+        self.reason = reason
 
 
 class FlatTile(NamedTuple):

@@ -14,7 +14,7 @@ from .._events.types import FrameLevel
 from .._frames.checker import FrameChecker
 from .._frames.looks import compare_looks
 from .._frames.names import sequence_of
-from .._frames.result import FrameCheck
+from .._frames.result import FrameCheck, NotLookedAtError
 from .._spec.model import Chunk
 from .._spec.outputs import fault_of_status, output_files
 
@@ -122,7 +122,12 @@ class FrameInspector(FileInspector):
     async def examine(self, file: OutputFile, *, frames: int) -> Sequence[Finding]:
         """Return whether the file is damaged, and what is odd about it by itself."""
         # A picture is of one frame, whatever its format is.
-        check = await self._checker.check(file.path, level=self._level, frames=frames if file.frame is None else None)
+        wanted = frames if file.frame is None else None
+        try:
+            check = await self._checker.check(file.path, level=self._level, frames=wanted)
+        except NotLookedAtError as error:
+            # A night's work is not thrown away for that, nor ended.
+            return (Finding("whole", f"was not looked at: {error.reason}", fatal=False),)
         if check.reason is not None:
             return (Finding("whole", check.reason, fatal=True),)
         name = sequence_of(check.path)
@@ -145,11 +150,12 @@ class FrameInspector(FileInspector):
 
 
 async def are_whole(inspector: OutputInspector, files: Iterable[OutputFile], frames: int) -> bool:
-    """Return whether all the files are there and none is damaged; a video has to hold so many frames."""
+    """Return whether all the files are there and known to be whole; a video has to hold so many frames."""
     for file in files:
         if file.fault is not None:
             return False
-        if any(finding.fatal for finding in await inspector.examine(file, frames=frames)):
+        # What is odd is whole; what could not be looked at may be anything.
+        if any(finding.level != "looks" for finding in await inspector.examine(file, frames=frames)):
             return False
     return True
 

@@ -13,6 +13,7 @@ _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s39
 _WHO_PROCESS = 1
 _CLASS_IDLE = 3 << 13
 _LEAST_NICE = 19
+_FIRST_TO_GO = "1000"
 _TRIES = 5
 
 
@@ -23,6 +24,9 @@ def be_idle() -> None:
     with contextlib.suppress(OSError):
         os.nice(_LEAST_NICE)
     _lower_autogroup()
+    # Where the memory is full, the kernel ends it before the render.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     # Where nothing was set before, the kernel goes by the scheduler's class; something may have been.
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+class NotTheFileError(Exception):
+    """Something went wrong that says nothing of the file."""
+
+
 @dataclass
 class Found:
     """What is to be told of a file."""

@@ -15,7 +15,8 @@ from .found import Found
 def look_at(request: dict[str, Any], found: Found, tell: Callable[[int], None]) -> None:
     """Find what is to be told of the file of a request; `tell` is called with the frames of a video so far.
 
-    Raises `OSError` for what cannot be opened, `MemoryError`, and `ImportError` where what reads it is not installed.
+    Raises `OSError` for what cannot be opened, `MemoryError`, `NotTheFileError` for what says nothing of it, and
+    `ImportError` where what reads it is not installed.
     """
     path: str = request["path"]
     found.kind = kind_by_name(path) or "other"

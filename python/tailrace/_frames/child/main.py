@@ -6,6 +6,7 @@ Whatever happens to this process, and whatever it loads, its parent only sees th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -19,8 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 from .background import be_idle
-from .found import Found
+from .found import Found, NotTheFileError
 from .look import look_at, thumbnail_of
+
+_PASSING = frozenset(
+    {errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""What goes wrong with the machine or the way to its disks, and not with a file."""
 
 
 def main(lifeline: int, *, yields: bool) -> None:
@@ -57,17 +63,24 @@ def _answer(request: dict[str, Any], tell: Callable[[int], None]) -> dict[str, A
         found.reason = f"needs more than {request['memory'] / (1 << 30):.3g} GiB of memory to be decoded"
     except ImportError as error:
         return {"missing": error.name or str(error)}
+    except NotTheFileError as error:
+        return {"failed": str(error)}
     except FileNotFoundError as error:
         found.reason = f"cannot be found: {error.strerror}"
     except OSError as error:
+        if error.errno in _PASSING:
+            return {"failed": f"it cannot be read now: {error.strerror}"}
         found.reason = f"cannot be read: {error.strerror or error}"
+    except Exception as error:  # noqa: BLE001
+        # A mistake of ours is no fault of the file.
+        return {"failed": f"{type(error).__name__}: {error}"}
     return found.to_json()
 
 
 def _thumbnail(request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"thumbnail": thumbnail_of(request)}
-    except (MemoryError, OSError):
+    except (MemoryError, NotTheFileError, OSError):
         return {"thumbnail": None}
     except ImportError as error:
         return {"missing": error.name or str(error)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from ..endings import is_from_outside
 from ..ffmpeg_report import count_frames, first_error, read_report
-from .found import Found
+from .found import Found, NotTheFileError
 
 _HEAD, _TAIL = 1 << 18, 1 << 14
 """How much of what ffmpeg says is kept, in bytes: a broken video makes it say the same thing for hours."""
@@ -30,13 +32,16 @@ _Process: TypeAlias = "subprocess.Popen[bytes]"
 def read_video(descriptor: int, request: dict[str, Any], found: Found, tell: Callable[[int], None]) -> None:
     """Find whether the video is whole, its size and its frames.
 
-    Raises `ImportError` with the name "ffmpeg" where that is not installed.
+    Raises `ImportError` with the name "ffmpeg" where that is not installed, and `NotTheFileError` where it cannot be
+    started or is killed.
     """
     del descriptor
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         raise ImportError("ffmpeg was not found", name="ffmpeg")
     said, code = _run(ffmpeg, request, tell)
+    if is_from_outside(code):
+        raise NotTheFileError(f"ffmpeg was killed (signal {-code}): is the memory full?")
     report, count = read_report(said), count_frames(said)
     video = next((stream for stream in report.streams if stream.kind == "video"), None)
     found.format = report.format or None
@@ -44,7 +49,7 @@ def read_video(descriptor: int, request: dict[str, Any], found: Found, tell: Cal
     if video is not None and (size := video.properties.get("picture size")):
         found.width, found.height = map(int, size.split("x"))
     found.reason = _fault(
-        report.format, report.is_picture, bool(report.streams), video is not None, code, first_error(said), request
+        report.format, report.is_picture, bool(report.streams), video is not None, code, _first_error(said), request
     )
     if found.reason is None:
         wanted = request["frames"]
@@ -84,6 +89,11 @@ def _fault(
     return f"cannot be decoded: ffmpeg ended with status {code}" if code else None
 
 
+def _first_error(said: str) -> str | None:
+    # What is written to nowhere complains of frames with the same time, which may be so.
+    return first_error("\n".join(line for line in re.split(r"[\r\n]+", said) if not line.startswith("[null @ ")))
+
+
 def _run(ffmpeg: str, request: dict[str, Any], tell: Callable[[int], None]) -> tuple[str, int]:
     arguments = ["-hide_banner", "-nostdin", "-v", "level+info", "-stats", "-protocol_whitelist", PROTOCOLS]
     # Its cover and its thumbnails are no frames of it.
@@ -110,21 +120,27 @@ def _run(ffmpeg: str, request: dict[str, Any], tell: Callable[[int], None]) -> t
 
 
 def start_ffmpeg(command: Sequence[str], limit: int, *, stdout: int = _NOWHERE, stderr: int = _NOWHERE) -> _Process:
-    """Start ffmpeg, which may take so many seconds of processor time, and ends with this process."""
+    """Start ffmpeg, which may take so many seconds of processor time, and ends with this process.
+
+    Raises `NotTheFileError` where that cannot be.
+    """
 
     def prepare() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
-    # This process has one thread, which ends with it.
-    return subprocess.Popen(  # noqa: S603
-        [os.fsencode(argument) for argument in command],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
-        preexec_fn=prepare,
-    )
+    try:
+        # This process has one thread, which ends with it.
+        return subprocess.Popen(  # noqa: S603
+            [os.fsencode(argument) for argument in command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
+            preexec_fn=prepare,
+        )
+    except OSError as error:
+        raise NotTheFileError(f"ffmpeg cannot be started: {error.strerror}") from error
 
 
 def _allow(process: int, seconds: int) -> None:
