@@ -141,7 +141,9 @@ class FrameInspector(FileInspector):
         for name, of_sequence in _by_sequence(files).items():
             checks = self._sequences.get(name, {})
             near = range(min(of_sequence) - _NEIGHBOURS, max(of_sequence) + _NEIGHBOURS + 1)
-            for oddity in compare_looks((frame, checks[frame]) for frame in sorted(checks) if frame in near):
+            # Of all frames of a job there may be many more, and between those of a chunk great gaps.
+            few, many = sorted((near, checks), key=len)
+            for oddity in compare_looks((frame, checks[frame]) for frame in few if frame in many):
                 file, key = of_sequence.get(oddity.frame), (checks[oddity.frame].path, oddity.reason)
                 if file is not None and key not in self._told:
                     self._told.add(key)

@@ -119,7 +119,9 @@ class FfmpegStitcher:
         try:
             await _without_blocking(files.prepare)
             found = await inspect_inputs(self._ffmpeg, files)
-            timeline = make_timeline([(one.times, one.report.of_kind("video")[0].rates) for one in found])
+            seen = [(one.times, one.report.of_kind("video")[0].rates) for one in found]
+            # Of hours of video it takes seconds.
+            timeline = await anyio.to_thread.run_sync(make_timeline, seen)
             await _without_blocking(partial(files.write_list, _steps(found, timeline)))
             await _without_blocking(files.make_room)
             sound = await prepare_sound(self._ffmpeg, files, found, timeline)
