@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ async def test_an_ffmpeg_that_is_killed_or_cannot_be_started_is_no_fault_of_the_
     program.write_text("#!/nowhere\n")
     with pytest.raises(TailraceError, match=r"v.mp4 was not looked at: ffmpeg cannot be started: No such file"):
         await check(videos[0])
+
+
+async def test_a_video_is_decoded_by_few_threads_whatever_the_number_of_processors(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Each takes as much memory as a few pictures, which with sixteen is more than there may be.
+    program = tmp_path / "ffmpeg"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\nexec {shutil.which("ffmpeg")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert (await check(videos[0]))[0].ok
+    before_input = (tmp_path / "words").read_text().partition(" -i ")[0].split()
+    assert 1 <= int(before_input[before_input.index("-threads") + 1]) <= 4
 
 
 async def test_a_video_is_known_by_its_content(videos: list[Path], tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ _HEAD, _TAIL = 1 << 18, 1 << 14
 """How much of what ffmpeg says is kept, in bytes: a broken video makes it say the same thing for hours."""
 _OFTEN = 5.0
 """How often the parent is told that it gets on, in seconds at least."""
+_MOST_THREADS = 4
+"""Each keeps pictures of its own: with 16, a video of 8192 x 4320 pixels takes more memory than it may."""
 _PR_SET_PDEATHSIG = 1
 _LISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
 PROTOCOLS = "file"
@@ -96,6 +98,7 @@ def _first_error(said: str) -> str | None:
 
 def _run(ffmpeg: str, request: dict[str, Any], tell: Callable[[int], None]) -> tuple[str, int]:
     arguments = ["-hide_banner", "-nostdin", "-v", "level+info", "-stats", "-protocol_whitelist", PROTOCOLS]
+    arguments += ["-threads", f"{min(_MOST_THREADS, len(os.sched_getaffinity(0)))}"]
     # Its cover and its thumbnails are no frames of it.
     arguments += ["-i", f"file:{request['path']}", "-map", "0:V", "-map", "0:a?", "-f", "null", "-"]
     limit = int(request["processor_time"]) + 1
