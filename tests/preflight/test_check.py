@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import anyio
 import pytest
 
 from support.jobs import names_in
+from support.loops import on_every_loop
 from support.sick_machine import SickMachine
 from tailrace import Chunk, JobMetadata, JobSpec, MachineFault, check_machine
+from tailrace._preflight import looks
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +139,19 @@ def test_a_disk_that_does_not_answer_is_named_and_holds_up_nobody(tmp_path: Path
         f"{tmp_path}/missing.py cannot be read (No such file or directory), and chunk 2 needs it:"
         " put it there, or correct the command",
     ]
+
+
+@on_every_loop
+async def test_many_folders_that_links_lead_to_a_hung_disk_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(looks, "PATIENCE", 0.2)
+    monkeypatch.setitem(looks._LOOKS, "folder", lambda path: answers.wait(60) and None)
+    began = time.monotonic()
+    found = await looks.look_at(looks.Look("folder", f"/nowhere/{number}/out") for number in range(100))
+    answers.set()
+    assert time.monotonic() - began < 5
+    assert len(found) == 100
+    assert 1 <= len([finding for finding in found.values() if isinstance(finding, looks.Hung)]) < 10
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
