@@ -103,10 +103,11 @@ def test_a_disk_that_is_read_only_cannot_be_written(tmp_path: Path) -> None:
     ]
 
 
-async def test_ten_thousand_chunks_are_checked_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outputs", ["frames/out_{}.png", "frames/{}/out.png"])
+async def test_ten_thousand_chunks_are_checked_at_once(outputs: str, tmp_path: Path) -> None:
     (tmp_path / "shot.blend").touch()
     commands = [f"blender -b shot.blend -o //out_#### -s {n} -e {n} -a" for n in range(10_000)]
-    spec = spec_of(*commands, outputs="frames/out_{}.png")
+    spec = spec_of(*commands, outputs=outputs)
     began = time.process_time()
     faults = await check_machine(spec, tmp_path)
     assert time.process_time() - began < 0.5

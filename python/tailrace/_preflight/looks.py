@@ -116,10 +116,14 @@ def _fault_of_input(path: str) -> str | None:
 
 def _fault_of_folder(path: str) -> str | None:
     """Return why files cannot be made in the folder, or the folder itself where it is missing."""
-    for place in (Path(path), *Path(path).parents):
+    place = path
+    while True:
         try:
-            mode = place.stat().st_mode
+            mode = os.stat(place).st_mode  # noqa: PTH116
         except FileNotFoundError:
+            if place == (above := os.path.dirname(place)):  # noqa: PTH120
+                return os.strerror(errno.ENOENT)
+            place = above
             continue
         except OSError as error:
             return error.strerror
@@ -129,7 +133,6 @@ def _fault_of_folder(path: str) -> str | None:
             return None
         is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
         return os.strerror(errno.EROFS if is_read_only else errno.EACCES)
-    return os.strerror(errno.ENOENT)
 
 
 _LOOKS: Mapping[Kind, Callable[[str], str | None]] = {
