@@ -161,6 +161,8 @@ async def check_frames(
 
     Raises what `check_frame` does, and what `on_check` raises.
     """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(f"paths must be several paths, such as a list, not {paths!r}: one is for check_frame")
     requests = [FrameRequest(path, kind, frames) for path in paths]
     return await check_all(requests, level, concurrency=concurrency, in_background=in_background, on_check=on_check)
 
