@@ -191,8 +191,11 @@ async def test_a_frames_number_that_is_none_is_no_damage(number: str, tmp_path: 
 
 
 @pytest.mark.parametrize("attribute", ["Frame", "FrameNumber", "nuke/input/frame", "frame"])
-async def test_a_picture_that_says_another_frame_than_its_name_is_told(attribute: str, tmp_path: Path) -> None:
-    path = noise(tmp_path / "shot_v02.0012.exr", type_="half")
+@pytest.mark.parametrize("name", ["shot_v02.0012.exr", "shot.0012.v02.exr", "shot.-0012.exr"])
+async def test_a_picture_that_says_another_frame_than_its_name_is_told(
+    attribute: str, name: str, tmp_path: Path
+) -> None:
+    path = noise(tmp_path / name, type_="half")
     for number, expected in ((12, ()), (13, ("says that it is frame 13, in spite of its name",))):
         oiiotool(path, "--attrib", attribute, str(number), "-o", path)
         assert (await check(path, level="looks"))[0].warnings == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from .kinds import SUFFIXES_OF_FORMATS
 from .names import frame_in_name, sequence_of, suffix_of
 from .result import FlatTile, FrameCheck, FrameStats
 
+_DIGITS = re.compile(r"\d+")
 _LEAST_FRAMES = 3
 """Fewer frames are no sequence that one could be unlike."""
 _MOST_ODD = 1 / 3
@@ -63,8 +65,9 @@ def _alone(check: FrameCheck, stats: FrameStats | None) -> Iterator[str]:
     for tile in stats.flat_tiles:
         if tile.is_empty and tile.is_inside:
             yield f"{_where(tile)} is black or empty, with content around: a tile may be missing"
-    number = frame_in_name(check.path)
-    if stats.frame_number is not None and number is not None and stats.frame_number != number:
+    # A version may stand behind the frame: "beauty.0001.v002.exr".
+    numbers = [int(digits) for digits in _DIGITS.findall(check.name)]
+    if stats.frame_number is not None and numbers and abs(stats.frame_number) not in numbers:
         yield f"says that it is frame {stats.frame_number}, in spite of its name"
 
 
