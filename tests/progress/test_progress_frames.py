@@ -105,6 +105,16 @@ def test_runs_that_follow_each_other_count_on() -> None:
     assert (parser.progress.fraction, parser.progress.frame, parser.progress.frames_done) == (1.0, 21, 4)
 
 
+def test_runs_that_tell_the_numbers_of_their_frames_count_on_too() -> None:
+    def run(*frames: int) -> list[str]:
+        lines = [f"Rendering frame {place} of {len(frames)} (#{frame})" for place, frame in enumerate(frames, 1)]
+        return [*lines, "POV-Ray finished"]
+
+    told = _progress("povray", [*run(2, 3), *run(7), *run(9)], [2, 3, 7, 9])
+    assert _is_rising(each.fraction for each in told)
+    assert [(each.fraction, each.frames_done) for each in told if each.fraction == 1.0] == [(1.0, 4)]
+
+
 def test_husk_begins_the_next_frame_where_its_progress_begins_again() -> None:
     text = "".join(f"ALF_PROGRESS {percent}%\n" for _ in range(3) for percent in (0, 0, 40, 30, 100, 100))
     assert _told("karma", text, [1, 5, 9]) == [1, 5, 9]

@@ -268,9 +268,11 @@ class State:
     def _fraction_of_runs(self) -> float:
         """Return how much the end of a run tells: a command may have several that render some of its frames each."""
         number = self._frames.number
-        if number is None or self._index is None or self._frame is not None:
+        if number is None or self._index is None:
             return 1.0
-        return (self._before + self._index) / number
+        if self._frame is None:
+            return (self._before + self._index) / number
+        return 1.0 if self._frames.place_of(self._frame) is None else (self._frames.done or 0) / number
 
     def _fraction_of_frames(self) -> float | None:
         number = self._frames.number
