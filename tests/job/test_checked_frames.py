@@ -96,6 +96,27 @@ async def test_the_last_frame_before_a_death_counts_if_its_content_is_whole(fold
     assert last_words(await events_of(job("0 6"), folder, "whole")) == ["1,2,3,4,5,6,7,8", "7,8"]
 
 
+async def test_a_frame_that_is_damaged_after_it_was_told_is_told_and_rendered_again(folder: Path) -> None:
+    spec = job("0 0")
+    later = "[ -e cut ] || { sleep 1.5; touch cut; truncate -s -40 out_0003.png; }"
+    command = f"sh -c 'sh render.sh 1,2,3,4,5,6,7,8 0 0; {later}'"
+    spec = spec.model_copy(update={"chunks": (spec.chunks[0].model_copy(update={"command": command}),)})
+    events = await events_of(spec, folder, "whole")
+    told = [(type(event), event.frame) for event in events if isinstance(event, FrameFinished | FrameFlagged)]
+    assert [kind for kind, frame in told if frame == 3] == [FrameFinished, FrameFlagged, FrameFinished]
+    assert last_words(events)[1] == "3"
+
+
+async def test_a_frame_that_is_still_written_is_not_set_aside_though_later_ones_are_there(folder: Path) -> None:
+    script = "head -c 300 pictures/1.png > out_0001.png; sh render.sh 2,3,4,5,6,7,8 0 0; sleep 3"
+    command = f"sh -c '{script}; tail -c +301 pictures/1.png >> out_0001.png'"
+    spec = job("0 0")
+    spec = spec.model_copy(update={"chunks": (spec.chunks[0].model_copy(update={"command": command}),)})
+    events = await events_of(spec, folder, "whole", retries=0)
+    assert not [event for event in events if isinstance(event, FrameFlagged)]
+    assert len([event for event in events if isinstance(event, FrameFinished)]) == 8
+
+
 async def test_a_chunk_whose_frames_stay_damaged_has_failed_with_the_reason(folder: Path) -> None:
     (folder / "pictures" / "3.png").write_text("no picture")
     with pytest.raises(ChunkFailedError, match=r"its output \S+/out_0003.png is ") as caught:

@@ -75,6 +75,10 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def texts_in(folder: Path) -> set[str]:
+    return {path.read_text() for path in folder.glob("out_*.txt")}
+
+
 def finished(events: list[JobEvent]) -> list[int]:
     return [event.frame for event in events if isinstance(event, FrameFinished)]
 
@@ -223,6 +227,33 @@ async def test_files_that_were_there_before_are_not_told_as_finished(tmp_path: P
     events = await events_of(job(tmp_path, arguments="0 0.3"), tmp_path)
     assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert all(event.time - began > 0.25 for event in events if isinstance(event, FrameFinished))
+
+
+async def test_files_that_nobody_set_aside_do_not_pass_for_new_ones(tmp_path: Path) -> None:
+    for frame in range(1, 9):
+        (tmp_path / f"out_000{frame}.txt").write_text("old")
+    events = await events_of(job(tmp_path, arguments="4"), tmp_path, record=False, retries=1)
+    assert commands(events)[1] == "sh render.sh 3,4,5,6,7,8 4"
+    assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert texts_in(tmp_path) == {"x"}
+
+
+async def test_a_command_is_not_ended_for_files_that_were_there_before(tmp_path: Path) -> None:
+    for frame in range(1, 4):
+        (tmp_path / f"out_000{frame}.txt").write_text("old")
+    events = await events_of(job(tmp_path, "1-3", arguments="0 0.7"), tmp_path, record=False, finish_timeout=0.1)
+    (end,) = [event for event in events if isinstance(event, ChunkFinished)]
+    assert end.result.exit_code == 0
+    assert texts_in(tmp_path) == {"x"}
+
+
+async def test_however_many_frames_are_whole_at_a_failure_they_are_not_rendered_again(tmp_path: Path) -> None:
+    died = "sh -c 'for f in $(seq 1001 1650); do echo x > out_$f.txt; done; kill -9 $$'"
+    spec = job(tmp_path, "1001-1700", arguments="9", command=died)
+    events = await events_of(spec, tmp_path, retries=1)
+    # Of the last one nothing says that it is whole.
+    assert commands(events)[1].startswith("sh render.sh 1650,1651,")
+    assert sorted(finished(events)) == list(range(1001, 1701))
 
 
 async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path) -> None:

@@ -229,6 +229,8 @@ class ChunkAttempt:
                 if chunk.retry_command is not None and self._context.record is not None:
                     # What is there now was written by nobody else.
                     await in_slices(_begin(self._context.record, chunk))
+            elif frames is not None:
+                await frames.begin()
             # What the adapter raises may pass; a folder that cannot be used stays one.
             retry_on = self._options.retry_on
             result = await self._run_command(job, output, watch)
@@ -297,26 +299,34 @@ class ChunkAttempt:
             return describe_exit(job.command, result.exit_code, result.killed_for_memory)
         if errors.fatal is not None and self._options.fail_on_error:
             return f"{job.command} exited with status 0 after an error"
+        looked_at: Sequence[OutputFile] | None = None
         if frames is not None and self._options.frame_level is not None:
-            fault = await frames.examine()
-            if fault is not None:
-                return fault
+            looked_at = await frames.examine()
+            if frames.fault is not None:
+                return frames.fault
         files: Sequence[OutputFile] = ()
         if self._context.outputs is not None or self._context.record is not None:
             # What is done is recorded, though something else may be ending the job at this moment.
-            files = await in_slices(self._accept_output(chunk, plan, self._following(AHEAD)))
-        if frames is not None:
-            return await frames.conclude(files, faults_count=self._options.frame_level is not None)
-        return None
+            files = await in_slices(self._accept_output(chunk, plan, self._following(AHEAD), looked_at))
+        if frames is None:
+            return None
+        await frames.conclude(files, faults_count=self._options.frame_level is not None)
+        return frames.fault
 
-    def _accept_output(self, chunk: Chunk, plan: AttemptPlan, following: Sequence[Chunk]) -> Work[list[OutputFile]]:
-        """Record that the chunk is done, if it is; return its files."""
+    def _accept_output(
+        self,
+        chunk: Chunk,
+        plan: AttemptPlan,
+        following: Sequence[Chunk],
+        looked_at: Sequence[OutputFile] | None,
+    ) -> Work[list[OutputFile]]:
+        """Record that the chunk is done, if it is; return its files, looked at now unless they were before."""
         record, outputs = self._context.record, self._context.outputs
         if outputs is None:
             if record is not None:
                 record.add(chunk, None)
             return []
-        files = yield from outputs.look(chunk)
+        files = (yield from outputs.look(chunk)) if looked_at is None else looked_at
         is_part = len(plan.frames) < len(chunk.frames)
         rendered = [file for file in files if not is_part or file.frame is None or file.frame in plan.frames]
         is_judged = self._options.frame_level is not None
@@ -346,7 +356,7 @@ class ChunkAttempt:
             return None
         whole = self._whole.get(chunk.id)
         if whole is None:
-            whole = self._whole[chunk.id] = WholeFrames(set(), set())
+            whole = self._whole[chunk.id] = WholeFrames({}, set())
         return FrameWatch(
             chunk,
             plan.frames,

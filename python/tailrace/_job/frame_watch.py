@@ -25,6 +25,9 @@ _MOST_AT_ONCE = 250
 """How many frames are looked at before anything else is: any number may have been there before."""
 _FEW = 8
 """How many frames may be unknown where all is complete: others are found by those after them."""
+_SETTLED = 10.0
+"""How long a file that seems to be damaged must not change while its command runs, in seconds: several frames may be
+written at once, and one that is set aside is lost to who writes it."""
 _DAMAGED = ".damaged"
 
 
@@ -34,8 +37,8 @@ _Frame: TypeAlias = "tuple[int | None, list[OutputFile]]"
 class WholeFrames(NamedTuple):
     """The frames of a chunk that are known to be whole, over all its attempts in one run of the job."""
 
-    known: set[int]
-    """Those that need not be rendered again."""
+    known: dict[int, list[OutputFile]]
+    """Those that need not be rendered again, with their files as they were seen to be whole."""
     told: set[int]
     """Those that were told, and not flagged since."""
 
@@ -79,14 +82,25 @@ class FrameWatch:
         """Frames that the renderer has saved, with what it calls the file, in their order."""
         self._place = 0
         """Of the first frame that is not known to have one after it."""
-        self._doubted: dict[int, list[OutputFile]] = {}
-        """What seemed to be damaged: it may have been looked at too early."""
+        self._doubted: dict[int, tuple[float, list[OutputFile]]] = {}
+        """What seems to be damaged, and since when it has not changed: it may have been looked at too early."""
         self._lock = anyio.Lock()
         self._next_look = time.monotonic() + _INTERVAL
         self._last = time.time()
         """When the last frame was finished, or the attempt began."""
+        self._before: dict[Path, tuple[int, int] | None] = {}
+        """What was there when the attempt began, and is none of its output as long as it stays like that."""
         self._faults: dict[int | None, str] = {}
         """What is wrong with frames, or under None with the one file of all."""
+        for frame in frames:
+            # It is written once more, and may be torn then.
+            whole.known.pop(frame, None)
+
+    async def begin(self) -> None:
+        """Take note of what is there, before the command begins: for output that was not set aside."""
+        if self._inspector is not None:
+            files = await in_slices(self._inspector.look(self._chunk, self._part))
+            self._before = {file.path: file.state for file in files if file.state is not None}
 
     def saved(self, frame: int | None, path: str | None) -> None:
         """Take it that the renderer says that it has finished a frame, or saved the file of one."""
@@ -119,19 +133,24 @@ class FrameWatch:
         """Return since when all files are whole and have not changed, by `time.monotonic`; None if they are not."""
         return None if self._complete is None else self._complete[0]
 
-    async def examine(self) -> str | None:
-        """Look into all files, now that the command has ended well; return what is wrong, if anything is."""
+    async def examine(self) -> Sequence[OutputFile] | None:
+        """Look into the files of the attempt, now that the command has ended well; `fault` says what is wrong.
+
+        Returns all files of the chunk as they were looked at, None where content is not looked at.
+        """
         async with self._lock:
             if self._inspector is None or not self._inspector.reads_content:
                 return None
-            for frame, files in by_frame(await in_slices(self._inspector.look(self._chunk, self._part))).items():
-                await self._judge(self._inspector, frame, files, is_over=True)
-        return self._fault()
+            looked_at = await in_slices(self._inspector.look(self._chunk))
+            for frame, files in by_frame(looked_at).items():
+                if self._part is None or frame in self._part:
+                    await self._judge(self._inspector, frame, files, is_over=True)
+        return looked_at
 
-    async def conclude(self, files: Sequence[OutputFile], *, faults_count: bool) -> str | None:
+    async def conclude(self, files: Sequence[OutputFile], *, faults_count: bool) -> None:
         """Tell the frames of the files that were looked at now that the command has ended well.
 
-        Returns what is wrong with them, if that counts.
+        `fault` says what is wrong with them, if that counts.
         """
         async with self._lock:
             if self._inspector is None:
@@ -146,11 +165,13 @@ class FrameWatch:
             if self._inspector is not None:
                 for file, finding in self._inspector.compare(files):
                     await self._flag(file.frame, file, finding)
-        return self._fault()
 
     async def find_whole(self) -> None:
         """Look at what is there now that the command has failed: what is whole need not be rendered again."""
-        await self.look()
+        place = -1
+        while place != self._place:
+            place = self._place
+            await self.look()
         if self._inspector is None or not self._names:
             return
         async with self._lock:
@@ -158,10 +179,10 @@ class FrameWatch:
                 await self._judge(self._inspector, frame, files, is_over=True)
 
     async def _look_for_end(self, inspector: OutputInspector) -> None:
-        rest = [frame for frame in self._frames if frame not in self._whole.told] if self._names else None
+        rest = [frame for frame in self._frames if frame not in self._whole.known] if self._names else None
         files: list[OutputFile] | None = None
         if rest is None or len(rest) <= _FEW:
-            files = await in_slices(inspector.look(self._chunk, rest))
+            files = await in_slices(self._look_for(inspector, rest))
         if files is None or not await are_whole(inspector, files, len(self._chunk.frames)):
             self._complete = None
         elif self._complete is None or self._complete[1] != files:
@@ -173,25 +194,37 @@ class FrameWatch:
         return self._whole.told if self._inspector is None else self._whole.known
 
     @property
-    def _part(self) -> Sequence[int] | None:
-        """The frames of the files to look at, None where it is all of the chunk's files."""
-        return None if len(self._frames) == len(self._chunk.frames) else self._frames
-
-    def _fault(self) -> str | None:
+    def fault(self) -> str | None:
+        """What is wrong with the output, if anything is."""
         if not self._faults:
             return None
         first, *others = self._faults.values()
         return f"its output {first}{f' (and {len(others)} more)' if others else ''}"
 
+    @property
+    def _part(self) -> Sequence[int] | None:
+        """The frames of the files to look at, None where it is all of the chunk's files."""
+        return None if len(self._frames) == len(self._chunk.frames) else self._frames
+
     def _frame_of(self, path: str) -> int | None:
         name = os.path.normpath(path.removeprefix(self._job_dir))
         return next((frame for known in self._names if (frame := known.frame_in(name)) is not None), None)
+
+    def _look_for(self, inspector: OutputInspector, frames: Iterable[int] | None) -> Work[list[OutputFile]]:
+        """Return the files as they are now; those that were there before count as missing."""
+        files = yield from inspector.look(self._chunk, frames)
+        if not self._before:
+            return files
+        return [
+            file if file.state is None or self._before.get(file.path) != file.state else file._replace(fault="is old")
+            for file in files
+        ]
 
     def _find(self, inspector: OutputInspector, saved: Iterable[int]) -> Work[list[_Frame]]:
         """Return the frames that should be finished, with their files, as far as they are there."""
         frames = list(saved)
         while len(frames) < _MOST_AT_ONCE and self._place + 1 < len(self._frames):
-            after = yield from inspector.look(self._chunk, (self._frames[self._place + 1],))
+            after = yield from self._look_for(inspector, (self._frames[self._place + 1],))
             if not after or after[0].fault is not None:
                 break
             frames.append(self._frames[self._place])
@@ -206,14 +239,14 @@ class FrameWatch:
         return (yield from self._look_at(inspector, self._frames))
 
     def _look_at(self, inspector: OutputInspector, frames: Iterable[int]) -> Work[list[_Frame]]:
-        unknown = [frame for frame in dict.fromkeys(frames) if frame not in self._whole.told]
-        found = by_frame((yield from inspector.look(self._chunk, unknown)))
+        unknown = [frame for frame in dict.fromkeys(frames) if frame not in self._whole.known]
+        found = by_frame((yield from self._look_for(inspector, unknown)))
         return [(frame, files) for frame, files in found.items() if all(file.fault is None for file in files)]
 
     async def _judge(
         self, inspector: OutputInspector, frame: int | None, files: list[OutputFile], *, is_over: bool
     ) -> None:
-        if frame is not None and frame in self._whole.told:
+        if frame is not None and self._whole.known.get(frame) == files:
             return
         count = len(self._chunk.frames)
         for file in files:
@@ -223,8 +256,7 @@ class FrameWatch:
                 else await inspector.examine(file, frames=count)
             )
             fatal = [finding for finding in findings if finding.fatal]
-            if fatal and frame is not None and not is_over and self._doubted.get(frame) != files:
-                self._doubted[frame] = files
+            if fatal and frame is not None and not is_over and not self._has_settled(frame, files):
                 return
             for finding in findings:
                 await self._flag(frame, file, finding)
@@ -232,11 +264,20 @@ class FrameWatch:
                 return
         await self._tell(frame, files)
 
+    def _has_settled(self, frame: int, files: list[OutputFile]) -> bool:
+        """Return whether the files of a frame that seems to be damaged have not changed for some time."""
+        now = time.monotonic()
+        since, before = self._doubted.get(frame, (now, None))
+        if before != files:
+            since = now
+        self._doubted[frame] = since, files
+        return now - since >= _SETTLED
+
     async def _flag(self, frame: int | None, file: OutputFile, finding: Finding) -> None:
         shown = self._frames[-1] if frame is None else frame
         if finding.fatal:
             self._faults.setdefault(frame, f"{file.path} {finding.reason}")
-            self._whole.known.discard(shown)
+            self._whole.known.pop(shown, None)
             self._whole.told.discard(shown)
             if file.state is not None:
                 await in_slices(_set_aside(file))
@@ -254,7 +295,7 @@ class FrameWatch:
             # A video is its chunk's last frame, whatever else there is of each frame.
             frame = None if self._names else self._frames[-1]
         else:
-            self._whole.known.add(frame)
+            self._whole.known[frame] = list(files)
             self._doubted.pop(frame, None)
             self._faults.pop(frame, None)
         first = files[0]
