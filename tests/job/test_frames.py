@@ -121,6 +121,24 @@ async def test_the_last_file_of_a_chunk_that_died_counts_only_if_something_says_
     assert finished(events) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+async def test_what_a_retry_renders_once_more_is_not_whole_any_more(tmp_path: Path) -> None:
+    script = """
+    for f in $(seq $1 $2); do
+        [ $f = $3 ] && [ ! -e died$3 ] && { touch died$3; printf x > out_000$f.txt; kill -9 $$; }
+        echo whole > out_000$f.txt
+        echo saved out_000$f.txt
+    done
+    """
+    (tmp_path / "run.sh").write_text(script)
+    # Frames 3 and 7 are damaged at first; then it dies while it writes frame 5 once more.
+    first = "sh -c 'sh run.sh 1 8 0; : > out_0003.txt; : > out_0007.txt; exit 1'"
+    spec = job(tmp_path, command=first, retry_command="sh run.sh {start} {end} 5")
+    events = await events_of(spec, tmp_path, retries=2)
+    assert commands(events)[1:] == ["sh run.sh 3 7 5", "sh run.sh 5 7 5"]
+    assert texts_in(tmp_path) == {"whole\n"}
+    assert sorted(finished(events)) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 async def test_without_a_retry_command_the_whole_chunk_is_rendered_again(tmp_path: Path) -> None:
     events = await events_of(job(tmp_path, retry_command=None), tmp_path, retries=1)
     assert len(set(commands(events))) == 1

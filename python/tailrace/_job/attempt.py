@@ -26,7 +26,7 @@ from .._spec.command import parse_command
 from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk
 from .._spec.outputs import delete_leftovers, put_back
-from .._spec.retry_command import fill_in_frames
+from .._spec.retry_command import fill_in_frames, frames_rendered
 from .._state.inspection import OutputFile, fingerprint_of
 from .._state.record import JobRecord
 from ..progress import ProgressParser, RenderError
@@ -108,13 +108,17 @@ class ChunkAttempt:
         self._command_events: set[CommandEvents] = set()
 
     def plan(self, chunk: Chunk) -> AttemptPlan:
-        """Return what the next attempt at the chunk runs: what renders the frames of it that are not whole yet."""
+        """Return what the next attempt at the chunk runs: what renders the frames of it that are not whole yet.
+
+        A command that takes a run of frames alone renders some others once more.
+        """
         if chunk.retry_command is None or not self._renders_parts or chunk.id in self._context.sharing:
             return AttemptPlan(chunk.command, chunk.frames)
         asked = self._asked(chunk)
         known = self._whole[chunk.id].known if chunk.id in self._whole else ()
         # If all are whole the command has failed for something else, which its last frame may show again.
         frames = FrameRange(frame for frame in asked if frame not in known) or FrameRange(asked[-1:])
+        frames = FrameRange(frames_rendered(chunk.retry_command, frames, chunk.frames))
         if len(frames) == len(chunk.frames):
             return AttemptPlan(chunk.command, chunk.frames)
         return AttemptPlan(fill_in_frames(chunk.retry_command, frames), frames)
@@ -376,7 +380,7 @@ class ChunkAttempt:
             emit,
             limit=self._limit,
             waits_for_start=self._capabilities.tells_start or self._capabilities.remote,
-            done_before=1 - len(plan.frames) / len(self._asked(chunk)),
+            done_before=max(0.0, 1 - len(plan.frames) / len(self._asked(chunk))),
             on_frame=None if frames is None else frames.saved,
         )
 

@@ -84,7 +84,12 @@ def _value(name: str, form: str, frames: Sequence[int], values: Mapping[str, int
             return format(min(frames), form)
         case "end":
             return format(max(frames), form)
-    return format(math.gcd(*(after - before for before, after in pairwise(sorted(frames)))) or 1, form)
+    return format(step_of(frames), form)
+
+
+def step_of(frames: Sequence[int]) -> int:
+    """Return the step of the smallest evenly spaced run that covers the frames."""
+    return math.gcd(*(after - before for before, after in pairwise(sorted(frames)))) or 1
 
 
 def _rising(frames: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from .._errors import SpecError
 from .command import parse_command
-from .placeholders import Part, fill_in, read_placeholders
+from .placeholders import Part, fill_in, read_placeholders, step_of
 
 RETRY_PLACEHOLDERS = ("frames", "ranges", "start", "end", "step")
 _PLAIN = re.compile(r"[\w@%+=:,./{}-]+", re.ASCII)
@@ -35,6 +35,16 @@ def check_names_frames(parts: Iterable[Part]) -> None:
 def fill_in_frames(text: str, frames: Sequence[int]) -> str:
     """Return the command `text`, which was checked, for these frames: `{frames}` and the others are replaced."""
     return fill_in(read_placeholders(text, RETRY_PLACEHOLDERS), frames)
+
+
+def frames_rendered(text: str, frames: Sequence[int], of: Sequence[int]) -> Sequence[int]:
+    """Return those of the frames `of` that the command `text` renders for these, of which it may only get a run."""
+    names = {part.name for part in read_placeholders(text, RETRY_PLACEHOLDERS)}
+    if not names.isdisjoint(("frames", "ranges")):
+        return frames
+    step = step_of(frames) if "step" in names else 1
+    run = range(min(frames), max(frames) + 1, step)
+    return [frame for frame in of if frame in run]
 
 
 def to_retry_command(words: Iterable[str]) -> str:
