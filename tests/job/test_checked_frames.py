@@ -98,10 +98,15 @@ async def test_the_last_frame_before_a_death_counts_if_its_content_is_whole(fold
 
 async def test_a_frame_that_is_damaged_after_it_was_told_is_told_and_rendered_again(folder: Path) -> None:
     spec = job("0 0")
-    later = "[ -e cut ] || { sleep 1.5; touch cut; truncate -s -40 out_0003.png; }"
+    later = "[ -e cut ] || { touch cut; until [ -e told ]; do sleep 0.1; done; truncate -s -40 out_0003.png; }"
     command = f"sh -c 'sh render.sh 1,2,3,4,5,6,7,8 0 0; {later}'"
     spec = spec.model_copy(update={"chunks": (spec.chunks[0].model_copy(update={"command": command}),)})
-    events = await events_of(spec, folder, "whole")
+
+    def observe(event: JobEvent) -> None:
+        if isinstance(event, FrameFinished) and event.frame == 3:
+            (folder / "told").touch()
+
+    events = await events_of(spec, folder, "whole", observers=[observe])
     told = [(type(event), event.frame) for event in events if isinstance(event, FrameFinished | FrameFlagged)]
     assert [kind for kind, frame in told if frame == 3] == [FrameFinished, FrameFlagged, FrameFinished]
     assert last_words(events)[1] == "3"

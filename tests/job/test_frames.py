@@ -28,6 +28,7 @@ from tailrace import (
     JobState,
     LocalWorkerAdapter,
     completed_chunk_ids,
+    missing_frames,
 )
 from tailrace.progress import Renderer, Rule
 
@@ -181,6 +182,32 @@ async def test_some_frames_alone_are_rendered_where_that_is_asked_for(tmp_path: 
     assert completed_chunk_ids(spec, tmp_path) == frozenset()
     await events_of(spec, tmp_path, chunk_frames={3: "1,4-6,8"})
     assert completed_chunk_ids(spec, tmp_path) == {3}
+
+
+async def test_frames_that_another_command_wrote_do_not_make_a_chunk_done(tmp_path: Path) -> None:
+    for frame in range(1, 9):
+        (tmp_path / f"out_000{frame}.txt").write_text("old")
+    spec = job(tmp_path, arguments="0")
+    await events_of(spec, tmp_path, chunk_frames={3: "2-4"})
+    assert completed_chunk_ids(spec, tmp_path) == frozenset()
+    # Of the last one that was written nothing says that it is whole.
+    assert await missing_frames(spec, tmp_path, recorded=True) == {3: FrameRange([1, 4, 5, 6, 7, 8])}
+
+
+async def test_of_a_part_that_died_the_frame_that_was_written_last_may_be_torn(tmp_path: Path) -> None:
+    spec = job(tmp_path, arguments="0", retry_command="sh -c 'echo torn > out_0004.txt; kill -9 $$' {frames}")
+    await events_of(spec, tmp_path)
+    await events_of(spec, tmp_path, chunk_frames={3: "4"})
+    assert await missing_frames(spec, tmp_path, recorded=True) == {3: FrameRange([4])}
+
+
+async def test_of_a_chunk_that_was_done_the_frames_are_missing_that_have_changed_since(tmp_path: Path) -> None:
+    spec = job(tmp_path, arguments="0")
+    await events_of(spec, tmp_path)
+    assert await missing_frames(spec, tmp_path, recorded=True) == {3: FrameRange()}
+    (tmp_path / "out_0005.txt").write_text("cut off")
+    (tmp_path / "out_0002.txt").unlink()
+    assert await missing_frames(spec, tmp_path, recorded=True) == {3: FrameRange([2, 5])}
 
 
 async def test_other_frames_of_a_chunk_are_left_as_they_are(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ class ChunkAttempt:
                 leftovers = await self._leftovers.set_aside(queued, part)
                 if chunk.retry_command is not None and self._context.record is not None:
                     # What is there now was written by nobody else.
-                    await in_slices(_begin(self._context.record, chunk))
+                    await in_slices(_begin(self._context.record, chunk, plan.frames))
             elif frames is not None:
                 await frames.begin()
             # What the adapter raises may pass; a folder that cannot be used stays one.
@@ -336,12 +336,18 @@ class ChunkAttempt:
         is_judged = self._options.frame_level is not None
         if self._context.owns_outputs and not (is_judged and _have_faults(rendered)):
             # Of a chunk that was to be rendered in part alone, other frames may never have been.
-            if record is not None and not ((is_judged or is_part) and _have_faults(files)):
+            is_doubtful = (is_judged or is_part) and _have_faults(files)
+            if record is not None and not is_doubtful and self._are_all_its_own(chunk, record):
                 record.add(chunk, fingerprint_of(files))
             if any(file.state is not None for file in files) and chunk.id not in self._context.sharing:
                 yield from delete_leftovers(chunk, self._context.job_dir)
             self._leftovers.look_ahead(following, chunk)
         return rendered
+
+    def _are_all_its_own(self, chunk: Chunk, record: JobRecord) -> bool:
+        """Return whether the chunk's command has written all of its frames, in this run or before."""
+        asked = self._asked(chunk)
+        return len(asked) == len(chunk.frames) or {*asked, *record.written(chunk)}.issuperset(chunk.frames)
 
     def _read_errors(self, plan: AttemptPlan, job: WorkerJob, result: WorkerResult | None) -> ReportedErrors:
         """Return the errors in the output of a failure, which nobody has read."""
@@ -457,8 +463,8 @@ def _where(plan: AttemptPlan, frames: FrameWatch, watch: ProgressWatch | None, r
     return f"{where}, with frame{are} {missing} missing of {len(plan.frames)}"
 
 
-def _begin(record: JobRecord, chunk: Chunk) -> Work[None]:
-    record.begin(chunk)
+def _begin(record: JobRecord, chunk: Chunk, frames: Sequence[int]) -> Work[None]:
+    record.begin(chunk, frames)
     yield
 
 

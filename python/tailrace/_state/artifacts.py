@@ -17,9 +17,8 @@ from .._spec.frame_set import FrameSet
 from .._spec.model import Chunk, JobSpec
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import output_paths
-from .folder import job_folder, resolve_job_dir
-from .inspection import FileInspector, Fingerprint, fingerprint_of
-from .journal import FILE_NAME, VERSION
+from .folder import FILE_NAME, VERSION, job_folder, resolve_job_dir
+from .inspection import FileInspector, Fingerprint, OutputFile, fingerprint_of
 
 _SECOND = 10**9
 _UNITS = (2 * _SECOND, _SECOND, 10**7, 10**6, 1000, 100)
@@ -86,6 +85,14 @@ class _Begun(NamedTuple):
     output_files: tuple[str, ...]
 
 
+class _Writer(NamedTuple):
+    """The command that was the last to write a frame."""
+
+    command: str
+    is_done: bool
+    """Whether it came to its end, with the files that are recorded."""
+
+
 class _NewerEntry(NamedTuple):
     """An entry in a format that a newer version of tailrace has written."""
 
@@ -100,8 +107,8 @@ class Record:
         self._entries: dict[tuple[str, _Frames, tuple[str, ...]], _Entry] = {}
         self._by_frames: dict[tuple[str, object], _Entry] = {}
         self._newer: dict[str, _NewerEntry] = {}
-        self._writers: dict[tuple[str, ...], dict[int, str]] = {}
-        """Of files that commands began to write, the one that was the last to do so, for each frame."""
+        self._writers: dict[tuple[str, ...], dict[int, _Writer]] = {}
+        """Of files that commands began to write, for each frame the one that was the last to do so."""
         self._done_frames: dict[str, _DoneFrames] = {}
         for entry in _read(path):
             if isinstance(entry, _NewerEntry):
@@ -111,23 +118,37 @@ class Record:
             self._newer.pop(output_file, None)
             if isinstance(entry, _Begun) or entry.output_files in self._writers:
                 writers = self._writers.setdefault(entry.output_files, {})
-                writers |= dict.fromkeys(_frames_in(entry.frames), entry.command)
+                writer = _Writer(entry.command, isinstance(entry, _Entry))
+                writers |= dict.fromkeys(_frames_in(entry.frames), writer)
             if isinstance(entry, _Begun):
                 continue
             # Not by the chunk's id: when a job is planned again, its chunks get others.
             self._entries[entry[:3]] = entry
             self._by_frames[_files_of(output_file, entry.frames)] = entry
 
-    def begun_frames(self, chunk: Chunk) -> list[int]:
-        """Return the frames whose files, if there are any, were written by the chunk's command as it is now."""
+    def written_frames(self, chunk: Chunk) -> dict[int, bool]:
+        """Return the frames whose files, if there are any, were written by the chunk's command as it is now.
+
+        Each comes with whether the command came to its end, and they are as they were then if they are unchanged.
+        """
         writers = self._writers.get(chunk.output_files, {})
-        return [frame for frame in chunk.frames if writers.get(frame) == chunk.command]
+        found = ((frame, writers.get(frame)) for frame in chunk.frames)
+        return {
+            frame: writer.is_done for frame, writer in found if writer is not None and writer.command == chunk.command
+        }
+
+    def changed_files(self, chunk: Chunk, files: Sequence[OutputFile]) -> list[OutputFile]:
+        """Return those of the chunk's files, all of which are given, that are not as they were when it was done."""
+        entry = self._entries.get((chunk.command, recorded_frames(chunk), chunk.output_files))
+        if entry is None or entry.outputs is None or len(entry.outputs) != len(files):
+            return list(files)
+        return [file for file, then in zip(files, entry.outputs, strict=True) if not _is_same(then, file.state)]
 
     def reason_to_run(self, chunk: Chunk, job_dir: Path, *, trusts_word: bool) -> str | None:
         newer = self._newer.get(chunk.output_file)
         if newer is not None:
             return f"its record is of version {newer.version}, and only version {VERSION} can be read"
-        frames = _frames_of(chunk)
+        frames = recorded_frames(chunk)
         entry = self._entries.get((chunk.command, frames, chunk.output_files))
         if entry is not None and entry.outputs is None:
             if not trusts_word:
@@ -185,7 +206,10 @@ def _ranges_of(frames: _Frames) -> list[range]:
         return []
 
 
-def _frames_of(chunk: Chunk) -> _Frames:
+def recorded_frames(chunk: Chunk, some: Sequence[int] | None = None) -> _Frames:
+    """Return the chunk's frames, or some of them, as they stand in the record."""
+    if some is not None and len(some) < len(chunk.frames):
+        return str(FrameRange(some))
     if chunk.frame_step:
         return chunk.start_frame, chunk.frame_count, chunk.frame_step
     return str(chunk.frames)
@@ -258,6 +282,10 @@ def _change(recorded: Fingerprint, chunk: Chunk, job_dir: Path) -> str | None:
         if not _is_same_time(then[1], now[1]):
             return f"its output {name} was written again since it was done"
     return None
+
+
+def _is_same(then: tuple[int, int] | None, now: tuple[int, int] | None) -> bool:
+    return then is not None and now is not None and then[0] == now[0] and _is_same_time(then[1], now[1])
 
 
 def _is_same_time(first: int, second: int) -> bool:

@@ -9,6 +9,10 @@ from urllib.parse import quote
 
 from .._spec.model import JobSpec
 
+FILE_NAME = "completed.jsonl"
+"""The record, in the folder of a job."""
+VERSION = 1
+"""The version of the format of its lines."""
 _LONGEST_NAME = 200
 """Most file systems take 255 bytes."""
 

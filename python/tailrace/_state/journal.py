@@ -6,20 +6,18 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from .._errors import TailraceError
 from .._spec.model import Chunk, JobSpec
-from .folder import job_folder
+from .artifacts import Record, recorded_frames
+from .folder import FILE_NAME, VERSION, job_folder
 from .inspection import Fingerprint
 from .job_outputs import JobOutputs
 from .running_job import RunningJob
 
-FILE_NAME = "completed.jsonl"
-VERSION = 1
-"""The version of the format of the lines."""
 _SYNC_DELAY = 0.5
 """How long a line may wait for its way to the disk, in seconds; the promise is one second."""
 
@@ -59,6 +57,7 @@ class CompletionRecord:
         self._begins_line = False
         self._timer: threading.Timer | None = None
         self._failure: OSError | None = None
+        self._earlier: Record | None = None
 
     def open(self) -> None:
         """Take the job for this run.
@@ -80,28 +79,37 @@ class CompletionRecord:
                     " keeps it in another folder, record=False (--no-record) keeps none"
                 ) from error
 
-    def begin(self, chunk: Chunk) -> None:
-        """Record that the chunk's files are from now on written by its command, which may end in the middle.
+    def begin(self, chunk: Chunk, frames: Sequence[int]) -> None:
+        """Record that the files of these of its frames are from now on written by the chunk's command.
 
-        Raises `TailraceError` as `add` does.
+        It may end in the middle. Raises `TailraceError` as `add` does.
         """
-        self._write(self._line(chunk, {"begunAt": time.time()}))
+        self._write(self._line(chunk, frames, {"begunAt": time.time()}))
+
+    def written(self, chunk: Chunk) -> Collection[int]:
+        """Return the frames whose files were written by the chunk's command as it is now, in earlier runs.
+
+        Raises `TailraceError` if the record cannot be read.
+        """
+        if self._earlier is None:
+            # Of this run some lines are in it already: they are of the same commands.
+            self._earlier = Record(self._path)
+        return self._earlier.written_frames(chunk).keys()
 
     def add(self, chunk: Chunk, outputs: Fingerprint | None) -> None:
         """Record that the chunk is completed, with its files as they are; None are files that are not seen here.
 
         Raises `TailraceError` if that, or the way of earlier lines to the disk, failed.
         """
-        self._write(self._line(chunk, {"outputs": outputs, "recordedAt": time.time()}))
+        self._write(self._line(chunk, chunk.frames, {"outputs": outputs, "recordedAt": time.time()}))
 
-    def _line(self, chunk: Chunk, what: Mapping[str, object]) -> bytes:
-        is_even = chunk.frame_step != 0
+    def _line(self, chunk: Chunk, frames: Sequence[int], what: Mapping[str, object]) -> bytes:
         entry: dict[str, object] = {
             "version": VERSION,
             "runId": self._run_id,
             "chunk": chunk.id,
             "command": chunk.command,
-            "frames": [chunk.start_frame, chunk.frame_count, chunk.frame_step] if is_even else str(chunk.frames),
+            "frames": recorded_frames(chunk, frames),
             "outputFile": chunk.output_file,
             **what,
         }

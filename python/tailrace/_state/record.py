@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from .._spec.model import Chunk
@@ -17,8 +18,14 @@ class JobRecord(Protocol):
     def open(self) -> None:
         """Take the job for this run; raises `JobLockedError` if another run has it or one of its files."""
 
-    def begin(self, chunk: Chunk) -> None:
-        """Record that the chunk's files are from now on written by its command, which may end in the middle."""
+    def begin(self, chunk: Chunk, frames: Sequence[int]) -> None:
+        """Record that the files of these of its frames are from now on written by the chunk's command.
+
+        It may end in the middle.
+        """
+
+    def written(self, chunk: Chunk) -> Collection[int]:
+        """Return the frames whose files were written by the chunk's command as it is now, in earlier runs."""
 
     def add(self, chunk: Chunk, outputs: Fingerprint | None) -> None:
         """Record that the chunk is completed, with its files as they are; None are files that are not seen here.
