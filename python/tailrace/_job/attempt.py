@@ -86,7 +86,7 @@ class ChunkAttempt:
         # Once and for all: it is looked up in as many steps as the path has parts.
         self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
-        self._is_told = reporter.is_told
+        self._is_told = context.is_told
         ends_early = options.stop_on_error or options.finish_timeout is not None
         self._ends_early = ends_early and self._capabilities.ends_early
         self.reads_progress = options.progress is not None and (

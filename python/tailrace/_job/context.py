@@ -35,6 +35,8 @@ class JobContext:
     owns_outputs: bool
     """Whether what lies where a chunk is going to write is set aside, and what it has written is judged."""
     logs: JobLogs | None
+    is_told: bool
+    """Whether anybody is told of the events, if it is the log alone."""
     mask: SecretMask
     sharing: frozenset[int]
     """The chunks whose leftovers are not theirs alone, and stay where they are."""
@@ -56,7 +58,7 @@ class JobContext:
         capabilities = Capabilities.of(adapter)
         logs = _make_logs(spec, options)
         owns_outputs = capabilities.shares_files and (record is not None or level is not None)
-        is_told = logs is not None or options.on_event is not None or bool(options.observers)
+        is_told = logs is not None or bool(options.listeners)
         is_seen = owns_outputs or (capabilities.shares_files and (is_told or options.finish_timeout is not None))
         outputs = inspector_of(job_dir, level) if is_seen else None
         return cls(
@@ -70,6 +72,7 @@ class JobContext:
             outputs=outputs,
             owns_outputs=owns_outputs,
             logs=logs,
+            is_told=is_told,
             mask=mask,
             sharing=sharing,
         )

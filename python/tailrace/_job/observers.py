@@ -28,10 +28,8 @@ class Observers:
         self.failed: str | None = None
         """The one that raised last, if any did, as the options name it."""
         self._on_error = on_error
-        functions = {} if options.on_event is None else {"on_event": options.on_event}
-        functions |= {f"observers[{place}]": observer for place, observer in enumerate(options.observers)}
         self._by_name = {
-            name: UserCallback(function, partial(self._fail, name)) for name, function in functions.items()
+            name: UserCallback(function, partial(self._fail, name)) for name, function in options.listeners.items()
         }
         self._callbacks = tuple(self._by_name.values())
         self._lock = anyio.Lock(fast_acquire=True)

@@ -221,6 +221,12 @@ class JobExecutionOptions:
         return self.check_frames or ("exist" if self.verify_output else None)
 
     @property
+    def listeners(self) -> Mapping[str, Callable[[JobEvent], object]]:
+        """Who is called with each event, in this order, by the option that names them."""
+        first = {} if self.on_event is None else {"on_event": self.on_event}
+        return first | {f"observers[{place}]": observer for place, observer in enumerate(self.observers)}
+
+    @property
     def failure_limit(self) -> int | None:
         """How many failed chunks end the job, whichever option says so; None runs all chunks."""
         if self.fail_after is not None:

@@ -45,6 +45,7 @@ class JobReporter:
         self._job_id = spec.id
         self._run_id = context.run_id
         self._logs = context.logs
+        self._is_told = context.is_told
         self._sequence = 0
         self._completed = skipped
         self._total = len(spec.chunks)
@@ -62,18 +63,13 @@ class JobReporter:
         """Whether anybody but the log is told of the events."""
         return bool(self._observers)
 
-    @property
-    def is_told(self) -> bool:
-        """Whether anybody is told of the events, if it is the log alone."""
-        return self._logs is not None or bool(self._observers)
-
     async def emit(self, make: MakeEvent) -> None:
         """Have an event made and hand it to the log and to the observers, if there are such."""
         await await_if_needed(self.emit_now(make))
 
     def emit_now(self, make: MakeEvent) -> Awaitable[None] | None:
         """Do the same; return what is still to be awaited."""
-        if self.error is not None or not self.is_told:
+        if self.error is not None or not self._is_told:
             return None
         return run_steps(self._emit_steps(make))
 
