@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import anyio
+
 from .._concurrency.slices import Work, in_slices
 from .._events.types import FrameLevel
 from .._spec.frame_range import FrameRange
@@ -36,11 +38,26 @@ async def missing_frames(
     folder = resolve_job_dir(spec, job_dir)
     inspector = inspector_of(folder, check_frames)
     record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
-    missing = {}
-    async with inspector:
-        for chunk in spec.chunks:
-            kept = await _whole_frames(chunk, inspector, record)
-            missing[chunk.id] = FrameRange(frame for frame in chunk.frames if frame not in kept)
+    missing = dict.fromkeys((chunk.id for chunk in spec.chunks), FrameRange())
+    left = iter(spec.chunks)
+    errors: list[Exception] = []
+
+    async def work() -> None:
+        try:
+            for chunk in left:
+                kept = await _whole_frames(chunk, inspector, record)
+                missing[chunk.id] = FrameRange(frame for frame in chunk.frames if frame not in kept)
+        except Exception as error:  # noqa: BLE001
+            # Raised below: from here it would come out in an ExceptionGroup.
+            errors.append(error)
+            tasks.cancel_scope.cancel()
+
+    # Twice as many as there are processors that may decode, so that none waits for the event loop.
+    async with inspector, anyio.create_task_group() as tasks:
+        for _ in range(2 * len(os.sched_getaffinity(0))):
+            tasks.start_soon(work)
+    if errors:
+        raise errors[0]
     return missing
 
 
