@@ -339,6 +339,15 @@ async def test_a_command_is_not_ended_while_its_progress_is_not_complete(tmp_pat
     assert (result.exit_code, result.lingered) == (0, False)
 
 
+async def test_a_command_is_not_ended_before_the_file_of_all_frames_is_there_too(tmp_path: Path) -> None:
+    command = "sh -c 'sh render.sh 1,2,3 9; sleep 2.5; echo x > part.mp4'"
+    spec = job(tmp_path, "1-3", command=command, output_files=("out_####.txt", "part.mp4"))
+    events = await events_of(spec, tmp_path, finish_timeout=0.2)
+    result = next(event for event in events if isinstance(event, ChunkFinished)).result
+    assert (result.exit_code, result.lingered) == (0, False)
+    assert (tmp_path / "part.mp4").exists()
+
+
 async def test_a_command_is_ended_at_its_first_fatal_error(tmp_path: Path) -> None:
     rule = Rule(r"(?P<error>bad scene)", "bad scene", category="scene", fatal=True)
     spec = job(tmp_path, "1-3", command="sh -c 'echo bad scene; sleep 60'")

@@ -182,7 +182,7 @@ class FrameWatch:
         rest = [frame for frame in self._frames if frame not in self._whole.known] if self._names else None
         files: list[OutputFile] | None = None
         if rest is None or len(rest) <= _FEW:
-            files = await in_slices(self._look_for(inspector, rest))
+            files = await in_slices(self._look_for_rest(inspector, rest))
         if files is None or not await are_whole(inspector, files, len(self._chunk.frames)):
             self._complete = None
         elif self._complete is None or self._complete[1] != files:
@@ -219,6 +219,12 @@ class FrameWatch:
             file if file.state is None or self._before.get(file.path) != file.state else file._replace(fault="is old")
             for file in files
         ]
+
+    def _look_for_rest(self, inspector: OutputInspector, frames: Sequence[int] | None) -> Work[list[OutputFile]]:
+        """Return the files of these frames, None for all, and those that are of no frame."""
+        has_others = len(self._names) < len(self._chunk.output_files)
+        files = yield from self._look_for(inspector, None if has_others else frames)
+        return [file for file in files if frames is None or file.frame is None or file.frame in frames]
 
     def _find(self, inspector: OutputInspector, saved: Iterable[int]) -> Work[list[_Frame]]:
         """Return the frames that should be finished, with their files, as far as they are there."""
