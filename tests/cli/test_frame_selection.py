@@ -125,6 +125,14 @@ def test_without_a_retry_command_the_whole_chunk_is_rendered_and_that_is_said(fo
     assert "note: all frames of chunk 1 are rendered: no retryCommand renders some" in result.stderr
 
 
+def test_of_a_video_all_frames_are_rendered_and_that_is_said(folder: Path) -> None:
+    text = (folder / "job.json").read_text()
+    (folder / "job.json").write_text(text.replace("out_####.txt", "out_0001.txt"))
+    result = tailrace(folder, "--frames", "2")
+    assert rendered(folder) == [1, 2, 3, 4]
+    assert "note: all frames of chunk 0 are rendered: no retryCommand renders some" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -25,6 +25,7 @@ from tailrace import (
     JobExecutor,
     JobMetadata,
     JobSpec,
+    JobStarted,
     JobState,
     LocalWorkerAdapter,
     completed_chunk_ids,
@@ -208,6 +209,35 @@ async def test_of_a_chunk_that_was_done_the_frames_are_missing_that_have_changed
     (tmp_path / "out_0005.txt").write_text("cut off")
     (tmp_path / "out_0002.txt").unlink()
     assert await missing_frames(spec, tmp_path, recorded=True) == {3: FrameRange([2, 5])}
+
+
+async def test_what_is_found_to_be_missing_can_be_asked_for_though_it_is_nothing(tmp_path: Path) -> None:
+    spec = job(tmp_path, arguments="0")
+    await events_of(spec, tmp_path)
+    events = await events_of(spec, tmp_path, chunk_frames=await missing_frames(spec, tmp_path))
+    assert commands(events) == []
+    assert [event.skipped_chunk_ids for event in events if isinstance(event, JobStarted)] == [(3,)]
+
+
+async def test_frames_that_a_chunk_does_not_have_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"chunk_frames\[3\] has 9-10, and chunk 3 has only 1-8"):
+        await events_of(job(tmp_path), tmp_path, chunk_frames={3: "7-10"})
+    with pytest.raises(ValueError, match=r"chunk_frames\[3\]: 'all' is not of the form"):
+        await events_of(job(tmp_path), tmp_path, chunk_frames={3: "all"})
+    with pytest.raises(TypeError, match=r"chunk_frames\[3\] must be a text such as '1-8,11' or frames: 7"):
+        await events_of(job(tmp_path), tmp_path, chunk_frames={3: 7})
+
+
+async def test_a_video_is_never_rendered_in_part(tmp_path: Path) -> None:
+    command = "sh -c 'echo {} > part.mp4'"
+    fields = {"command": command.format("1-8"), "retry_command": command.format("{frames}")}
+    spec = job(tmp_path, output_file="part.mp4", **fields)
+    events = await events_of(spec, tmp_path, chunk_frames={3: "2-3"})
+    assert (tmp_path / "part.mp4").read_text() == "1-8\n"
+    assert commands(events) == [fields["command"]]
+    assert completed_chunk_ids(spec, tmp_path) == {3}
+    with pytest.raises(ValueError, match=r"chunk 3 writes all of its frames into part\.mp4"):
+        spec.chunks[0].part([2, 3])
 
 
 async def test_other_frames_of_a_chunk_are_left_as_they_are(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import anyio
 import click
 
-from tailrace import Chunk, FrameLevel, FrameRange, JobSpec, missing_frames, reasons_to_run, shown_source
+from tailrace import Capabilities, Chunk, FrameLevel, FrameRange, JobSpec, missing_frames, reasons_to_run, shown_source
 
 from .phrases import enumerated
 
@@ -59,7 +59,7 @@ def select(
     job_dir: Path,
     *,
     state_dir: str | os.PathLike[str] | None,
-    shares_files: bool,
+    capabilities: Capabilities,
     check_frames: FrameLevel | None,
 ) -> Selection:
     """Return what is to be rendered, after a look at the record and the files if that is asked for.
@@ -67,6 +67,7 @@ def select(
     Raises `click.UsageError` for what does not go together or asks for nothing, `TailraceError` if the record cannot
     be read.
     """
+    shares_files = capabilities.shares_files
     _check(request, shares_files=shares_files)
     ids = {chunk.id for chunk in spec.chunks}
     named = request.frames if request.again is None else request.again
@@ -104,11 +105,12 @@ def select(
         chunk = by_id[id_]
         if id_ in done or len(frames) == len(chunk.frames):
             continue
-        if chunk.retry_command is not None:
+        if chunk.has_parts and capabilities.sees_parts:
             chunk_frames[id_] = frames
         elif named is not None:
             notes.append(id_)
-    text = f"all frames of chunk{'s' * (len(notes) > 1)} {enumerated(notes)} are rendered: no retryCommand renders some"
+    reason = "no retryCommand renders some" if capabilities.sees_parts else "this adapter's workers render whole chunks"
+    text = f"all frames of chunk{'s' * (len(notes) > 1)} {enumerated(notes)} are rendered: {reason}"
     return Selection(
         frozenset(ids - asked.keys()),
         frozenset(done) | (ids - asked.keys()),

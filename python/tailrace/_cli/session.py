@@ -169,7 +169,7 @@ class _Execution:
             request.spec,
             self._job_dir,
             state_dir=request.state_dir,
-            shares_files=self._capabilities.shares_files,
+            capabilities=self._capabilities,
             check_frames=request.check_frames,
         )
         self._skipped = self._selection.done

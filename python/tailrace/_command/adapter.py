@@ -63,6 +63,11 @@ class Capabilities:
     honours_slots: bool = True
     """Whether commands of one slot see the variables of that slot."""
 
+    @property
+    def sees_parts(self) -> bool:
+        """Whether it can be seen which frames of a chunk are whole, and the others be rendered alone."""
+        return self.shares_files and self.runs_any_command
+
     @classmethod
     def of(cls, adapter: WorkerAdapter) -> Capabilities:
         """Return what the adapter says of itself.

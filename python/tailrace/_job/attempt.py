@@ -96,13 +96,12 @@ class ChunkAttempt:
         self.needs_watching = self.reads_progress or self._is_told or self._ends_early
         """Whether `watch` has anything to do."""
         self._counts_frames = self._is_told or options.frame_level is not None or self._ends_early
-        # Elsewhere a worker looks up the command, or nobody sees what is there.
-        self._renders_parts = self._capabilities.shares_files and self._capabilities.runs_any_command
         self._whole: dict[int, WholeFrames] = {}
         self._frame_watches: set[FrameWatch] = set()
         self._early_ends: set[EarlyEnd] = set()
-        done = frozenset(options.completed_chunk_ids)
-        self._space = SpaceWatch([chunk for chunk in context.spec.chunks if chunk.id not in done])
+        skipped = options.skipped_chunk_ids
+        to_render = (self._asked(chunk) for chunk in context.spec.chunks if chunk.id not in skipped)
+        self._space = SpaceWatch(sum(map(len, to_render)))
         self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._command_events: set[CommandEvents] = set()
@@ -112,7 +111,7 @@ class ChunkAttempt:
 
         A command that takes a run of frames alone renders some others once more.
         """
-        if chunk.retry_command is None or not self._renders_parts or chunk.id in self._context.sharing:
+        if chunk.retry_command is None or not self._renders_parts(chunk):
             return AttemptPlan(chunk.command, chunk.frames)
         asked = self._asked(chunk)
         known = self._whole[chunk.id].known if chunk.id in self._whole else ()
@@ -125,9 +124,12 @@ class ChunkAttempt:
 
     def _asked(self, chunk: Chunk) -> Sequence[int]:
         """Return the frames of the chunk that are to be rendered in this run of the job."""
-        if chunk.retry_command is None or not self._renders_parts or chunk.id not in self._options.chunk_frames:
-            return chunk.frames
-        return FrameRange.of(self._options.chunk_frames[chunk.id])
+        asked = self._options.chunk_frames.get(chunk.id)
+        return chunk.frames if asked is None or not self._renders_parts(chunk) else FrameRange.of(asked)
+
+    def _renders_parts(self, chunk: Chunk) -> bool:
+        """Return whether an attempt may render some frames of the chunk alone."""
+        return chunk.has_parts and self._capabilities.sees_parts and chunk.id not in self._context.sharing
 
     async def run(self, queued: QueuedChunk, slot: int, plan: AttemptPlan) -> WorkerResult | Failure:
         """Run the command once that was planned. Raises what a callback raised."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from .._checks import check_method, check_type
 from .._command.adapter import Capabilities, WorkerAdapter
+from .._spec.frame_range import FrameRange
 from .._spec.model import JobSpec
 from .context import JobContext
 from .options import JobExecutionOptions
@@ -41,7 +42,8 @@ class Executor:
         put together, `JobLockedError` when the job is being run already, or another one of the same folder that
         writes the same files, `SpecError` when chunks would overwrite each other's output that is to be verified or
         stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification, `ValueError`
-        for `check_frames` where the files are not seen here (`Capabilities.shares_files`). The first two have the
+        for `check_frames` where the files are not seen here (`Capabilities.shares_files`), and for `chunk_frames` that
+        are none of the chunk's. The first two have the
         results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.
@@ -72,6 +74,11 @@ def _check_arguments(spec: object, options: JobExecutionOptions, adapter: Worker
         hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
         raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
     check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
+    for chunk in spec.chunks if options.chunk_frames else ():
+        asked = FrameRange.of(options.chunk_frames.get(chunk.id, ()))
+        others = FrameRange(frame for frame in asked if frame not in chunk.frames)
+        if others:
+            raise ValueError(f"chunk_frames[{chunk.id}] has {others}, and chunk {chunk.id} has only {chunk.frames}")
     if options.frame_level is not None and not Capabilities.of(adapter).shares_files:
         name = "check_frames" if options.check_frames is not None else "verify_output"
         raise ValueError(

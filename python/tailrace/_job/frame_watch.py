@@ -143,7 +143,7 @@ class FrameWatch:
                 return None
             looked_at = await in_slices(self._inspector.look(self._chunk))
             for frame, files in by_frame(looked_at).items():
-                if self._part is None or frame in self._part:
+                if self._part is None or frame is None or frame in self._part:
                     await self._judge(self._inspector, frame, files, is_over=True)
         return looked_at
 

@@ -11,8 +11,10 @@ from .._checks import check_callback, check_collection, check_delays, check_limi
 from .._command.adapter import WorkerAdapter
 from .._command.job import CHUNK_META, SLOT_VARIABLE, StreamMode
 from .._command.result import Capture, WorkerResult
+from .._errors import SpecError
 from .._events.types import FrameLevel, JobEvent
 from .._output.secret_mask import SecretMask
+from .._spec.frame_range import FrameRange
 from .._stitching.protocol import Stitcher
 from ..progress import ProgressParser, Renderer
 
@@ -112,7 +114,8 @@ class JobExecutionOptions:
     chunk_frames: Mapping[int, str | Iterable[int]] = field(default_factory=dict)
     """The frames to render of some chunks, by id, where their other frames are left as they are.
 
-    It counts for chunks with a `retry_command`; one without it is rendered as a whole.
+    It counts for chunks that have parts (`Chunk.has_parts`), where the adapter's files are seen here
+    (`Capabilities.sees_parts`); others are rendered as a whole. One without any frame is skipped.
     """
     on_progress: Callable[[int, int], object] | None = None
     """Called with the number of completed chunks, skipped ones included, and of all, after each completed chunk."""
@@ -221,6 +224,11 @@ class JobExecutionOptions:
         return self.check_frames or ("exist" if self.verify_output else None)
 
     @property
+    def skipped_chunk_ids(self) -> frozenset[int]:
+        """The chunks that are not run: those that are completed, and those of which no frame is asked for."""
+        return frozenset(self.completed_chunk_ids).union(id_ for id_, asked in self.chunk_frames.items() if not asked)
+
+    @property
     def listeners(self) -> Mapping[str, Callable[[JobEvent], object]]:
         """Who is called with each event, in this order, by the option that names them."""
         first = {} if self.on_event is None else {"on_event": self.on_event}
@@ -261,6 +269,7 @@ class JobExecutionOptions:
         if self.check_frames is not None and self.check_frames not in get_args(FrameLevel):
             raise ValueError(f"check_frames must be 'exist', 'whole', 'looks' or None, not {self.check_frames!r}")
         check_type("chunk_frames", self.chunk_frames, Mapping, "a mapping of chunk ids to frames")
+        object.__setattr__(self, "chunk_frames", {id_: _frames_of(id_, one) for id_, one in self.chunk_frames.items()})
         if self.stream not in get_args(StreamMode):
             raise ValueError(f"stream must be 'text', 'lines' or 'bytes', not {self.stream!r}")
         if not isinstance(self.progress, str | Renderer | None):
@@ -284,6 +293,15 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         raise TypeError(f"{name} must be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}: {value}")
+
+
+def _frames_of(chunk_id: int, frames: str | Iterable[int]) -> FrameRange:
+    try:
+        return FrameRange.of(frames)
+    except SpecError as error:
+        raise ValueError(f"chunk_frames[{chunk_id}]: {str(error).removeprefix('frames: ')}") from None
+    except TypeError:
+        raise TypeError(f"chunk_frames[{chunk_id}] must be a text such as '1-8,11' or frames: {frames!r}") from None
 
 
 def _check_observers(observers: object) -> None:

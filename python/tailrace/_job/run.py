@@ -40,7 +40,7 @@ class JobRun:
         self._make_local = make_local
         self._started = time.monotonic()
 
-        self._skipped = frozenset(options.completed_chunk_ids) & {chunk.id for chunk in spec.chunks}
+        self._skipped = options.skipped_chunk_ids & {chunk.id for chunk in spec.chunks}
         chunks = [chunk for chunk in spec.chunks if chunk.id not in self._skipped]
         self._queue = ChunkQueue(chunks)
         self._slots = min(options.concurrency, len(chunks))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from .._concurrency.slices import Work, in_slices
 from .._events.head import ChunkHead, EmitChunkEvent
 from .._events.types import ChunkWarning
 from .._output.space_forecast import SpaceForecast
-from .._spec.model import Chunk
 
 _INTERVAL = 5.0
 """How often it is looked, in seconds."""
@@ -21,11 +19,11 @@ _INTERVAL = 5.0
 class SpaceWatch:
     """Adds up what the frames take, and warns once of each disk that those left will not fit on."""
 
-    def __init__(self, chunks: Sequence[Chunk], *, interval: float = _INTERVAL) -> None:
-        """Take the chunks that are to be rendered."""
+    def __init__(self, frames: int, *, interval: float = _INTERVAL) -> None:
+        """Take how many frames are to be rendered."""
         self._forecast = SpaceForecast(interval=interval)
         self._interval = interval
-        self._left = sum(len(chunk.frames) for chunk in chunks)
+        self._left = frames
         self._next_look = time.monotonic() + interval
         self._emit: EmitChunkEvent | None = None
 

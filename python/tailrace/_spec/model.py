@@ -30,6 +30,7 @@ from .._errors import SpecError
 from .command import parse_command
 from .frame_range import LARGEST_FRAME, FrameRange
 from .frame_rate import exact_frame_rate
+from .numbered_name import is_numbered
 from .retry_command import check_retry_command, fill_in_frames
 from .source import is_url, read_json, read_source, shown_source, stem_of
 
@@ -283,13 +284,20 @@ class Chunk(_Part):
         values["output_file"], *_ = values["output_files"] = tuple(files)
         return self
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether some of its frames can be rendered alone: there is a retry command, and a file for each frame."""
+        return self.retry_command is not None and any(map(is_numbered, self.output_files))
+
     def part(self, frames: Iterable[int]) -> Self:
         """Return a chunk of some of its frames, whose command is the retry command filled in for them.
 
-        Raises `ValueError` if it has no retry command.
+        Raises `ValueError` if it has no retry command, or no file for each frame.
         """
         if self.retry_command is None:
             raise ValueError(f"chunk {self.id} has no retryCommand for some of its frames")
+        if not self.has_parts:
+            raise ValueError(f"chunk {self.id} writes all of its frames into {self.output_file}: it has no parts")
         asked = FrameRange(frames)
         given = {name: getattr(self, name) for name in ("id", "output_files", "retry_command")}
         return type(self)(**given, **self.extra, frames=asked, command=fill_in_frames(self.retry_command, asked))

@@ -31,7 +31,7 @@ async def missing_frames(
     only if the record says that an earlier run wrote them with the same command. If that came to its end, they must not
     have changed since; else the one that was written last may be torn, unless its content is looked at. `job_dir` and
     `state_dir` are what the job was or will be run with; its `JobExecutionOptions.chunk_frames` takes what is returned,
-    for chunks that have a `retry_command`.
+    for chunks that have parts.
 
     Raises `TailraceError` if there is a record and it cannot be read.
     """
