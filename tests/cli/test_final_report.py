@@ -224,6 +224,9 @@ def test_of_many_failures_three_are_told() -> None:
             "tailrace job run --chunk 3 j --timeout 9",
         ),
         (["job", "run", "--keep-going", "--", "-j"], "tailrace job run --chunk 3 --keep-going -- -j"),
+        (["job", "run", "j", "--again=7"], "tailrace job run --chunk 3 --resume j"),
+        (["job", "run", "--resume", "j", "--frames", "7"], "tailrace job run --chunk 3 --resume j"),
+        (["job", "run", "j", "--frames", "7", "--missing"], "tailrace job run --chunk 3 j --missing"),
     ],
 )
 def test_the_command_for_one_chunk_has_the_options_that_still_mean_something(words: list[str], command: str) -> None:
@@ -233,6 +236,8 @@ def test_the_command_for_one_chunk_has_the_options_that_still_mean_something(wor
 def test_the_command_for_what_is_missing_resumes() -> None:
     assert rerun_command(["job", "run", "j"]) == "tailrace job run --resume j"
     assert rerun_command(["job", "run", "j", "--resume"]) == "tailrace job run j --resume"
+    assert rerun_command(["job", "run", "--again", "7", "j"]) == "tailrace job run --resume j"
+    assert rerun_command(["job", "run", "j", "--missing"]) == "tailrace job run j --missing"
 
 
 @pytest.mark.parametrize(

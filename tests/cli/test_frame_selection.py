@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,22 @@ def test_without_a_retry_command_the_whole_chunk_is_rendered_and_that_is_said(fo
     result = tailrace(folder, "--again", "7")
     assert rendered(folder) == [5, 6, 7, 8]
     assert "note: all frames of chunk 1 are rendered: no retryCommand renders some" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--frames", "6"), ("--again", "6"), ("--missing",), ("--again=6", "--check-frames=exist")]
+)
+def test_the_commands_that_a_failure_names_can_be_run(folder: Path, words: tuple[str, ...]) -> None:
+    (folder / "deadly").touch()
+    result = tailrace(folder, *words, "--keep-going")
+    assert result.returncode == 1
+    named = [line.partition(": tailrace job run ")[2] for line in result.stderr.splitlines()]
+    commands = [shlex.split(command) for command in named if command]
+    assert commands, result.stderr
+    for command in commands:
+        command.remove("job.json")
+        again = tailrace(folder, *command)
+        assert again.returncode == 0, again.stderr
 
 
 def test_of_a_video_all_frames_are_rendered_and_that_is_said(folder: Path) -> None:

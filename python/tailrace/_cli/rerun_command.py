@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tailrace import mask_secrets, shown_source
 
 _TO_FILL_IN = "…"
-_WITH_VALUE = frozenset({"--chunk", "--watch", "--concurrency", "--stitch", "--audio", "--merge-timeout"})
+_OF_FRAMES = frozenset({"--frames", "--again"})
+_WITH_VALUE = _OF_FRAMES | {"--chunk", "--watch", "--concurrency", "--stitch", "--audio", "--merge-timeout"}
 
 
 def rerun_command(words: Sequence[str]) -> str:
     """Return the command that runs what is missing; `words` are those of this command line, after the program's."""
-    if "--resume" in words:
+    if "--resume" in words or "--missing" in words:
         return shlex.join(["tailrace", *words])
-    return _command(words, ["--resume"], words[words.index("run") + 1 :])
+    # What was to be rendered whatever there is has been begun: it is missing or done, like all else.
+    return _command(words, ["--resume"], _without(words[words.index("run") + 1 :], {"--again"}))
 
 
 def single_chunk_command(words: Sequence[str], chunk_id: int) -> str:
-    """Return the command that runs the chunk alone, with the other options of this command line."""
+    """Return the command that runs the chunk alone, with the other options of this command line.
+
+    Where only some of its frames were asked for, it runs those that are missing.
+    """
+    options = words[words.index("run") + 1 :]
+    is_part = any(word.partition("=")[0] in _OF_FRAMES for word in options) and "--missing" not in options
+    kept = [word for word in _without(options, _WITH_VALUE) if word != "--resume"]
+    return _command(words, ["--chunk", str(chunk_id), *(["--resume"] if is_part else [])], kept)
+
+
+def _without(words: Iterable[str], options: Collection[str]) -> list[str]:
+    """Return the words but for these options, all of which have values."""
     kept = []
-    rest = iter(words[words.index("run") + 1 :])
+    rest = iter(words)
     for word in rest:
-        if word in _WITH_VALUE:
+        if word in options:
             next(rest, None)
-        elif word != "--resume" and word.partition("=")[0] not in _WITH_VALUE:
+        elif word.partition("=")[0] not in options:
             kept.append(word)
-    return _command(words, ["--chunk", str(chunk_id)], kept)
+    return kept
 
 
 def without_secrets(words: Sequence[str], masked: Collection[str], slot_env: Mapping[str, Sequence[str]]) -> list[str]:

@@ -81,7 +81,8 @@ class JobExecutionOptions:
     finish_timeout: float | None = None
     """How long a command may go on when all of its output is whole and, as far as it is read, its progress complete.
 
-    Then it is ended, and its chunk has succeeded: `WorkerResult.lingered` is True. It counts where the files are seen
+    Then it is ended, and its chunk has succeeded: `WorkerResult.lingered` is True. Unless `check_frames` looks into the
+    files, one is taken for whole that is not empty and has not changed for as long. It counts where the files are seen
     here and the adapter can end a command early (`Capabilities.ends_early`).
     """
     stop_on_error: bool = False
