@@ -50,6 +50,15 @@ def test_a_damaged_frame_is_named_with_what_is_wrong_and_status_1(folder: Path) 
     assert total == "3 files: 1 damaged or missing, 2 whole"
 
 
+def test_frames_of_a_sequence_that_have_no_file_are_told_and_are_no_fault(folder: Path) -> None:
+    noise(folder / "a.0007.png", seed=7)
+    done = _tailrace(folder, ".")
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (
+        0,
+        ["  there is no file of frames 4-6", "4 files: all whole"],
+    )
+
+
 def test_an_odd_frame_is_told_and_is_no_fault(folder: Path) -> None:
     numpy_picture(folder / "a.0002.png", "pixels[:] = 0", type_="uint8")
     (folder / "a.0003.png").unlink()

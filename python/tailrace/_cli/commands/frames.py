@@ -100,7 +100,8 @@ async def _look(sources: Sequence[str], level: FrameLevel, to: str | None, *, as
         click.echo(json.dumps([frame_to_json(check) for check in checks], indent=2))
     else:
         style = style_of(1, no_colour=False)
-        for line in describe_frames(checks, style):
+        # A job says itself which frames it has.
+        for line in describe_frames(checks, style, tell_holes=not (found.jobs or found.logs)):
             click.echo(line)
         if pictures not in ("auto", "off") or (pictures == "auto" and is_drawable(1)):
             await _show(checks, style, None if pictures == "auto" else cast("Graphics", pictures))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tailrace import FrameCheck, FrameRange
@@ -13,10 +15,13 @@ from .text import without_controls
 
 YELLOW = "33"
 _SINGLE = ""
+_LEAST_SEQUENCE = 3
+_MOST_HOLES = 10
+"""How many times as long as its files a sequence may be; beyond that it is none."""
 
 
-def describe_frames(checks: Sequence[FrameCheck], style: TerminalStyle) -> Iterator[str]:
-    """Yield lines: of each sequence what it is and what is wrong with its frames, and a sum."""
+def describe_frames(checks: Sequence[FrameCheck], style: TerminalStyle, *, tell_holes: bool) -> Iterator[str]:
+    """Yield lines: of each sequence what it is, what is wrong with its frames and which it may lack, and a sum."""
     sequences: dict[str, list[FrameCheck]] = defaultdict(list)
     for check in checks:
         sequences[check.path if check.sequence is None else check.sequence].append(check)
@@ -26,6 +31,8 @@ def describe_frames(checks: Sequence[FrameCheck], style: TerminalStyle) -> Itera
         looks = _usual_look(members)
         yield f"{_plain(shown)}{numbers}{f'  {looks}' if looks else ''}"
         yield from _faults(members, style)
+        if tell_holes and (holes := _holes(members)):
+            yield style.paint(f"  there is no file of frame{'s' * (len(holes) > 1)} {holes}", YELLOW)
     yield _sum_of(checks, style)
 
 
@@ -87,6 +94,16 @@ def _faults(members: Sequence[FrameCheck], style: TerminalStyle) -> Iterator[str
 def _range(members: Iterable[FrameCheck]) -> str:
     frames = [check.frame for check in members if check.frame is not None]
     return str(FrameRange(sorted(set(frames))))
+
+
+def _holes(members: Iterable[FrameCheck]) -> FrameRange:
+    """Return the frames between the first and the last picture that have none, where all are the same step apart."""
+    frames = sorted({check.frame for check in members if check.frame is not None and check.kind == "picture"})
+    step = math.gcd(*(after - before for before, after in pairwise(frames)))
+    # A number in a name may be a date, and is none of a frame then.
+    if len(frames) < _LEAST_SEQUENCE or (frames[-1] - frames[0]) // step > _MOST_HOLES * len(frames):
+        return FrameRange()
+    return FrameRange(sorted({*range(frames[0], frames[-1], step)}.difference(frames)))
 
 
 def _sum_of(checks: Sequence[FrameCheck], style: TerminalStyle) -> str:
