@@ -262,3 +262,8 @@ def test_frames_of_many_runs_are_found_as_fast_as_those_of_few() -> None:
     assert [frames.index(frame) for frame in frames] == list(range(40_000))
     # Each looked for in each run, it would take minutes.
     assert time.perf_counter() - start < 10
+
+
+def test_a_text_in_place_of_numbers_is_an_error_that_names_what_reads_it() -> None:
+    with pytest.raises(TypeError, match=r"FrameRange\.parse reads a text such as '1-10x2'"):
+        FrameRange("1-10x2")  # type: ignore[arg-type]

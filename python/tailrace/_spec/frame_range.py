@@ -41,6 +41,8 @@ class FrameRange(Sequence[int]):
 
         Raises `TypeError` for what is not a whole number.
         """
+        if isinstance(frames, str):
+            raise TypeError(f"frames must be numbers, and FrameRange.parse reads a text such as {_quote(frames)}")
         if isinstance(frames, FrameRange):
             self._ranges: tuple[range, ...] = frames._ranges
         elif isinstance(frames, range):
