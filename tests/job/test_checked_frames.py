@@ -25,6 +25,7 @@ from tailrace import (
     JobMetadata,
     JobSpec,
     LocalWorkerAdapter,
+    TailraceError,
     missing_frames,
 )
 
@@ -90,6 +91,17 @@ async def test_a_frame_that_is_cut_is_set_aside_told_and_rendered_again_alone(fo
     assert sorted(told) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert told[-1] == 5
     assert (folder / "out_0005.png").read_bytes() == (folder / "pictures" / "5.png").read_bytes()
+
+
+async def test_what_is_not_installed_to_look_at_frames_is_told_before_a_chunk_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace._frames.answers.lacking", lambda *_: ["OpenImageIO: pip install it"])
+    with pytest.raises(TailraceError, match=r"not installed: OpenImageIO: pip install it"):
+        await events_of(job("0 0"), folder, "whole")
+    assert not (folder / "out_0001.png").exists()
+    with pytest.raises(TailraceError, match="not installed"):
+        await missing_frames(job("0 0"), folder, check_frames="looks")
 
 
 async def test_the_last_frame_before_a_death_counts_if_its_content_is_whole(folder: Path) -> None:

@@ -13,7 +13,7 @@ from .._output.secret_mask import SecretMask
 from .._spec.model import JobSpec
 from .._spec.outputs import chunks_sharing_outputs, chunks_whose_leftovers_are_outputs
 from .._state.folder import resolve_job_dir
-from .._state.inspection import OutputInspector, inspector_of
+from .._state.inspection import OutputInspector, inspector_of, require_tools
 from .._state.journal import CompletionRecord
 from .._state.record import JobRecord
 from .options import JobExecutionOptions
@@ -45,7 +45,8 @@ class JobContext:
     def of(cls, spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter) -> JobContext:
         """Return that of a new run.
 
-        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched.
+        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched,
+        `TailraceError` when frames are to be looked at and what reads them is not installed.
         """
         job_dir = resolve_job_dir(spec, options.job_dir)
         run_id = os.urandom(8).hex()
@@ -54,6 +55,8 @@ class JobContext:
         level = options.frame_level
         if record is not None or level is not None or options.stitcher is not None:
             sharing = _find_shared_outputs(spec, options)
+        if level is not None:
+            require_tools(spec, level)
         mask = SecretMask(options.mask_env, options.slot_env)
         capabilities = Capabilities.of(adapter)
         logs = _make_logs(spec, options)

@@ -41,9 +41,9 @@ class Executor:
         Raises `ChunkFailedError` when a chunk used up its attempts, `MergeFailedError` when the chunks could not be
         put together, `JobLockedError` when the job is being run already, or another one of the same folder that
         writes the same files, `SpecError` when chunks would overwrite each other's output that is to be verified or
-        stitched, `TailraceError` when the record cannot be kept, `TypeError` for what is no specification, `ValueError`
-        for `check_frames` where the files are not seen here (`Capabilities.shares_files`), and for `chunk_frames` that
-        are none of the chunk's. The first two have the
+        stitched, `TailraceError` when the record cannot be kept or what `check_frames` needs is not installed,
+        `TypeError` for what is no specification, `ValueError` for `check_frames` where the files are not seen here
+        (`Capabilities.shares_files`), and for `chunk_frames` that are none of the chunk's. The first two have the
         results so far in their `report`.
         What a callback raises comes out unchanged. Whatever ends the job early, a cancellation too, no command that
         it started is running any more when it comes out.

@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from .._concurrency.slices import Work
+from .._errors import TailraceError
 from .._events.types import FrameLevel
-from .._frames.checker import FrameChecker
+from .._frames.checker import FrameChecker, missing_tools
 from .._frames.looks import compare_looks
 from .._frames.names import sequence_of
 from .._frames.result import FrameCheck, NotLookedAtError
-from .._spec.model import Chunk
+from .._spec.model import Chunk, JobSpec
 from .._spec.outputs import fault_of_status, output_files
 
 Fingerprint: TypeAlias = list[tuple[int, int] | None]
@@ -182,6 +183,13 @@ def _by_sequence(files: Sequence[OutputFile]) -> dict[str, dict[int, OutputFile]
 def inspector_of(job_dir: Path, level: FrameLevel | None) -> FileInspector:
     """Return what looks as closely as that."""
     return FileInspector(job_dir) if level is None or level == "exist" else FrameInspector(job_dir, level)
+
+
+def require_tools(spec: JobSpec, level: FrameLevel) -> None:
+    """Raise `TailraceError` if what reads the job's output files is not installed: nothing is rendered in vain then."""
+    lines = missing_tools((name for chunk in spec.chunks for name in chunk.output_files), level)
+    if lines:
+        raise TailraceError(f"the frames cannot be looked at, since something is not installed: {'; '.join(lines)}")
 
 
 def look_at(path: Path, frame: int | None) -> OutputFile:

@@ -14,7 +14,7 @@ from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk, JobSpec
 from .artifacts import Record
 from .folder import FILE_NAME, job_folder, resolve_job_dir
-from .inspection import OutputFile, OutputInspector, are_whole, by_frame, inspector_of
+from .inspection import OutputFile, OutputInspector, are_whole, by_frame, inspector_of, require_tools
 
 
 async def missing_frames(
@@ -33,8 +33,9 @@ async def missing_frames(
     `state_dir` are what the job was or will be run with; its `JobExecutionOptions.chunk_frames` takes what is returned,
     for chunks that have parts.
 
-    Raises `TailraceError` if there is a record and it cannot be read.
+    Raises `TailraceError` if there is a record and it cannot be read, or if what reads the frames is not installed.
     """
+    require_tools(spec, check_frames)
     folder = resolve_job_dir(spec, job_dir)
     inspector = inspector_of(folder, check_frames)
     record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
