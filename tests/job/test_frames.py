@@ -331,14 +331,15 @@ async def test_however_many_frames_are_whole_at_a_failure_they_are_not_rendered_
     assert sorted(finished(events)) == list(range(1001, 1701))
 
 
-async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "where"), [(4, "in frame 4"), (3, "after frame 3")])
+async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path, number: int, where: str) -> None:
     renderer = Renderer("toy", [*TOY.rules, Rule(r"Frame (?P<frame>-?\d+)", "Frame ")])
-    last = "for f in 1 2 3; do echo saved out_000$f.txt; done; echo Frame 4; kill -11 $$"
+    last = f"for f in 1 2 3; do echo saved out_000$f.txt; done; echo Frame {number}; kill -11 $$"
     (tmp_path / "late.sh").write_text(last)
     spec = job(tmp_path, "1-5", command="sh -c 'for f in 1 2 3; do echo x > out_000$f.txt; done; . ./late.sh'")
     events = await events_of(spec, tmp_path, retries=1, progress=renderer)
     reason = next(event.reason for event in events if isinstance(event, ChunkRetrying))
-    assert reason == "sh was ended by signal 11 (SIGSEGV) in frame 4, with frames 4-5 missing of 5"
+    assert reason == f"sh was ended by signal 11 (SIGSEGV) {where}, with frames 4-5 missing of 5"
 
 
 async def test_a_command_that_is_done_and_does_not_exit_is_ended_and_its_chunk_has_succeeded(tmp_path: Path) -> None:

@@ -455,10 +455,11 @@ class ChunkAttempt:
 
 
 def _where(plan: AttemptPlan, frames: FrameWatch, watch: ProgressWatch | None, result: WorkerResult | None) -> str:
-    """Return in which frame a command died, as far as it is known, and which are missing."""
+    """Return in which frame a command died, or after which, as far as it is known, and which are missing."""
     frame = None if watch is None or result is None or result.exit_code >= 0 else watch.frame
     missing = FrameRange(frame for frame in plan.frames if frame not in frames.whole)
-    where = "" if frame is None else f" in frame {frame}"
+    # Until a renderer says the next frame's number, it is at work on that all the same.
+    where = "" if frame is None else f" {'after' if frame in frames.whole else 'in'} frame {frame}"
     if not missing or len(missing) == len(plan.frames):
         return where
     are = "s" if len(missing) > 1 else ""
