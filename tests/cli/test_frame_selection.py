@@ -93,6 +93,13 @@ def test_frames_are_rendered_again_and_merged_anew(folder: Path) -> None:
     assert tailrace(folder, "--resume", "--dry-run").stdout.count("done") == 3
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_frames_that_no_chunk_has_are_named(folder: Path, more: tuple[str, ...]) -> None:
+    result = tailrace(folder, "--again", "3,12-14", *more)
+    assert result.returncode == 0
+    assert "note: no chunk has the frames 13-14" in result.stderr
+
+
 def test_a_resumed_chunk_goes_on_in_its_middle(folder: Path) -> None:
     (folder / "deadly").touch()
     assert tailrace(folder, "--keep-going", "--no-merge").returncode == 1

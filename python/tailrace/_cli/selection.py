@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -116,9 +116,16 @@ def select(
         frozenset(done) | (ids - asked.keys()),
         chunk_frames,
         reasons,
-        (text,) if notes else (),
+        (*([text] if notes else []), *_absent(spec, named)),
         sum(len(asked[id_]) - len(frames) for id_, frames in chunk_frames.items()),
     )
+
+
+def _absent(spec: JobSpec, named: FrameRange | None) -> Iterator[str]:
+    """Yield a note of the frames that were named and are in no chunk."""
+    absent = set(named or ()).difference(*(chunk.frames for chunk in spec.chunks))
+    if absent:
+        yield f"no chunk has the frame{'s' * (len(absent) > 1)} {FrameRange(sorted(absent))}"
 
 
 def _check(request: SelectionRequest, *, shares_files: bool) -> None:

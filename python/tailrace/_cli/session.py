@@ -201,6 +201,8 @@ class _Execution:
             part = "" if frames is None else f", frame{'s' * (len(frames) > 1)} {frames} alone"
             to_run = f"to be run{part}" if reason is None else f"to be run{part}: {reason}"
             click.echo(f"chunk {chunk_id}: {'done' if chunk_id in self._skipped else to_run}")
+        for note in self._selection.notes:
+            print_message(f"note: {note}")
         done = len(self._asked & self._skipped)
         print_message(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
         return 0
