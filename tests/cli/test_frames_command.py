@@ -35,7 +35,7 @@ def test_a_folder_of_whole_frames_is_told_in_a_line_and_status_0(folder: Path) -
     done = _tailrace(folder, ".")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
-        "./a.#.png  1-3  160 x 96, 3 channels, png\n3 files: all whole\n",
+        "./a.####.png  1-3  160 x 96, 3 channels, png\n3 files: all whole\n",
         "",
     )
 
@@ -45,8 +45,8 @@ def test_a_damaged_frame_is_named_with_what_is_wrong_and_status_1(folder: Path) 
     done = _tailrace(folder, "a.####.png")
     assert done.returncode == 1
     first, fault, total = done.stdout.splitlines()
-    assert first == "a.#.png  1-3  160 x 96, 3 channels, png"
-    assert re.fullmatch(r"  frame 2 is .+", fault)
+    assert first == "a.####.png  1-3  160 x 96, 3 channels, png"
+    assert re.fullmatch(r"  frame 2: is .+", fault)
     assert total == "3 files: 1 damaged or missing, 2 whole"
 
 
@@ -59,11 +59,20 @@ def test_frames_of_a_sequence_that_have_no_file_are_told_and_are_no_fault(folder
     )
 
 
+def test_a_frame_that_is_named_by_itself_and_by_its_job_counts_once(folder: Path) -> None:
+    _job(folder, "true")
+    done = _tailrace(folder, "a.0001.png", ".", "job.json", "--check", "exist", "--json")
+    assert [check["frame"] for check in json.loads(done.stdout)] == [1, 2, 3, 4, 5, 6]
+
+
 def test_an_odd_frame_is_told_and_is_no_fault(folder: Path) -> None:
     numpy_picture(folder / "a.0002.png", "pixels[:] = 0", type_="uint8")
     (folder / "a.0003.png").unlink()
     done = _tailrace(folder, ".", "--check", "looks")
-    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, ["  frame 2 is black", "2 files: 1 odd, 2 whole"])
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (
+        0,
+        ["  frame 2: is black", "2 files: all whole, 1 of them odd"],
+    )
 
 
 def test_json_has_an_object_for_each_frame(folder: Path) -> None:
@@ -93,7 +102,7 @@ def test_of_a_job_the_frames_that_are_missing_are_told_together(folder: Path) ->
     done = _tailrace(folder.parent, f"{folder.name}/job.json", "--check", "exist")
     assert done.returncode == 1
     assert done.stdout.splitlines()[1:] == [
-        "  frames 4-6 cannot be found: No such file or directory",
+        "  frames 4-6: cannot be found: No such file or directory",
         "6 files: 3 damaged or missing, 3 there",
     ]
 

@@ -55,6 +55,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_root
+async def test_a_command_that_does_not_say_why_it_cannot_write_failed_for_a_full_disk(small_disk: Path) -> None:
+    with pytest.raises(ChunkFailedError) as caught:
+        await JobExecutor(LocalWorkerAdapter()).execute(
+            job("sh -c 'cp /proc/self/exe chunk 2> /dev/null'"),
+            JobExecutionOptions(job_dir=small_disk, state_dir=small_disk.parent, retries=5, resource_delay=0.2),
+        )
+    assert (caught.value.category, caught.value.attempts) == ("disk", 2)
+    assert f"exited with status 1; there is no space left in {small_disk}; the job ends" in str(caught.value)
+
+
+@needs_root
 async def test_a_disk_that_stays_full_ends_the_job_and_says_how_much_is_free(small_disk: Path) -> None:
     with pytest.raises(ChunkFailedError) as caught:
         await JobExecutor(LocalWorkerAdapter()).execute(

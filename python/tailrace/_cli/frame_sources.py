@@ -55,7 +55,8 @@ class FrameSources(NamedTuple):
         for logged in self.logs:
             rendered = await check_frames(logged.finished, **look) if logged.finished else []
             checks += logged.with_flags(rendered, level)
-        return checks
+        # A file may be named by itself and by its job; what was named last knows the most of it.
+        return list({os.path.abspath(check.path): check for check in checks}.values())  # noqa: PTH100
 
 
 class LoggedFrames(NamedTuple):

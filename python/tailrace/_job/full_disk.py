@@ -10,6 +10,9 @@ from .._spec.outputs import output_paths
 from .attempt import Failure
 from .context import JobContext
 
+_LEAST_SPACE = 1 << 20
+"""With less free, in bytes, a disk is full: file systems keep some for themselves."""
+
 
 class FullDisk:
     """Knows which chunks have waited for space already, and says what is free when that was in vain."""
@@ -17,6 +20,20 @@ class FullDisk:
     def __init__(self, context: JobContext) -> None:
         self._context = context
         self._waited: set[int] = set()
+
+    async def name(self, failure: Failure, chunk: Chunk) -> Failure:
+        """Return the failure with the category "disk", if nothing is known of it and where it writes is no space.
+
+        Not every renderer says why it could not write.
+        """
+        if failure.category is not None or failure.result is None or not self._context.capabilities.shares_files:
+            return failure
+        folder = _folder(chunk, self._context.job_dir)
+        free = await find_free_space(folder)
+        if free is None or free >= _LEAST_SPACE:
+            return failure
+        reason = f"{failure.reason}; there is no space left in {folder}"
+        return failure._replace(category="disk", reason=self._context.mask.text(reason), is_worth_retrying=True)
 
     def is_reason(self, failure: Failure) -> bool:
         """Return whether the chunk failed for the disk that all others write to as well.

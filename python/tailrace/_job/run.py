@@ -192,6 +192,7 @@ class JobRun:
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
             self._queue.finish()
             return
+        outcome = await self._full_disk.name(outcome, chunk)
         is_for_disk = self._full_disk.is_reason(outcome)
         may_retry = outcome.is_worth_retrying and attempt <= self._options.retries
         if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):

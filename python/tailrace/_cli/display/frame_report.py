@@ -14,7 +14,6 @@ from .style import RED, TerminalStyle
 from .text import without_controls
 
 YELLOW = "33"
-_SINGLE = ""
 _LEAST_SEQUENCE = 3
 _MOST_HOLES = 10
 """How many times as long as its files a sequence may be; beyond that it is none."""
@@ -26,7 +25,7 @@ def describe_frames(checks: Sequence[FrameCheck], style: TerminalStyle, *, tell_
     for check in checks:
         sequences[check.path if check.sequence is None else check.sequence].append(check)
     for name, members in sequences.items():
-        shown = members[0].path if len(members) == 1 else name
+        shown = members[0].path if len(members) == 1 else _pattern(name, members)
         numbers = "" if len(members) == 1 else f"  {_range(members)}"
         looks = _usual_look(members)
         yield f"{_plain(shown)}{numbers}{f'  {looks}' if looks else ''}"
@@ -60,9 +59,20 @@ def colour_of(check: FrameCheck) -> str:
 
 
 def _usual_look(members: Iterable[FrameCheck]) -> str:
-    """Return what most of the frames are: those that are unlike them have a line of their own."""
+    """Return what most of the frames are, and of videos how many they hold; the unlike have lines of their own."""
     looks = Counter(filter(None, map(_look, members)))
-    return looks.most_common(1)[0][0] if looks else ""
+    usual = [looks.most_common(1)[0][0]] if looks else []
+    frames = sum(check.frames or 0 for check in members)
+    return ", ".join([*usual, *([f"{frames:,} frame{'s' * (frames != 1)}"] if frames else [])])
+
+
+def _pattern(name: str, members: Sequence[FrameCheck]) -> str:
+    """Return the name of a sequence with a # for each digit, where its numbers are padded; it can be given as it is."""
+    head, _, tail = name.rpartition("#")
+    numbers = [check.path[len(head) : len(check.path) - len(tail)] for check in members]
+    width = min(map(len, numbers))
+    is_padded = any(number.lstrip("-").startswith("0") and len(number.lstrip("-")) > 1 for number in numbers)
+    return f"{head}{'#' * (width if is_padded else 1)}{tail}"
 
 
 def _look(check: FrameCheck) -> str:
@@ -71,8 +81,6 @@ def _look(check: FrameCheck) -> str:
         parts.append(f"{check.width} x {check.height}")
     if check.channels is not None:
         parts.append(f"{check.channels} channel{'s' * (check.channels != 1)}")
-    if check.frames is not None:
-        parts.append(f"{check.frames} frame{'s' * (check.frames != 1)}")
     if check.format is not None:
         parts.append(check.format)
     return ", ".join(parts)
@@ -87,7 +95,7 @@ def _faults(members: Sequence[FrameCheck], style: TerminalStyle) -> Iterator[str
         for warning in check.warnings:
             said[warning, YELLOW].append(check)
     for (reason, colour), frames in said.items():
-        which = f"frame{'s' * (len(frames) != 1)} {_range(frames)} " if len(members) > 1 else ""
+        which = f"frame{'s' * (len(frames) != 1)} {_range(frames)}: " if len(members) > 1 else ""
         yield style.paint(f"  {which}{_plain(reason)}", colour)
 
 
@@ -109,13 +117,10 @@ def _holes(members: Iterable[FrameCheck]) -> FrameRange:
 def _sum_of(checks: Sequence[FrameCheck], style: TerminalStyle) -> str:
     damaged = sum(check.reason is not None for check in checks)
     odd = sum(check.ok and bool(check.warnings) for check in checks)
-    parts = []
-    if damaged:
-        parts.append(style.paint(f"{damaged:,} damaged or missing", RED))
-    if odd:
-        parts.append(style.paint(f"{odd:,} odd", YELLOW))
     what = "there" if checks[0].level == "exist" else "whole"
-    parts.append(f"{len(checks) - damaged:,} {what}" if damaged or odd else f"all {what}" if len(checks) > 1 else what)
+    whole = f"{len(checks) - damaged:,} {what}" if damaged else f"all {what}" if len(checks) > 1 else what
+    parts = [style.paint(f"{damaged:,} damaged or missing", RED)] if damaged else []
+    parts.append(whole + (f", {style.paint(f'{odd:,} of them odd', YELLOW)}" if odd else ""))
     return f"{len(checks):,} file{'s' * (len(checks) != 1)}: {', '.join(parts)}"
 
 

@@ -24,7 +24,8 @@ POVRAY = Renderer(
         Rule(r"(?P<error>Possible Parse Error: Cannot )", "Parse Error: ", category="missing_asset"),
         Rule(r"(?P<error>Parse Error: Cannot (?:open|find))", "Parse Error: ", category="missing_asset", fatal=True),
         Rule(r"(?P<error>(?<!Possible )\bParse Error: )", "Parse Error: ", category="scene", fatal=True),
-        Rule(r"(?P<error>\bPossible Parse Error: )", "Parse Error: ", category="scene"),
+        # Old scenes have none, and are right all the same.
+        Rule(r"(?P<error>\bPossible Parse Error: )(?!assumed_gamma)", "Parse Error: ", category="scene"),
         Rule(r"(?P<finished>\bPOV-Ray finished\b)", "POV-Ray finished", of="command"),
     ],
     programs=["povray"],
