@@ -56,7 +56,7 @@ class FrameSources(NamedTuple):
             rendered = await check_frames(logged.finished, **look) if logged.finished else []
             checks += logged.with_flags(rendered, level)
         # A file may be named by itself and by its job; what was named last knows the most of it.
-        return list({os.path.abspath(check.path): check for check in checks}.values())  # noqa: PTH100
+        return list({os.path.abspath(check.path): check for check in checks}.values())  # noqa: PTH100, ASYNC240
 
 
 class LoggedFrames(NamedTuple):
