@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ChunkOutput,
         ChunkProgress,
         ChunkRetrying,
+        ChunkSkipped,
         ChunkStarted,
         ChunkUsage,
         ChunkWarning,
@@ -115,7 +116,7 @@ _NAMES = {
     "_state.missing_frames": "missing_frames",
     "_events.types": (
         "ChunkErrorReported ChunkEvent ChunkFailed ChunkFileSaved ChunkFinished ChunkOutput "
-        "ChunkProgress ChunkRetrying ChunkStarted ChunkUsage ChunkWarning FrameFinished FrameFlagged "
+        "ChunkProgress ChunkRetrying ChunkSkipped ChunkStarted ChunkUsage ChunkWarning FrameFinished FrameFlagged "
         "FrameLevel JobEvent JobFinished JobStarted LogFailed MergeFinished MergeOutput MergeStarted"
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
@@ -174,6 +175,7 @@ __all__ = [
     "ChunkOutputCallback",
     "ChunkProgress",
     "ChunkRetrying",
+    "ChunkSkipped",
     "ChunkStarted",
     "ChunkState",
     "ChunkUsage",

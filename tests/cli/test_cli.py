@@ -141,7 +141,7 @@ def test_resume_runs_only_what_is_missing_or_changed(tmp_path: Path) -> None:
     result = tailrace("job", "run", spec, "--resume")
     assert result.returncode == 0
     assert [count_lines(tmp_path / f"runs_{number}") for number in range(3)] == [1, 2, 1]
-    assert b"1 chunk done, 2 skipped, merged" in result.stderr
+    assert b"1 chunk done, 2 done before, merged" in result.stderr
 
 
 def test_retries_are_made_and_counted(tmp_path: Path) -> None:

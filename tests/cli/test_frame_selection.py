@@ -80,7 +80,7 @@ def test_what_is_missing_is_found_without_a_record(folder: Path) -> None:
     assert "3 chunks done, merged, 12 of 12 frames" in result.stderr
     again = tailrace(folder, "--missing")
     assert (again.returncode, rendered(folder)) == (0, []), again.stderr
-    assert "0 chunks done, 3 skipped, merged" in again.stderr
+    assert "0 chunks done, 3 done before, merged" in again.stderr
 
 
 def test_frames_are_rendered_again_and_merged_anew(folder: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_resumed_chunk_goes_on_in_its_middle(folder: Path) -> None:
     # Frame 7 is the last that is there, and may be torn.
     result = tailrace(folder, "--resume")
     assert (result.returncode, rendered(folder)) == (0, [7, 8]), result.stderr
-    assert "1 chunk done, 2 skipped, merged, 12 of 12 frames" in result.stderr
+    assert "1 chunk done, 2 done before, merged, 12 of 12 frames" in result.stderr
 
 
 def test_a_chunk_whose_command_has_changed_is_rendered_from_its_start(folder: Path) -> None:

@@ -23,7 +23,7 @@ async def test_the_counts_come_when_they_have_changed_and_at_no_other_time(capfd
     state = JobState(job("a", "b").chunks)
 
     async def run() -> None:
-        happen(state, JobStarted, total_chunks=2, skipped_chunk_ids=())
+        happen(state, JobStarted, total_chunks=2, completed_chunk_ids=())
         happen(state, ChunkStarted, chunk_id=0, attempt=1, slot=0, command="a")
         for frame in range(3):
             happen(state, FrameFinished, chunk_id=0, attempt=1, frame=frame, path="", duration=1)

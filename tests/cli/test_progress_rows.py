@@ -44,7 +44,7 @@ class Watched:
         self._style = style
         self.state = JobState(job(*["render"] * chunks).chunks)
         self.rows_maker = ProgressRows(self.state, style)
-        self.happen(JobStarted, 0, total_chunks=chunks, skipped_chunk_ids=tuple(range(skipped)))
+        self.happen(JobStarted, 0, total_chunks=chunks, completed_chunk_ids=tuple(range(skipped)))
 
     def happen(self, kind: type[JobEvent], at: float, **fields: Any) -> None:
         self.state.apply(kind(job_id=self._job_id, run_id="r", sequence=0, time=0, monotonic=at, **fields))

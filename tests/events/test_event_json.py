@@ -101,7 +101,7 @@ async def test_a_result_and_an_error_are_written_without_the_output(tmp_path: Pa
         await JobExecutor(LocalWorkerAdapter()).execute(wanted, options)
     records = [json.loads(event_to_json(event)) for event in events]
     by_name = {record["event"]: record for record in records}
-    assert by_name["job_started"]["skipped_chunk_ids"] == [2]
+    assert by_name["job_started"]["completed_chunk_ids"] == [2]
     result = by_name["chunk_finished"]["result"]
     assert result["exit_code"] == 0
     assert result["truncated"] is False

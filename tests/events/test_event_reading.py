@@ -269,8 +269,8 @@ NO_VERSION = {name: value for name, value in chunk_started().items() if name != 
             "chunk_output: base64 must be base64, not '?'",
         ),
         (
-            json.dumps(chunk_started(event="job_started", total_chunks=1, skipped_chunk_ids=["0"])),
-            "job_started: skipped_chunk_ids must be a list of integers, not ['0']",
+            json.dumps(chunk_started(event="job_started", total_chunks=1, completed_chunk_ids=["0"])),
+            "job_started: completed_chunk_ids must be a list of integers, not ['0']",
         ),
     ],
     ids=lambda value: repr(value)[:20],

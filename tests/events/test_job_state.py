@@ -59,7 +59,7 @@ class Told:
         self.state.apply(kind(job_id="j", run_id="r", sequence=0, time=at, monotonic=at, **fields))
 
     def begin(self, total: int, skipped: Iterable[int] = ()) -> None:
-        self.happen(JobStarted, 0, total_chunks=total, skipped_chunk_ids=tuple(skipped))
+        self.happen(JobStarted, 0, total_chunks=total, completed_chunk_ids=tuple(skipped))
 
     def start(self, chunk: int, at: float = 0, attempt: int = 1, slot: int = 0) -> None:
         self.happen(ChunkStarted, at, chunk_id=chunk, attempt=attempt, slot=slot, command="render")

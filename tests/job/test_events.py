@@ -62,7 +62,7 @@ async def test_a_job_tells_its_story_from_start_to_finish(tmp_path: Path) -> Non
     ]
     start, started, output, retrying, _, _, finished, merging, merge_output, merged, end = events
     assert isinstance(start, JobStarted)
-    assert (start.total_chunks, start.skipped_chunk_ids) == (2, (1,))
+    assert (start.total_chunks, start.completed_chunk_ids) == (2, (1,))
     assert isinstance(started, ChunkStarted)
     assert (started.chunk_id, started.attempt, started.slot) == (0, 1, 0)
     assert isinstance(output, ChunkOutput)

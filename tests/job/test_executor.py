@@ -383,6 +383,8 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(options: dict[str, 
 
 WRONG: dict[str, list[object]] = {
     "concurrency": [1.5, True, "2", None],
+    "capacity": [3, {"gpus": 1.5}, {"memory": "much"}],
+    "enforce_memory": ["no"],
     "job_dir": [3, b"folder"],
     "record": ["no"],
     "state_dir": [3],
@@ -433,7 +435,7 @@ def test_every_option_of_the_wrong_type_is_refused_by_name() -> None:
         for value in values:
             with pytest.raises((TypeError, ValueError), match=rf"^{name}\b") as caught:
                 JobExecutionOptions(**{name: value})  # type: ignore[arg-type]
-            assert isinstance(caught.value, TypeError) or name in ("stream", "slot_env", "check_frames")
+            assert isinstance(caught.value, TypeError) or name in ("capacity", "stream", "slot_env", "check_frames")
 
 
 async def test_what_is_no_specification_no_adapter_or_no_options_says_what_to_write() -> None:

@@ -216,7 +216,7 @@ async def test_what_is_found_to_be_missing_can_be_asked_for_though_it_is_nothing
     await events_of(spec, tmp_path)
     events = await events_of(spec, tmp_path, chunk_frames=await missing_frames(spec, tmp_path))
     assert commands(events) == []
-    assert [event.skipped_chunk_ids for event in events if isinstance(event, JobStarted)] == [(3,)]
+    assert [event.completed_chunk_ids for event in events if isinstance(event, JobStarted)] == [(3,)]
 
 
 async def test_frames_that_a_chunk_does_not_have_are_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ NAMES = {
         ChunkOutputCallback
         ChunkProgress
         ChunkRetrying
+        ChunkSkipped
         ChunkStarted
         ChunkState
         ChunkUsage

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import cast
 
 import click
 
@@ -49,6 +51,27 @@ def parse_file_size(_: click.Context, __: click.Parameter, text: str | None) -> 
     if match is None:
         raise click.BadParameter(f"{text!r} is not a size: give a number of bytes, or one such as 64M")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_amounts(_: click.Context, __: click.Parameter, text: str | None) -> Mapping[str, float] | None:
+    """Return what an option names: memory=64G,gpus=2."""
+    if text is None:
+        return None
+    amounts: dict[str, str | float] = {}
+    for part in text.split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or not name:
+            raise click.BadParameter(f"{part!r} is not of the form NAME=N, such as memory=64G or gpus=2")
+        if name in amounts:
+            raise click.BadParameter(f"{name} is given twice")
+        # What a size is, and which amounts can be used, is said by whoever takes them.
+        amounts[name] = value
+        if name != "memory":
+            try:
+                amounts[name] = float(value)
+            except ValueError:
+                raise click.BadParameter(f"{name}: {value!r} is not a number") from None
+    return cast("Mapping[str, float]", amounts)
 
 
 def parse_error_patterns(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

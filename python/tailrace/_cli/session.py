@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +57,8 @@ class JobRequest(NamedTuple):
 
     spec: str
     concurrency: int
+    capacity: Mapping[str, float] | None
+    enforce_memory: bool
     chunk: tuple[int, ...]
     no_merge: bool
     stitch: str | None
@@ -339,6 +341,8 @@ class _Execution:
         try:
             return JobExecutionOptions(
                 concurrency=request.concurrency,
+                capacity=request.capacity,
+                enforce_memory=request.enforce_memory,
                 job_dir=self._job_dir,
                 record=not request.no_record,
                 state_dir=request.state_dir,

@@ -45,7 +45,7 @@ class ChunkState:
     status: Literal["pending", "running", "completed", "failed", "skipped"] = "pending"
     """"pending" also while it waits for another attempt, and when the job has ended before it was done.
 
-    "skipped" was done before this run.
+    "completed" without `attempts` was done before this run; "skipped" depends on one that failed.
     """
     attempts: int = 0
     """How often it was started. All below is of the latest attempt."""

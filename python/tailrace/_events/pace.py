@@ -25,10 +25,10 @@ class Pace:
     """Counts frames, and estimates from them how much time is left."""
 
     total: int = 0
-    skipped: int = 0
-    """Those that were done before."""
+    done_before: int = 0
+    """Those of chunks that were done before this run."""
     completed: int = 0
-    """Without those that were skipped."""
+    """Without those."""
     failed: int = 0
     _ended_time: float = 0
     _has_moved: bool = False
@@ -50,7 +50,7 @@ class Pace:
     def fraction(self, unfinished: Collection[Unfinished]) -> float:
         """Return how much is done, 0 to 1, without what failed; `unfinished` has what was begun and is not done."""
         partly = sum(map(_frames_done, unfinished))
-        return (self.skipped + self.completed + partly) / (self.total or 1)
+        return (self.done_before + self.completed + partly) / (self.total or 1)
 
     def remaining(self, started: float, unfinished: Collection[Unfinished], now: float) -> float | None:
         """Return the estimated time until all is done, in seconds, if it can be estimated and is not over."""
@@ -63,7 +63,7 @@ class Pace:
     def _estimate_end(self, started: float, unfinished: Collection[Unfinished], now: float) -> float | None:
         partly = sum(self._part_done(one, now) for one in unfinished)
         done = self.completed + self.failed + partly
-        to_do = self.total - self.skipped
+        to_do = self.total - self.done_before
         elapsed = now - started
         if elapsed < LEAST_TIME or done < to_do * LEAST_FRACTION:
             return None

@@ -18,6 +18,7 @@ from .types import (
     ChunkOutput,
     ChunkProgress,
     ChunkRetrying,
+    ChunkSkipped,
     ChunkStarted,
     ChunkUsage,
     FrameFinished,
@@ -61,7 +62,7 @@ class JobState:
         self._duration: float | None = None
         self._error: str | None = None
         self._has_ended = False
-        self._completed = self._failed = self._skipped = self._retries = 0
+        self._completed = self._done_before = self._failed = self._skipped = self._retries = 0
         self._running: dict[int, RunningCommand] = {}
         self._waiting: dict[int, float] = {}
         self._frames_of_failed = 0
@@ -114,6 +115,12 @@ class JobState:
                 chunk.ending, chunk.reason, chunk.category = ending_of(error), str(error), error.category
                 if chunk.ending == "not started":
                     chunk.exit_code = None
+            case ChunkSkipped(chunk_id=chunk_id, because_of=failed):
+                chunk = self._chunk(chunk_id)
+                chunk.status, chunk.reason = "skipped", f"it depends on chunk {failed}, which failed"
+                self._skipped += 1
+                self._pace.failed += chunk.frames
+                self._pace.move()
             case ChunkErrorReported(chunk_id=chunk_id):
                 report_error(self._chunk(chunk_id), event)
             case MergeOutput(stream=stream, data=data):
@@ -216,19 +223,24 @@ class JobState:
         return self._completed
 
     @property
-    def skipped(self) -> int:
-        """How many were done before."""
-        return self._skipped
+    def done_before(self) -> int:
+        """How many were done before this run."""
+        return self._done_before
 
     @property
     def done(self) -> int:
-        """How many are done, whoever did it: `completed` and `skipped`."""
-        return self._completed + self._skipped
+        """How many are done, whoever did it: `completed` and `done_before`."""
+        return self._completed + self._done_before
 
     @property
     def failed(self) -> int:
         """How many have failed for good."""
         return self._failed
+
+    @property
+    def skipped(self) -> int:
+        """How many are not run since they depend on one that has failed."""
+        return self._skipped
 
     @property
     def retries(self) -> int:
@@ -259,7 +271,7 @@ class JobState:
     def frames_done(self) -> int:
         """How many of them are done, whoever did it; see `ChunkState.frames_done`."""
         partly = sum(min(one.chunk.frames_done, one.chunk.frames) for one in self._unfinished())
-        return self._pace.skipped + self._pace.completed + partly + self._frames_of_failed
+        return self._pace.done_before + self._pace.completed + partly + self._frames_of_failed
 
     @property
     def merge(self) -> MergeState | None:
@@ -282,7 +294,8 @@ class JobState:
 
     def _told(self) -> tuple[object, ...]:
         told = (self._job_id, self._run_id, self._started, self._started_at, self._duration, self._error)
-        counts = (self._has_ended, self._total, self._completed, self._skipped, self._failed, self._retries)
+        done = (self._has_ended, self._total, self._completed, self._done_before)
+        counts = (*done, self._failed, self._skipped, self._retries)
         return *told, *counts, self._chunks, self._running, self._waiting, self._merge, self._incomplete_logs
 
     def _unfinished(self) -> list[Unfinished]:
@@ -305,13 +318,13 @@ class JobState:
         self._started, self._started_at = event.monotonic, event.time
         if not self._is_specified:
             self._total = self._pace.total = event.total_chunks
-        for chunk_id in event.skipped_chunk_ids:
+        for chunk_id in event.completed_chunk_ids:
             # Those that were not given do not count.
             if chunk_id in self._chunks or not self._is_specified:
                 chunk = self._chunk(chunk_id)
-                chunk.status, chunk.frames_done = "skipped", chunk.frames
-                self._skipped += 1
-                self._pace.skipped += chunk.frames
+                chunk.status, chunk.frames_done = "completed", chunk.frames
+                self._done_before += 1
+                self._pace.done_before += chunk.frames
 
     def _start(self, event: ChunkStarted) -> None:
         chunk_id, attempt, now = event.chunk_id, event.attempt, event.monotonic

@@ -30,7 +30,7 @@ class JobStarted(JobEvent):
     """The first event of a job."""
 
     total_chunks: int
-    skipped_chunk_ids: Collection[int]
+    completed_chunk_ids: Collection[int]
     """The chunks that count as completed already."""
 
 
@@ -171,6 +171,15 @@ class ChunkFailed(ChunkEvent):
     """A chunk's last attempt failed."""
 
     error: ChunkFailedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSkipped(JobEvent):
+    """A chunk is not run: it depends on one that has failed, or on one that depends on that."""
+
+    chunk_id: int
+    because_of: int
+    """The chunk that has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ import anyio
 
 from .._command.callbacks import await_if_needed
 from .._command.ending import NO_STATUS, describe_error, describe_exit
-from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
+from .._command.job import STREAMS, WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
 from .._concurrency.steps import run_steps
@@ -25,6 +24,7 @@ from .._output.progress_watch import PROGRESS_INTERVAL, ProgressWatch, ReportedE
 from .._spec.command import parse_command
 from .._spec.frame_range import FrameRange
 from .._spec.model import Chunk
+from .._spec.needs import MEMORY
 from .._spec.outputs import delete_leftovers, put_back
 from .._spec.retry_command import fill_in_frames, frames_rendered
 from .._state.inspection import OutputFile, fingerprint_of
@@ -34,13 +34,13 @@ from .context import JobContext
 from .early_end import EarlyEnd
 from .frame_watch import FrameWatch, WholeFrames
 from .leftovers import AHEAD, Leftovers
+from .memory_watch import MemoryWatch
 from .queue import QueuedChunk
 from .reporter import JobReporter
 from .retry import is_worth_retrying
 from .space_watch import SpaceWatch
+from .worker_jobs import WorkerJobs
 
-_MERGE_WINDOW = 0.02
-"""How long a chunk's output may be gathered into one event, in seconds: a farm writes thousands of lines a second."""
 _TICK = PROGRESS_INTERVAL / 2
 _READ_FOR_ERRORS = 1 << 20
 """How much of the end of each stream is searched for the reason of a failure if nobody read it before, in bytes."""
@@ -83,11 +83,10 @@ class ChunkAttempt:
         self._following = following
         self._on_error = on_error
         self._leftovers = Leftovers(context.job_dir)
-        # Once and for all: it is looked up in as many steps as the path has parts.
-        self._folder = {} if self._capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
+        self._worker_jobs = WorkerJobs(context)
         self._limit = options.no_progress_timeout if self._capabilities.streams else None
         self._is_told = context.is_told
-        ends_early = options.stop_on_error or options.finish_timeout is not None
+        ends_early = options.stop_on_error or options.finish_timeout is not None or options.enforce_memory
         self._ends_early = ends_early and self._capabilities.ends_early
         self.reads_progress = options.progress is not None and (
             self._is_told or self._limit is not None or options.fail_on_error or self._ends_early
@@ -99,10 +98,9 @@ class ChunkAttempt:
         self._whole: dict[int, WholeFrames] = {}
         self._frame_watches: set[FrameWatch] = set()
         self._early_ends: set[EarlyEnd] = set()
-        skipped = options.skipped_chunk_ids
-        to_render = (self._asked(chunk) for chunk in context.spec.chunks if chunk.id not in skipped)
+        done = options.done_chunk_ids
+        to_render = (self._asked(chunk) for chunk in context.spec.chunks if chunk.id not in done)
         self._space = SpaceWatch(sum(map(len, to_render)))
-        self._common: WorkerJob | None = None
         self._watches: set[ProgressWatch] = set()
         self._command_events: set[CommandEvents] = set()
 
@@ -159,7 +157,17 @@ class ChunkAttempt:
         if early is not None:
             self._early_ends.add(early)
         try:
-            job = self._to_job(queued, plan, words, slot, output, events, watch, early)
+            job = self._worker_jobs.make(
+                queued,
+                plan.command,
+                words,
+                slot,
+                output,
+                events,
+                watch=None if self._limit is None else watch,
+                early=early,
+                memory=self._memory_watch(chunk, events, early),
+            )
             outcome = await self._execute(queued, plan, job, output, watch, frames, early)
         finally:
             if early is not None:
@@ -254,9 +262,9 @@ class ChunkAttempt:
         with anyio.move_on_after(job.kill_grace) if isinstance(error, WorkerTimeoutError) else nullcontext():
             await output.finish(result)
         errors = self._read_errors(plan, job, result) if watch is None else watch.errors
-        after_error = early is not None and early.after_error and error is None
-        if after_error:
-            reason: str | None = f"{job.command} was ended at its first fatal error"
+        ended = None if early is None or error is not None else early.failure
+        if ended is not None:
+            reason: str | None = f"{job.command} {ended}"
         else:
             reason = await self._reason_of_failure(chunk, plan, job, result, error, errors, frames)
         if reason is None and result is not None:
@@ -266,6 +274,9 @@ class ChunkAttempt:
             reason = f"{reason}{_where(plan, frames, watch, result)}"
         told = errors.of_failure
         category = None if told is None else told.category
+        after_error = ended is not None and early is not None and early.category is None
+        if early is not None and ended is not None and not after_error:
+            category = early.category
         if result is not None and result.killed_for_memory is not None:
             category = "memory"
         return Failure(
@@ -380,6 +391,12 @@ class ChunkAttempt:
             on_file=partial(self._space.add, emit),
         )
 
+    def _memory_watch(self, chunk: Chunk, events: CommandEvents, early: EarlyEnd | None) -> MemoryWatch | None:
+        enforced = early if self._options.enforce_memory else None
+        if MEMORY not in chunk.needs or (enforced is None and not self._is_told):
+            return None
+        return MemoryWatch(chunk.needs[MEMORY], events.on_warning, enforced)
+
     def _progress_watch(
         self, chunk: Chunk, plan: AttemptPlan, words: list[str], emit: EmitChunkEvent, frames: FrameWatch | None
     ) -> ProgressWatch:
@@ -398,59 +415,6 @@ class ChunkAttempt:
             command=words,
             frames=plan.frames,
             error_patterns=self._options.error_patterns,
-        )
-
-    def _to_job(
-        self,
-        queued: QueuedChunk,
-        plan: AttemptPlan,
-        words: list[str],
-        slot: int,
-        output: CommandOutput,
-        events: CommandEvents,
-        watch: ProgressWatch | None,
-        early: EarlyEnd | None,
-    ) -> WorkerJob:
-        chunk = queued.chunk
-        options = self._options
-        env = {
-            **self._folder,
-            SLOT_VARIABLE: str(slot),
-            **{name: values[slot] for name, values in options.slot_env.items()},
-        }
-        if self._common is None:
-            self._common = WorkerJob(
-                words[0],
-                words[1:],
-                env=env,
-                cwd=self._context.job_dir,
-                timeout=options.timeout,
-                idle_timeout=options.idle_timeout,
-                cpu_idle_timeout=options.cpu_idle_timeout,
-                stream=output.mode,
-                merge_window=_MERGE_WINDOW if self._is_told else 0,
-                capture=options.capture,
-            )
-        return like(
-            self._common,
-            command=words[0],
-            args=words[1:],
-            env=env,
-            callbacks={stream: output.callback(stream) for stream in STREAMS},
-            on_started=None if watch is None or self._limit is None else watch.begin,
-            on_warning=events.on_warning,
-            ending=None if early is None else early.ending,
-            on_usage=events.on_usage if self._reporter.is_observed else None,
-            meta={
-                **options.meta,
-                "chunk_id": chunk.id,
-                "start_frame": chunk.start_frame,
-                "frame_count": chunk.frame_count,
-                "frame_step": chunk.frame_step,
-                "output_file": chunk.output_file,
-                "command": plan.command,
-                "slot": slot,
-            },
         )
 
 

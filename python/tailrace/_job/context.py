@@ -16,6 +16,7 @@ from .._state.folder import resolve_job_dir
 from .._state.inspection import OutputInspector, inspector_of, require_tools
 from .._state.journal import CompletionRecord
 from .._state.record import JobRecord
+from .capacity import check_needs
 from .options import JobExecutionOptions
 
 
@@ -45,9 +46,10 @@ class JobContext:
     def of(cls, spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter) -> JobContext:
         """Return that of a new run.
 
-        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched,
-        `TailraceError` when frames are to be looked at and what reads them is not installed.
+        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched, or can
+        never start, `TailraceError` when frames are to be looked at and what reads them is not installed.
         """
+        check_needs(spec, options.capacity)
         job_dir = resolve_job_dir(spec, options.job_dir)
         run_id = os.urandom(8).hex()
         record = _make_record(spec, options, job_dir, run_id)

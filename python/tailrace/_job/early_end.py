@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._command.early_end import CommandEnding
+from .._errors import ErrorCategory
 from .._output.progress_watch import ProgressWatch
 from .frame_watch import FrameWatch
 from .options import JobExecutionOptions
@@ -23,8 +24,10 @@ class EarlyEnd:
         self.ending = CommandEnding()
         self.lingered = False
         """Whether the command was ended since all of its output was complete."""
-        self.after_error = False
-        """Whether it was ended at its first fatal error."""
+        self.failure: str | None = None
+        """Why it was ended as one that has failed, to be read after its name."""
+        self.category: ErrorCategory | None = None
+        """What kind of failure that is, where the output does not tell."""
         self._options = options
         self._watch = watch
         self._frames = frames
@@ -35,13 +38,18 @@ class EarlyEnd:
         if self.ending.is_asked:
             return
         if self._options.stop_on_error and self._watch is not None and self._watch.errors.fatal is not None:
-            self.after_error = True
-            self.ending.end()
+            self.end("was ended at its first fatal error", None)
         elif self._lingers(now):
             self.lingered = True
             self._on_warning(
                 f"its output has been complete for {self._options.finish_timeout:g} s and it did not exit: it was ended"
             )
+            self.ending.end()
+
+    def end(self, failure: str, category: ErrorCategory | None) -> None:
+        """End the command as one that has failed."""
+        if not self.ending.is_asked:
+            self.failure, self.category = failure, category
             self.ending.end()
 
     def _lingers(self, now: float) -> bool:

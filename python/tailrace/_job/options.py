@@ -15,8 +15,10 @@ from .._errors import SpecError
 from .._events.types import FrameLevel, JobEvent
 from .._output.secret_mask import SecretMask
 from .._spec.frame_range import FrameRange
+from .._spec.needs import GPUS, Needs
 from .._stitching.protocol import Stitcher
 from ..progress import ProgressParser, Renderer
+from .capacity import GPU_VARIABLE, Gpus
 
 _LEAST_LOG_LIMIT = 64 * 1024
 """With less, a new file would have to be begun for every few lines."""
@@ -35,6 +37,20 @@ class JobExecutionOptions:
 
     concurrency: int = 1
     """How many chunks may run at a time."""
+    capacity: Mapping[str, float] | None = None
+    """What the running chunks have together, by the names in their `needs`: memory in bytes, gpus, cpus and others.
+
+    A chunk starts when its needs fit beside those of the running ones; one whose turn it is waits for ten others or ten
+    minutes at most before room is kept for it. Chunks that do not say how much memory they need are taken to need as
+    much as the largest of them so far, and run one at a time until that is known. With `gpus` each chunk has its own in
+    `CUDA_VISIBLE_DEVICES`, of those in this process's, and one that needs none sees none. None: nothing is counted.
+    """
+    enforce_memory: bool = False
+    """Whether a command is ended when it and all it started take more memory than its chunk says it needs.
+
+    It counts where the adapter can end a command early (`Capabilities.ends_early`) and knows what it uses. Else a
+    `ChunkWarning` tells it.
+    """
     job_dir: str | os.PathLike[str] | None = None
     """The folder that the commands run in and the output files are relative to; it is made if it is missing.
 
@@ -213,6 +229,10 @@ class JobExecutionOptions:
             _check_slot_values(name, values, self.concurrency)
         if SLOT_VARIABLE in self.slot_env:
             raise ValueError(f"slot_env[{SLOT_VARIABLE!r}] would hide the number of the slot: use another name")
+        if self.capacity is not None and GPUS in self.capacity and GPU_VARIABLE in self.slot_env:
+            raise ValueError(
+                f"capacity counts gpus and sets {GPU_VARIABLE} for each chunk, as slot_env does: use one of them"
+            )
         for name in CHUNK_META:
             if name in self.meta:
                 raise ValueError(f"meta[{name!r}] is set for each chunk by the executor: use another name")
@@ -225,7 +245,7 @@ class JobExecutionOptions:
         return self.check_frames or ("exist" if self.verify_output else None)
 
     @property
-    def skipped_chunk_ids(self) -> frozenset[int]:
+    def done_chunk_ids(self) -> frozenset[int]:
         """The chunks that are not run: those that are completed, and those of which no frame is asked for."""
         return frozenset(self.completed_chunk_ids).union(id_ for id_, asked in self.chunk_frames.items() if not asked)
 
@@ -259,7 +279,15 @@ class JobExecutionOptions:
             "merge_timeout",
         ):
             check_limits(**{name: getattr(self, name)})
-        for name in ("record", "merge", "stop_on_error", "fail_on_error", "verify_output", "log_compress"):
+        for name in (
+            "record",
+            "merge",
+            "enforce_memory",
+            "stop_on_error",
+            "fail_on_error",
+            "verify_output",
+            "log_compress",
+        ):
             check_type(name, getattr(self, name), bool, "True or False")
         if self.fail_fast is not None:
             check_type("fail_fast", self.fail_fast, bool, "True, False or None")
@@ -269,6 +297,15 @@ class JobExecutionOptions:
             check_callback(name, getattr(self, name))
         if self.check_frames is not None and self.check_frames not in get_args(FrameLevel):
             raise ValueError(f"check_frames must be 'exist', 'whole', 'looks' or None, not {self.check_frames!r}")
+        if self.capacity is not None:
+            check_type("capacity", self.capacity, Mapping, "a mapping of names to amounts, or None")
+            try:
+                # "64G" is for the eye.
+                object.__setattr__(self, "capacity", Needs(self.capacity))
+            except ValueError as error:
+                raise ValueError(f"capacity: {error}") from None
+            # Says so if there are fewer.
+            Gpus.of(self.capacity)
         check_type("chunk_frames", self.chunk_frames, Mapping, "a mapping of chunk ids to frames")
         object.__setattr__(self, "chunk_frames", {id_: _frames_of(id_, one) for id_, one in self.chunk_frames.items()})
         if self.stream not in get_args(StreamMode):

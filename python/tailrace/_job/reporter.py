@@ -16,7 +16,7 @@ from .._command.result import WorkerResult
 from .._concurrency.steps import Steps, run_steps
 from .._errors import TailraceError
 from .._events.head import EmitChunkEvent, MakeChunkEvent, MakeEvent
-from .._events.types import ChunkFinished, ChunkOutput, JobFinished, LogFailed, MergeOutput
+from .._events.types import ChunkFinished, ChunkOutput, ChunkSkipped, JobFinished, LogFailed, MergeOutput
 from .._output.job_logs import JobLogs
 from .._output.pipeline import OutputCallback
 from .context import JobContext
@@ -36,7 +36,7 @@ class JobReporter:
         self,
         context: JobContext,
         *,
-        skipped: int,
+        done_before: int,
         on_error: Callable[[BaseException], object],
     ) -> None:
         spec, options = context.spec, context.options
@@ -47,7 +47,7 @@ class JobReporter:
         self._logs = context.logs
         self._is_told = context.is_told
         self._sequence = 0
-        self._completed = skipped
+        self._completed = done_before
         self._total = len(spec.chunks)
         self._observers = Observers(options, self._fail)
         self._on_chunk_complete = self._callback(options.on_chunk_complete, one_at_a_time=True)
@@ -104,6 +104,10 @@ class JobReporter:
     def log_failed(self, path: str, reason: str) -> Awaitable[None] | None:
         """Report that a log file cannot be written."""
         return self.emit_now(lambda head: LogFailed(**head, path=path, reason=reason))
+
+    async def chunk_skipped(self, chunk_id: int, because_of: int) -> None:
+        """Report a chunk that is not run since it depends on a failed one."""
+        await self.emit(lambda head: ChunkSkipped(**head, chunk_id=chunk_id, because_of=because_of))
 
     async def chunk_completed(self, chunk_id: int, attempt: int, result: WorkerResult) -> None:
         """Report a completed chunk to all who want to know."""

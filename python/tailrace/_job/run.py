@@ -18,6 +18,7 @@ from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, TailraceError
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
 from .attempt import ChunkAttempt, Failure
+from .capacity import Gpus
 from .context import JobContext
 from .full_disk import FullDisk
 from .merge import merge
@@ -40,19 +41,27 @@ class JobRun:
         self._make_local = make_local
         self._started = time.monotonic()
 
-        self._skipped = options.skipped_chunk_ids & {chunk.id for chunk in spec.chunks}
-        chunks = [chunk for chunk in spec.chunks if chunk.id not in self._skipped]
-        self._queue = ChunkQueue(chunks)
+        self._done_before = options.done_chunk_ids & {chunk.id for chunk in spec.chunks}
+        chunks = [chunk for chunk in spec.chunks if chunk.id not in self._done_before]
         self._slots = min(options.concurrency, len(chunks))
+        self._queue = ChunkQueue(
+            chunks,
+            slots=self._slots,
+            capacity=options.capacity,
+            succeeded=self._done_before,
+            gpus=Gpus.of(options.capacity),
+        )
         self._results: dict[int, WorkerResult] = {}
         self._attempts: dict[int, int] = {}
+        self._skipped: dict[int, int] = {}
+        """The chunks that are not run, each with the failed one that it depends on."""
         self._failures: list[ChunkFailedError] = []
 
         self._cancelled = anyio.get_cancelled_exc_class()
         self._scope: anyio.CancelScope | None = None
         self._error: BaseException | None = None
         self._record_failure: TailraceError | None = None
-        self._reporter = JobReporter(context, skipped=len(self._skipped), on_error=self._end)
+        self._reporter = JobReporter(context, done_before=len(self._done_before), on_error=self._end)
         self._full_disk = FullDisk(context)
         self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
@@ -110,8 +119,8 @@ class JobRun:
             self._record_failure = error
 
     async def _run(self) -> WorkerResult | None:
-        total, skipped = len(self._spec.chunks), tuple(sorted(self._skipped))
-        await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, skipped_chunk_ids=skipped))
+        total, done = len(self._spec.chunks), tuple(sorted(self._done_before))
+        await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, completed_chunk_ids=done))
         async with self._context.outputs or nullcontext():
             await self._run_chunks()
         return await merge(self._context, self._reporter, self._make_local)
@@ -124,6 +133,7 @@ class JobRun:
             merge_result,
             self._duration(),
             self._context.run_id,
+            {chunk.id: self._skipped[chunk.id] for chunk in self._spec.chunks if chunk.id in self._skipped},
         )
 
     def _duration(self) -> float:
@@ -179,7 +189,7 @@ class JobRun:
                 self._scope.cancel()
 
     async def _take(self, queued: QueuedChunk, slot: int) -> None:
-        chunk, attempt = queued
+        chunk, attempt = queued.chunk, queued.attempt
         self._attempts[chunk.id] = attempt
         emit = self._reporter.of_chunk(chunk.id, attempt)
         plan = self._attempt.plan(chunk)
@@ -190,9 +200,12 @@ class JobRun:
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
-            self._queue.finish()
+            self._queue.learn_memory(chunk, _peak_memory(outcome), was_short=False)
+            self._queue.succeed(queued)
             return
         outcome = await self._full_disk.name(outcome, chunk)
+        if outcome.category == "memory":
+            self._queue.learn_memory(chunk, _peak_memory(outcome.result), was_short=True)
         is_for_disk = self._full_disk.is_reason(outcome)
         may_retry = outcome.is_worth_retrying and attempt <= self._options.retries
         if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):
@@ -214,7 +227,14 @@ class JobRun:
                 self._failures.append(error)
             if is_for_disk or len(self._failures) == self._options.failure_limit:
                 raise error
-            self._queue.finish()
+            for skipped in self._queue.fail(queued):
+                self._skipped[skipped.id] = chunk.id
+                await self._reporter.chunk_skipped(skipped.id, chunk.id)
+
+
+def _peak_memory(result: WorkerResult | None) -> int | None:
+    usage = None if result is None else result.usage
+    return None if usage is None else max(filter(None, (usage.tree_max_rss, usage.max_rss)), default=None)
 
 
 def _to_error(queued: QueuedChunk, failure: Failure) -> ChunkFailedError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from .._errors import SpecError
@@ -32,6 +32,7 @@ def plan_job(
     video: str | None = None,
     merge_command: str | None = None,
     retry_command: str | None = None,
+    needs: Mapping[str, float] | None = None,
     job_id: str = "job",
 ) -> JobSpec:
     """Return a job that renders `frames`, such as "1-250x2,300", in chunks of at most `chunk_size` frames.
@@ -47,7 +48,7 @@ def plan_job(
 
     An attempt at a chunk of which some frames are whole already renders the others alone, by a retry command: Blender,
     POV-Ray and commands with `{frames}` or `{ranges:..}` have one; `retry_command` is that of another command:
-    "render --only {frames} {output}". The output is `####` then.
+    "render --only {frames} {output}". The output is `####` then. `needs` is what each chunk needs; see `Chunk.needs`.
 
     Raises `SpecError` for what cannot be planned.
     """
@@ -86,6 +87,7 @@ def plan_job(
         ),
         chunks=chunks,
         merge_command=merge_command if video is None else video_merge(chunks, video, rate),
+        needs=needs or {},
     )
 
 

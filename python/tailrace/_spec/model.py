@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -24,64 +23,17 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
 from .._errors import SpecError
+from .._scheduling.dependencies import find_circle
 from .command import parse_command
 from .frame_range import LARGEST_FRAME, FrameRange
 from .frame_rate import exact_frame_rate
+from .needs import Needs, NeedsField
 from .numbered_name import is_numbered
 from .retry_command import check_retry_command, fill_in_frames
 from .source import is_url, read_json, read_source, shown_source, stem_of
-
-_EXPECTED = {
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "tuple_type": "a list",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "string_type": "a text",
-    "string_unicode": "a text of valid Unicode characters",
-    "string_too_short": "a text that is not empty",
-}
-_LONGEST_VALUE = 60
-
-
-def to_spec_error(where: str, error: ValidationError) -> SpecError:
-    """Return the error to raise: each problem as "where: place: what was found should be what was expected"."""
-    problems = [f"{where}: {_describe(problem)}" for problem in error.errors(include_url=False)]
-    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return SpecError(problems[0] + others, problems)
-
-
-def _describe(problem: ErrorDetails) -> str:
-    kind = problem["type"]
-    if kind == "value_error":
-        text = str(problem["ctx"]["error"])
-    elif kind == "missing":
-        text = "is missing"
-    else:
-        expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
-        text = f"{_quote(problem['input'])} should be {expected}"
-    place = _place(problem["loc"])
-    return f"{place}: {text}" if place else text
-
-
-def _place(steps: Sequence[int | str]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-
-
-def _quote(value: object) -> str:
-    text = ""
-    # What is wrong may be as large as the specification.
-    for part in json.JSONEncoder(default=repr, ensure_ascii=False).iterencode(value):
-        text += part[: _LONGEST_VALUE + 1]
-        if len(text) > _LONGEST_VALUE:
-            break
-    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
-
+from .validation import RaisesSpecError, to_spec_error
 
 _DEFAULT_ID = "job"
 
@@ -131,26 +83,7 @@ _Frames = Annotated[
 ]
 
 
-if TYPE_CHECKING:
-    # Through a metaclass of our own, type checkers would not see what fields a model takes.
-    from pydantic._internal._model_construction import ModelMetaclass as _RaisesSpecError
-else:
-
-    class _RaisesSpecError(type(BaseModel)):
-        # Only a call from Python comes through here, not the nested validation, which needs pydantic's own error to
-        # say where in the whole specification a problem is.
-        def __call__(self, *args, **kwargs):
-            # As for any class, the fields may also be given by their place.
-            by_place = dict(zip(self.model_fields, args, strict=False))
-            if len(args) > len(by_place) or by_place.keys() & kwargs.keys():
-                raise TypeError(f"{self.__name__} takes each of {', '.join(self.model_fields)} once")
-            try:
-                return super().__call__(**by_place, **kwargs)
-            except ValidationError as error:
-                raise to_spec_error(self.__name__, error) from None
-
-
-class _Part(BaseModel, metaclass=_RaisesSpecError):
+class _Part(BaseModel, metaclass=RaisesSpecError):
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
@@ -187,7 +120,7 @@ class JobMetadata(_Part):
 
 def _say_what_belongs_together(schema: dict[str, Any]) -> None:
     schema["description"] = "A part of the job, which one command renders."
-    for key in ("startFrame", "frameCount", "outputFile", "frames", "outputFiles"):
+    for key in ("startFrame", "frameCount", "outputFile", "frames", "outputFiles", "needs", "dependsOn"):
         schema["properties"][key].pop("default", None)
     schema["allOf"] = [
         {"anyOf": [{"required": ["startFrame", "frameCount"]}, {"required": ["frames"]}]},
@@ -240,6 +173,15 @@ class Chunk(_Part):
         description="Run in place of the command when some of the frames are whole already. {frames} is a list of the"
         " others, such as 7,8,11, {ranges:..} joins runs of them, 7..8,11, {start}, {end} and {step} are the smallest"
         " run that covers them.",
+    )
+
+    needs: NeedsField = Field(
+        default_factory=Needs,
+        description="What it needs of what there is: memory, gpus, cpus and anything else with a name, such as"
+        " licences. Over the job's, key by key.",
+    )
+    depends_on: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] = Field(
+        default=(), description="The ids of the chunks that have to be done before it starts."
     )
 
     @field_validator("output_file", "output_files")
@@ -299,7 +241,7 @@ class Chunk(_Part):
         if not self.has_parts:
             raise ValueError(f"chunk {self.id} writes all of its frames into {self.output_file}: it has no parts")
         asked = FrameRange(frames)
-        given = {name: getattr(self, name) for name in ("id", "output_files", "retry_command")}
+        given = {name: getattr(self, name) for name in _KEPT_BY_PARTS}
         return type(self)(**given, **self.extra, frames=asked, command=fill_in_frames(self.retry_command, asked))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -326,12 +268,14 @@ class Chunk(_Part):
             unneeded.append("frame_step")
         if len(self.output_files) == 1:
             unneeded.append("output_files")
-        if self.retry_command is None:
-            unneeded.append("retry_command")
+        unneeded += [name for name in ("retry_command", "needs", "depends_on") if not getattr(self, name)]
         for name in unneeded:
             fields.pop(name, None)
             fields.pop(to_camel(name), None)
         return fields
+
+
+_KEPT_BY_PARTS = ("id", "output_files", "retry_command", "needs", "depends_on")
 
 
 def _complete_from_frames(values: dict[str, Any], frames: Sequence[int], given: Collection[str]) -> None:
@@ -380,6 +324,7 @@ class JobSpec(_Part):
         description="Puts the chunks' files together when all are done; split as the chunks' commands are. Without it"
         " they are left as they are.",
     )
+    needs: NeedsField = Field(default_factory=Needs, description="What each chunk needs that does not say otherwise.")
     assets_url: _OptionalText = Field(
         default=None,
         description="Where workers on other machines fetch the job's assets. tailrace's own worker fetches none, and"
@@ -449,6 +394,53 @@ class JobSpec(_Part):
             if first != place:
                 raise ValueError(f"chunks[{place}].id: {chunk.id} is the id of chunks[{first}] too")
         return self
+
+    @model_validator(mode="after")
+    def _can_begin(self) -> JobSpec:
+        depends_on = {chunk.id: chunk.depends_on for chunk in self.chunks}
+        if not any(depends_on.values()):
+            return self
+        for place, chunk in enumerate(self.chunks):
+            for other in chunk.depends_on:
+                if other not in depends_on:
+                    raise ValueError(f"chunks[{place}].dependsOn: there is no chunk {other}")
+        circle = find_circle(depends_on)
+        if circle is not None:
+            place = list(depends_on).index(circle[0])
+            raise ValueError(f"chunks[{place}].dependsOn: {_described_circle(circle)}, so that none of them can start")
+        return self
+
+    @model_validator(mode="after")
+    def _share_needs(self) -> JobSpec:
+        if self.needs:
+            self.__dict__["chunks"] = tuple(
+                BaseModel.model_copy(chunk, update={"needs": Needs(chunk.needs).over(self.needs)})
+                for chunk in self.chunks
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_needs(self, to_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = to_fields(self)
+        if not self.needs:
+            fields.pop("needs", None)
+            return fields
+        for chunk in fields.get("chunks", ()):
+            own = {name: needed for name, needed in chunk.pop("needs", {}).items() if self.needs.get(name) != needed}
+            if own:
+                chunk["needs"] = own
+        return fields
+
+
+def _described_circle(circle: Sequence[int]) -> str:
+    shown = [f"chunk {item}" for item in circle[:_LONGEST_CIRCLE]]
+    if len(circle) > _LONGEST_CIRCLE:
+        shown.append(f"{len(circle) - _LONGEST_CIRCLE} more")
+    first = "itself" if len(circle) == 1 else f"chunk {circle[0]}"
+    return f"{' depends on '.join(shown)} depends on {first}"
+
+
+_LONGEST_CIRCLE = 6
 
 
 def _checked_command(text: str) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import click
 
 import tailrace
 
+from ..arguments import parse_amounts
 from ..cleanup import raising_keyboard_interrupt
 from ..completion import complete_file, complete_template
 from ..phrases import counted
@@ -98,6 +99,12 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
     help="What renders some frames of a chunk alone, for a command without {frames} and {ranges:..}.",
 )
 @click.option(
+    "--needs",
+    metavar="NAME=N,...",
+    callback=parse_amounts,
+    help="What each chunk needs of --capacity: memory=8G,gpus=1,nuke_i=1.",
+)
+@click.option(
     "--to", metavar="FILE", shell_complete=complete_file, help="The job file to write; default: standard output."
 )
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
@@ -113,6 +120,7 @@ def plan(
     video: str | None,
     merge: str | None,
     retry_command: str | None,
+    needs: Mapping[str, float] | None,
     to: str | None,
     force: bool,
 ) -> None:
@@ -159,6 +167,7 @@ def plan(
             video=video,
             merge_command=merge,
             retry_command=retry_command,
+            needs=needs,
         )
     except tailrace.SpecError as error:
         raise click.UsageError(_in_option_names(str(error))) from error
@@ -188,7 +197,7 @@ def _in_option_names(text: str) -> str:
     name, colon, rest = text.partition(": ")
     if name in ("source", "template"):
         return name.upper() + colon + rest
-    is_option = name in ("chunk size", "fps", "frames", "output", "retry command", "video")
+    is_option = name in ("chunk size", "fps", "frames", "needs", "output", "retry command", "video")
     return f"--{name.replace(' ', '-')}: {rest}" if is_option else text
 
 

@@ -10,7 +10,7 @@ import click
 from tailrace.progress import renderer_names
 
 from ..adapter_options import AdapterCommand
-from ..arguments import error_pattern_option, parse_delay, parse_file_size, parse_frames, parse_limit
+from ..arguments import error_pattern_option, parse_amounts, parse_delay, parse_file_size, parse_frames, parse_limit
 from ..completion import complete_chunk_id, complete_file, complete_folder, complete_variable
 
 _limit_option = partial(click.option, metavar="S", callback=parse_limit)
@@ -37,6 +37,13 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.command(cls=AdapterCommand)
 @click.argument("spec", shell_complete=complete_file)
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=1, help="Chunks at a time; default 1.")
+@click.option(
+    "--capacity",
+    metavar="NAME=N,...",
+    callback=parse_amounts,
+    help="What the running chunks have together, for what they need: memory=64G,gpus=2,nuke_i=3.",
+)
+@click.option("--enforce-memory", is_flag=True, help="End a command that takes more memory than its chunk needs.")
 @_chunk_option("--chunk", help="Run this chunk alone; may be repeated. Nothing is merged.")
 @click.option("--no-merge", is_flag=True, help="Do not put the chunks together at the end.")
 @click.option(

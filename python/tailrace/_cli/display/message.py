@@ -8,6 +8,7 @@ from tailrace import (
     ChunkFailed,
     ChunkFinished,
     ChunkRetrying,
+    ChunkSkipped,
     ChunkWarning,
     ErrorCategory,
     FrameFlagged,
@@ -17,7 +18,16 @@ from tailrace import (
     MergeStarted,
 )
 
-WITH_MESSAGE = (ChunkFinished, ChunkRetrying, ChunkFailed, ChunkWarning, FrameFlagged, LogFailed, MergeStarted)
+WITH_MESSAGE = (
+    ChunkFinished,
+    ChunkRetrying,
+    ChunkFailed,
+    ChunkSkipped,
+    ChunkWarning,
+    FrameFlagged,
+    LogFailed,
+    MergeStarted,
+)
 """The events that there is a message on."""
 
 
@@ -40,6 +50,8 @@ def message_on(event: JobEvent, state: JobState) -> Message | None:
             return Message(text, is_trouble=True)
         case ChunkFailed(error=error):
             return Message(with_class(str(error), error.category), is_trouble=True)
+        case ChunkSkipped(chunk_id=chunk_id, because_of=failed):
+            return Message(f"chunk {chunk_id} is not run: it depends on chunk {failed}, which failed", is_trouble=True)
         case ChunkWarning(chunk_id=chunk_id, message=message):
             return Message(f"chunk {chunk_id}: {message}", is_trouble=True)
         case FrameFlagged(chunk_id=chunk_id, frame=frame, path=path, reason=reason, fatal=fatal):

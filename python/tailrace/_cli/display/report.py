@@ -31,10 +31,12 @@ def summary_line(state: JobState, duration: float, *, interrupted: bool) -> str:
     failed = sorted(chunk.chunk_id for chunk in state.chunks.values() if chunk.status == "failed")
     doubtful = sum(chunk.status == "completed" and chunk.reported_errors > 0 for chunk in state.chunks.values())
     parts = [f"{counted(state.completed, 'chunk')} done{f' ({doubtful} with errors)' if doubtful else ''}"]
-    if state.skipped:
-        parts.append(f"{state.skipped} skipped")
+    if state.done_before:
+        parts.append(f"{state.done_before} done before")
     if failed:
         parts.append(f"{len(failed)} failed ({', '.join(map(str, failed))})")
+    if state.skipped:
+        parts.append(f"{state.skipped} skipped for {'it' if len(failed) == 1 else 'them'}")
     if state.retries:
         parts.append("1 retry" if state.retries == 1 else f"{state.retries} retries")
     if state.merge is not None:

@@ -1,0 +1,41 @@
+"""Whether a chunk takes more memory than it says it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._command.result import UsageSample
+from .early_end import EarlyEnd
+
+_GIB = 1 << 30
+
+
+class MemoryWatch:
+    """Takes samples of what a command and all it started use, tells it once if that is too much, and may end it."""
+
+    def __init__(self, need: float, on_warning: Callable[[str], object], early: EarlyEnd | None) -> None:
+        """`need` is in bytes; with `early` the command is ended when it takes more."""
+        self._need = need
+        self._on_warning = on_warning
+        self._early = early
+        self._is_told = False
+
+    def then(self, on_usage: Callable[[UsageSample], object] | None) -> Callable[[UsageSample], object]:
+        """Return what takes a sample and passes it on."""
+
+        def take(sample: UsageSample) -> None:
+            self._look(sample.memory)
+            if on_usage is not None:
+                on_usage(sample)
+
+        return take
+
+    def _look(self, memory: int) -> None:
+        if memory <= self._need or self._is_told:
+            return
+        self._is_told = True
+        more = f"it takes {memory / _GIB:.3g} GiB of memory, more than the {self._need / _GIB:.3g} GiB it needs"
+        if self._early is not None:
+            self._early.end(f"was ended: {more}", "memory")
+        else:
+            self._on_warning(f"{more}: raise its needs, or others beside it may want for memory")

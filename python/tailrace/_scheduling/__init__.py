@@ -1,0 +1,1 @@
+"""What may start next, by what is free and what has to be done before: plain data, without tasks."""
