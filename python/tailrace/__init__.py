@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TailraceError,
         WorkerBusyError,
         WorkerError,
+        WorkerLostError,
         WorkerRemoteError,
         WorkerSpawnError,
         WorkerTimeoutError,
@@ -99,7 +100,7 @@ del TYPE_CHECKING
 _NAMES = {
     "_errors": (
         "ChunkFailedError ErrorCategory JobLockedError MergeFailedError SpecError StitchError TailraceError "
-        "WorkerBusyError WorkerError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
+        "WorkerBusyError WorkerError WorkerLostError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
     ),
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
@@ -230,6 +231,7 @@ __all__ = [
     "WorkerBusyError",
     "WorkerError",
     "WorkerJob",
+    "WorkerLostError",
     "WorkerPool",
     "WorkerRemoteError",
     "WorkerResult",

@@ -139,6 +139,20 @@ class WorkerBusyError(WorkerRemoteError):
         self.retry_after = retry_after
 
 
+class WorkerLostError(WorkerError):
+    """What ran the command was lost: its node, the engine or the connection; the command itself has not failed.
+
+    The executor runs the chunk again without counting an attempt, four times in a row. `node` names the machine, None
+    if it is not known. An adapter raises it once nothing of the command runs any more, or can do harm any more.
+    """
+
+    node: str | None
+
+    def __init__(self, message: str, result: WorkerResult | None = None, *, node: str | None = None) -> None:
+        super().__init__(message, result)
+        self.node = node
+
+
 class ChunkFailedError(TailraceError):
     """A chunk used up its attempts.
 

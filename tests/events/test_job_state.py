@@ -25,6 +25,7 @@ from tailrace import (
     ChunkOutput,
     ChunkProgress,
     ChunkRetrying,
+    ChunkSkipped,
     ChunkStarted,
     ChunkUsage,
     JobEvent,
@@ -58,8 +59,8 @@ class Told:
     def happen(self, kind: type[JobEvent], at: float = 0, **fields: Any) -> None:
         self.state.apply(kind(job_id="j", run_id="r", sequence=0, time=at, monotonic=at, **fields))
 
-    def begin(self, total: int, skipped: Iterable[int] = ()) -> None:
-        self.happen(JobStarted, 0, total_chunks=total, completed_chunk_ids=tuple(skipped))
+    def begin(self, total: int, done_before: Iterable[int] = ()) -> None:
+        self.happen(JobStarted, 0, total_chunks=total, completed_chunk_ids=tuple(done_before))
 
     def start(self, chunk: int, at: float = 0, attempt: int = 1, slot: int = 0) -> None:
         self.happen(ChunkStarted, at, chunk_id=chunk, attempt=attempt, slot=slot, command="render")
@@ -82,6 +83,9 @@ class Told:
         error = ChunkFailedError(f"chunk {chunk} failed", chunk_id=chunk, attempts=1, result=result, category="scene")
         self.happen(ChunkFailed, at, chunk_id=chunk, attempt=1, error=error)
 
+    def skip(self, chunk: int, at: float = 0) -> None:
+        self.happen(ChunkSkipped, at, chunk_id=chunk, because_of=9)
+
     def over(self, at: float = 0, error: BaseException | None = None) -> None:
         self.happen(JobFinished, at, duration=at, error=error)
 
@@ -99,22 +103,23 @@ def test_a_chunk_is_pending_until_it_starts_and_while_it_waits_and_done_for_good
     told = Told(chunks(10, 10, 10, 10))
     state = told.state
     assert (state.job_id, state.run_id, state.started, statuses(state)) == ("", "", None, ["pending"] * 4)
-    told.begin(4, skipped=[3])
+    told.begin(4, done_before=[3])
     assert (state.job_id, state.run_id, state.started, state.started_at) == ("j", "r", 0, 0)
     told.start(0, at=1)
     told.start(1, at=1, slot=1)
-    assert statuses(state) == ["running", "running", "pending", "skipped"]
+    assert statuses(state) == ["running", "running", "pending", "completed"]
     assert [(id_, command.slot, command.started) for id_, command in state.running.items()] == [(0, 0, 1), (1, 1, 1)]
     told.finish(0, at=9)
     told.retry(1, at=9, delay=5)
-    assert statuses(state) == ["completed", "pending", "pending", "skipped"]
+    assert statuses(state) == ["completed", "pending", "pending", "completed"]
     assert (dict(state.running), dict(state.waiting)) == ({}, {1: 14})
     assert (state.chunks[1].attempts, state.chunks[1].duration, state.chunks[1].reason) == (1, 8, "r")
     told.start(1, at=15, attempt=2)
     assert (state.chunks[1].attempts, state.chunks[1].reason, dict(state.waiting)) == (2, None, {})
     told.fail(1, at=20)
-    assert statuses(state) == ["completed", "failed", "pending", "skipped"]
-    assert (state.total, state.completed, state.skipped, state.done, state.failed) == (4, 1, 1, 2, 1)
+    assert statuses(state) == ["completed", "failed", "pending", "completed"]
+    assert (state.total, state.completed, state.done_before, state.done, state.failed) == (4, 1, 1, 2, 1)
+    assert (state.chunks[3].attempts, state.skipped) == (0, 0)
     assert state.retries == 1
     assert not state.has_ended
 
@@ -172,7 +177,7 @@ def test_the_memory_is_what_was_measured_and_else_what_the_renderer_said() -> No
 
 def test_progress_is_of_the_frames_and_larger_chunks_count_for_more() -> None:
     told = Told(chunks(30, 10, 40, 20))
-    told.begin(4, skipped=[3])
+    told.begin(4, done_before=[3])
     assert told.state.progress == 0.2
     for chunk in range(3):
         told.start(chunk)
@@ -201,14 +206,14 @@ def test_the_time_left_is_estimated_from_the_frames_that_are_done() -> None:
 
 def test_only_the_chunks_that_were_given_count() -> None:
     told = Told(chunks(10, 10, 10)[:2])
-    told.begin(3, skipped=[1, 2])
-    assert (told.state.total, told.state.skipped, list(told.state.chunks)) == (2, 1, [0, 1])
+    told.begin(3, done_before=[1, 2])
+    assert (told.state.total, told.state.done_before, list(told.state.chunks)) == (2, 1, [0, 1])
     assert told.state.progress == 0.5
 
 
 def test_without_a_specification_each_chunk_counts_alike_and_is_known_once_it_is_named() -> None:
     told = Told()
-    told.begin(4, skipped=[7])
+    told.begin(4, done_before=[7])
     assert (told.state.total, list(told.state.chunks), told.state.progress) == (4, [7], 0.25)
     told.start(5)
     told.finish(5)
@@ -289,31 +294,33 @@ def test_what_is_read_cannot_be_changed_by_mistake() -> None:
 
 @given(
     st.booleans(),
-    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["start", "retry", "finish", "fail", "advance"]))),
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["start", "retry", "finish", "fail", "skip", "advance"]))),
     st.sets(st.integers(0, 5)),
 )
 def test_whatever_order_events_come_in_each_chunk_has_one_state(
-    is_specified: bool, happenings: list[tuple[int, str]], skipped: set[int]
+    is_specified: bool, happenings: list[tuple[int, str]], done_before: set[int]
 ) -> None:
     told = Told(chunks(*range(10, 16)) if is_specified else ())
     state = told.state
-    told.begin(6, skipped)
-    ended: set[int] = set(skipped)
+    told.begin(6, done_before)
+    ended: set[int] = set(done_before)
+    begun: set[int] = set()
     for at, (chunk, what) in enumerate(happenings):
-        if chunk in ended:
+        # What has begun is not skipped any more.
+        if chunk in ended or (what == "skip" and chunk in begun):
             continue
+        if what != "skip":
+            begun.add(chunk)
         if what == "advance":
             told.advance(chunk, 0.5, at=at)
         else:
             getattr(told, what)(chunk, at=at)
-        if what in ("finish", "fail"):
+        if what in ("finish", "fail", "skip"):
             ended.add(chunk)
         counts = Counter(statuses(state))
-        assert (counts["completed"], counts["failed"], counts["skipped"]) == (
-            state.completed,
-            state.failed,
-            state.skipped,
-        )
+        counted = (state.done, state.failed, state.skipped)
+        assert counted == (counts["completed"], counts["failed"], counts["skipped"])
+        assert state.done_before == len(done_before)
         assert set(state.running) == {chunk.chunk_id for chunk in state.chunks.values() if chunk.status == "running"}
         assert not state.running.keys() & state.waiting.keys()
         assert 0 <= state.progress <= 1
@@ -373,7 +380,7 @@ async def test_the_state_of_a_log_is_that_of_the_run(tmp_path: Path) -> None:
         "if [ ! -e once ]; then touch once; exit 1; fi; echo 'Fra:12 Mem:49.06M (Peak 49.60M) | Time:00:27.91 | A'",
         "echo 'Error: Cannot read file' >&2; exit 3",
         "sleep 60",
-        "skipped",
+        "done before",
         "kill -9 $$",
     )
     nowhere = spec.chunks[0].model_copy(update={"id": 6, "command": "no-such-program", "output_file": "chunk_6"})
@@ -399,7 +406,7 @@ async def test_the_state_of_a_log_is_that_of_the_run(tmp_path: Path) -> None:
     assert written == specified
     assert written_alone == alone
     # And it is all there.
-    assert statuses(read) == ["completed", "completed", "failed", "failed", "skipped", "failed", "failed"]
+    assert statuses(read) == ["completed", "completed", "failed", "failed", "completed", "failed", "failed"]
     assert [chunk.ending for chunk in read.chunks.values()] == [
         "exit",
         "exit",

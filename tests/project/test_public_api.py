@@ -83,6 +83,7 @@ NAMES = {
         WorkerBusyError
         WorkerError
         WorkerJob
+        WorkerLostError
         WorkerPool
         WorkerRemoteError
         WorkerResult

@@ -17,6 +17,7 @@ from .._errors import (
     TailraceError,
     WorkerBusyError,
     WorkerError,
+    WorkerLostError,
     WorkerRemoteError,
     WorkerSpawnError,
     WorkerTimeoutError,
@@ -137,6 +138,8 @@ def plain_error(error: BaseException) -> dict[str, object]:
             description["retry_after"] = error.retry_after
         case WorkerRemoteError():
             description["nothing_began"] = error.nothing_began
+        case WorkerLostError():
+            description["node"] = error.node
         case JobLockedError():
             description["pid"] = error.pid
     if isinstance(error, WorkerError | ChunkFailedError | MergeFailedError | StitchError) and error.result is not None:
@@ -175,6 +178,8 @@ def error_from(fields: JsonFields) -> TailraceError:
         case "WorkerRemoteError":
             nothing_began = fields.get("nothing_began", bool)
             error = WorkerRemoteError(message, _result_in(fields), nothing_began=nothing_began)
+        case "WorkerLostError":
+            error = WorkerLostError(message, _result_in(fields), node=fields.optional("node", str))
         case "JobLockedError":
             error = JobLockedError(message, fields.optional("pid", int))
         case "SpecError" | "TailraceError":

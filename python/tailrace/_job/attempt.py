@@ -16,7 +16,7 @@ from .._command.job import STREAMS, WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.slices import Work, in_slices
 from .._concurrency.steps import run_steps
-from .._errors import ErrorCategory, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
+from .._errors import ErrorCategory, WorkerLostError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from .._events.head import EmitChunkEvent
 from .._output.command_events import CommandEvents
 from .._output.pipeline import CommandOutput
@@ -62,6 +62,8 @@ class Failure(NamedTuple):
     cause: Exception | None
     category: ErrorCategory | None
     is_worth_retrying: bool
+    is_lost: bool = False
+    """Whether what ran the command was lost, and the chunk is no reason for it."""
 
 
 class ChunkAttempt:
@@ -285,6 +287,7 @@ class ChunkAttempt:
             None if error is None else self._mask.error(error, result),
             category,
             is_worth_retrying(error, result, category, retry_on, after_error=after_error),
+            isinstance(error, WorkerLostError),
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:

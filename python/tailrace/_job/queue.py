@@ -74,7 +74,8 @@ class ChunkQueue:
     async def get(self) -> QueuedChunk | None:
         """Return the next one, waiting for one if need be, or None when all chunks are finished."""
         while self._unfinished:
-            now = anyio.current_time()
+            # Mostly there is nothing to wait for.
+            now = anyio.current_time() if self._delayed or self._held_until > 0 else 0.0
             while self._delayed and self._delayed[0][0] <= now:
                 queued = heapq.heappop(self._delayed)[2]
                 self._attempts[queued.chunk.id] = queued.attempt

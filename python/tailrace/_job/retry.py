@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterator
 
 from .._command.result import WorkerResult
-from .._errors import ErrorCategory, TailraceError, WorkerRemoteError, WorkerTimeoutError
+from .._errors import ErrorCategory, TailraceError, WorkerLostError, WorkerRemoteError, WorkerTimeoutError
 from .options import JobExecutionOptions
 
 _SHORT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -50,7 +50,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, WorkerTimeoutError | WorkerRemoteError):
+    if isinstance(error, WorkerTimeoutError | WorkerRemoteError | WorkerLostError):
         return True
     return isinstance(error, OSError) and error.errno in _SHORT_OF_RESOURCES
 

@@ -21,6 +21,7 @@ from .attempt import ChunkAttempt, Failure
 from .capacity import Gpus
 from .context import JobContext
 from .full_disk import FullDisk
+from .lost_attempts import LostAttempts
 from .merge import merge
 from .queue import ChunkQueue, QueuedChunk
 from .report import JobReport
@@ -63,6 +64,7 @@ class JobRun:
         self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(context, done_before=len(self._done_before), on_error=self._end)
         self._full_disk = FullDisk(context)
+        self._lost = LostAttempts()
         self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
     async def execute(self) -> JobReport:
@@ -207,7 +209,12 @@ class JobRun:
         if outcome.category == "memory":
             self._queue.learn_memory(chunk, _peak_memory(outcome.result), was_short=True)
         is_for_disk = self._full_disk.is_reason(outcome)
-        may_retry = outcome.is_worth_retrying and attempt <= self._options.retries
+        if outcome.is_lost:
+            may_retry = self._lost.add(chunk)
+        else:
+            self._lost.end_row(chunk)
+            counted = self._lost.without(chunk, attempt)
+            may_retry = outcome.is_worth_retrying and counted <= self._options.retries
         if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):
             delay = delay_after(attempt, least_delay(outcome.category, self._options))
             failure = outcome

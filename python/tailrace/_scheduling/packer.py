@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ _UNITS = 1_000_000
 """In a whole one: amounts are counted in whole numbers, since sums of fractions are not exact."""
 
 Amounts: TypeAlias = Mapping[str, int]
+_NOTHING: Amounts = {}
 Order: TypeAlias = tuple[Any, ...]
 """Of two the lesser one comes first."""
 
@@ -43,8 +44,9 @@ class _Entry(Generic[_T]):
 class _Group(Generic[_T]):
     """Those that need the same: if the first of them does not fit, none does."""
 
-    def __init__(self, needs: Amounts) -> None:
+    def __init__(self, needs: Amounts, *, can_change: bool) -> None:
         self.needs = needs
+        self.can_change = can_change
         self.waiting: list[_Entry[_T]] = []
 
     def first(self) -> _Entry[_T] | None:
@@ -85,8 +87,10 @@ class Packer(Generic[_T]):
     def add(self, item: _T, order: Order, needs: Mapping[str, float], *, group: Hashable = None) -> None:
         """Have an item wait for its turn. `group` is for those whose needs `change_needs` will change together."""
         counted = self._counted(needs)
-        key = ("needs", tuple(sorted(counted.items()))) if group is None else ("group", group)
-        members = self._groups.setdefault(key, _Group(counted))
+        key: Hashable = frozenset(counted.items()) if group is None else ("group", group)
+        members = self._groups.get(key)
+        if members is None:
+            members = self._groups[key] = _Group(counted, can_change=group is not None)
         entry = _Entry(order, item, members)
         self._waiting[item] = entry
         heapq.heappush(members.waiting, entry)
@@ -107,8 +111,10 @@ class Packer(Generic[_T]):
         """
         if len(self._taken) >= self._slots:
             return None
-        entries = sorted(entry for entry in self._heads() if before is None or entry.order < before)
-        if not entries:
+        entries = self._heads()
+        if len(entries) > 1:
+            entries.sort()
+        if not entries or (before is not None and entries[0].order >= before):
             return None
         front = entries[0]
         if self._fits(front.group.needs):
@@ -118,6 +124,8 @@ class Packer(Generic[_T]):
             front.turn_since = now
         is_kept = front.overtakers >= _OVERTAKERS or now - front.turn_since >= _PATIENCE
         for entry in entries[1:]:
+            if before is not None and entry.order >= before:
+                break
             if self._fits(entry.group.needs) and not (is_kept and self._is_in_the_way(entry, front)):
                 front.overtakers += 1
                 return self._hand_out(entry)
@@ -129,15 +137,21 @@ class Packer(Generic[_T]):
             self._free[name] += amount
 
     def _counted(self, needs: Mapping[str, float]) -> Amounts:
+        if not needs or not self._capacity:
+            return _NOTHING
         return {name: amount for name, amount in to_amounts(needs).items() if name in self._capacity}
 
-    def _heads(self) -> Iterator[_Entry[_T]]:
-        for key, group in list(self._groups.items()):
+    def _heads(self) -> list[_Entry[_T]]:
+        heads, empty = [], []
+        for key, group in self._groups.items():
             first = group.first()
             if first is not None:
-                yield first
-            elif key[0] == "needs":  # type: ignore[index]
-                del self._groups[key]
+                heads.append(first)
+            elif not group.can_change:
+                empty.append(key)
+        for key in empty:
+            del self._groups[key]
+        return heads
 
     def _fits(self, needs: Amounts) -> bool:
         return all(amount <= self._free[name] for name, amount in needs.items())

@@ -32,6 +32,10 @@ class Needs(Mapping[str, float]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._amounts)
 
+    def __contains__(self, name: object) -> bool:
+        # As it would be found anyway, in a fifth of the time.
+        return name in self._amounts
+
     def __len__(self) -> int:
         return len(self._amounts)
 

@@ -1,0 +1,32 @@
+"""Attempts that came to nothing for no fault of their chunk: its node, the engine or the connection was lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .._spec.model import Chunk
+
+_MOST_IN_A_ROW = 5
+"""So many times lost, a chunk may be what its nodes are lost for."""
+
+
+class LostAttempts:
+    """Counts them, since they are none of a chunk's retries."""
+
+    def __init__(self) -> None:
+        self._in_all: Counter[int] = Counter()
+        self._in_a_row: Counter[int] = Counter()
+
+    def add(self, chunk: Chunk) -> bool:
+        """Count another one, and return whether the chunk is to be run again for nothing."""
+        self._in_all[chunk.id] += 1
+        self._in_a_row[chunk.id] += 1
+        return self._in_a_row[chunk.id] < _MOST_IN_A_ROW
+
+    def end_row(self, chunk: Chunk) -> None:
+        """Note an attempt at the chunk that came to an end of its own."""
+        self._in_a_row.pop(chunk.id, None)
+
+    def without(self, chunk: Chunk, attempt: int) -> int:
+        """Return which attempt that is when the lost ones do not count."""
+        return attempt - self._in_all[chunk.id]
