@@ -143,14 +143,18 @@ class WorkerLostError(WorkerError):
     """What ran the command was lost: its node, the engine or the connection; the command itself has not failed.
 
     The executor runs the chunk again without counting an attempt, four times in a row. `node` names the machine, None
-    if it is not known. An adapter raises it once nothing of the command runs any more, or can do harm any more.
+    if it is not known. `may_run` is True where nobody could see that all of the command has ended.
     """
 
     node: str | None
+    may_run: bool
 
-    def __init__(self, message: str, result: WorkerResult | None = None, *, node: str | None = None) -> None:
+    def __init__(
+        self, message: str, result: WorkerResult | None = None, *, node: str | None = None, may_run: bool = False
+    ) -> None:
         super().__init__(message, result)
         self.node = node
+        self.may_run = may_run
 
 
 class ChunkFailedError(TailraceError):

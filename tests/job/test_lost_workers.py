@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 
 from support.jobs import job
 from tailrace import (
     ChunkFailedError,
     ChunkRetrying,
+    ChunkWarning,
     JobEvent,
     JobExecutionOptions,
     JobExecutor,
+    WorkerJob,
     WorkerLostError,
+    WorkerResult,
     event_from_json,
     event_to_json,
 )
+from tailrace._job.nodes import Nodes
 from tailrace.testing import FakeAdapter, FakeExecution
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +63,60 @@ async def test_the_node_that_was_lost_is_read_back_from_a_log() -> None:
     (failed,) = [event for event in map(event_from_json, map(event_to_json, events)) if hasattr(event, "error")][:1]
     cause = failed.error.__cause__
     assert isinstance(cause, WorkerLostError) and cause.node == "a-1"
+
+
+async def test_a_node_on_which_three_chunks_fail_in_a_row_is_left_out_and_told() -> None:
+    avoided: dict[int, object] = {}
+
+    def where(worker_job: WorkerJob) -> FakeExecution:
+        chunk = worker_job.meta["chunk_id"]
+        assert isinstance(chunk, int)
+        avoided[chunk] = worker_job.meta["avoid_nodes"]
+        lost = FakeExecution(error=WorkerLostError("gone", node="sick"))
+        return lost if chunk in (1, 2, 3) and adapter.counts[chunk] == 1 else FakeExecution()
+
+    adapter = CountingAdapter(where)
+    events: list[JobEvent] = []
+    await JobExecutor(adapter).execute(
+        job(*["render"] * 6), JobExecutionOptions(retry_delay=0.3, on_event=events.append)
+    )
+    warnings = [event.message for event in events if isinstance(event, ChunkWarning)]
+    assert warnings == ["node sick is left out for 10 minutes: chunks 1, 2 and 3 failed there one after another"]
+    assert avoided == {0: (), 1: ("sick",), 2: ("sick",), 3: ("sick",), 4: ("sick",), 5: ("sick",)}
+
+
+class CountingAdapter(FakeAdapter):
+    """Counts the executions of each chunk, and says that those that succeed are on a node that is well."""
+
+    def __init__(self, script: Callable[[WorkerJob], FakeExecution]) -> None:
+        super().__init__(script)
+        self.counts: Counter[object] = Counter()
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        self.counts[job.meta["chunk_id"]] += 1
+        result = await super().execute(job)
+        result.node = "well"
+        return result
+
+
+def test_a_node_is_tried_again_after_a_while_and_never_the_last_one_left_out() -> None:
+    now = 0.0
+    nodes = Nodes(lambda: now)
+    assert [nodes.failed("only", chunk) for chunk in range(9)] == [None] * 9
+    nodes.succeeded("other")
+    told = nodes.failed("only", 9)
+    assert told is not None and nodes.left_out() == ("only",)
+    # The other one is the last.
+    assert [nodes.failed("other", chunk) for chunk in range(9)] == [None] * 9
+    now = 601
+    assert nodes.left_out() == ()
+    assert nodes.failed(None, 1) is None
+
+
+def test_one_chunk_that_fails_again_and_again_is_no_fault_of_its_node() -> None:
+    nodes = Nodes()
+    nodes.succeeded("other")
+    assert [nodes.failed("a", 1) for _ in range(9)] == [None] * 9
+    assert nodes.failed("a", 2) is None
+    nodes.succeeded("a")
+    assert [nodes.failed("a", 3), nodes.failed("a", 4)] == [None, None]

@@ -22,7 +22,17 @@ STREAMS: tuple[StreamName, ...] = ("stdout", "stderr")
 SLOT_VARIABLE = "TAILRACE_SLOT"
 """What a command finds the number of its slot in."""
 
-CHUNK_META = ("chunk_id", "start_frame", "frame_count", "frame_step", "output_file", "command", "slot", "needs")
+CHUNK_META = (
+    "chunk_id",
+    "start_frame",
+    "frame_count",
+    "frame_step",
+    "output_file",
+    "command",
+    "slot",
+    "needs",
+    "avoid_nodes",
+)
 """What the executor says in the `meta` of each chunk's job."""
 
 Callback: TypeAlias = Callable[[Any], object]

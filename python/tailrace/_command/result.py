@@ -98,7 +98,8 @@ class WorkerResult:
     `truncated` is True if the capture dropped something or a pipe was still open and abandoned. `lingered` is whether
     the command was ended because it did not exit though its output was complete. `killed_for_memory` is what was seen
     of the memory where somebody but tailrace killed the command (SIGKILL) while there was no memory left, or it ended
-    with the status 137 of a shell after the kernel had killed what it ran; else None.
+    with the status 137 of a shell after the kernel had killed what it ran; else None. `node` is the name of the machine
+    that ran it, where an engine chose one; else None.
     """
 
     __slots__ = (
@@ -110,6 +111,7 @@ class WorkerResult:
         "exit_code",
         "killed_for_memory",
         "lingered",
+        "node",
         "truncated",
         "usage",
     )
@@ -120,6 +122,7 @@ class WorkerResult:
     truncated: bool
     lingered: bool
     killed_for_memory: MemoryReport | None
+    node: str | None
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class WorkerResult:
         truncated: bool = False,
         lingered: bool = False,
         killed_for_memory: MemoryReport | None = None,
+        node: str | None = None,
     ) -> None:
         self.exit_code = exit_code
         self.duration = duration
@@ -139,6 +143,7 @@ class WorkerResult:
         self.truncated = truncated
         self.lingered = lingered
         self.killed_for_memory = killed_for_memory
+        self.node = node
         self._stdout_text: str | None = None
         self._stderr_text: str | None = None
         self._stdout: bytes | CapturedOutput
@@ -195,6 +200,7 @@ class WorkerResult:
             truncated=self.truncated,
             lingered=self.lingered,
             killed_for_memory=self.killed_for_memory,
+            node=self.node,
         )
 
     def __repr__(self) -> str:
@@ -216,6 +222,7 @@ class WorkerResult:
                 "truncated": self.truncated,
                 "lingered": self.lingered,
                 "killed_for_memory": self.killed_for_memory,
+                "node": self.node,
             },
         )
 

@@ -54,6 +54,7 @@ def plain_result(result: WorkerResult) -> dict[str, object]:
         "truncated": result.truncated,
         "lingered": result.lingered,
         "killed_for_memory": None if result.killed_for_memory is None else _plain_memory(result.killed_for_memory),
+        "node": result.node,
     }
 
 
@@ -74,6 +75,7 @@ def result_from(fields: JsonFields) -> WorkerResult:
         truncated=fields.get("truncated", bool),
         lingered=fields.get("lingered", bool),
         killed_for_memory=_memory_from(fields.object("killed_for_memory")) if fields.has("killed_for_memory") else None,
+        node=fields.optional("node", str) if fields.has("node") else None,
     )
 
 
@@ -139,7 +141,7 @@ def plain_error(error: BaseException) -> dict[str, object]:
         case WorkerRemoteError():
             description["nothing_began"] = error.nothing_began
         case WorkerLostError():
-            description["node"] = error.node
+            description |= {"node": error.node, "may_run": error.may_run}
         case JobLockedError():
             description["pid"] = error.pid
     if isinstance(error, WorkerError | ChunkFailedError | MergeFailedError | StitchError) and error.result is not None:
@@ -179,7 +181,8 @@ def error_from(fields: JsonFields) -> TailraceError:
             nothing_began = fields.get("nothing_began", bool)
             error = WorkerRemoteError(message, _result_in(fields), nothing_began=nothing_began)
         case "WorkerLostError":
-            error = WorkerLostError(message, _result_in(fields), node=fields.optional("node", str))
+            node, may_run = fields.optional("node", str), fields.get("may_run", bool)
+            error = WorkerLostError(message, _result_in(fields), node=node, may_run=may_run)
         case "JobLockedError":
             error = JobLockedError(message, fields.optional("pid", int))
         case "SpecError" | "TailraceError":

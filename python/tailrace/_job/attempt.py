@@ -64,6 +64,8 @@ class Failure(NamedTuple):
     is_worth_retrying: bool
     is_lost: bool = False
     """Whether what ran the command was lost, and the chunk is no reason for it."""
+    node: str | None = None
+    """The machine it was on, where an engine chose one."""
 
 
 class ChunkAttempt:
@@ -288,6 +290,7 @@ class ChunkAttempt:
             category,
             is_worth_retrying(error, result, category, retry_on, after_error=after_error),
             isinstance(error, WorkerLostError),
+            error.node if isinstance(error, WorkerLostError) else None if result is None else result.node,
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:

@@ -17,6 +17,7 @@ from .._state.inspection import OutputInspector, inspector_of, require_tools
 from .._state.journal import CompletionRecord
 from .._state.record import JobRecord
 from .capacity import check_needs
+from .nodes import Nodes
 from .options import JobExecutionOptions
 
 
@@ -41,6 +42,7 @@ class JobContext:
     mask: SecretMask
     sharing: frozenset[int]
     """The chunks whose leftovers are not theirs alone, and stay where they are."""
+    nodes: Nodes
 
     @classmethod
     def of(cls, spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter) -> JobContext:
@@ -80,6 +82,7 @@ class JobContext:
             is_told=is_told,
             mask=mask,
             sharing=sharing,
+            nodes=Nodes(),
         )
 
 

@@ -16,7 +16,7 @@ from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error, run_shielded
 from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, TailraceError
-from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, JobStarted
+from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, ChunkWarning, JobStarted
 from .attempt import ChunkAttempt, Failure
 from .capacity import Gpus
 from .context import JobContext
@@ -201,10 +201,14 @@ class JobRun:
         outcome = await self._attempt.run(queued, slot, plan)
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
+            self._context.nodes.succeeded(outcome.node)
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
             self._queue.learn_memory(chunk, _peak_memory(outcome), was_short=False)
             self._queue.succeed(queued)
             return
+        warning = self._context.nodes.failed(outcome.node, chunk.id)
+        if warning is not None:
+            await await_if_needed(emit(lambda head: ChunkWarning(**head, message=warning)))
         outcome = await self._full_disk.name(outcome, chunk)
         if outcome.category == "memory":
             self._queue.learn_memory(chunk, _peak_memory(outcome.result), was_short=True)

@@ -77,6 +77,7 @@ class WorkerJobs:
                 "command": command,
                 "slot": slot,
                 "needs": dict(chunk.needs),
+                "avoid_nodes": self._context.nodes.left_out(),
             },
         )
 

@@ -96,4 +96,5 @@ async def _hand_over(job: WorkerJob, result: WorkerResult, *listeners: _Listener
         truncated=result.truncated or any(capture.truncated for capture in kept),
         lingered=result.lingered,
         killed_for_memory=result.killed_for_memory,
+        node=result.node,
     )
