@@ -23,7 +23,7 @@ def test_the_first_steps_can_be_followed_in_their_order(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("frame_*")) == [f"frame_{n:04}.txt" for n in range(1, 13)]
     (resumed,) = (output for text, output in shown.items() if "--resume" in text)
     assert "chunk 1: to be run: its output frame_0006.txt is missing" in resumed
-    assert "1 chunk done, 2 skipped" in resumed
+    assert "1 chunk done, 2 done before" in resumed
     in_python = [output for text, output in shown.items() if "import anyio" in text]
     assert "chunk 2: frame 12\n" in in_python[0]
     assert "chunk 0: sh was ended because it ran longer than 0.1 s; it wrote" in in_python[1]
