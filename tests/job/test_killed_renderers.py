@@ -220,4 +220,4 @@ def test_a_job_whose_host_was_killed_in_the_seventh_frame_of_eight_goes_on_with_
     assert "1 chunk done, 8 of 8 frames" in said
     said = finish(job.start("--resume"))
     assert job.events("chunk_started") == []
-    assert "0 chunks done, 1 skipped, 8 of 8 frames" in said
+    assert "0 chunks done, 1 done before, 8 of 8 frames" in said

@@ -268,7 +268,7 @@ def test_a_job_in_a_folder_that_can_only_be_read_is_recorded_elsewhere(tmp_path:
     )
     state = str(tmp_path / "state")
     assert tailrace("--state-dir", state).returncode == 0
-    assert "1 skipped" in tailrace("--state-dir", state, "--resume").stderr
+    assert "1 done before" in tailrace("--state-dir", state, "--resume").stderr
     assert (out / "runs").read_text() == "run\n"
     assert names_in(folder) == {"job.json"}
 
