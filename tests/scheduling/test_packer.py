@@ -158,7 +158,7 @@ def test_what_is_withdrawn_is_not_handed_out() -> None:
 
 def test_a_hundred_thousand_items_cost_little_each() -> None:
     packer = packer_of({"memory": 64}, slots=64)
-    started = time.perf_counter()
+    started = time.process_time()
     for item in range(100_000):
         packer.add(item, (item,), {"memory": item % 8 + 1})
     running: deque[int] = deque()
@@ -169,7 +169,7 @@ def test_a_hundred_thousand_items_cost_little_each() -> None:
         handed += len(found)
         packer.release(running.popleft())
     # A tenth of that on the machine it was written on.
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 @settings(deadline=None, max_examples=30)
