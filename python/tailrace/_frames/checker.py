@@ -16,6 +16,7 @@ import anyio.to_thread
 from .._checks import check_path
 from .._concurrency.disk_threads import DiskThreads
 from .._concurrency.in_thread import in_thread
+from .._concurrency.side_by_side import side_by_side
 from .._events.types import FrameLevel
 from .._spec.outputs import fault_of_status
 from .answers import UNSTARTED, answer_of_end, lacks, to_check, to_request
@@ -179,30 +180,18 @@ async def check_all(
     for path, kind, frames in requests:
         _checked(path, level, kind, frames)
     found: list[FrameCheck | None] = [None] * len(requests)
-    errors: list[Exception] = []
-    left = iter(range(len(requests)))
     limits = FrameLimits(yields=in_background)
-    async with FrameChecker(concurrency=concurrency, limits=limits) as checker, anyio.create_task_group() as tasks:
+    async with FrameChecker(concurrency=concurrency, limits=limits) as checker:
 
-        async def work() -> None:
-            for place in left:
-                path, kind, frames = requests[place]
-                try:
-                    check = await checker.check(path, level=level, kind=kind, frames=frames)
-                    if on_check is not None:
-                        on_check(check)
-                except Exception as error:  # noqa: BLE001
-                    # Raised below: from here it would come out in an ExceptionGroup.
-                    errors.append(error)
-                    tasks.cancel_scope.cancel()
-                    return
-                found[place] = check
+        async def look(place: int) -> None:
+            path, kind, frames = requests[place]
+            check = await checker.check(path, level=level, kind=kind, frames=frames)
+            if on_check is not None:
+                on_check(check)
+            found[place] = check
 
         # Twice as many, so that no process waits for the event loop.
-        for _ in range(min(2 * checker.concurrency, len(requests))):
-            tasks.start_soon(work)
-    if errors:
-        raise errors[0]
+        await side_by_side(range(len(requests)), look, tasks=min(2 * checker.concurrency, len(requests)))
     checks = [check for check in found if check is not None]
     # Of a hundred thousand it takes seconds.
     return await anyio.to_thread.run_sync(_compared, checks) if level == "looks" else checks

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
-
+from .._concurrency.side_by_side import side_by_side
 from .answers import missing_tool
 from .checker import absolute_path
 from .decoder import DecoderEnded, DecoderTooSlow, FrameLimits
@@ -48,24 +47,12 @@ async def make_thumbnails(
         raise ValueError(f"a thumbnail has at least 1 x 1 pixels, not {width} x {height}")
     given = [os.fspath(path) for path in paths]
     made: list[Thumbnail | None] = [None] * len(given)
-    errors: list[Exception] = []
-    left = iter(range(len(given)))
-    async with DecoderPool(concurrency, yields=False) as pool, anyio.create_task_group() as tasks:
+    async with DecoderPool(concurrency, yields=False) as pool:
 
-        async def work() -> None:
-            for place in left:
-                try:
-                    made[place] = await _thumbnail(pool, given[place], (width, height))
-                except Exception as error:  # noqa: BLE001
-                    # Raised below: from here it would come out in an ExceptionGroup.
-                    errors.append(error)
-                    tasks.cancel_scope.cancel()
-                    return
+        async def make(place: int) -> None:
+            made[place] = await _thumbnail(pool, given[place], (width, height))
 
-        for _ in range(min(pool.concurrency, len(given))):
-            tasks.start_soon(work)
-    if errors:
-        raise errors[0]
+        await side_by_side(range(len(given)), make, tasks=min(pool.concurrency, len(given)))
     return made
 
 

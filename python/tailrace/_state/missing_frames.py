@@ -6,8 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import anyio
-
+from .._concurrency.side_by_side import side_by_side
 from .._concurrency.slices import Work, in_slices
 from .._events.types import FrameLevel
 from .._spec.frame_range import FrameRange
@@ -40,25 +39,14 @@ async def missing_frames(
     inspector = inspector_of(folder, check_frames)
     record = await in_slices(_read_record(job_folder(folder, spec.id, state_dir) / FILE_NAME)) if recorded else None
     missing = dict.fromkeys((chunk.id for chunk in spec.chunks), FrameRange())
-    left = iter(spec.chunks)
-    errors: list[Exception] = []
+    async with inspector:
 
-    async def work() -> None:
-        try:
-            for chunk in left:
-                kept = await _whole_frames(chunk, inspector, record)
-                missing[chunk.id] = FrameRange(frame for frame in chunk.frames if frame not in kept)
-        except Exception as error:  # noqa: BLE001
-            # Raised below: from here it would come out in an ExceptionGroup.
-            errors.append(error)
-            tasks.cancel_scope.cancel()
+        async def look(chunk: Chunk) -> None:
+            kept = await _whole_frames(chunk, inspector, record)
+            missing[chunk.id] = FrameRange(frame for frame in chunk.frames if frame not in kept)
 
-    # Twice as many as there are processors that may decode, so that none waits for the event loop.
-    async with inspector, anyio.create_task_group() as tasks:
-        for _ in range(2 * len(os.sched_getaffinity(0))):
-            tasks.start_soon(work)
-    if errors:
-        raise errors[0]
+        # Twice as many as there are processors that may decode, so that none waits for the event loop.
+        await side_by_side(spec.chunks, look, tasks=2 * len(os.sched_getaffinity(0)))
     return missing
 
 
