@@ -47,9 +47,10 @@ class FrameSources(NamedTuple):
         """
         # Who waits for it may say "nice"; the executor, for which nobody waits, does it behind all others.
         look: _Options = {"level": level, "in_background": False, "on_check": on_check}
+        named = frozenset(self.named)
         paths = dict.fromkeys([*self.named, *self.in_folders])
         found = await check_frames(paths, **look) if paths else []
-        checks = [check for check in found if check.kind != "other" or check.path in self.named]
+        checks = [check for check in found if check.kind != "other" or check.path in named]
         for job in self.jobs:
             checks += await check_job_frames(job, **look)
         for logged in self.logs:

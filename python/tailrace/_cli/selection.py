@@ -123,7 +123,9 @@ def select(
 
 def _absent(spec: JobSpec, named: FrameRange | None) -> Iterator[str]:
     """Yield a note of the frames that were named and are in no chunk."""
-    absent = set(named or ()).difference(*(chunk.frames for chunk in spec.chunks))
+    if named is None:
+        return
+    absent = set(named).difference(*(chunk.frames for chunk in spec.chunks))
     if absent:
         yield f"no chunk has the frame{'s' * (len(absent) > 1)} {FrameRange(sorted(absent))}"
 

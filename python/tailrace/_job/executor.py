@@ -74,8 +74,10 @@ def _check_arguments(spec: object, options: JobExecutionOptions, adapter: Worker
         hint = f": JobSpec.load({spec!r}) reads one" if isinstance(spec, str | os.PathLike) else ""
         raise TypeError(f"spec must be a JobSpec, not {reprlib.repr(spec)}{hint}")
     check_type("options", options, JobExecutionOptions, "JobExecutionOptions")
-    for chunk in spec.chunks if options.chunk_frames else ():
-        asked = FrameRange.of(options.chunk_frames.get(chunk.id, ()))
+    for chunk in spec.chunks:
+        if chunk.id not in options.chunk_frames:
+            continue
+        asked = FrameRange.of(options.chunk_frames[chunk.id])
         others = FrameRange(frame for frame in asked if frame not in chunk.frames)
         if others:
             raise ValueError(f"chunk_frames[{chunk.id}] has {others}, and chunk {chunk.id} has only {chunk.frames}")

@@ -58,11 +58,6 @@ class JobReporter:
             "stderr": self._callback(options.on_chunk_stderr, one_at_a_time=False),
         }
 
-    @property
-    def is_observed(self) -> bool:
-        """Whether anybody but the log is told of the events."""
-        return bool(self._observers)
-
     async def emit(self, make: MakeEvent) -> None:
         """Have an event made and hand it to the log and to the observers, if there are such."""
         await await_if_needed(self.emit_now(make))

@@ -26,6 +26,7 @@ class WorkerJobs:
     def __init__(self, context: JobContext) -> None:
         self._context = context
         self._options = context.options
+        self._is_observed = bool(context.options.listeners)
         # Once and for all: it is looked up in as many steps as the path has parts.
         self._folder = {} if context.capabilities.remote else {"PWD": os.path.realpath(context.job_dir)}
         self._common: WorkerJob | None = None
@@ -54,7 +55,7 @@ class WorkerJobs:
             env[GPU_VARIABLE] = ",".join(queued.gpus)
         if self._common is None:
             self._common = self._make_common(words, env, output)
-        on_usage: Callable[[UsageSample], object] | None = events.on_usage if options.listeners else None
+        on_usage: Callable[[UsageSample], object] | None = events.on_usage if self._is_observed else None
         if memory is not None:
             on_usage = memory.then(on_usage)
         return like(

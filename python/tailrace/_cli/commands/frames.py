@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Self, cast, get_args
 
@@ -94,7 +95,7 @@ async def _look(sources: Sequence[str], level: FrameLevel, to: str | None, *, as
         checks = await found.check(level, count.up)
     if not checks:
         raise click.UsageError("there is no picture and no video among what was named")
-    if to is not None and any(_is_same(to, check.path) for check in checks):
+    if to is not None and _is_one_of(to, checks):
         raise click.UsageError(f"--to {to} would replace one of the frames")
     if as_json:
         click.echo(json.dumps([frame_to_json(check) for check in checks], indent=2))
@@ -161,8 +162,14 @@ async def _show(checks: Sequence[FrameCheck], style: TerminalStyle, graphics: Gr
         click.echo((" " * _GAP).join(names).rstrip())
 
 
-def _is_same(path: str, other: str) -> bool:
+def _is_one_of(path: str, checks: Sequence[FrameCheck]) -> bool:
     try:
-        return os.path.samefile(path, other)  # noqa: PTH121
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
+        # What is not there yet replaces nothing.
         return False
+    for check in checks:
+        with suppress(OSError):
+            if os.path.samestat(status, os.stat(check.path)):  # noqa: PTH116
+                return True
+    return False

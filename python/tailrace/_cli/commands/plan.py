@@ -146,8 +146,6 @@ def plan(
     target = None if to is None else _check_target(to, force=force)
     folder = Path(to or "job.json").absolute().parent
     video = None if video is None else _seen_from(folder, video)
-    # Help is asked for often, and needs none of it.
-
     try:
         range_ = None if frames == _AUTO else tailrace.FrameRange.parse(frames)
         if range_ is None or fps == _AUTO or size == _AUTO:
