@@ -278,19 +278,19 @@ class ChunkAttempt:
             reason = f"{reason}{_where(plan, frames, watch, result)}"
         told = errors.of_failure
         category = None if told is None else told.category
-        after_error = ended is not None and early is not None and early.category is None
-        if early is not None and ended is not None and not after_error:
-            category = early.category
+        if early is not None and ended is not None:
+            category = early.category or category
         if result is not None and result.killed_for_memory is not None:
             category = "memory"
+        lost = error if isinstance(error, WorkerLostError) else None
         return Failure(
             self._mask.text(f"{reason}: {told.message}" if told is not None else f"{reason}"),
             result,
             None if error is None else self._mask.error(error, result),
             category,
-            is_worth_retrying(error, result, category, retry_on, after_error=after_error),
-            isinstance(error, WorkerLostError),
-            error.node if isinstance(error, WorkerLostError) else None if result is None else result.node,
+            is_worth_retrying(error, result, category, retry_on, was_ended=ended is not None),
+            lost is not None,
+            lost.node if lost is not None else None if result is None else result.node,
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:

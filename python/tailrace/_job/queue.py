@@ -65,8 +65,8 @@ class ChunkQueue:
         self._waiting: deque[anyio.Event] = deque()
         self._learned: float | None = None
         """The most memory that a chunk had which does not say how much it needs; None: none is over."""
-        self._learning: dict[tuple[tuple[str, float], ...], dict[str, float]] = {}
-        """What else they need, of each group that does not say it."""
+        self._learning: set[frozenset[tuple[str, float]]] = set()
+        """What else those need that do not say it, of which each is a group."""
         for chunk in self._chunks.values():
             if self._dependencies.is_ready(chunk.id):
                 self._add(chunk, (_FIRST, self._places[chunk.id]))
@@ -125,7 +125,7 @@ class ChunkQueue:
 
     def learn_memory(self, chunk: Chunk, peak: int | None, *, was_short: bool) -> None:
         """Note the most memory that a chunk had, in bytes, for those that do not say how much they need."""
-        if MEMORY not in self._capacity or MEMORY in chunk.needs:
+        if not self._is_learned(chunk):
             return
         most = self._capacity[MEMORY]
         known = 0.0 if self._learned is None else self._learned
@@ -135,18 +135,22 @@ class ChunkQueue:
         learned = min(max(known, needed), most)
         if learned != self._learned:
             self._learned = learned
-            for key, others in self._learning.items():
-                self._packer.change_needs(key, {**others, MEMORY: learned})
+            for others in self._learning:
+                self._packer.change_needs(others, {**dict(others), MEMORY: learned})
+
+    def _is_learned(self, chunk: Chunk) -> bool:
+        """Return whether memory is counted, and the chunk does not say how much it needs."""
+        return MEMORY in self._capacity and MEMORY not in chunk.needs
 
     def _add(self, chunk: Chunk, order: tuple[int, int]) -> None:
-        if MEMORY not in self._capacity or MEMORY in chunk.needs:
+        if not self._is_learned(chunk):
             self._packer.add(chunk.id, order, chunk.needs)
             return
-        key = tuple(sorted(chunk.needs.items()))
-        others = self._learning.setdefault(key, dict(chunk.needs))
+        others = frozenset(chunk.needs.items())
+        self._learning.add(others)
         # As long as nothing is known of them, they run one at a time.
         memory = self._capacity[MEMORY] if self._learned is None else self._learned
-        self._packer.add(chunk.id, order, {**others, MEMORY: memory}, group=key)
+        self._packer.add(chunk.id, order, {**chunk.needs, MEMORY: memory}, group=others)
 
     def _handed_out(self, chunk: Chunk) -> QueuedChunk:
         self._untouched.pop(chunk.id, None)

@@ -22,13 +22,13 @@ def is_worth_retrying(
     category: ErrorCategory | None,
     retry_on: Collection[type[Exception]],
     *,
-    after_error: bool = False,
+    was_ended: bool = False,
 ) -> bool:
     """Return whether a failure may be gone at the next attempt.
 
     `error` is what the adapter raised, None if the command ended by itself; what it is of `retry_on` may pass, unless
-    it is one of ours. `category` is what the output tells. That only counts where the command itself gave up: one that
-    a limit or a signal ended may have gone on in spite of it.
+    it is one of ours. `category` is what the output tells. That only counts where the command itself gave up, or was
+    ended as one that has failed (`was_ended`): one that a limit or a signal ended may have gone on in spite of it.
     """
     if error is not None:
         errors = list(_leaves(error))
@@ -36,7 +36,7 @@ def is_worth_retrying(
         if ours:
             return all(map(_may_pass, ours))
         return any(isinstance(each, tuple(retry_on)) for each in errors)
-    gave_up = after_error or (result is not None and result.exit_code >= 0)
+    gave_up = was_ended or (result is not None and result.exit_code >= 0)
     return not (gave_up and category in ("missing_asset", "scene"))
 
 

@@ -414,7 +414,7 @@ class JobSpec(_Part):
     def _share_needs(self) -> JobSpec:
         if self.needs:
             self.__dict__["chunks"] = tuple(
-                BaseModel.model_copy(chunk, update={"needs": Needs(chunk.needs).over(self.needs)})
+                BaseModel.model_copy(chunk, update={"needs": Needs({**self.needs, **chunk.needs})})
                 for chunk in self.chunks
             )
         return self

@@ -45,10 +45,6 @@ class Needs(Mapping[str, float]):
     def __repr__(self) -> str:
         return repr(self._amounts)
 
-    def over(self, others: Mapping[str, float]) -> Needs:
-        """Return these, and of the others those that these do not have."""
-        return Needs({**others, **self._amounts})
-
 
 def to_amount(name: str, value: object) -> float:
     """Return how much of `name` that is, in bytes or pieces. Raises `ValueError` for what is no amount."""
