@@ -6,16 +6,16 @@ import heapq
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tailrace._scheduling.packer import Packer
-
-_NAMES = ("memory", "gpus")
+from tailrace._scheduling.packer import Lane, Packer
+from tailrace._scheduling.places import Place
 
 
 @dataclass
@@ -23,10 +23,12 @@ class Waiting:
     """An item in the model's queue."""
 
     item: int
+    lane: Lane
     order: tuple[int, int]
     needs: dict[str, float]
     overtakers: int = 0
     since: float | None = None
+    kept: int | None = None
 
 
 class Clock:
@@ -40,7 +42,7 @@ class Clock:
 
 
 def packer_of(capacity: dict[str, float], slots: int = 100, clock: Clock | None = None) -> Packer[int]:
-    return Packer(capacity, slots=slots, clock=clock or Clock())
+    return Packer([Place("here", slots, capacity)], clock=clock or Clock())
 
 
 def taken(packer: Packer[int]) -> list[int]:
@@ -196,44 +198,190 @@ def test_a_fixed_load_ends_within_a_third_more_than_its_lower_bound(seed: int) -
     assert now <= 1.3 * max(sum(memory * seconds for memory, seconds in load) / capacity, max(t for _, t in load))
 
 
+def test_lanes_come_in_the_order_of_their_ranks_whatever_that_is_now() -> None:
+    packer = packer_of({})
+    first, second = Lane(rank=(1,)), Lane(rank=(2,))
+    for item in range(6):
+        packer.add(item, (item,), {}, lane=first if item < 3 else second)
+    assert packer.take() == 0
+    first.rank = (3,)
+    assert packer.take() == 3
+    second.rank = (4,)
+    assert packer.take() == 1
+    first.before = ()
+    assert taken(packer) == [4, 5]
+    first.before = None
+    assert taken(packer) == [2]
+
+
+def test_a_look_at_whose_turn_it_is_takes_nothing() -> None:
+    packer = packer_of({"memory": 2})
+    packer.add(0, (0,), {"memory": 2})
+    for _ in range(3):
+        turn = packer.next()
+        assert turn is not None
+        assert turn.entry.item == 0
+    seat = packer.hand_out(turn)
+    assert (seat.place.name, seat.slot) == ("here", 0)
+    assert packer.next() is None
+
+
+def test_two_machines_of_32_do_not_hold_40_and_the_emptiest_is_taken() -> None:
+    packer: Packer[int] = Packer([Place("a", 4, {"memory": 32}), Place("b", 4, {"memory": 32})])
+    packer.add(0, (0,), {"memory": 40})
+    for item in range(1, 5):
+        packer.add(item, (item,), {"memory": 10})
+    places = []
+    while (turn := packer.next()) is not None:
+        places.append((turn.entry.item, packer.hand_out(turn).place.name))
+    assert places == [(1, "a"), (2, "b"), (3, "a"), (4, "b")]
+
+
+def test_nothing_starts_where_it_is_closed() -> None:
+    machines = [Place("a", 2), Place("b", 1)]
+    packer: Packer[int] = Packer(machines)
+    machines[0].is_open = False
+    for item in range(4):
+        packer.add(item, (item,), {})
+    assert taken(packer) == [0]
+    machines[0].is_open = True
+    assert taken(packer) == [1, 2]
+
+
+def test_room_is_kept_on_one_machine_alone() -> None:
+    clock = Clock()
+    packer: Packer[int] = Packer([Place("a", 9, {"memory": 10}), Place("b", 9, {"memory": 8})], clock=clock)
+    packer.add(0, (0,), {"memory": 4})
+    packer.add(1, (1,), {"memory": 9})
+    assert taken(packer) == [0]
+    clock.now = 600
+    for item in range(2, 8):
+        packer.add(item, (item,), {"memory": 4})
+    # Two on b, none more on a.
+    assert taken(packer) == [2, 3]
+    packer.release(0)
+    assert taken(packer) == [1]
+
+
+def test_what_all_machines_share_is_counted_over_all() -> None:
+    packer: Packer[int] = Packer([Place("a", 9), Place("b", 9)], {"licence": 3})
+    for item in range(9):
+        packer.add(item, (item,), {"licence": 1})
+    assert taken(packer) == [0, 1, 2]
+
+
+def test_room_is_kept_of_what_all_machines_share() -> None:
+    clock = Clock()
+    packer: Packer[int] = Packer([Place("a", 9), Place("b", 9)], {"licence": 4}, clock=clock)
+    packer.add(0, (0,), {"licence": 2})
+    packer.add(1, (1,), {"licence": 3})
+    assert taken(packer) == [0]
+    clock.now = 600
+    packer.add(2, (2,), {"licence": 1})
+    assert taken(packer) == []
+    packer.release(0)
+    assert taken(packer) == [1, 2]
+
+
+def test_slots_have_the_lowest_number_that_is_free() -> None:
+    packer = packer_of({}, slots=3)
+    for item in range(5):
+        packer.add(item, (item,), {})
+    slots = []
+    for released in (None, 1, 0):
+        if released is not None:
+            packer.release(released)
+        while (turn := packer.next()) is not None:
+            slots.append((turn.entry.item, packer.hand_out(turn).slot))
+    assert slots == [(0, 0), (1, 1), (2, 2), (3, 1), (4, 0)]
+
+
+@dataclass
+class Machine:
+    """A place in the model."""
+
+    slots: int
+    capacity: dict[str, float]
+    running: dict[int, dict[str, float]] = field(default_factory=dict)
+    is_open: bool = True
+
+    def free(self, name: str) -> float:
+        return self.capacity[name] - sum(needs[name] for needs in self.running.values())
+
+    def holds(self, needs: dict[str, float], kept: dict[str, float] | None = None) -> bool:
+        beside = kept or dict.fromkeys(needs, 0.0)
+        return all(not needs[name] or needs[name] <= self.free(name) - beside[name] for name in self.capacity)
+
+    @property
+    def has_room(self) -> bool:
+        return self.is_open and len(self.running) < self.slots
+
+
 class PackerBesideAModel(RuleBasedStateMachine):
     """A packer and the plainest thing that does the same, on which anything is done in any order."""
+
+    machines: ClassVar[tuple[tuple[int, dict[str, float]], ...]] = ((5, {"memory": 8.0, "gpus": 2.0}),)
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.capacity = {"memory": 8.0, "gpus": 2.0}
-        self.slots = 5
-        self.packer = packer_of(self.capacity, self.slots, self.clock)
+        self.places = [Place(str(number), *machine) for number, machine in enumerate(self.machines)]
+        self.packer: Packer[int] = Packer(self.places, {"licence": 3}, clock=self.clock)
+        self.lanes = [Lane(rank=(number,)) for number in range(2)]
+        self.models = [Machine(*machine) for machine in self.machines]
+        # What all share is like a machine on which everything runs.
+        self.shared = Machine(10**9, {"licence": 3})
         self.waiting: list[Waiting] = []
-        self.running: dict[int, dict[str, float]] = {}
         self.next = 0
 
     @rule(
+        lane=st.integers(0, 1),
         priority=st.integers(0, 3),
         memory=st.sampled_from([0, 0.5, 1, 2, 3, 5, 8]),
         gpus=st.integers(0, 2),
-        licence=st.integers(0, 1),
+        licence=st.integers(0, 3),
     )
-    def add(self, priority: int, memory: float, gpus: int, licence: int) -> None:
+    def add(self, lane: int, priority: int, memory: float, gpus: int, licence: int) -> None:
         needs = {"memory": memory, "gpus": float(gpus), "licence": float(licence)}
-        self.packer.add(self.next, (priority, self.next), needs)
-        self.waiting.append(Waiting(self.next, (priority, self.next), needs))
+        order = (priority, self.next)
+        self.packer.add(self.next, order, needs, lane=self.lanes[lane])
+        self.waiting.append(Waiting(self.next, self.lanes[lane], order, needs))
         self.next += 1
 
-    @rule(seconds=st.sampled_from([1, 300, 700]))
+    @rule(seconds=st.sampled_from([1, 600]))
     def pass_time(self, seconds: float) -> None:
         self.clock.now += seconds
 
+    @rule(lane=st.integers(0, 1), rank=st.integers(-5, 5))
+    def move(self, lane: int, rank: int) -> None:
+        self.lanes[lane].rank = (rank, lane)
+
+    @rule(lane=st.integers(0, 1), before=st.sampled_from([None, (), (2,)]))
+    def limit(self, lane: int, before: tuple[int, ...] | None) -> None:
+        self.lanes[lane].before = before
+
+    @rule(data=st.data(), is_open=st.booleans())
+    def open_or_close(self, data: st.DataObject, is_open: bool) -> None:
+        number = data.draw(st.integers(0, len(self.places) - 1))
+        self.places[number].is_open = self.models[number].is_open = is_open
+
     @rule()
     def take(self) -> None:
-        assert self.packer.take() == self._expected()
+        expected = self._expected()
+        turn = self.packer.next()
+        if expected is None:
+            assert turn is None
+            return
+        assert turn is not None
+        seat = self.packer.hand_out(turn)
+        assert (turn.entry.item, self.places.index(seat.place)) == expected
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.shared.running)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        item = data.draw(st.sampled_from(sorted(self.running)))
-        del self.running[item]
+        item = data.draw(st.sampled_from(sorted(self.shared.running)))
+        for machine in (*self.models, self.shared):
+            machine.running.pop(item, None)
         self.packer.release(item)
 
     @precondition(lambda self: self.waiting)
@@ -245,46 +393,82 @@ class PackerBesideAModel(RuleBasedStateMachine):
 
     @invariant()
     def never_more_than_there_is(self) -> None:
-        assert len(self.running) <= self.slots
-        for name in _NAMES:
-            assert self._used(name) <= self.capacity[name]
+        for machine in (*self.models, self.shared):
+            assert len(machine.running) <= machine.slots
+            assert all(machine.free(name) >= 0 for name in machine.capacity)
         assert len(self.packer) == len(self.waiting)
 
-    def _used(self, name: str) -> float:
-        return sum(needs[name] for needs in self.running.values())
+    def _machine_for(self, entry: Waiting, front: Waiting | None) -> int | None:
+        if not self.shared.holds(entry.needs, front and front.needs):
+            return None
+        numbers = [
+            number
+            for number, machine in enumerate(self.models)
+            if machine.has_room
+            and machine.holds(entry.needs, front.needs if front is not None and number == front.kept else None)
+        ]
+        return max(numbers, key=lambda number: self._free_share(number), default=None)
 
-    def _is_room_for(self, needs: dict[str, float]) -> bool:
-        return all(self._used(name) + needs[name] <= self.capacity[name] for name in _NAMES)
+    def _free_share(self, number: int) -> float:
+        return 1 - len(self.models[number].running) / self.models[number].slots
 
-    def _is_kept_for(self, front: Waiting) -> bool:
-        return front.overtakers >= 10 or (front.since is not None and self.clock.now - front.since >= 600)
+    def _keep(self, front: Waiting) -> None:
+        able = [
+            number
+            for number, machine in enumerate(self.models)
+            if machine.is_open and all(front.needs[name] <= amount for name, amount in machine.capacity.items())
+        ]
+        if front.kept not in able:
+            front.kept = min(able, key=lambda number: self._shortage(number, front), default=None)
 
-    def _takes_room_of(self, entry: Waiting, front: Waiting) -> bool:
-        return any(
-            self._used(name) + entry.needs[name] + front.needs[name] > self.capacity[name]
-            for name in _NAMES
-            if entry.needs[name] and front.needs[name]
+    def _shortage(self, number: int, front: Waiting) -> float:
+        machine = self.models[number]
+        return max(
+            (
+                (front.needs[name] - machine.free(name)) / all_of_it
+                for name, all_of_it in machine.capacity.items()
+                if front.needs[name]
+            ),
+            default=0.0,
         )
 
-    def _expected(self) -> int | None:
-        if len(self.running) >= self.slots or not self.waiting:
+    def _expected(self) -> tuple[int, int] | None:
+        queue = sorted(
+            (entry for entry in self.waiting if entry.lane.before is None or entry.order < entry.lane.before),
+            key=lambda entry: (entry.lane.rank, entry.order),
+        )
+        if not queue or not any(machine.has_room for machine in self.models):
             return None
-        queue = sorted(self.waiting, key=lambda entry: entry.order)
         front = queue[0]
-        for entry in queue:
-            if not self._is_room_for(entry.needs):
-                if entry is front and front.since is None:
-                    front.since = self.clock.now
-                continue
-            if entry is not front:
-                if self._is_kept_for(front) and self._takes_room_of(entry, front):
-                    continue
-                front.overtakers += 1
-            self.waiting.remove(entry)
-            self.running[entry.item] = entry.needs
-            return entry.item
-        return None
+        chosen = next(((entry, number) for entry in queue if (number := self._try(entry, front)) is not None), None)
+        if chosen is None:
+            return None
+        entry, number = chosen
+        if entry is not front:
+            front.overtakers += 1
+        self.waiting.remove(entry)
+        self.models[number].running[entry.item] = self.shared.running[entry.item] = entry.needs
+        return entry.item, number
+
+    def _try(self, entry: Waiting, front: Waiting) -> int | None:
+        if entry is front:
+            number = self._machine_for(entry, None)
+            if number is None and front.since is None:
+                front.since = self.clock.now
+            return number
+        is_kept = front.overtakers >= 10 or (front.since is not None and self.clock.now - front.since >= 600)
+        if is_kept:
+            self._keep(front)
+        return self._machine_for(entry, front if is_kept else None)
+
+
+class PackerOfTwoMachinesBesideAModel(PackerBesideAModel):
+    """The same with another machine, which holds less."""
+
+    machines = ((3, {"memory": 8.0, "gpus": 2.0}), (3, {"memory": 5.0, "gpus": 0.0}))
 
 
 TestPackerBesideAModel = PackerBesideAModel.TestCase
-TestPackerBesideAModel.settings = settings(deadline=None, max_examples=100, stateful_step_count=60)
+TestPackerOfTwoMachinesBesideAModel = PackerOfTwoMachinesBesideAModel.TestCase
+for _case in (TestPackerBesideAModel, TestPackerOfTwoMachinesBesideAModel):
+    _case.settings = settings(deadline=None, max_examples=100, stateful_step_count=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tailrace import Chunk, JobSpec, SpecError, job_schema
@@ -64,7 +65,11 @@ def test_memory_is_a_size_or_bytes(text: str, amount: int) -> None:
     [
         ({"memory": "much"}, "needs: memory: 'much' should be a number of bytes, or a size"),
         ({"gpus": 0.5}, "needs: gpus: 0.5 should be a whole number"),
-        ({"cpus": -1}, "needs: cpus: -1 should be a number from 0 on"),
+        ({"cpus": -1}, "needs: cpus: -1 should be a number from 0 to 2**60"),
+        ({"cpus": 10**400}, "needs: cpus: 100000000000000000000000000... should be a number from 0 to 2**60"),
+        ({"memory": "9999999P"}, "needs: memory: 1.12589"),
+        ({"nuk\u00e9": 1}, "needs: 'nuk\u00e9' is no name for what is needed: it begins with a letter, a digit or _"),
+        ({"@srv": 1}, "needs: '@srv' is no name for what is needed"),
         ({"cpus": "4"}, "needs: cpus: '4' should be a number"),
         ({"cpus": True}, "needs: cpus: True should be a number"),
         ({"": 1}, "needs: '' is no name"),
@@ -89,6 +94,21 @@ def test_what_can_never_start_is_told_with_its_place(depends_on: list[list[int]]
     with pytest.raises(SpecError) as raised:
         JobSpec.parse(job(*({"dependsOn": others} for others in depends_on)))
     assert problem in str(raised.value)
+
+
+def test_a_copy_of_a_job_has_chunks_that_can_begin_and_their_needs() -> None:
+    spec = JobSpec.parse(job({}, {"dependsOn": [0], "needs": {"gpus": 1}}, needs={"memory": "1G", "gpus": 2}))
+    with pytest.raises(SpecError, match=r"chunks\[0\].dependsOn: there is no chunk 0"):
+        spec.model_copy(update={"chunks": spec.chunks[1:]})
+    copy = spec.model_copy(update={"needs": {"memory": "2G"}})
+    assert [chunk.needs for chunk in copy.chunks] == [{"memory": 2 << 30}, {"memory": 2 << 30, "gpus": 1}]
+
+
+def test_resources_have_the_names_that_licence_servers_give_them() -> None:
+    needs = {"3delight": 1, "nuke_i@srv": 2, "foundry/nuke-r:5": 1}
+    spec = JobSpec.parse(job({"needs": needs}))
+    assert spec.chunks[0].needs == needs
+    jsonschema.validate(json.loads(spec.model_dump_json(by_alias=True)), job_schema())
 
 
 def test_the_schema_knows_needs_and_dependencies() -> None:

@@ -10,6 +10,7 @@ from .._errors import SpecError
 from .._spec.frame_range import FrameRange
 from .._spec.frame_rate import exact_frame_rate
 from .._spec.model import Chunk, JobMetadata, JobSpec
+from .._spec.needs import Needs
 from .._spec.numbered_name import is_numbered
 from .._spec.outputs import chunks_sharing_outputs
 from .outline import DEFAULT_SIZE, Outline, Template
@@ -52,6 +53,10 @@ def plan_job(
 
     Raises `SpecError` for what cannot be planned.
     """
+    try:
+        own_needs = Needs(needs)
+    except ValueError as error:
+        raise SpecError(f"needs: {error}") from None
     if chunk_size < 1:
         raise SpecError(f"chunk size: {chunk_size} should be 1 or more")
     if video is not None and merge_command is not None:
@@ -87,7 +92,7 @@ def plan_job(
         ),
         chunks=chunks,
         merge_command=merge_command if video is None else video_merge(chunks, video, rate),
-        needs=needs or {},
+        needs=own_needs,
     )
 
 

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+from .places import NOTHING, Amounts, Place, Store, to_amounts
 
 _T = TypeVar("_T", bound=Hashable)
 
 _OVERTAKERS = 10
 _PATIENCE = 600.0
 """How often and how long, in seconds, one may be overtaken whose turn it is, before room is kept for it."""
-_UNITS = 1_000_000
-"""In a whole one: amounts are counted in whole numbers, since sums of fractions are not exact."""
 
-Amounts: TypeAlias = Mapping[str, int]
-_NOTHING: Amounts = {}
 Order: TypeAlias = tuple[Any, ...]
 """Of two the lesser one comes first."""
 
 
-def to_amounts(needs: Mapping[str, float]) -> Amounts:
-    """Return needs in the units that are counted here, without those of nothing."""
-    return {name: amount for name, value in needs.items() if (amount := round(value * _UNITS))}
+@dataclass(slots=True, eq=False)
+class Lane:
+    """Items that come before or after those of another lane together."""
+
+    rank: Order = ()
+    """The items of the lane with the least rank come first; it may change at any time."""
+    before: Order | None = None
+    """Of its own items, only those whose order is less than this are handed out; None: all. () is none."""
+
+
+_ONLY_LANE = Lane()
+
+
+class Seat(NamedTuple):
+    """What an item has while it runs."""
+
+    place: Place
+    slot: int
+    needs: Amounts
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +49,8 @@ class _Entry(Generic[_T]):
     overtakers: int = 0
     turn_since: float | None = None
     """Since when it would be its turn, and it does not fit."""
+    kept: Place | None = None
+    """Where room is kept for it."""
     is_gone: bool = False
 
     def __lt__(self, other: _Entry[_T]) -> bool:
@@ -42,39 +58,57 @@ class _Entry(Generic[_T]):
 
 
 class _Group(Generic[_T]):
-    """Those that need the same: if the first of them does not fit, none does."""
+    """Those of a lane that need the same: if the first of them does not fit, none does."""
 
-    def __init__(self, needs: Amounts, *, can_change: bool) -> None:
+    def __init__(self, needs: Amounts, lane: Lane, *, can_change: bool) -> None:
         self.needs = needs
+        self.lane = lane
         self.can_change = can_change
         self.waiting: list[_Entry[_T]] = []
 
-    def first(self) -> _Entry[_T] | None:
-        """Return the one that comes first, if there is one; each that was withdrawn is passed over once."""
+    def is_empty(self) -> bool:
+        """Return whether nothing waits; each that was withdrawn is passed over once."""
         while self.waiting and self.waiting[0].is_gone:
             heapq.heappop(self.waiting)
-        return self.waiting[0] if self.waiting else None
+        return not self.waiting
+
+
+class Turn(NamedTuple, Generic[_T]):
+    """An item that may be handed out now, and where."""
+
+    entry: _Entry[_T]
+    place: Place
+    front: _Entry[_T]
+    """Whose turn it would be if it fitted."""
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that it is in."""
+        return self.entry.group.lane
 
 
 class Packer(Generic[_T]):
     """Hands out items in their order, as far as what they need fits beside what was handed out and not released.
 
-    One that does not fit is overtaken by those that do, but not for ever: once it has been overtaken ten times, or it
-    would have been its turn for ten minutes, only what leaves room for it is handed out. Nothing is counted that
-    `capacity` does not name, but each item takes one of the `slots`. An item is handed out in O(log n) for each
-    distinct set of needs that waits.
+    An item takes a slot of one of the `places` and what it needs there, and of what is `shared` by all places. One that
+    fits nowhere is overtaken by those that do, but not for ever: once it has been overtaken ten times, or it would have
+    been its turn for ten minutes, only what leaves room for it is handed out. Nothing is counted that nothing names. An
+    item is handed out in O(log n) for each lane and distinct set of needs that waits.
     """
 
     def __init__(
-        self, capacity: Mapping[str, float], *, slots: int, clock: Callable[[], float] = time.monotonic
+        self,
+        places: Iterable[Place],
+        shared: Mapping[str, float] = NOTHING,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._capacity = to_amounts(capacity)
-        self._free = dict(self._capacity)
-        self._slots = slots
+        self._places = tuple(places)
+        self._shared = Store(shared)
         self._clock = clock
         self._groups: dict[Hashable, _Group[_T]] = {}
         self._waiting: dict[_T, _Entry[_T]] = {}
-        self._taken: dict[_T, Amounts] = {}
+        self._seats: dict[_T, Seat] = {}
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -84,90 +118,118 @@ class Packer(Generic[_T]):
         """Return whether it waits."""
         return item in self._waiting
 
-    def add(self, item: _T, order: Order, needs: Mapping[str, float], *, group: Hashable = None) -> None:
+    def add(
+        self, item: _T, order: Order, needs: Mapping[str, float], *, lane: Lane = _ONLY_LANE, group: Hashable = None
+    ) -> None:
         """Have an item wait for its turn. `group` is for those whose needs `change_needs` will change together."""
         counted = self._counted(needs)
-        key: Hashable = frozenset(counted.items()) if group is None else ("group", group)
+        key: Hashable = (lane, frozenset(counted.items())) if group is None else (lane, "group", group)
         members = self._groups.get(key)
         if members is None:
-            members = self._groups[key] = _Group(counted, can_change=group is not None)
+            members = self._groups[key] = _Group(counted, lane, can_change=group is not None)
         entry = _Entry(order, item, members)
         self._waiting[item] = entry
         heapq.heappush(members.waiting, entry)
 
-    def change_needs(self, group: Hashable, needs: Mapping[str, float]) -> None:
+    def change_needs(self, group: Hashable, needs: Mapping[str, float], *, lane: Lane = _ONLY_LANE) -> None:
         """Change what the waiting items of a group need."""
-        if (members := self._groups.get(("group", group))) is not None:
+        if (members := self._groups.get((lane, "group", group))) is not None:
             members.needs = self._counted(needs)
 
     def withdraw(self, item: _T) -> None:
         """Have an item wait no longer. Raises `KeyError` if it does not."""
         self._waiting.pop(item).is_gone = True
 
-    def take(self, before: Order | None = None) -> _T | None:
-        """Return the next item and what it needs with it, or None if nothing fits now.
-
-        With `before`, only of those whose order is less.
-        """
-        if len(self._taken) >= self._slots:
+    def next(self) -> Turn[_T] | None:
+        """Return what may be handed out next, or None if nothing fits now."""
+        if not any(place.has_room for place in self._places):
             return None
-        entries = self._heads()
-        if len(entries) > 1:
-            entries.sort()
-        if not entries or (before is not None and entries[0].order >= before):
+        heads = self._heads()
+        if not heads:
             return None
-        front = entries[0]
-        if self._fits(front.group.needs):
-            return self._hand_out(front)
+        front = heads[0]
+        if (place := self._place_for(front)) is not None:
+            return Turn(front, place, front)
         now = self._clock()
         if front.turn_since is None:
             front.turn_since = now
         is_kept = front.overtakers >= _OVERTAKERS or now - front.turn_since >= _PATIENCE
-        for entry in entries[1:]:
-            if before is not None and entry.order >= before:
-                break
-            if self._fits(entry.group.needs) and not (is_kept and self._is_in_the_way(entry, front)):
-                front.overtakers += 1
-                return self._hand_out(entry)
+        if is_kept:
+            self._keep_room(front)
+        for entry in heads[1:]:
+            if (place := self._place_for(entry, front if is_kept else None)) is not None:
+                return Turn(entry, place, front)
         return None
+
+    def hand_out(self, turn: Turn[_T]) -> Seat:
+        """Take what `next` has just returned out of the queue, and what it needs with it."""
+        entry, place, front = turn
+        if entry is not front:
+            front.overtakers += 1
+        needs = entry.group.needs
+        heapq.heappop(entry.group.waiting)
+        del self._waiting[entry.item]
+        place.store.take(needs)
+        self._shared.take(needs)
+        seat = self._seats[entry.item] = Seat(place, place.take_slot(), needs)
+        return seat
+
+    def take(self) -> _T | None:
+        """Hand out the next item and return it, or None if nothing fits now."""
+        turn = self.next()
+        if turn is None:
+            return None
+        self.hand_out(turn)
+        return turn.entry.item
 
     def release(self, item: _T) -> None:
         """Give back what an item has that was handed out."""
-        for name, amount in self._taken.pop(item).items():
-            self._free[name] += amount
+        place, slot, needs = self._seats.pop(item)
+        place.give_back_slot(slot)
+        place.store.give_back(needs)
+        self._shared.give_back(needs)
 
     def _counted(self, needs: Mapping[str, float]) -> Amounts:
-        if not needs or not self._capacity:
-            return _NOTHING
-        return {name: amount for name, amount in to_amounts(needs).items() if name in self._capacity}
+        return to_amounts(needs) if needs else NOTHING
 
     def _heads(self) -> list[_Entry[_T]]:
+        """Return the first of each group, in the order in which it is their turn."""
         heads, empty = [], []
         for key, group in self._groups.items():
-            first = group.first()
-            if first is not None:
+            if group.is_empty():
+                if not group.can_change:
+                    empty.append(key)
+                continue
+            first, before = group.waiting[0], group.lane.before
+            if before is None or first.order < before:
                 heads.append(first)
-            elif not group.can_change:
-                empty.append(key)
         for key in empty:
             del self._groups[key]
+        if len(heads) > 1:
+            heads.sort(key=_turn)
         return heads
 
-    def _fits(self, needs: Amounts) -> bool:
-        return all(amount <= self._free[name] for name, amount in needs.items())
+    def _place_for(self, entry: _Entry[_T], front: _Entry[_T] | None = None) -> Place | None:
+        """Return where there is room for an entry, of several the emptiest; what is kept for `front` is none."""
+        needs = entry.group.needs
+        kept = NOTHING if front is None else front.group.needs
+        if not self._shared.fits(needs, kept):
+            return None
+        best: Place | None = None
+        for place in self._places:
+            if not place.has_room or (best is not None and place.free_share <= best.free_share):
+                continue
+            if place.store.fits(needs, kept if front is not None and place is front.kept else NOTHING):
+                best = place
+        return best
 
-    def _is_in_the_way(self, entry: _Entry[_T], front: _Entry[_T]) -> bool:
-        """Return whether, with what runs and with `entry`, some of what `front` needs would be too much."""
-        return any(
-            amount > self._free[name] - wanted
-            for name, wanted in front.group.needs.items()
-            if (amount := entry.group.needs.get(name))
-        )
+    def _keep_room(self, front: _Entry[_T]) -> None:
+        """Choose where room is kept: where least has to become free, and that for good."""
+        needs = front.group.needs
+        if front.kept is None or not front.kept.is_open or not front.kept.store.could_hold(needs):
+            able = [place for place in self._places if place.is_open and place.store.could_hold(needs)]
+            front.kept = min(able, key=lambda place: place.store.shortage(needs), default=None)
 
-    def _hand_out(self, entry: _Entry[_T]) -> _T:
-        heapq.heappop(entry.group.waiting)
-        del self._waiting[entry.item]
-        self._taken[entry.item] = entry.group.needs
-        for name, amount in entry.group.needs.items():
-            self._free[name] -= amount
-        return entry.item
+
+def _turn(entry: _Entry[Any]) -> tuple[Order, Order]:
+    return entry.group.lane.rank, entry.order

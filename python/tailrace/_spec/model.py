@@ -52,6 +52,8 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What validators say below, as far as JSON Schema can say it.
 _FileName = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*$"})]
 _COMMAND = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
+_LONGEST_CIRCLE = 6
+"""Of how many chunks a circle is shown."""
 _Command = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": _COMMAND})]
 _OptionalCommand = Annotated[_Text | None, WithJsonSchema({"type": ["string", "null"], "pattern": f"^$|{_COMMAND}"})]
 _OptionalText = Annotated[_Text | None, WithJsonSchema({"type": ["string", "null"]})]
@@ -338,6 +340,22 @@ class JobSpec(_Part):
         """The file the specification was loaded from, as an absolute path; None if it did not come from a file."""
         return self._path
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, whose parts have to go together as those of any other.
+
+        Raises `SpecError` if they do not.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "needs" in update and "chunks" not in update:
+            given["chunks"] = tuple(
+                BaseModel.model_copy(chunk, update={"needs": self._own_needs(chunk.needs)}) for chunk in self.chunks
+            )
+        copy = type(self)(**{**given, **self.extra, **update})
+        copy._path = self._path
+        return copy
+
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> JobSpec:
         """Read a specification from a file or an http(s) URL; one without an id takes the file's name for it.
@@ -426,10 +444,14 @@ class JobSpec(_Part):
             fields.pop("needs", None)
             return fields
         for chunk in fields.get("chunks", ()):
-            own = {name: needed for name, needed in chunk.pop("needs", {}).items() if self.needs.get(name) != needed}
+            own = self._own_needs(chunk.pop("needs", {}))
             if own:
                 chunk["needs"] = own
         return fields
+
+    def _own_needs(self, needs: Mapping[str, float]) -> dict[str, float]:
+        """Return those of a chunk's needs that are not the job's."""
+        return {name: needed for name, needed in needs.items() if self.needs.get(name) != needed}
 
 
 def _described_circle(circle: Sequence[int]) -> str:
@@ -438,9 +460,6 @@ def _described_circle(circle: Sequence[int]) -> str:
         shown.append(f"{len(circle) - _LONGEST_CIRCLE} more")
     first = "itself" if len(circle) == 1 else f"chunk {circle[0]}"
     return f"{' depends on '.join(shown)} depends on {first}"
-
-
-_LONGEST_CIRCLE = 6
 
 
 def _checked_command(text: str) -> str:
