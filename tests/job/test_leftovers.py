@@ -12,8 +12,12 @@ from tailrace import Chunk, ChunkFailedError, JobExecutionOptions, JobExecutor, 
 from tailrace._job import leftovers as module
 from tailrace._job.leftovers import Leftovers
 from tailrace._job.queue import QueuedChunk
+from tailrace._job.slots import Slot
+from tailrace._scheduling.places import Place
 
 pytestmark = pytest.mark.anyio
+
+SLOT = Slot(Place("here", 1), 0, None)
 
 
 def _chunks(*names: str) -> list[Chunk]:
@@ -46,7 +50,7 @@ async def test_what_is_there_is_set_aside_whether_it_was_looked_at_ahead_or_not(
     for number in (0, 1, 15, 29):
         (tmp_path / f"{number:02}").write_text("of an earlier run")
     for place, chunk in enumerate(chunks):
-        await leftovers.set_aside(QueuedChunk(chunk, 1))
+        await leftovers.set_aside(QueuedChunk(chunk, 1, SLOT))
         assert not (tmp_path / chunk.output_file).exists()
         if chunk.id % 3:
             leftovers.look_ahead(chunks[place + 1 : place + 3], chunk)
@@ -58,7 +62,7 @@ async def test_what_the_attempt_before_has_written_is_set_aside(tmp_path: Path) 
     leftovers = Leftovers(tmp_path)
     for attempt in (1, 2):
         leftovers.look_ahead([second], first)
-        await leftovers.set_aside(QueuedChunk(second, attempt))
+        await leftovers.set_aside(QueuedChunk(second, attempt, SLOT))
         assert names_in(tmp_path) == (set() if attempt == 1 else {"b.partial"})
         (tmp_path / "b").write_text("half")
 
@@ -69,10 +73,10 @@ async def test_a_look_counts_for_its_chunk_alone_once_and_not_for_long(tmp_path:
     for chunk, wait in ((third, 0), (second, 0), (second, 0.01)):
         leftovers.look_ahead([second], first)
         if chunk is second and not wait:
-            await leftovers.set_aside(QueuedChunk(second, 1))
+            await leftovers.set_aside(QueuedChunk(second, 1, SLOT))
         await anyio.sleep(wait)
         (tmp_path / chunk.output_file).write_text("of somebody else")
-        await leftovers.set_aside(QueuedChunk(chunk, 1))
+        await leftovers.set_aside(QueuedChunk(chunk, 1, SLOT))
         assert not (tmp_path / chunk.output_file).exists()
 
 

@@ -14,11 +14,13 @@ import pytest
 
 from support.loops import on_one_loop
 from tailrace import (
+    Capabilities,
     Capture,
     Chunk,
     ChunkFailed,
     ChunkFailedError,
     ChunkFinished,
+    ChunkRetrying,
     ChunkSkipped,
     ChunkStarted,
     ChunkWarning,
@@ -29,8 +31,12 @@ from tailrace import (
     JobSpec,
     JobState,
     LocalWorkerAdapter,
+    ResourceUsage,
     SpecError,
+    WorkerJob,
+    WorkerResult,
 )
+from tailrace.testing import FakeAdapter, FakeExecution, FakeOutput
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +108,14 @@ async def test_what_depends_on_a_failed_chunk_is_skipped_and_the_others_run(tmp_
     assert (state.failed, state.skipped, state.completed) == (1, 2, 1)
 
 
+async def test_what_is_skipped_is_told_also_where_the_first_failure_ends_the_job(tmp_path: Path) -> None:
+    spec = spec_of({"command": "false"}, {"depends_on": (0,)}, {"depends_on": (1,)}, {"command": "sleep 60"})
+    events, error = await executed(spec, job_dir=tmp_path)
+    assert error is not None and error.report is not None
+    assert error.report.skipped == {1: 0, 2: 0}
+    assert [event.chunk_id for event in events if isinstance(event, ChunkSkipped)] == [1, 2]
+
+
 async def test_a_chunk_that_is_done_before_is_not_waited_for(tmp_path: Path) -> None:
     events, error = await executed(spec_of({}, {"depends_on": (0,)}), completed_chunk_ids=[0], job_dir=tmp_path)
     assert error is None
@@ -147,6 +161,26 @@ async def test_memory_that_is_not_told_is_learned_from_the_first_chunk(tmp_path:
     assert max(most) in (2, 3)
 
 
+@pytest.mark.parametrize(("said", "is_alone"), [("MemoryError", True), ("CUDA error: out of memory", False)])
+async def test_what_follows_want_of_memory_runs_alone_and_what_follows_that_of_a_gpu_does_not(
+    said: str, is_alone: bool
+) -> None:
+    short = FakeExecution([FakeOutput(f"{said}\n", stream="stderr")], exit_code=1)
+    rendered = FakeExecution(duration=0.05)
+    adapter = FakeAdapter({(1, 1): short, **dict.fromkeys(range(12), rendered), (1, 2): rendered})
+    events: list[JobEvent] = []
+    options = JobExecutionOptions(
+        concurrency=4, capacity={"memory": 1}, retries=1, retry_delay=0, resource_delay=0, on_event=events.append
+    )
+    await JobExecutor(adapter).execute(spec_of(*[{}] * 12), options)
+    running, beside = 0, []
+    for event in events:
+        if isinstance(event, ChunkStarted):
+            beside.append(running)
+        running += isinstance(event, ChunkStarted) - isinstance(event, ChunkFinished | ChunkRetrying)
+    assert (max(beside[-4:]) == 0) == is_alone
+
+
 @on_one_loop
 async def test_a_chunk_that_takes_more_memory_than_it_needs_is_told_of_once(tmp_path: Path) -> None:
     spec = spec_of({"command": _EAT.format(80, 2), "needs": {"memory": 50 << 20}})
@@ -186,7 +220,7 @@ def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(tmp_pa
     assert "chunk 1 is not run: it depends on chunk 0, which failed" in ran.stderr
     assert "1 chunk done, 1 failed (0), 1 skipped for it" in ran.stderr
     for capacity, problem in (
-        ("memory=1M,seat=1", "chunks[2].needs: memory: 1.07374e+09 can never be had"),
+        ("memory=1M,seat=1", "chunks[2].needs: memory: 1G can never be had: the capacity has 1M"),
         ("memory=lots", "capacity: memory: 'lots' should be a number of bytes"),
         ("seat", "'seat' is not of the form NAME=N"),
         ("gpus=1.5", "gpus: 1.5 should be a whole number"),
@@ -196,6 +230,42 @@ def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(tmp_pa
         assert problem in refused.stderr, refused.stderr
 
 
+def test_the_command_line_ends_what_takes_more_memory_than_it_needs(tmp_path: Path) -> None:
+    spec = spec_of({"command": _EAT.format(80, 60), "needs": {"memory": 50 << 20}})
+    (tmp_path / "job.json").write_text(spec.model_dump_json(by_alias=True))
+    ran = _tailrace(tmp_path, "job", "run", "job.json", "--enforce-memory")
+    assert ran.returncode == 1
+    assert "was ended: it takes" in ran.stderr
+
+
+async def test_gpus_of_other_machines_are_counted_and_named_by_nobody_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    adapter = FakeAdapter(FakeExecution(), capabilities=Capabilities(streams=True, remote=True))
+    spec = spec_of({"needs": {"gpus": 4}})
+    await JobExecutor(adapter).execute(spec, JobExecutionOptions(capacity={"gpus": 4}))
+    assert "CUDA_VISIBLE_DEVICES" not in (adapter.jobs[0].env or {})
+    with pytest.raises(ValueError, match=r"gpus: 4 are more than CUDA_VISIBLE_DEVICES has \(0\)"):
+        await JobExecutor(FakeAdapter(FakeExecution())).execute(spec, JobExecutionOptions(capacity={"gpus": 4}))
+
+
+class HungryAdapter(FakeAdapter):
+    """Says what a command has used at its end alone."""
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        result = await super().execute(job)
+        result.usage = ResourceUsage(cpu_user=0, cpu_system=0, max_rss=3 << 30)
+        return result
+
+
+async def test_memory_that_no_sample_has_seen_is_told_of_at_the_end() -> None:
+    events: list[JobEvent] = []
+    await JobExecutor(HungryAdapter(FakeExecution())).execute(
+        spec_of({"needs": {"memory": "2G"}}), JobExecutionOptions(on_event=events.append)
+    )
+    (warning,) = [event.message for event in events if isinstance(event, ChunkWarning)]
+    assert warning.startswith("it takes 3 GiB of memory, more than the 2 GiB it needs")
+
+
 def test_planned_chunks_have_the_needs_that_were_asked_for(tmp_path: Path) -> None:
     words = ["job", "plan", "render {start} {end} {output}", "--frames", "1-4", "--chunk-size", "2", "--output"]
     done = _tailrace(tmp_path, *words, "f_####.png", "--needs", "memory=8G,nuke_i=1", "--to", "job.json")
@@ -203,6 +273,9 @@ def test_planned_chunks_have_the_needs_that_were_asked_for(tmp_path: Path) -> No
     fields = json.loads((tmp_path / "job.json").read_text())
     assert fields["needs"] == {"memory": 8 << 30, "nuke_i": 1}
     assert "needs" not in fields["chunks"][0]
+    refused = _tailrace(tmp_path, *words, "f_####.png", "--needs", "gpus=0.5")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--needs: gpus: 0.5 should be a whole number" in refused.stderr
     assert JobSpec.load(tmp_path / "job.json").chunks[1].needs == {"memory": 8 << 30, "nuke_i": 1}
 
 

@@ -18,7 +18,7 @@ from tailrace._scheduling.packer import Lane, Packer
 from tailrace._scheduling.places import Place
 
 
-@dataclass
+@dataclass(eq=False)
 class Waiting:
     """An item in the model's queue."""
 
@@ -26,9 +26,6 @@ class Waiting:
     lane: Lane
     order: tuple[int, int]
     needs: dict[str, float]
-    overtakers: int = 0
-    since: float | None = None
-    kept: int | None = None
 
 
 class Clock:
@@ -90,6 +87,21 @@ def test_after_ten_overtakers_room_is_kept() -> None:
     assert taken(packer) == [1]
 
 
+def test_those_that_come_before_it_later_are_overtakers_too() -> None:
+    packer = packer_of({"memory": 10})
+    packer.add(0, (0,), {"memory": 5})
+    packer.add(100, (100,), {"memory": 10})
+    assert taken(packer) == [0]
+    for item in range(1, 11):
+        packer.add(item, (item,), {"memory": 1})
+        assert taken(packer) == [item]
+        packer.release(item)
+    packer.add(11, (11,), {"memory": 1})
+    assert taken(packer) == []
+    packer.release(0)
+    assert taken(packer) == [100]
+
+
 def test_after_ten_minutes_room_is_kept() -> None:
     clock = Clock()
     packer = packer_of({"memory": 10}, clock=clock)
@@ -125,6 +137,21 @@ def test_fractions_add_up_exactly() -> None:
     for item in range(11):
         packer.add(item, (item,), {"cpus": 0.1})
     assert taken(packer) == list(range(10))
+
+
+@pytest.mark.parametrize("parts", [3, 6, 7, 64])
+def test_so_many_parts_fit_into_one_and_not_one_more(parts: int) -> None:
+    packer = packer_of({"cpus": 1})
+    for item in range(parts + 1):
+        packer.add(item, (item,), {"cpus": 1 / parts})
+    assert taken(packer) == list(range(parts))
+
+
+def test_bytes_are_counted_each() -> None:
+    packer = packer_of({"memory": 64 << 30})
+    for item in range(8):
+        packer.add(item, (item,), {"memory": (8 << 30) + (item == 7)})
+    assert taken(packer) == list(range(7))
 
 
 def test_what_is_not_named_by_the_capacity_is_not_counted() -> None:
@@ -332,6 +359,10 @@ class PackerBesideAModel(RuleBasedStateMachine):
         # What all share is like a machine on which everything runs.
         self.shared = Machine(10**9, {"licence": 3})
         self.waiting: list[Waiting] = []
+        self.front: Waiting | None = None
+        self.overtakers = 0
+        self.since = 0.0
+        self.kept: int | None = None
         self.next = 0
 
     @rule(
@@ -398,14 +429,15 @@ class PackerBesideAModel(RuleBasedStateMachine):
             assert all(machine.free(name) >= 0 for name in machine.capacity)
         assert len(self.packer) == len(self.waiting)
 
-    def _machine_for(self, entry: Waiting, front: Waiting | None) -> int | None:
-        if not self.shared.holds(entry.needs, front and front.needs):
+    def _machine_for(self, entry: Waiting, beside: Waiting | None = None) -> int | None:
+        """Return the emptiest machine with room for an entry, beside another one for which room is kept."""
+        if not self.shared.holds(entry.needs, beside and beside.needs):
             return None
         numbers = [
             number
             for number, machine in enumerate(self.models)
             if machine.has_room
-            and machine.holds(entry.needs, front.needs if front is not None and number == front.kept else None)
+            and machine.holds(entry.needs, beside.needs if beside is not None and number == self.kept else None)
         ]
         return max(numbers, key=lambda number: self._free_share(number), default=None)
 
@@ -418,19 +450,13 @@ class PackerBesideAModel(RuleBasedStateMachine):
             for number, machine in enumerate(self.models)
             if machine.is_open and all(front.needs[name] <= amount for name, amount in machine.capacity.items())
         ]
-        if front.kept not in able:
-            front.kept = min(able, key=lambda number: self._shortage(number, front), default=None)
+        if self.kept not in able:
+            self.kept = min(able, key=lambda number: self._shortage(number, front), default=None)
 
     def _shortage(self, number: int, front: Waiting) -> float:
         machine = self.models[number]
-        return max(
-            (
-                (front.needs[name] - machine.free(name)) / all_of_it
-                for name, all_of_it in machine.capacity.items()
-                if front.needs[name]
-            ),
-            default=0.0,
-        )
+        needed = [name for name in machine.capacity if front.needs[name]]
+        return max(((front.needs[name] - machine.free(name)) / machine.capacity[name] for name in needed), default=0.0)
 
     def _expected(self) -> tuple[int, int] | None:
         queue = sorted(
@@ -439,27 +465,30 @@ class PackerBesideAModel(RuleBasedStateMachine):
         )
         if not queue or not any(machine.has_room for machine in self.models):
             return None
-        front = queue[0]
-        chosen = next(((entry, number) for entry in queue if (number := self._try(entry, front)) is not None), None)
-        if chosen is None:
-            return None
-        entry, number = chosen
-        if entry is not front:
-            front.overtakers += 1
+        front = self.front if self.front in queue else queue[0]
+        assert front is not None
+        number = self._machine_for(front)
+        if number is not None:
+            return self._start(front, number)
+        if front is not self.front:
+            self.front, self.overtakers, self.since, self.kept = front, 0, self.clock.now, None
+        is_kept = self.overtakers >= 10 or self.clock.now - self.since >= 600
+        if is_kept:
+            self._keep(front)
+        for entry in queue:
+            number = self._machine_for(entry, front if is_kept else None)
+            if entry is not front and number is not None:
+                return self._start(entry, number)
+        return None
+
+    def _start(self, entry: Waiting, number: int) -> tuple[int, int]:
+        if entry is self.front:
+            self.front = None
+        elif self.front is not None:
+            self.overtakers += 1
         self.waiting.remove(entry)
         self.models[number].running[entry.item] = self.shared.running[entry.item] = entry.needs
         return entry.item, number
-
-    def _try(self, entry: Waiting, front: Waiting) -> int | None:
-        if entry is front:
-            number = self._machine_for(entry, None)
-            if number is None and front.since is None:
-                front.since = self.clock.now
-            return number
-        is_kept = front.overtakers >= 10 or (front.since is not None and self.clock.now - front.since >= 600)
-        if is_kept:
-            self._keep(front)
-        return self._machine_for(entry, front if is_kept else None)
 
 
 class PackerOfTwoMachinesBesideAModel(PackerBesideAModel):
@@ -468,7 +497,8 @@ class PackerOfTwoMachinesBesideAModel(PackerBesideAModel):
     machines = ((3, {"memory": 8.0, "gpus": 2.0}), (3, {"memory": 5.0, "gpus": 0.0}))
 
 
+_SETTINGS = settings(deadline=None, max_examples=100, stateful_step_count=60)
 TestPackerBesideAModel = PackerBesideAModel.TestCase
+TestPackerBesideAModel.settings = _SETTINGS
 TestPackerOfTwoMachinesBesideAModel = PackerOfTwoMachinesBesideAModel.TestCase
-for _case in (TestPackerBesideAModel, TestPackerOfTwoMachinesBesideAModel):
-    _case.settings = settings(deadline=None, max_examples=100, stateful_step_count=60)
+TestPackerOfTwoMachinesBesideAModel.settings = _SETTINGS

@@ -37,7 +37,7 @@ from .leftovers import AHEAD, Leftovers
 from .memory_watch import MemoryWatch
 from .queue import QueuedChunk
 from .reporter import JobReporter
-from .retry import is_worth_retrying
+from .retry import is_worth_retrying, loss_of
 from .space_watch import SpaceWatch
 from .worker_jobs import WorkerJobs
 
@@ -62,8 +62,8 @@ class Failure(NamedTuple):
     cause: Exception | None
     category: ErrorCategory | None
     is_worth_retrying: bool
-    is_lost: bool = False
-    """Whether what ran the command was lost, and the chunk is no reason for it."""
+    loss: WorkerLostError | None = None
+    """What ran the command was lost, and the chunk is no reason for it."""
     node: str | None = None
     """The machine it was on, where an engine chose one."""
 
@@ -133,7 +133,7 @@ class ChunkAttempt:
         """Return whether an attempt may render some frames of the chunk alone."""
         return chunk.has_parts and self._capabilities.sees_parts and chunk.id not in self._context.sharing
 
-    async def run(self, queued: QueuedChunk, slot: int, plan: AttemptPlan) -> WorkerResult | Failure:
+    async def run(self, queued: QueuedChunk, plan: AttemptPlan) -> WorkerResult | Failure:
         """Run the command once that was planned. Raises what a callback raised."""
         chunk = queued.chunk
         command, args = parse_command(plan.command)
@@ -160,19 +160,21 @@ class ChunkAttempt:
         early = EarlyEnd(self._options, watch, frames, events.on_warning) if self._ends_early else None
         if early is not None:
             self._early_ends.add(early)
+        memory = self._memory_watch(chunk, events, early)
         try:
             job = self._worker_jobs.make(
                 queued,
                 plan.command,
                 words,
-                slot,
                 output,
                 events,
                 watch=None if self._limit is None else watch,
                 early=early,
-                memory=self._memory_watch(chunk, events, early),
+                memory=memory,
             )
             outcome = await self._execute(queued, plan, job, output, watch, frames, early)
+            if memory is not None:
+                memory.finish(outcome.result if isinstance(outcome, Failure) else outcome)
         finally:
             if early is not None:
                 self._early_ends.discard(early)
@@ -282,15 +284,15 @@ class ChunkAttempt:
             category = early.category or category
         if result is not None and result.killed_for_memory is not None:
             category = "memory"
-        lost = error if isinstance(error, WorkerLostError) else None
+        loss = loss_of(error)
         return Failure(
             self._mask.text(f"{reason}: {told.message}" if told is not None else f"{reason}"),
             result,
             None if error is None else self._mask.error(error, result),
             category,
             is_worth_retrying(error, result, category, retry_on, was_ended=ended is not None),
-            lost is not None,
-            lost.node if lost is not None else None if result is None else result.node,
+            loss,
+            loss.node if loss is not None else None if result is None else result.node,
         )
 
     async def _run_command(self, job: WorkerJob, output: CommandOutput, watch: ProgressWatch | None) -> WorkerResult:

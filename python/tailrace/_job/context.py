@@ -51,7 +51,7 @@ class JobContext:
         Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched, or can
         never start, `TailraceError` when frames are to be looked at and what reads them is not installed.
         """
-        check_needs(spec, options.capacity)
+        check_needs(spec, options.capacity, options.done_chunk_ids)
         job_dir = resolve_job_dir(spec, options.job_dir)
         run_id = os.urandom(8).hex()
         record = _make_record(spec, options, job_dir, run_id)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from .._spec.model import Chunk
 
-_MOST_IN_A_ROW = 5
+MOST_LOST = 5
 """So many times lost, a chunk may be what its nodes are lost for."""
 
 
@@ -17,16 +17,16 @@ class LostAttempts:
         self._in_all: Counter[int] = Counter()
         self._in_a_row: Counter[int] = Counter()
 
-    def add(self, chunk: Chunk) -> bool:
-        """Count another one, and return whether the chunk is to be run again for nothing."""
+    def add(self, chunk: Chunk) -> int:
+        """Count another one, and return how many that are in a row."""
         self._in_all[chunk.id] += 1
         self._in_a_row[chunk.id] += 1
-        return self._in_a_row[chunk.id] < _MOST_IN_A_ROW
+        return self._in_a_row[chunk.id]
 
     def end_row(self, chunk: Chunk) -> None:
         """Note an attempt at the chunk that came to an end of its own."""
         self._in_a_row.pop(chunk.id, None)
 
-    def without(self, chunk: Chunk, attempt: int) -> int:
-        """Return which attempt that is when the lost ones do not count."""
-        return attempt - self._in_all[chunk.id]
+    def of(self, chunk: Chunk) -> int:
+        """Return how many attempts at the chunk were lost."""
+        return self._in_all[chunk.id]

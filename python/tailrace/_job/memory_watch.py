@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._command.result import UsageSample
+from .._command.result import UsageSample, WorkerResult
 from .early_end import EarlyEnd
 
 _GIB = 1 << 30
+
+
+def peak_memory(result: WorkerResult | None) -> int | None:
+    """Return the most memory that a command and all it started had, in bytes; None if nobody knows."""
+    usage = None if result is None else result.usage
+    return None if usage is None else max(filter(None, (usage.tree_max_rss, usage.max_rss)), default=None)
 
 
 class MemoryWatch:
@@ -29,6 +35,11 @@ class MemoryWatch:
                 on_usage(sample)
 
         return take
+
+    def finish(self, result: WorkerResult | None) -> None:
+        """Take the result, since what a command had at most may lie between two samples; nothing is ended for it."""
+        self._early = None
+        self._look(peak_memory(result) or 0)
 
     def _look(self, memory: int) -> None:
         if memory <= self._need or self._is_told:

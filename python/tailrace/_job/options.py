@@ -18,7 +18,7 @@ from .._spec.frame_range import FrameRange
 from .._spec.needs import GPUS, Needs
 from .._stitching.protocol import Stitcher
 from ..progress import ProgressParser, Renderer
-from .capacity import GPU_VARIABLE, Gpus
+from .capacity import GPU_VARIABLE
 
 _LEAST_LOG_LIMIT = 64 * 1024
 """With less, a new file would have to be begun for every few lines."""
@@ -304,8 +304,6 @@ class JobExecutionOptions:
                 object.__setattr__(self, "capacity", Needs(self.capacity))
             except ValueError as error:
                 raise ValueError(f"capacity: {error}") from None
-            # Says so if there are fewer.
-            Gpus.of(self.capacity)
         check_type("chunk_frames", self.chunk_frames, Mapping, "a mapping of chunk ids to frames")
         object.__setattr__(self, "chunk_frames", {id_: _frames_of(id_, one) for id_, one in self.chunk_frames.items()})
         if self.stream not in get_args(StreamMode):

@@ -6,16 +6,16 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import anyio
 
 from .._scheduling.dependencies import Dependencies
-from .._scheduling.packer import Packer
+from .._scheduling.packer import Lane
 from .._spec.model import Chunk
-from .._spec.needs import GPUS, MEMORY
-from .capacity import Gpus
+from .._spec.needs import MEMORY
+from .slots import Slot, Slots
 
 _AGAIN, _FIRST = 0, 1
 """How orders begin: those that are tried again come before the others."""
@@ -24,12 +24,13 @@ _RAISE = 2
 
 
 class QueuedChunk(NamedTuple):
-    """A chunk that may start, and which attempt at it this is, counted from 1."""
+    """A chunk that may start, where, and which attempt at it this is, counted from 1."""
 
     chunk: Chunk
     attempt: int
-    gpus: tuple[str, ...] | None = None
-    """Those that are its own while it runs, as `CUDA_VISIBLE_DEVICES` names them; None: nobody counts them."""
+    slot: Slot
+    memory: float | None = None
+    """How much it was taken to need, in bytes, where it does not say so itself and it is counted."""
 
 
 class ChunkQueue:
@@ -40,26 +41,23 @@ class ChunkQueue:
     """
 
     def __init__(
-        self,
-        chunks: Iterable[Chunk],
-        *,
-        slots: int,
-        capacity: Mapping[str, float] | None = None,
-        succeeded: Iterable[int] = (),
-        gpus: Gpus | None = None,
+        self, chunks: Iterable[Chunk], slots: Slots, *, lane: Lane | None = None, succeeded: Iterable[int] = ()
     ) -> None:
-        """Take chunks, and those that count as done; `capacity` is what the running ones have together."""
+        """Take chunks, what they run in and the lane to it, and those that count as done."""
         self._chunks = {chunk.id: chunk for chunk in chunks}
         self._places = {id_: place for place, id_ in enumerate(self._chunks)}
-        self._capacity = capacity or {}
-        self._gpus = gpus
-        self._packer: Packer[int] = Packer(self._capacity, slots=slots, clock=anyio.current_time)
+        self._slots = slots
+        self._lane = Lane() if lane is None else lane
+        self._most_memory = slots.most(MEMORY)
+        """What there is of it at most; None: it is not counted."""
         self._dependencies = Dependencies({chunk.id: chunk.depends_on for chunk in self._chunks.values()}, succeeded)
         self._untouched = dict(self._chunks)
         """Those that were not handed out yet."""
         self._unfinished = len(self._chunks)
         self._attempts: dict[int, int] = {}
-        self._delayed: list[tuple[float, int, QueuedChunk]] = []
+        self._ready = 0
+        """How many wait for their turn alone."""
+        self._delayed: list[tuple[float, int, Chunk]] = []
         self._held_until = -math.inf
         self._count = itertools.count()
         self._waiting: deque[anyio.Event] = deque()
@@ -70,6 +68,11 @@ class ChunkQueue:
         for chunk in self._chunks.values():
             if self._dependencies.is_ready(chunk.id):
                 self._add(chunk, (_FIRST, self._places[chunk.id]))
+        slots.join(self._lane, self._wake_one)
+
+    def close(self) -> None:
+        """Leave the slots to others."""
+        self._slots.leave(self._lane)
 
     async def get(self) -> QueuedChunk | None:
         """Return the next one, waiting for one if need be, or None when all chunks are finished."""
@@ -77,17 +80,18 @@ class ChunkQueue:
             # Mostly there is nothing to wait for.
             now = anyio.current_time() if self._delayed or self._held_until > 0 else 0.0
             while self._delayed and self._delayed[0][0] <= now:
-                queued = heapq.heappop(self._delayed)[2]
-                self._attempts[queued.chunk.id] = queued.attempt
-                self._add(queued.chunk, (_AGAIN, next(self._count)))
+                self._add(heapq.heappop(self._delayed)[2], (_AGAIN, next(self._count)))
             is_held = now < self._held_until
-            id_ = self._packer.take((_FIRST,) if is_held else None)
-            if id_ is not None:
-                # There may be room for another one.
-                self._wake_one()
-                return self._handed_out(self._chunks[id_])
+            self._lane.before = (_FIRST,) if is_held else None
+            taken = self._slots.take(self._lane)
+            if taken is not None:
+                id_, slot = taken
+                self._ready -= 1
+                self._untouched.pop(id_, None)
+                chunk = self._chunks[id_]
+                return QueuedChunk(chunk, self._attempts.get(id_, 1), slot, self._learned_memory(chunk))
             moments = [self._delayed[0][0]] if self._delayed else []
-            if is_held and self._packer:
+            if is_held and self._ready:
                 moments.append(self._held_until)
             await self._wait(min(moments, default=math.inf) - now)
         return None
@@ -98,9 +102,11 @@ class ChunkQueue:
 
     def put_back(self, queued: QueuedChunk, delay: float) -> None:
         """Have the chunk tried again after `delay` seconds."""
-        self._release(queued)
-        again = QueuedChunk(queued.chunk, queued.attempt + 1)
-        heapq.heappush(self._delayed, (anyio.current_time() + delay, next(self._count), again))
+        id_ = queued.chunk.id
+        self._attempts[id_] = queued.attempt + 1
+        heapq.heappush(self._delayed, (anyio.current_time() + delay, next(self._count), queued.chunk))
+        self._slots.give_back(self._lane, id_)
+        self._slots.changed()
         self._wake_all()
 
     def hold(self, delay: float) -> None:
@@ -109,64 +115,65 @@ class ChunkQueue:
 
     def succeed(self, queued: QueuedChunk) -> None:
         """Note that a chunk is done, so that what depends on it may start."""
-        self._release(queued)
+        self._slots.give_back(self._lane, queued.chunk.id)
         for id_ in self._dependencies.succeed(queued.chunk.id):
             self._add(self._chunks[id_], (_FIRST, self._places[id_]))
-        self._finish(1)
+        self._finish()
 
     def fail(self, queued: QueuedChunk) -> list[Chunk]:
-        """Note that a chunk has failed for good; return those that will not start for it."""
-        self._release(queued)
+        """Note that a chunk has failed for good; return those that will not start for it.
+
+        Its slot is free once `end_failed` has been called.
+        """
         skipped = [self._chunks[id_] for id_ in self._dependencies.fail(queued.chunk.id)]
         for chunk in skipped:
             self._untouched.pop(chunk.id, None)
-        self._finish(1 + len(skipped))
+        self._unfinished -= len(skipped)
         return skipped
 
-    def learn_memory(self, chunk: Chunk, peak: int | None, *, was_short: bool) -> None:
-        """Note the most memory that a chunk had, in bytes, for those that do not say how much they need."""
-        if not self._is_learned(chunk):
+    def end_failed(self, queued: QueuedChunk) -> None:
+        """Have the slot of a failed chunk free for others."""
+        self._slots.give_back(self._lane, queued.chunk.id)
+        self._finish()
+
+    def learn_memory(self, queued: QueuedChunk, peak: int | None, *, was_short: bool) -> None:
+        """Note the most memory that a chunk had, in bytes, for those that do not say how much they need.
+
+        Where it was short for one, they are taken to need twice as much as that one was. Several that ran out of it
+        together, which were taken to need the same, say no more than one.
+        """
+        if self._most_memory is None or queued.memory is None:
             return
-        most = self._capacity[MEMORY]
-        known = 0.0 if self._learned is None else self._learned
         needed = float(peak or 0)
         if was_short:
-            needed = max(needed, _RAISE * known)
-        learned = min(max(known, needed), most)
+            needed = max(needed, _RAISE * queued.memory) or self._most_memory
+        learned = min(max(needed, self._learned or 0), self._most_memory)
         if learned != self._learned:
             self._learned = learned
             for others in self._learning:
-                self._packer.change_needs(others, {**dict(others), MEMORY: learned})
+                self._slots.change_needs(self._lane, others, {**dict(others), MEMORY: learned})
 
-    def _is_learned(self, chunk: Chunk) -> bool:
-        """Return whether memory is counted, and the chunk does not say how much it needs."""
-        return MEMORY in self._capacity and MEMORY not in chunk.needs
+    def _learned_memory(self, chunk: Chunk) -> float | None:
+        """Return how much memory a chunk is taken to need; None if it says so itself, or nobody counts it."""
+        if self._most_memory is None or MEMORY in chunk.needs:
+            return None
+        # As long as nothing is known of them, they run one at a time.
+        return self._most_memory if self._learned is None else self._learned
 
     def _add(self, chunk: Chunk, order: tuple[int, int]) -> None:
-        if not self._is_learned(chunk):
-            self._packer.add(chunk.id, order, chunk.needs)
+        self._ready += 1
+        memory = self._learned_memory(chunk)
+        if memory is None:
+            self._slots.add(self._lane, chunk.id, order, chunk.needs)
             return
         others = frozenset(chunk.needs.items())
         self._learning.add(others)
-        # As long as nothing is known of them, they run one at a time.
-        memory = self._capacity[MEMORY] if self._learned is None else self._learned
-        self._packer.add(chunk.id, order, {**chunk.needs, MEMORY: memory}, group=others)
+        self._slots.add(self._lane, chunk.id, order, {**chunk.needs, MEMORY: memory}, group=others)
 
-    def _handed_out(self, chunk: Chunk) -> QueuedChunk:
-        self._untouched.pop(chunk.id, None)
-        gpus = None if self._gpus is None else self._gpus.take(int(chunk.needs.get(GPUS, 0)))
-        return QueuedChunk(chunk, self._attempts.get(chunk.id, 1), gpus)
-
-    def _release(self, queued: QueuedChunk) -> None:
-        self._packer.release(queued.chunk.id)
-        if self._gpus is not None and queued.gpus:
-            self._gpus.give_back(queued.gpus)
-
-    def _finish(self, count: int) -> None:
-        self._unfinished -= count
-        if self._unfinished:
-            self._wake_one()
-        else:
+    def _finish(self) -> None:
+        self._unfinished -= 1
+        self._slots.changed()
+        if not self._unfinished:
             self._wake_all()
 
     async def _wait(self, seconds: float) -> None:

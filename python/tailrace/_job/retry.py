@@ -40,6 +40,15 @@ def is_worth_retrying(
     return not (gave_up and category in ("missing_asset", "scene"))
 
 
+def loss_of(error: Exception | None) -> WorkerLostError | None:
+    """Return the loss of what ran the command that an error tells of; None if it tells of something else of ours."""
+    if error is None:
+        return None
+    ours = [each for each in _leaves(error) if isinstance(each, TailraceError)]
+    losses = [each for each in ours if isinstance(each, WorkerLostError)]
+    return losses[0] if losses and len(losses) == len(ours) else None
+
+
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, or what a group of errors is made of: an adapter may have a task group."""
     if isinstance(error, BaseExceptionGroup):

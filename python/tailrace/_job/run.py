@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -16,19 +18,23 @@ from .._command.result import WorkerResult
 from .._concurrency.cancellation import as_error, run_shielded
 from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, TailraceError
+from .._events.head import ChunkHead
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, ChunkWarning, JobStarted
+from .._spec.model import Chunk
 from .attempt import ChunkAttempt, Failure
-from .capacity import Gpus
 from .context import JobContext
 from .full_disk import FullDisk
-from .lost_attempts import LostAttempts
+from .lost_attempts import MOST_LOST, LostAttempts
+from .memory_watch import peak_memory
 from .merge import merge
 from .queue import ChunkQueue, QueuedChunk
 from .report import JobReport
 from .reporter import JobReporter
 from .retry import delay_after, least_delay
+from .slots import Slots
 
 _log = logging.getLogger("tailrace")
+_GPU = re.compile(r"gpu|cuda|optix|vram|device memory", re.IGNORECASE)
 
 
 class JobRun:
@@ -44,14 +50,9 @@ class JobRun:
 
         self._done_before = options.done_chunk_ids & {chunk.id for chunk in spec.chunks}
         chunks = [chunk for chunk in spec.chunks if chunk.id not in self._done_before]
-        self._slots = min(options.concurrency, len(chunks))
-        self._queue = ChunkQueue(
-            chunks,
-            slots=self._slots,
-            capacity=options.capacity,
-            succeeded=self._done_before,
-            gpus=Gpus.of(options.capacity),
-        )
+        self._workers = min(options.concurrency, len(chunks))
+        slots = Slots.of(self._workers, options.capacity, is_remote=context.capabilities.remote)
+        self._queue = ChunkQueue(chunks, slots, succeeded=self._done_before)
         self._results: dict[int, WorkerResult] = {}
         self._attempts: dict[int, int] = {}
         self._skipped: dict[int, int] = {}
@@ -147,8 +148,8 @@ class JobRun:
                 tasks.start_soon(self._watch)
             async with anyio.create_task_group() as workers:
                 self._scope = workers.cancel_scope
-                for slot in range(self._slots):
-                    workers.start_soon(self._work, slot)
+                for _ in range(self._workers):
+                    workers.start_soon(self._work)
             self._scope = None
             tasks.cancel_scope.cancel()
         if self._error is not None:
@@ -161,12 +162,12 @@ class JobRun:
         places = {chunk.id: place for place, chunk in enumerate(self._spec.chunks)}
         self._failures.sort(key=lambda failure: places[failure.chunk_id])
 
-    async def _work(self, slot: int) -> None:
+    async def _work(self) -> None:
         # Nothing but a cancellation may reach the task group: it would come out in an ExceptionGroup.
         try:
             time_slice = TimeSlice()
             while (queued := await self._queue.get()) is not None:
-                await self._take(queued, slot)
+                await self._take(queued)
                 # An adapter that knows its answers, a cache of renders, waits for nothing.
                 if time_slice.is_over:
                     await time_slice.give_way()
@@ -190,37 +191,41 @@ class JobRun:
             if self._scope is not None:
                 self._scope.cancel()
 
-    async def _take(self, queued: QueuedChunk, slot: int) -> None:
+    async def _take(self, queued: QueuedChunk) -> None:
         chunk, attempt = queued.chunk, queued.attempt
         self._attempts[chunk.id] = attempt
         emit = self._reporter.of_chunk(chunk.id, attempt)
         plan = self._attempt.plan(chunk)
         await await_if_needed(
-            emit(lambda head: ChunkStarted(**head, slot=slot, command=self._context.mask.text(plan.command)))
+            emit(
+                lambda head: ChunkStarted(
+                    **head, slot=queued.slot.number, command=self._context.mask.text(plan.command)
+                )
+            )
         )
-        outcome = await self._attempt.run(queued, slot, plan)
+        outcome = await self._attempt.run(queued, plan)
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
-            self._context.nodes.succeeded(outcome.node)
+            self._context.nodes.succeeded(outcome.node, chunk.id)
             await self._reporter.chunk_completed(chunk.id, attempt, outcome)
-            self._queue.learn_memory(chunk, _peak_memory(outcome), was_short=False)
+            self._queue.learn_memory(queued, peak_memory(outcome), was_short=False)
             self._queue.succeed(queued)
             return
-        warning = self._context.nodes.failed(outcome.node, chunk.id)
-        if warning is not None:
-            await await_if_needed(emit(lambda head: ChunkWarning(**head, message=warning)))
+        for warning in self._warnings_of(outcome, chunk):
+            await await_if_needed(emit(partial(_make_warning, message=warning)))
         outcome = await self._full_disk.name(outcome, chunk)
-        if outcome.category == "memory":
-            self._queue.learn_memory(chunk, _peak_memory(outcome.result), was_short=True)
+        if outcome.category == "memory" and not _is_of_gpu(outcome):
+            self._queue.learn_memory(queued, peak_memory(outcome.result), was_short=True)
         is_for_disk = self._full_disk.is_reason(outcome)
-        if outcome.is_lost:
-            may_retry = self._lost.add(chunk)
+        if outcome.loss is not None:
+            counted = self._lost.add(chunk)
+            may_retry = counted < MOST_LOST
         else:
             self._lost.end_row(chunk)
-            counted = self._lost.without(chunk, attempt)
+            counted = attempt - self._lost.of(chunk)
             may_retry = outcome.is_worth_retrying and counted <= self._options.retries
         if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):
-            delay = delay_after(attempt, least_delay(outcome.category, self._options))
+            delay = delay_after(counted, least_delay(outcome.category, self._options))
             failure = outcome
             await await_if_needed(
                 emit(lambda head: ChunkRetrying(**head, reason=failure.reason, category=failure.category, delay=delay))
@@ -232,24 +237,41 @@ class JobRun:
         else:
             if is_for_disk:
                 outcome = outcome._replace(reason=outcome.reason + await self._full_disk.explain(chunk))
-            error = _to_error(queued, outcome)
+            error = _to_error(queued, outcome, lost=self._lost.of(chunk))
             await await_if_needed(emit(lambda head: ChunkFailed(**head, error=error)))
             if self._error is None:
                 self._failures.append(error)
-            if is_for_disk or len(self._failures) == self._options.failure_limit:
-                raise error
             for skipped in self._queue.fail(queued):
                 self._skipped[skipped.id] = chunk.id
                 await self._reporter.chunk_skipped(skipped.id, chunk.id)
+            if is_for_disk or len(self._failures) == self._options.failure_limit:
+                raise error
+            self._queue.end_failed(queued)
+
+    def _warnings_of(self, failure: Failure, chunk: Chunk) -> Iterator[str]:
+        """Yield what a failure says of the machines that chunks run on."""
+        if failure.loss is not None and failure.loss.may_run:
+            where = "" if failure.node is None else f" on {failure.node}"
+            yield f"it may still run{where}, and write its files beside the next attempt: nobody could see it end"
+        warning = self._context.nodes.failed(failure.node, chunk.id, is_lost=failure.loss is not None)
+        if warning is not None:
+            yield warning
 
 
-def _peak_memory(result: WorkerResult | None) -> int | None:
-    usage = None if result is None else result.usage
-    return None if usage is None else max(filter(None, (usage.tree_max_rss, usage.max_rss)), default=None)
+def _is_of_gpu(failure: Failure) -> bool:
+    """Return whether it was the memory of a GPU that was too little."""
+    was_killed = failure.result is not None and failure.result.killed_for_memory is not None
+    return not was_killed and _GPU.search(failure.reason) is not None
 
 
-def _to_error(queued: QueuedChunk, failure: Failure) -> ChunkFailedError:
+def _make_warning(head: ChunkHead, message: str) -> ChunkWarning:
+    return ChunkWarning(**head, message=message)
+
+
+def _to_error(queued: QueuedChunk, failure: Failure, *, lost: int) -> ChunkFailedError:
     attempts = f" after {queued.attempt} attempts" if queued.attempt > 1 else ""
+    if 0 < lost < queued.attempt:
+        attempts += f", {lost} of them lost"
     error = ChunkFailedError(
         f"chunk {queued.chunk.id} failed{attempts}: {failure.reason}",
         chunk_id=queued.chunk.id,

@@ -36,7 +36,6 @@ class WorkerJobs:
         queued: QueuedChunk,
         command: str,
         words: list[str],
-        slot: int,
         output: CommandOutput,
         events: CommandEvents,
         *,
@@ -45,14 +44,14 @@ class WorkerJobs:
         memory: MemoryWatch | None,
     ) -> WorkerJob:
         """Return that of a command, whose words these are; `watch`, if there is one, is told of its start."""
-        chunk, options = queued.chunk, self._options
+        chunk, slot, options = queued.chunk, queued.slot.number, self._options
         env = {
             **self._folder,
             SLOT_VARIABLE: str(slot),
             **{name: values[slot] for name, values in options.slot_env.items()},
         }
-        if queued.gpus is not None:
-            env[GPU_VARIABLE] = ",".join(queued.gpus)
+        if queued.slot.gpus is not None:
+            env[GPU_VARIABLE] = ",".join(queued.slot.gpus)
         if self._common is None:
             self._common = self._make_common(words, env, output)
         on_usage: Callable[[UsageSample], object] | None = events.on_usage if self._is_observed else None
@@ -78,7 +77,7 @@ class WorkerJobs:
                 "command": command,
                 "slot": slot,
                 "needs": dict(chunk.needs),
-                "avoid_nodes": self._context.nodes.left_out(),
+                "avoid_nodes": self._context.nodes.to_avoid(chunk.id),
             },
         )
 

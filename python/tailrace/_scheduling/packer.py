@@ -46,15 +46,21 @@ class _Entry(Generic[_T]):
     order: Order
     item: _T
     group: _Group[_T]
-    overtakers: int = 0
-    turn_since: float | None = None
-    """Since when it would be its turn, and it does not fit."""
-    kept: Place | None = None
-    """Where room is kept for it."""
     is_gone: bool = False
 
     def __lt__(self, other: _Entry[_T]) -> bool:
         return self.order < other.order
+
+
+@dataclass(slots=True, eq=False)
+class _Front(Generic[_T]):
+    """An entry whose turn has come and that does not fit."""
+
+    entry: _Entry[_T]
+    since: float
+    overtakers: int = 0
+    place: Place | None = None
+    """Where room is kept for it."""
 
 
 class _Group(Generic[_T]):
@@ -78,22 +84,26 @@ class Turn(NamedTuple, Generic[_T]):
 
     entry: _Entry[_T]
     place: Place
-    front: _Entry[_T]
-    """Whose turn it would be if it fitted."""
 
     @property
     def lane(self) -> Lane:
         """The lane that it is in."""
         return self.entry.group.lane
 
+    @property
+    def item(self) -> _T:
+        """What may be handed out."""
+        return self.entry.item
+
 
 class Packer(Generic[_T]):
     """Hands out items in their order, as far as what they need fits beside what was handed out and not released.
 
-    An item takes a slot of one of the `places` and what it needs there, and of what is `shared` by all places. One that
-    fits nowhere is overtaken by those that do, but not for ever: once it has been overtaken ten times, or it would have
-    been its turn for ten minutes, only what leaves room for it is handed out. Nothing is counted that nothing names. An
-    item is handed out in O(log n) for each lane and distinct set of needs that waits.
+    An item takes a slot of one of the `places` and what it needs there, and of what is `shared` by all places. One
+    whose turn has come and that fits nowhere is overtaken by those that do, those included that were added since and
+    come before it. But not for ever: after ten of them, or ten minutes, only what leaves room for it is handed out.
+    Nothing is counted that nothing names. An item is handed out in O(log n) for each lane and distinct set of needs
+    that waits.
     """
 
     def __init__(
@@ -109,6 +119,7 @@ class Packer(Generic[_T]):
         self._groups: dict[Hashable, _Group[_T]] = {}
         self._waiting: dict[_T, _Entry[_T]] = {}
         self._seats: dict[_T, Seat] = {}
+        self._front: _Front[_T] | None = None
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -140,6 +151,13 @@ class Packer(Generic[_T]):
         """Have an item wait no longer. Raises `KeyError` if it does not."""
         self._waiting.pop(item).is_gone = True
 
+    def withdraw_lane(self, lane: Lane) -> None:
+        """Have all of a lane wait no longer."""
+        for key in [key for key, group in self._groups.items() if group.lane is lane]:
+            for entry in self._groups.pop(key).waiting:
+                if not entry.is_gone:
+                    del self._waiting[entry.item]
+
     def next(self) -> Turn[_T] | None:
         """Return what may be handed out next, or None if nothing fits now."""
         if not any(place.has_room for place in self._places):
@@ -147,25 +165,31 @@ class Packer(Generic[_T]):
         heads = self._heads()
         if not heads:
             return None
-        front = heads[0]
-        if (place := self._place_for(front)) is not None:
-            return Turn(front, place, front)
-        now = self._clock()
-        if front.turn_since is None:
-            front.turn_since = now
-        is_kept = front.overtakers >= _OVERTAKERS or now - front.turn_since >= _PATIENCE
+        front = self._front
+        if front is None or front.entry not in heads:
+            if (place := self._place_for(heads[0])) is not None:
+                return Turn(heads[0], place)
+            front = self._front = _Front(heads[0], self._clock())
+        elif (place := self._place_for(front.entry)) is not None:
+            return Turn(front.entry, place)
+        is_kept = front.overtakers >= _OVERTAKERS or self._clock() - front.since >= _PATIENCE
         if is_kept:
             self._keep_room(front)
-        for entry in heads[1:]:
+        for entry in heads:
+            if entry is front.entry:
+                continue
             if (place := self._place_for(entry, front if is_kept else None)) is not None:
-                return Turn(entry, place, front)
+                return Turn(entry, place)
         return None
 
     def hand_out(self, turn: Turn[_T]) -> Seat:
         """Take what `next` has just returned out of the queue, and what it needs with it."""
-        entry, place, front = turn
-        if entry is not front:
-            front.overtakers += 1
+        entry, place = turn
+        if self._front is not None:
+            if entry is self._front.entry:
+                self._front = None
+            else:
+                self._front.overtakers += 1
         needs = entry.group.needs
         heapq.heappop(entry.group.waiting)
         del self._waiting[entry.item]
@@ -209,26 +233,26 @@ class Packer(Generic[_T]):
             heads.sort(key=_turn)
         return heads
 
-    def _place_for(self, entry: _Entry[_T], front: _Entry[_T] | None = None) -> Place | None:
+    def _place_for(self, entry: _Entry[_T], front: _Front[_T] | None = None) -> Place | None:
         """Return where there is room for an entry, of several the emptiest; what is kept for `front` is none."""
         needs = entry.group.needs
-        kept = NOTHING if front is None else front.group.needs
+        kept = NOTHING if front is None else front.entry.group.needs
         if not self._shared.fits(needs, kept):
             return None
         best: Place | None = None
         for place in self._places:
             if not place.has_room or (best is not None and place.free_share <= best.free_share):
                 continue
-            if place.store.fits(needs, kept if front is not None and place is front.kept else NOTHING):
+            if place.store.fits(needs, kept if front is not None and place is front.place else NOTHING):
                 best = place
         return best
 
-    def _keep_room(self, front: _Entry[_T]) -> None:
-        """Choose where room is kept: where least has to become free, and that for good."""
-        needs = front.group.needs
-        if front.kept is None or not front.kept.is_open or not front.kept.store.could_hold(needs):
+    def _keep_room(self, front: _Front[_T]) -> None:
+        """Choose where room is kept: where least has to become free, and then for good."""
+        needs = front.entry.group.needs
+        if front.place is None or not front.place.is_open or not front.place.store.could_hold(needs):
             able = [place for place in self._places if place.is_open and place.store.could_hold(needs)]
-            front.kept = min(able, key=lambda place: place.store.shortage(needs), default=None)
+            front.place = min(able, key=lambda place: place.store.shortage(needs), default=None)
 
 
 def _turn(entry: _Entry[Any]) -> tuple[Order, Order]:

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 _UNITS = 1_000_000
 """In a whole one: amounts are counted in whole numbers, since sums of fractions are not exact."""
+_ROUNDING = 0.01
+"""So much of a unit is the error of a fraction at most."""
 
 Amounts: TypeAlias = Mapping[str, float]
 """In whole millionths; infinity where there is no end of something."""
@@ -16,19 +18,27 @@ NOTHING: Amounts = {}
 
 
 def to_amounts(needs: Mapping[str, float]) -> Amounts:
-    """Return needs in the units that are counted here, without those of nothing."""
-    return {name: amount for name, value in needs.items() if (amount := _to_amount(value))}
+    """Return needs in the units that are counted here, without those of nothing.
+
+    They are rounded down, so that three thirds fit into one.
+    """
+    return {name: amount for name, value in needs.items() if (amount := math.floor(value * _UNITS + _ROUNDING))}
 
 
-def _to_amount(value: float) -> float:
-    return value if math.isinf(value) else round(value * _UNITS)
+def to_pieces(amount: float) -> int:
+    """Return an amount of what is counted in whole pieces as their number."""
+    return int(amount // _UNITS)
+
+
+def _to_capacity(value: float) -> float:
+    return value if math.isinf(value) else math.ceil(value * _UNITS - _ROUNDING)
 
 
 class Store:
     """What there is of some resources, and how much of it nobody has. Of others it knows nothing."""
 
     def __init__(self, capacity: Mapping[str, float]) -> None:
-        self._capacity = {name: _to_amount(value) for name, value in capacity.items()}
+        self._capacity = {name: _to_capacity(value) for name, value in capacity.items()}
         self._free = dict(self._capacity)
 
     def fits(self, needs: Amounts, kept: Amounts = NOTHING) -> bool:
@@ -70,6 +80,7 @@ class Place:
     def __init__(self, name: str, slots: int, capacity: Mapping[str, float] = NOTHING) -> None:
         self.name = name
         self.slots = slots
+        self.capacity = capacity
         self.store = Store(capacity)
         self.is_open = True
         """Whether anything more may start there."""
