@@ -100,6 +100,18 @@ def test_frames_that_no_chunk_has_are_named(folder: Path, more: tuple[str, ...])
     assert "note: no chunk has the frames 13-14" in result.stderr
 
 
+def test_frames_whose_chunk_depends_on_one_that_was_never_done_are_rendered_and_that_is_said(folder: Path) -> None:
+    fields = json.loads((folder / "job.json").read_text())
+    fields["chunks"][1]["dependsOn"] = [0]
+    (folder / "job.json").write_text(json.dumps(fields))
+    note = "note: chunk 1 runs without chunk 0, which it depends on: not done, and not asked for"
+    done = tailrace(folder, "--frames", "5-6")
+    assert done.returncode == 0 and rendered(folder) == [5, 6]
+    assert note in done.stderr
+    assert tailrace(folder).returncode == 0
+    assert "depends on" not in tailrace(folder, "--again", "5-6").stderr
+
+
 def test_a_resumed_chunk_goes_on_in_its_middle(folder: Path) -> None:
     (folder / "deadly").touch()
     assert tailrace(folder, "--keep-going", "--no-merge").returncode == 1

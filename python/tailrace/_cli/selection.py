@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -100,6 +101,9 @@ def select(
     }
     done |= asked.keys() - left.keys()
     by_id = {chunk.id: chunk for chunk in spec.chunks}
+    to_run = [by_id[id_] for id_ in left if id_ not in done]
+    unasked = ids - asked.keys()
+    look = partial(reasons_to_run, spec, job_dir, state_dir=state_dir, shares_files=shares_files)
     chunk_frames, notes = {}, []
     for id_, frames in left.items():
         chunk = by_id[id_]
@@ -112,13 +116,28 @@ def select(
     reason = "no retryCommand renders some" if capabilities.sees_parts else "this adapter's workers render whole chunks"
     text = f"all frames of chunk{'s' * (len(notes) > 1)} {enumerated(notes)} are rendered: {reason}"
     return Selection(
-        frozenset(ids - asked.keys()),
-        frozenset(done) | (ids - asked.keys()),
+        frozenset(unasked),
+        frozenset(done) | unasked,
         chunk_frames,
         reasons,
-        (*([text] if notes else []), *_absent(spec, named)),
+        (*([text] if notes else []), *_absent(spec, named), *_left_behind(to_run, unasked, look)),
         sum(len(asked[id_]) - len(frames) for id_, frames in chunk_frames.items()),
     )
+
+
+def _left_behind(
+    chunks: Iterable[Chunk], unasked: AbstractSet[int], look: Callable[[], Mapping[int, str | None]]
+) -> Iterator[str]:
+    """Yield a note for each of the chunks to run that depends on one which is neither done nor asked for."""
+    waiting = {chunk.id: others for chunk in chunks if (others := unasked & set(chunk.depends_on))}
+    reasons = look() if waiting else {}
+    for id_, others in waiting.items():
+        lacking = [other for other in others if reasons[other] is not None]
+        if lacking:
+            yield (
+                f"chunk {id_} runs without chunk{'s' * (len(lacking) > 1)} {enumerated(lacking)},"
+                " which it depends on: not done, and not asked for"
+            )
 
 
 def _absent(spec: JobSpec, named: FrameRange | None) -> Iterator[str]:
