@@ -76,7 +76,7 @@ lint-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench
 
 lint-rust: $(VENV)/.created
 	cargo fmt --check
-	rustfmt --check --edition 2024 rust/zygote/main.rs
+	rustfmt --check --edition 2024 rust/zygote/main.rs rust/container_init/main.rs
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTFLAGS="--cfg loom" cargo clippy --locked --lib --tests --target-dir target/loom -- -D warnings
 

@@ -1,4 +1,4 @@
-//! Builds the zygote, whose executable the core carries with it.
+//! Builds the zygote and the first process of containers, whose executables the core carries with it.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,21 +7,38 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 4] =
-    ["rust/zygote/main.rs", "rust/zygote/order.rs", "rust/zygote/system_call.rs", "rust/program.rs"];
+const SHARED: [&str; 2] = ["rust/zygote/system_call.rs", "rust/program.rs"];
+const ZYGOTE: [&str; 2] = ["rust/zygote/main.rs", "rust/zygote/order.rs"];
+const CONTAINER_INIT: [&str; 5] = [
+    "rust/container_init/main.rs",
+    "rust/container_init/arena.rs",
+    "rust/container_init/kernel.rs",
+    "rust/container_init/memory.rs",
+    "rust/container_init/outcome.rs",
+];
 
 fn main() -> io::Result<()> {
-    for source in SOURCES {
+    for source in SHARED.iter().chain(&ZYGOTE).chain(&CONTAINER_INIT) {
         println!("cargo::rerun-if-changed={source}");
     }
-    let variable = |name: &str| env::var_os(name).unwrap_or_default();
-    let image = Path::new(&variable("OUT_DIR")).join("zygote");
+    // The core makes processes itself without the one, and no containers without the other.
+    build("zygote", ZYGOTE[0], "commands start without it")?;
+    build("container_init", CONTAINER_INIT[0], "nothing can be run in containers")
+}
+
+fn variable(name: &str) -> OsString {
+    env::var_os(name).unwrap_or_default()
+}
+
+/// Build an executable; where that is not possible, an empty file takes its place.
+fn build(name: &str, source: &str, without: &str) -> io::Result<()> {
+    let image = Path::new(&variable("OUT_DIR")).join(name);
     let known = variable("CARGO_CFG_TARGET_OS") == "linux"
         && ["x86_64", "aarch64"].iter().any(|name| variable("CARGO_CFG_TARGET_ARCH") == *name)
         && variable("CARGO_CFG_TARGET_POINTER_WIDTH") == "64";
     let mut compiler = Command::new(variable("RUSTC"));
-    compiler.args(["--crate-name", "zygote", "--crate-type", "bin", "--edition", "2024", "--target"]);
-    compiler.arg(variable("TARGET")).arg("-o").arg(&image).arg(SOURCES[0]);
+    compiler.args(["--crate-name", name, "--crate-type", "bin", "--edition", "2024", "--target"]);
+    compiler.arg(variable("TARGET")).arg("-o").arg(&image).arg(source);
     // Whatever the core is built with: of these few lines, nothing is left out that a debugger would want, and nothing of
     // the standard library is there.
     for option in
@@ -37,9 +54,8 @@ fn main() -> io::Result<()> {
     }
     let built = known && compiler.status().is_ok_and(|status| status.success());
     if !built {
-        // The core makes processes itself then.
         if known {
-            println!("cargo::warning=the spawning helper could not be built: commands start without it");
+            println!("cargo::warning=the helper {name} could not be built: {without}");
         }
         fs::write(&image, b"")?;
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._command.memory_report import MemoryReport, ProcessMemory
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
+    from ._engines.containers.adapter import DockerAdapter
     from ._errors import (
         ChunkFailedError,
         ErrorCategory,
@@ -104,6 +105,7 @@ _NAMES = {
     ),
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
+    "_engines.containers.adapter": "DockerAdapter",
     "_events.from_json": "event_from_json",
     "_events.json": "event_to_json",
     "_events.json_values": "LoggedError",
@@ -183,6 +185,7 @@ __all__ = [
     "ChunkWarning",
     "CloudRunAdapter",
     "CommandEnding",
+    "DockerAdapter",
     "ErrorCategory",
     "FfmpegStitcher",
     "FrameCheck",

@@ -1,5 +1,6 @@
 __all__ = [
     "BUILD_PROFILE",
+    "CONTAINER_INIT",
     "CapturedOutput",
     "Ended",
     "Execution",
@@ -20,6 +21,9 @@ from os import PathLike
 from typing import Any, Final, Literal, TypeAlias, final
 
 BUILD_PROFILE: Final = "release"
+
+CONTAINER_INIT: Final[bytes]
+"""The executable that is the first process of a container; empty where it could not be built."""
 
 @final
 class Mailbox:

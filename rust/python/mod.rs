@@ -49,6 +49,10 @@ mod native {
     /// "release" or "debug": what was measured with a debug build says nothing.
     #[pymodule_export]
     const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+    /// The executable that is the first process of a container; empty for machines that it is not written for.
+    #[pymodule_export]
+    const CONTAINER_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/container_init"));
 }
 
 /// The threads, the hooks for forks and what is left at the exit belong to the process, and an interpreter beside the main one

@@ -35,6 +35,7 @@ NAMES = {
         ChunkWarning
         CloudRunAdapter
         CommandEnding
+        DockerAdapter
         ErrorCategory
         FfmpegStitcher
         FrameCheck

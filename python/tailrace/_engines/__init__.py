@@ -1,0 +1,1 @@
+"""Adapters that hand commands to engines which are there already."""

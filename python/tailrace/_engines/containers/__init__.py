@@ -1,0 +1,1 @@
+"""Commands in containers, by docker or podman."""

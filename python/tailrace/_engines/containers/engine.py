@@ -1,0 +1,132 @@
+"""The program docker or podman, apart from the commands that it runs."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from ..._command.job import WorkerJob
+from ..._command.result import WorkerResult
+from ..._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
+from ..._local.adapter import LocalWorkerAdapter
+from .run_options import OWNED
+
+_ANSWER_TIME = 30.0
+"""How long the engine may take for an answer, in seconds."""
+
+_CONNECTION_WORDS = ("connect", "eof", "shutting down", "i/o timeout", "broken pipe", "transport is closing")
+"""One of them is in what a client says whose daemon is not there, or goes away."""
+
+_IMAGE_WORDS = ("no such image", "image not known")
+
+_numbers = itertools.count()
+
+
+class Engine:
+    """Asks the engine questions; raises `WorkerSpawnError` where there is none."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.is_podman = False
+        self._is_known = False
+        self._local = LocalWorkerAdapter()
+
+    async def get_to_know(self) -> None:
+        """Find out what the program is, and remove what hosts have left that are gone; once.
+
+        Raises `WorkerSpawnError` if it is not there or does not answer.
+        """
+        if self._is_known:
+            return
+        try:
+            version = await self._ask("--version")
+        except WorkerSpawnError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            message = f"{self.program} is not installed, or not in the PATH: install it, or name another engine"
+            raise WorkerSpawnError(errno.ENOENT, message) from error
+        # docker may be podman by another name.
+        self.is_podman = "podman" in version.stdout.lower()
+        listed = await self._ask("ps", "--all", f"--filter=label={OWNED}", "--format={{.Names}}")
+        if listed.exit_code != 0:
+            raise WorkerSpawnError(errno.ECONNREFUSED, f"{self.program} does not answer: {self.reason(listed)}")
+        self._is_known = True
+        for name in listed.stdout.split():
+            if _is_left_behind(name):
+                await self.remove(name)
+
+    async def remove(self, name: str) -> str | None:
+        """End and remove a container; return why that was not possible, None if it is gone."""
+        kind_of_end = ["--time=0"] if self.is_podman else []
+        try:
+            removed = await self._ask("rm", "--force", *kind_of_end, name)
+        except WorkerError as error:
+            return str(error)
+        reason = self.reason(removed)
+        return None if removed.exit_code == 0 or "no such container" in reason.lower() else reason
+
+    async def wait_for_answer(self) -> None:
+        """Return when the engine answers, or does not for longer than a restart takes."""
+        with anyio.move_on_after(_ANSWER_TIME):
+            while (await self._ask("ps", "--quiet")).exit_code != 0:  # noqa: ASYNC110 (nothing tells of it)
+                await anyio.sleep(0.5)
+
+    def reason(self, result: WorkerResult) -> str:
+        """Return what the client said last, but for advice."""
+        lines = [line.strip() for line in result.ends(4096)[1].decode(errors="replace").splitlines()]
+        told = [line for line in lines if line and not line.startswith(("Run '", "See '"))]
+        return told[-1] if told else f"{self.program} ended with {result.exit_code} and said nothing"
+
+    def is_lost(self, reason: str) -> bool:
+        """Whether that is the reason of a client without an engine."""
+        return any(word in reason.lower() for word in _CONNECTION_WORDS)
+
+    def advice(self, reason: str, image: str) -> str:
+        """Return what helps, to be put behind the reason."""
+        lacks_image = any(word in reason.lower() for word in _IMAGE_WORDS)
+        return f" (get it with: {self.program} pull {image})" if lacks_image else ""
+
+    async def _ask(self, *words: str) -> WorkerResult:
+        try:
+            return await self._local.execute(WorkerJob(self.program, words, timeout=_ANSWER_TIME, kill_grace=1))
+        except WorkerTimeoutError as error:
+            raise WorkerSpawnError(errno.ETIMEDOUT, str(error)) from error
+
+
+def new_name() -> str:
+    """Return a name for a container, which tells whose it is."""
+    return f"{_owner(os.getpid())}-{next(_numbers)}-{secrets.token_hex(4)}"
+
+
+def _is_left_behind(name: str) -> bool:
+    """Whether a process of this machine made it, since it booted and in our numbering, that is gone."""
+    owner, _, _ = name.rpartition("-")[0].rpartition("-")
+    place, _, pid = owner.rpartition("-")[0].rpartition("-")
+    return place == _place() and pid.isdigit() and _owner(int(pid)) != owner
+
+
+def _owner(pid: int) -> str:
+    return f"{_place()}-{pid}-{_try(lambda: _started(pid))}"
+
+
+def _place() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    return f"tailrace-{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def _started(pid: int) -> str:
+    """Return when the process began: the number may be another one's later (proc(5), starttime)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _try(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except OSError:
+        return "gone"
