@@ -67,6 +67,7 @@ def test_the_list_can_be_had_as_json(site: Path) -> None:
             "honoursCpuLimit": True,
             "endsEarly": False,
             "honoursSlots": False,
+            "ownPrograms": False,
         },
         "lacks": ["no-such-toy: apt install toys"],
         "problem": None,

@@ -212,10 +212,10 @@ class _Execution:
     def _check_machine(self) -> None:
         """Warn of what this machine lacks; raises `click.UsageError` if not one chunk can succeed."""
         # The others are not run here, and their files may be elsewhere.
-        ids = frozenset() if self._capabilities.remote else self._asked - self._skipped
-        faults = anyio.run(
-            partial(check_machine, self._spec, self._job_dir, chunk_ids=ids, merge=self._merges_by_command())
-        )
+        is_here = not (self._capabilities.remote or self._capabilities.own_programs)
+        ids = self._asked - self._skipped if is_here else frozenset()
+        merge = self._merges_by_command() and not self._capabilities.own_programs
+        faults = anyio.run(partial(check_machine, self._spec, self._job_dir, chunk_ids=ids, merge=merge))
         lines = [str(fault) for fault in faults]
         if len(lines) > _MOST_FAULTS:
             rest = f"{len(lines) - _MOST_FAULTS} more: tailrace job validate --machine lists all"

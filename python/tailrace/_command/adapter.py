@@ -62,6 +62,11 @@ class Capabilities:
     """Whether `WorkerJob.ending` ends a running command with its result; else it is ignored."""
     honours_slots: bool = True
     """Whether commands of one slot see the variables of that slot."""
+    own_programs: bool = False
+    """Whether the command finds other programs and folders than this process, such as those of an image.
+
+    Then nobody looks for them here before the first chunk.
+    """
 
     @property
     def sees_parts(self) -> bool:
