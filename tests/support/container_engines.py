@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from tailrace import DockerAdapter
+from tailrace import DockerAdapter, WorkerJob
 
 IMAGE = "tailrace-test"
 
@@ -60,9 +61,21 @@ class ContainerEngine:
         """Return the names of all containers, those that have ended too."""
         return self.ask("ps", "--all", "--format={{.Names}}").split()
 
+    def kill_conmons(self) -> None:
+        """Kill the processes that look after podman's containers here, and after no others."""
+        folder = str(Path(self.variables["CONTAINERS_CONF"]).parent).encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            words = path.read_bytes()
+            if words.startswith(b"/usr/bin/conmon\0") and folder in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+    def tidy(self) -> None:
+        """Do what the next process does that uses the engine."""
+        anyio.run(self.adapter().execute, WorkerJob("true"))
+
     def wait_until_empty(self) -> None:
         """Return when there are no containers."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 10
         while names := self.containers():
             assert time.monotonic() < deadline, f"left: {names}"
             time.sleep(0.05)
@@ -112,11 +125,11 @@ class Dockerd:
         self.process.wait(60)
 
     def kill(self) -> None:
-        """Kill it and what belongs to it, but for the containers' shims and what they look after."""
-        containerd = int((self.folder / "exec" / "containerd" / "containerd.pid").read_text())
+        """Kill it, and with it its containerd; the containers' shims and what they look after go on."""
         self.process.kill()
         self.process.wait()
-        os.kill(containerd, signal.SIGKILL)
+        # Where nobody collects the dead it would be taken for one that lives.
+        (self.folder / "exec" / "containerd" / "containerd.pid").unlink()
 
 
 @contextmanager

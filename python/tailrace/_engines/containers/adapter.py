@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..._checks import check_type
-from ..._command.adapter import Capabilities
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._errors import WorkerSpawnError
 from ..._local.adapter import LocalWorkerAdapter
+from .abilities import CAPABILITIES
 from .container import ENGINE_TIME, Container
 from .engine import Engine
 from .exchange import Exchange, container_init
@@ -37,7 +37,7 @@ class DockerAdapter:
     """
 
     streams = True
-    capabilities = Capabilities(streams=True, tells_start=True, ends_early=True, honours_cpu_limit=False)
+    capabilities = CAPABILITIES
 
     def __init__(
         self, image: str, *, engine: str = "docker", options: Sequence[str] = (), volumes: Sequence[str] = ()
@@ -45,8 +45,9 @@ class DockerAdapter:
         """Take an image that the engine has, and "docker", "podman" or the path of either.
 
         `options` are more of `docker run`, such as "--network=host", and win over those that are set here; `volumes`
-        are more folders, as "/here:/there" or "/here:/there:ro". Raises `ImportError` without the native core, which
-        has the container's first process, and `TypeError` or `ValueError` for what cannot be used.
+        are more folders, as "/here:/there" or "/here:/there:ro". Paths in both are absolute. Raises `ImportError`
+        without the native core, which has the container's first process, and `TypeError` or `ValueError` for what
+        cannot be used.
         """
         container_init()
         for name, value in (("image", image), ("engine", engine)):
@@ -87,7 +88,8 @@ class DockerAdapter:
                 command="/bin/sh",
                 args=["-c", _HOLD, str(exchange.alive), self._engine.program, *arguments],
                 env=None,
-                cwd=None,
+                # podman's conmon leaves a file named "oom" where it began, when memory was lacking.
+                cwd=exchange.folder,
                 kill_grace=job.kill_grace + ENGINE_TIME,
                 # The client does no work.
                 cpu_idle_timeout=None,

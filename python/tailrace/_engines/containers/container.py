@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -71,9 +72,12 @@ class Container:
             raise await self._start_error(result)
         if outcome is not None and outcome.is_failed_start:
             reason = os.strerror(outcome.number).lower()
+            if outcome.kind is Kind.NOT_STARTED and outcome.number == errno.ENOENT:
+                reason = "the program is there, but not the interpreter or the loader that it names"
             raise WorkerSpawnError(outcome.number, f"cannot start {self._job.command} in {self._image}: {reason}")
         loss = self._loss(outcome, result)
         if loss is not None:
+            await self._end()
             message = loss if self._left is None else f"{loss}; {self._left}"
             raise WorkerLostError(message, result, node=result.node, may_run=self._left is not None)
         return result
@@ -85,9 +89,14 @@ class Container:
                 while self._exchange.is_read():  # noqa: ASYNC110 (nothing tells of it)
                     await anyio.sleep(_GLANCE)
             outcome = self._exchange.outcome()
-            if outcome is not None and outcome.kind is not Kind.RUNNING and not self._exchange.is_read():
+            is_over = outcome is not None and outcome.kind is not Kind.RUNNING and not self._exchange.is_read()
+            if is_over and not self._engine.is_podman:
                 return
-            # It may have been made and not started, too, or be frozen.
+            if self._exchange.is_read():
+                # Perhaps somebody has paused it: it takes no signal then.
+                await self._engine.resume(self.name)
+            # It may have been made and not started, too. That of podman may be over and yet be listed: where
+            # there are control groups of both versions, what would remove it is ended as a part of the client's tree.
             reason = await self._engine.remove(self.name)
             if reason is not None and self._exchange.is_read():
                 advice = f"end it with: {self._engine.program} rm --force {self.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -19,6 +20,9 @@ from .run_options import OWNED
 
 _ANSWER_TIME = 30.0
 """How long the engine may take for an answer, in seconds."""
+
+_TRIES = 4
+_BETWEEN_TRIES = 0.2
 
 _CONNECTION_WORDS = ("connect", "eof", "shutting down", "i/o timeout", "broken pipe", "transport is closing")
 """One of them is in what a client says whose daemon is not there, or goes away."""
@@ -63,24 +67,35 @@ class Engine:
 
     async def remove(self, name: str) -> str | None:
         """End and remove a container; return why that was not possible, None if it is gone."""
-        kind_of_end = ["--time=0"] if self.is_podman else []
-        try:
-            removed = await self._ask("rm", "--force", *kind_of_end, name)
-        except WorkerError as error:
-            return str(error)
-        reason = self.reason(removed)
-        return None if removed.exit_code == 0 or "no such container" in reason.lower() else reason
+        how = ["--force", "--time=0"] if self.is_podman else ["--force"]
+        reason = ""
+        # podman refuses it at first where its conmon is gone, and has noticed by the second time.
+        for _ in range(_TRIES):
+            try:
+                removed = await self._ask("rm", *how, name)
+            except WorkerError as error:
+                return str(error)
+            reason = self.reason(removed)
+            if removed.exit_code == 0 or "no such container" in reason.lower():
+                return None
+            await anyio.sleep(_BETWEEN_TRIES)
+        return reason
+
+    async def resume(self, name: str) -> None:
+        """Have a container go on, if it is paused."""
+        with contextlib.suppress(WorkerError):
+            await self._ask("unpause", name)
 
     async def wait_for_answer(self) -> None:
         """Return when the engine answers, or does not for longer than a restart takes."""
-        with anyio.move_on_after(_ANSWER_TIME):
+        with anyio.move_on_after(_ANSWER_TIME), contextlib.suppress(WorkerError):
             while (await self._ask("ps", "--quiet")).exit_code != 0:  # noqa: ASYNC110 (nothing tells of it)
                 await anyio.sleep(0.5)
 
     def reason(self, result: WorkerResult) -> str:
         """Return what the client said last, but for advice."""
         lines = [line.strip() for line in result.ends(4096)[1].decode(errors="replace").splitlines()]
-        told = [line for line in lines if line and not line.startswith(("Run '", "See '"))]
+        told = [line for line in lines if line and not line.startswith(("Usage:", "Run '", "See '"))]
         return told[-1] if told else f"{self.program} ended with {result.exit_code} and said nothing"
 
     def is_lost(self, reason: str) -> bool:

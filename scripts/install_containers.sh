@@ -1,0 +1,19 @@
+#!/bin/sh
+# Install the engines for containers that the live tests run, from Debian's packages or those of a system made of them.
+set -eu
+
+missing=
+for pair in podman:podman runc:runc docker:docker.io dockerd:docker.io busybox:busybox-static; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get > /dev/null; then
+    echo "These tests need$missing, and there is no apt-get here: install them in this system's own way." >&2
+    exit 1
+fi
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+$as_root apt-get update -qq
+# What they only recommend is for other ways to use them.
+$as_root apt-get install -qq --yes --no-install-recommends $missing

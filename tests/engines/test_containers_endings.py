@@ -1,0 +1,354 @@
+"""How commands in containers end, and that nothing is left of them, by docker and by podman."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from support.container_engines import IMAGE, ContainerEngine, running_engine
+from support.jobs import job as job_of
+from support.processes import wait_until_marked, wait_until_none_is_marked
+from support.tunnel import compare, job_command, run_job, search_path, small_tunnel
+from tailrace import (
+    ChunkFailedError,
+    ChunkRetrying,
+    DockerAdapter,
+    JobEvent,
+    JobExecutionOptions,
+    JobExecutor,
+    JobReport,
+    WorkerJob,
+    WorkerLostError,
+    WorkerResult,
+    WorkerSpawnError,
+    WorkerTimeoutError,
+)
+from tailrace._engines.containers.engine import new_name
+
+pytestmark = [pytest.mark.containers, pytest.mark.anyio]
+
+Run: TypeAlias = Callable[..., Awaitable[WorkerResult]]
+
+_MEMORY = 64 * 2**20
+
+
+@pytest.fixture(scope="module", params=["podman", "docker"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+    """Have an engine ready for all tests."""
+    with running_engine(request.param, tmp_path_factory.mktemp(request.param)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def run(engine: ContainerEngine, tmp_path: Path) -> Run:
+    """Return what runs a script in a container."""
+
+    async def run(script: str, **fields: Any) -> WorkerResult:
+        job = WorkerJob("sh", ["-c", script], **{"cwd": tmp_path, **fields})
+        return await engine.adapter().execute(job)
+
+    return run
+
+
+def marked(script: str, mark: str) -> str:
+    """Return a script that goes on for minutes, and whose processes have the mark in their command lines."""
+    return f"{script}; sh -c 'sleep 300; : {mark}' & wait; : {mark}"
+
+
+@pytest.mark.parametrize("status", [0, 1, 125, 126, 127, 137, 143, 255])
+async def test_an_exit_status_is_not_taken_for_a_signal_nor_for_a_failure_of_the_engine(status: int, run: Run) -> None:
+    result = await run(f"exit {status}")
+    assert result.exit_code == status
+    assert result.killed_for_memory is None
+    assert result.node == os.uname().nodename
+
+
+async def test_what_a_command_leaves_running_ends_with_its_container(run: Run, engine: ContainerEngine) -> None:
+    mark = f"mark-{uuid.uuid4()}"
+    script = f"setsid sh -c 'sleep 300; : {mark}' > /dev/null 2>&1 & echo done"
+    assert (await run(script)).stdout == "done\n"
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+    await anyio.to_thread.run_sync(engine.wait_until_empty)
+
+
+async def test_the_processor_time_and_memory_of_all_in_the_container_are_told(run: Run) -> None:
+    result = await run("awk 'BEGIN { for (i = 0; i < 5000000; i++) sum += i }' & wait")
+    assert result.usage is not None and result.usage.max_rss is not None
+    assert result.usage.cpu_user > 0.1
+    assert 2**19 < result.usage.max_rss < 2**25
+
+
+async def test_a_command_has_the_variables_of_the_job_and_the_image_and_no_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILRACE_OF_THE_HOST", "1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    result = await run("env", env={"OWN": "one\ntwo", "PATH": "/bin:/elsewhere", "LD_PRELOAD": ""})
+    names = {line.partition("=")[0] for line in result.stdout.replace("one\ntwo", "").splitlines()}
+    assert names - {"container", "TERM", "SHLVL"} == {"OWN", "PATH", "LD_PRELOAD", "PWD", "HOME", "HOSTNAME"}
+    assert "OWN=one\ntwo\n" in result.stdout
+    assert "PATH=/bin:/elsewhere\n" in result.stdout
+
+
+async def test_a_secret_is_seen_neither_by_inspection_nor_in_a_command_line(run: Run, engine: ContainerEngine) -> None:
+    seen: list[str] = []
+
+    async def look(_: object) -> None:
+        def ask() -> None:
+            (name,) = engine.containers()
+            seen.append(engine.ask("inspect", name))
+            seen.append(subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True).stdout)
+
+        await anyio.to_thread.run_sync(ask)
+
+    script = 'test "$LICENCE" = "se""cret" && echo known; sleep 3'
+    assert (await run(script, env={"LICENCE": "secret"}, on_stdout=look)).stdout == "known\n"
+    assert len(seen) == 2
+    assert all("LICENCE=secret" not in text for text in seen)
+
+
+async def test_there_is_no_network_but_the_one_that_is_asked_for(engine: ContainerEngine, tmp_path: Path) -> None:
+    job = WorkerJob("ls", ["/sys/class/net"], cwd=tmp_path)
+    assert (await engine.adapter().execute(job)).stdout.split() == ["lo"]
+    here = sorted(name for _, name in socket.if_nameindex())
+    result = await engine.adapter(options=["--network=host"]).execute(job)
+    assert sorted(result.stdout.split()) == here
+
+
+async def test_the_files_belong_to_the_user_and_volumes_are_there(
+    engine: ContainerEngine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assets = tmp_path_factory.mktemp("assets")
+    (assets / "texture").write_text("wood")
+    adapter = engine.adapter(volumes=[f"{assets}:/assets:ro"])
+    script = "cp /assets/texture .; ! touch /assets/other 2> /dev/null && id -u && id -g"
+    result = await adapter.execute(WorkerJob("sh", ["-c", script], cwd=tmp_path))
+    assert result.stdout.split() == [str(os.getuid()), str(os.getgid())]
+    assert (tmp_path / "texture").stat().st_uid == os.getuid()
+
+
+async def test_want_of_memory_is_told(run: Run, tmp_path: Path) -> None:
+    result = await run("tail /dev/zero", meta={"needs": {"memory": _MEMORY, "cpus": 0.5}})
+    assert result.exit_code in (-9, 137)
+    assert result.killed_for_memory is not None and result.killed_for_memory.kernel_killed
+    assert "0.0 KiB of 64.0 MiB available" in str(result.killed_for_memory)
+    # podman would leave a file where it was started.
+    assert not any(Path(folder, "oom").exists() for folder in (".", tmp_path))  # noqa: ASYNC240
+
+
+async def test_a_chunk_that_wants_more_memory_than_it_needs_fails_for_that(
+    engine: ContainerEngine, tmp_path: Path
+) -> None:
+    spec = job_of("tail /dev/zero")
+    needy = spec.chunks[0].model_copy(update={"needs": {"memory": _MEMORY}})
+    options = JobExecutionOptions(job_dir=tmp_path, record=False)
+    with pytest.raises(ChunkFailedError, match="killed because the memory was full") as caught:
+        await JobExecutor(engine.adapter()).execute(spec.model_copy(update={"chunks": (needy,)}), options)
+    assert caught.value.category == "memory"
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "reason"),
+    [
+        ("no-such-image", [], r"no-such-image.*\(get it with: \w+ pull no-such-image\)"),
+        (IMAGE, ["--no-such-option"], "unknown flag: --no-such-option"),
+        (IMAGE, ["--volume=/no/such/folder:/assets:bad-mode"], "bad-mode"),
+    ],
+    ids=["image", "option", "volume"],
+)
+async def test_what_the_engine_refuses_is_told_with_its_reason(
+    image: str, options: list[str], reason: str, engine: ContainerEngine, tmp_path: Path
+) -> None:
+    adapter = DockerAdapter(image, engine=engine.program, options=options)
+    with pytest.raises(WorkerSpawnError, match=f"cannot start render in a container of {image}: .*{reason}"):
+        await adapter.execute(WorkerJob("render", cwd=tmp_path))
+    assert await anyio.to_thread.run_sync(engine.containers) == []
+
+
+async def test_an_engine_that_does_not_answer_is_told_at_once(
+    engine: ContainerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # podman has no daemon; without its storage it cannot answer either.
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-such-socket")
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", f"{tmp_path}/no-such-file")
+    with anyio.fail_after(20), pytest.raises(WorkerSpawnError, match=f"{engine.program} does not answer: "):
+        await engine.adapter().execute(WorkerJob("render", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("order", [["kill"], ["stop"], ["rm", "--force"]], ids=lambda order: order[0])
+async def test_a_container_that_somebody_else_ends_is_lost(
+    order: list[str], run: Run, engine: ContainerEngine, mark: str
+) -> None:
+    async def end(_: object) -> None:
+        (name,) = await anyio.to_thread.run_sync(engine.containers)
+        await anyio.to_thread.run_sync(lambda: engine.ask(*order, name))
+
+    with pytest.raises(WorkerLostError, match="the container was ended from outside") as caught:
+        await run(marked("echo begun", mark), on_stdout=end)
+    assert not caught.value.may_run
+    assert caught.value.node == os.uname().nodename
+    assert caught.value.result is not None and caught.value.result.stdout == "begun\n"
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+
+
+async def test_a_frozen_container_is_ended_by_its_limit(run: Run, engine: ContainerEngine, mark: str) -> None:
+    async def freeze(_: object) -> None:
+        (name,) = await anyio.to_thread.run_sync(engine.containers)
+        await anyio.to_thread.run_sync(engine.ask, "pause", name)
+
+    with pytest.raises(WorkerTimeoutError, match="sh was ended because it ran longer than 3 s"):
+        await run(marked("echo begun", mark), timeout=3, kill_grace=0.5, on_stdout=freeze)
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+    await anyio.to_thread.run_sync(engine.wait_until_empty)
+
+
+async def test_a_client_that_is_killed_ends_its_container_and_is_lost(
+    run: Run, engine: ContainerEngine, mark: str
+) -> None:
+    def kill(_: object) -> None:
+        words = f"{engine.program}\0run\0".encode()
+        clients = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(words)]
+        for client in clients:
+            if mark.encode() in client.read_bytes():
+                os.kill(int(client.parent.name), signal.SIGKILL)
+
+    with pytest.raises(WorkerLostError) as caught:
+        await run(marked("echo begun", mark), on_stdout=kill, kill_grace=0.5)
+    assert not caught.value.may_run
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+    await anyio.to_thread.run_sync(engine.wait_until_empty)
+
+
+async def test_what_a_killed_host_left_is_removed_by_the_next(run: Run, engine: ContainerEngine) -> None:
+    pid = str(os.getpid())
+    name = new_name().replace(f"-{pid}-", "-99999999-")
+    for each in (name, "of-somebody-else"):
+        create = partial(engine.ask, "create", f"--name={each}", "--label=tailrace", IMAGE, "true")
+        await anyio.to_thread.run_sync(create)
+    assert (await run("true")).exit_code == 0
+    assert await anyio.to_thread.run_sync(engine.containers) == ["of-somebody-else"]
+    await anyio.to_thread.run_sync(engine.ask, "rm", "of-somebody-else")
+
+
+def test_the_demo_gives_the_same_video_frame_for_frame(engine: ContainerEngine, tmp_path: Path) -> None:
+    path = search_path()
+    folder = small_tunnel(tmp_path / "tunnel")
+    ran = run_job(folder, *_in_container(engine, path), "--concurrency", "2", "--verify-output", path=path)
+    assert ran.returncode == 0, ran.stderr
+    assert "frame=" in ran.stdout + ran.stderr
+    compared = compare(folder, path=path)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    engine.wait_until_empty()
+
+
+def _in_container(engine: ContainerEngine, path: str) -> list[str]:
+    ffmpeg = next(file for folder in path.split(":") if (file := Path(folder) / "ffmpeg").exists()).resolve()
+    options = ["--docker-image", IMAGE, "--docker-engine", engine.program]
+    volumes = [f"{ffmpeg}:/bin/ffmpeg:ro", "/lib:/lib:ro", "/lib64:/lib64:ro"]
+    return ["--adapter", "docker", *options, *(word for volume in volumes for word in ("--docker-volume", volume))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_ctrl_c_leaves_no_container(number: int, engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
+    host = _start_job(engine, tmp_path, mark)
+    wait_until_marked(mark, 2 * 4)
+    host.send_signal(number)
+    assert host.wait(30) == 128 + number
+    wait_until_none_is_marked(mark)
+    engine.wait_until_empty()
+
+
+def test_killing_the_host_leaves_no_container(engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
+    host = _start_job(engine, tmp_path, mark)
+    wait_until_marked(mark, 2 * 4)
+    host.kill()
+    host.wait()
+    wait_until_none_is_marked(mark)
+    _tidy_podman(engine)
+    engine.wait_until_empty()
+
+
+def _tidy_podman(engine: ContainerEngine) -> None:
+    # What runs has ended. podman's list may go on to name it: its conmon may have been killed with the host.
+    if engine.daemon is None:
+        engine.tidy()
+
+
+def _start_job(engine: ContainerEngine, folder: Path, mark: str) -> subprocess.Popen[bytes]:
+    """Run a job of two chunks that do not end by themselves."""
+    spec = job_of(*[marked("echo begun", mark)] * 2)
+    (folder / "job.json").write_text(spec.model_dump_json(by_alias=True))
+    command = job_command(folder, "--adapter", "docker", "--docker-image", IMAGE, "--docker-engine", engine.program)
+    return subprocess.Popen([*command, "--concurrency", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+async def test_a_chunk_runs_again_when_the_daemon_was_restarted(
+    engine: ContainerEngine, tmp_path: Path, mark: str
+) -> None:
+    def kill_and_start() -> None:
+        if engine.daemon is None:
+            # podman has none: what looks after a container of its is conmon.
+            engine.kill_conmons()
+        else:
+            engine.daemon.kill()
+            engine.daemon.start()
+
+    events: list[JobEvent] = []
+    reports: list[JobReport] = []
+    spec = job_of(*[f"echo begun >> log-{number}; sleep 3; : {mark}; echo done >> log-{number}" for number in range(3)])
+
+    async def run() -> None:
+        options = JobExecutionOptions(job_dir=tmp_path, concurrency=2, on_event=events.append, record=False)
+        reports.append(await JobExecutor(engine.adapter()).execute(spec, options))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        while not all((tmp_path / f"log-{number}").exists() for number in range(2)):  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+        await anyio.to_thread.run_sync(kill_and_start)
+    assert len(reports[0].results) == 3
+    logs = [(tmp_path / f"log-{number}").read_text() for number in range(3)]
+    assert logs[2] == "begun\ndone\n"
+    # A container of podman comes to its end without conmon; only nobody can tell then whether all output was heard.
+    again = "begun\nbegun\ndone\n" if engine.daemon is not None else "begun\ndone\nbegun\ndone\n"
+    assert logs[:2] == [again] * 2
+    # The third chunk may have found no engine to begin with.
+    reasons = [event.reason for event in events if isinstance(event, ChunkRetrying)]
+    assert len(reasons) >= 2
+    assert [reason for reason in reasons if not reason.startswith(f"{engine.program} was lost")] == []
+    await anyio.to_thread.run_sync(engine.wait_until_empty)
+
+
+def test_the_interpreter_s_exit_leaves_no_container(engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
+    program = (
+        "import asyncio, sys, threading, time, tailrace\n"
+        "adapter = tailrace.DockerAdapter(sys.argv[1], engine=sys.argv[2])\n"
+        "job = tailrace.WorkerJob('sh', ['-c', sys.argv[3]], kill_grace=1)\n"
+        "threading.Thread(target=lambda: asyncio.run(adapter.execute(job)), daemon=True).start()\n"
+        "sys.stdin.read()\n"
+    )
+    host = subprocess.Popen(
+        [sys.executable, "-c", program, IMAGE, engine.program, marked("echo begun", mark)],
+        stdin=subprocess.PIPE,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until_marked(mark, 5)
+    assert host.stdin is not None
+    host.stdin.close()
+    host.wait(30)
+    wait_until_none_is_marked(mark)
+    _tidy_podman(engine)
+    engine.wait_until_empty()
