@@ -1,5 +1,5 @@
 # Everything is installed into .venv and built into target/. Nothing outside this folder is changed, but for the
-# renderers that `make test-renderers` installs.
+# renderers and engines that `make test-renderers` and `make test-containers` install.
 PYTHON ?= python3
 
 VENV := .venv
@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python test-renderers stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
+.PHONY: help demo test test-rust test-threads test-python test-renderers test-containers stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -49,11 +49,15 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie
-	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers"
+	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
 	sh scripts/install_renderers.sh
 	python -m pytest -m renderers
+
+test-containers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with docker and podman; installs both
+	sh scripts/install_containers.sh
+	python -m pytest -m containers
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 

@@ -49,7 +49,7 @@ def faults_in(lines: list[str]) -> dict[str, str]:
 
 def test_an_installed_adapter_can_be_chosen_with_its_options(site: Path, spec: Path, tmp_path: Path) -> None:
     told = " ".join(tailrace(site, "job", "run", "--help").stdout.split())
-    assert "--adapter [local|aws|gcp|http|bare|toy]" in told
+    assert "--adapter [local|docker|aws|gcp|http|bare|toy]" in told
     assert "--toy-gain INTEGER How much; default 5." in told
     log = tmp_path / "log"
     for number, (options, environment) in enumerate([(["--toy-gain", "7"], {}), ([], {"TOY_GAIN": "8"}), ([], {})]):
@@ -75,7 +75,7 @@ def test_an_installed_adapter_can_be_chosen_with_its_options(site: Path, spec: P
         (["--adapter", "toy", "--toy-gain", "2"], "--adapter toy cannot be used: KeyError: 'gain'"),
         (["--adapter", "toy", "--toy-gain", "3"], "--adapter toy cannot be used: it made None, which is no adapter"),
         (["--adapter", "toy", "--toy-gain", "4"], "toy_farm.Mute object at 0x"),
-        (["--adapter", "tot"], "'tot' is not one of 'local', 'aws', 'gcp', 'http', 'bare', 'toy'"),
+        (["--adapter", "tot"], "'tot' is not one of 'local', 'docker', 'aws', 'gcp', 'http', 'bare', 'toy'"),
     ],
 )
 def test_what_an_installed_adapter_refuses_is_one_line(
@@ -135,7 +135,7 @@ def test_the_built_in_adapters_are_there_without_metadata(monkeypatch: pytest.Mo
     monkeypatch.setattr(registry, "version", find_none)
     monkeypatch.setattr(registry, "entry_points", lambda **_: metadata.EntryPoints())
     plugins = AdapterRegistry([])
-    assert list(plugins.found) == ["local", "aws", "gcp", "http"]
+    assert list(plugins.found) == ["local", "docker", "aws", "gcp", "http"]
     assert plugins.faults == []
 
 
@@ -147,7 +147,7 @@ def test_the_built_in_adapters_are_not_listed_twice(monkeypatch: pytest.MonkeyPa
     (info / "entry_points.txt").write_text("[tailrace.adapters]\nlocal = tailrace._local.plugin:LOCAL\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins = AdapterRegistry([])
-    assert (list(plugins.found), plugins.faults) == (["local", "aws", "gcp", "http"], [])
+    assert (list(plugins.found), plugins.faults) == (["local", "docker", "aws", "gcp", "http"], [])
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN, ids=lambda plugin: plugin.name)
@@ -155,11 +155,12 @@ def test_what_a_built_in_plugin_says_of_its_adapters_is_what_they_say(plugin: Ad
     values: dict[str, Any] = {str(option.name): None for option in plugin.options}
     values |= {"url": ["http://127.0.0.1:9"], "function": "f", "endpoint_url": "http://127.0.0.1:9"}
     values |= {"shares_files": False, "trust_2xx": False}
+    values |= {"docker_image": "image", "docker_engine": "docker", "docker_option": (), "docker_volume": ()}
     context = AdapterContext(
         source="job.json", spec_path=tmp_path / "job.json", job_dir=tmp_path, streaming=False, masked=()
     )
     assert Capabilities.of(plugin.make(values, context)) == plugin.capabilities
-    assert plugin.lacks() == [] or plugin.name == "local"
+    assert plugin.lacks() == [] or plugin.name in ("local", "docker")
 
 
 def test_a_secret_that_a_plugin_takes_is_left_only_where_it_is_masked(

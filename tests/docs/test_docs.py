@@ -16,6 +16,7 @@ from support import ROOT
 from tailrace import (
     AwsLambdaAdapter,
     CloudRunAdapter,
+    DockerAdapter,
     FrameRange,
     HttpWorkerAdapter,
     JobExecutionOptions,
@@ -24,6 +25,7 @@ from tailrace import (
 )
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
+from tailrace._engines.containers.plugin import DOCKER
 from tailrace._planning.own_command import PLACEHOLDERS
 from tailrace._remote.registry import BUILT_IN
 
@@ -77,6 +79,7 @@ def test_the_table_of_ranges_has_those_that_are_read_and_those_that_are_not() ->
 
 
 OF_ADAPTERS = {"adapter", "streaming"} | {option.name for plugin in BUILT_IN for option in plugin.options}
+OF_REMOTE = OF_ADAPTERS - {option.name for option in DOCKER.options}
 
 
 def test_every_option_of_the_remote_adapters_is_explained() -> None:
@@ -84,13 +87,21 @@ def test_every_option_of_the_remote_adapters_is_explained() -> None:
     adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter)
     in_python = {name for adapter in adapters for name in list(signature(adapter).parameters)[1:]}
     on_command_line = {
-        name for option in run.params if option.name in OF_ADAPTERS for name in [*option.opts, *_variables(option)]
+        name for option in run.params if option.name in OF_REMOTE for name in [*option.opts, *_variables(option)]
     }
     assert len(in_python) > 8
     assert len(on_command_line) > 12
     words = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     explained = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`]+)`", words))))
     assert (in_python | on_command_line) - explained == set()
+
+
+def test_every_option_of_containers_is_explained() -> None:
+    text = (ROOT / "docs" / "containers.md").read_text()
+    in_python = list(signature(DockerAdapter).parameters)
+    on_command_line = [name for option in DOCKER.options for name in [*option.opts, *_variables(option)]]
+    assert (len(in_python), len(on_command_line)) == (4, 6)
+    assert [name for name in [*in_python, *on_command_line] if f"`{name}" not in text] == []
 
 
 def _variables(option: click.Parameter) -> list[str]:

@@ -26,6 +26,9 @@ exec 3<> "$0"
 wait "$!"
 """
 
+_REFUSED = ("--init", "--pid", "--entrypoint", "--detach", "-d", "--tty", "-t", "-it", "-ti")
+"""Options without which nobody could tell how a command ended."""
+
 
 class DockerAdapter:
     """Runs each command in a container of its own, with docker or podman on this machine, and streams its output.
@@ -57,6 +60,9 @@ class DockerAdapter:
         for name, values in (("options", options), ("volumes", volumes)):
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise TypeError(f"{name} must be a sequence of str, not {values!r}")
+        refused = next((option for option in options if option.partition("=")[0] in _REFUSED), None)
+        if refused is not None:
+            raise ValueError(f"options must not have {refused}: the container's first process is tailrace's")
         self._image = image
         self._engine = Engine(str(Path(engine).absolute()) if "/" in engine else engine)
         self._options = tuple(options)
