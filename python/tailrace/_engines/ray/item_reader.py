@@ -1,0 +1,91 @@
+"""Takes what a node sends from Ray, in a thread: that is half as fast again as in an event loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .losses import to_loss
+from .output_items import size_of
+from .words import Begun, Ended, Lost
+
+_MOST = 4 * 2**20
+"""How many bytes may wait for the event loop; behind that the node is held up."""
+
+
+class ItemReader:
+    """Reads the items of one command ahead of who takes them, but not far; the last one is `Ended` or `Lost`."""
+
+    def __init__(self, items: Any, timeout: float | None, ring: Callable[[], object]) -> None:
+        """Take Ray's generator, the command's limit, and what is called when there is something to `take`."""
+        self.last: Ended | Lost | None = None
+        """The last item, when it has come, though others may have to be taken before it."""
+        self._items = items
+        self._timeout = timeout
+        self._ring = ring
+        self._changed = threading.Condition()
+        self._waiting: deque[Any] = deque()
+        self._size = 0
+        self._hurries_from: float | None = None
+        threading.Thread(target=self._run, name="tailrace-ray", daemon=True).start()
+
+    def take(self) -> Any | None:
+        """Return the next item, None if there is none yet."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            item = self._waiting.popleft()
+            if isinstance(item, bytes | list):
+                self._size -= size_of(item)
+                self._changed.notify()
+            return item
+
+    def hurry(self) -> None:
+        """Read all that there is at once: the command ends, and it is to be known how."""
+        with self._changed:
+            self._hurries_from = time.monotonic()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        import ray
+
+        try:
+            for reference in self._items:
+                item = ray.get(reference)
+                del reference
+                if isinstance(item, tuple):
+                    node_id, reason = item
+                    item = Lost(f"it cannot be used: {reason}", is_seen_ended=True, node_id=node_id)
+                self._put(item)
+                if self.last is not None:
+                    return
+            self._put(Lost("the task ended without saying how the command did"))
+        except BaseException as error:  # noqa: BLE001 (whatever it is has to be told)
+            self._put(to_loss(error))
+        finally:
+            self._items = None
+
+    def _put(self, item: Any) -> None:
+        with self._changed:
+            if isinstance(item, bytes | list):
+                self._wait_for_room()
+                self._size += size_of(item)
+            elif isinstance(item, Begun) and self._timeout is not None:
+                # What a callback leaves lying must not hide whether the limit has ended the command.
+                self._hurries_from = time.monotonic() + self._timeout
+            elif isinstance(item, Ended | Lost):
+                self.last = item
+            self._waiting.append(item)
+            is_first = len(self._waiting) == 1
+        if is_first or self.last is not None:
+            self._ring()
+
+    def _wait_for_room(self) -> None:
+        while self._size >= _MOST:
+            left = None if self._hurries_from is None else self._hurries_from - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._changed.wait(left)
