@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._command.plugin import AdapterContext, AdapterPlugin
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._engines.containers.adapter import DockerAdapter
+    from ._engines.ray.adapter import RayAdapter
     from ._errors import (
         ChunkFailedError,
         ErrorCategory,
@@ -103,6 +104,7 @@ _NAMES = {
         "ChunkFailedError ErrorCategory JobLockedError MergeFailedError SpecError StitchError TailraceError "
         "WorkerBusyError WorkerError WorkerLostError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
     ),
+    "_engines.ray.adapter": "RayAdapter",
     "_remote.lambda_": "AwsLambdaAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
     "_engines.containers.adapter": "DockerAdapter",
@@ -219,6 +221,7 @@ __all__ = [
     "PluginFault",
     "PluginPackage",
     "ProcessMemory",
+    "RayAdapter",
     "ResourceUsage",
     "RunningCommand",
     "SceneInfo",

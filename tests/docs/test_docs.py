@@ -21,6 +21,7 @@ from tailrace import (
     HttpWorkerAdapter,
     JobExecutionOptions,
     JobSpec,
+    RayAdapter,
     SpecError,
 )
 from tailrace._cli.commands.run import run
@@ -83,8 +84,8 @@ OF_REMOTE = OF_ADAPTERS - {option.name for option in DOCKER.options}
 
 
 def test_every_option_of_the_remote_adapters_is_explained() -> None:
-    text = (ROOT / "docs" / "remote-workers.md").read_text()
-    adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter)
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("remote-workers.md", "ray.md"))
+    adapters = (AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, RayAdapter)
     in_python = {name for adapter in adapters for name in list(signature(adapter).parameters)[1:]}
     on_command_line = {
         name for option in run.params if option.name in OF_REMOTE for name in [*option.opts, *_variables(option)]

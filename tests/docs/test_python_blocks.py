@@ -29,6 +29,11 @@ PROGRAMS = [block for block in BLOCKS if block.language == "python"]
 # They build on the commands of their page, with which they are run.
 OF_FIRST_STEPS = "docs/first-steps.md"
 
+# It needs a cluster, and is run with the tests that have one.
+OF_RAY = "docs/ray.md"
+
+ALONE = [block for block in PROGRAMS if block.source not in (OF_FIRST_STEPS, OF_RAY)]
+
 
 class Surroundings(NamedTuple):
     """What a program finds where it runs."""
@@ -44,7 +49,7 @@ def test_no_python_in_the_documentation_goes_unseen() -> None:
     assert fences == len(PROGRAMS) > 10
 
 
-@pytest.mark.parametrize("program", [block for block in PROGRAMS if block.source != OF_FIRST_STEPS], ids=str)
+@pytest.mark.parametrize("program", ALONE, ids=str)
 def test_the_programs_of_the_documentation_run(program: Block, tmp_path: Path) -> None:
     with surroundings_of(program, tmp_path) as there:
         text = program.text

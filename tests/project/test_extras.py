@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 import tailrace
-from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter
+from tailrace import AwsLambdaAdapter, CloudRunAdapter, HttpWorkerAdapter, RayAdapter
 from tailrace._extras import missing_extra
 
 
 def test_importing_tailrace_imports_none_of_the_extras() -> None:
-    extras = {"OpenImageIO", "numpy", "boto3", "botocore", "google.auth", "httpx", "requests", "uvicorn"}
+    extras = {"OpenImageIO", "numpy", "boto3", "botocore", "google.auth", "httpx", "ray", "requests", "uvicorn"}
     program = f"import sys, tailrace, tailrace._cli; print({extras} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
@@ -28,8 +28,9 @@ def test_importing_tailrace_imports_none_of_the_extras() -> None:
         (lambda: CloudRunAdapter("http://127.0.0.1/"), "httpx", "gcp"),
         (lambda: CloudRunAdapter("http://127.0.0.1/"), "google.auth.transport.requests", "gcp"),
         (lambda: HttpWorkerAdapter("http://127.0.0.1/"), "httpx", "http"),
+        (RayAdapter, "ray", "ray"),
     ],
-    ids=["aws", "gcp-httpx", "gcp-google-auth", "http"],
+    ids=["aws", "gcp-httpx", "gcp-google-auth", "http", "ray"],
 )
 def test_an_adapter_without_its_extra_names_the_command_that_installs_it(
     make: Callable[[], object], package: str, extra: str, monkeypatch: pytest.MonkeyPatch

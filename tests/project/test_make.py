@@ -36,6 +36,7 @@ def test_bare_make_explains_every_target_meant_for_users(clone: Path) -> None:
         "help",
         "demo",
         "test",
+        "test-ray",
         "test-renderers",
         "stress",
         "sanitize",

@@ -69,6 +69,7 @@ NAMES = {
         PluginFault
         PluginPackage
         ProcessMemory
+        RayAdapter
         ResourceUsage
         RunningCommand
         SceneInfo
