@@ -97,7 +97,9 @@ def test_the_list_names_the_extra_that_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     listed = json.loads(CliRunner().invoke(cli, ["adapters", "--json"]).stdout)
-    assert {entry["name"]: entry["lacks"] for entry in listed if entry["lacks"]} == lacking
+    # The others run programs, and packages that are installed for their own tests.
+    lacks = {entry["name"]: entry["lacks"] for entry in listed if entry["lacks"]}
+    assert {name: lacks[name] for name in ("aws", "gcp", "http") if name in lacks} == lacking
 
 
 def test_what_cannot_say_what_it_lacks_is_listed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

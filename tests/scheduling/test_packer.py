@@ -244,10 +244,9 @@ def test_lanes_come_in_the_order_of_their_ranks_whatever_that_is_now() -> None:
 def test_a_look_at_whose_turn_it_is_takes_nothing() -> None:
     packer = packer_of({"memory": 2})
     packer.add(0, (0,), {"memory": 2})
-    for _ in range(3):
-        turn = packer.next()
-        assert turn is not None
-        assert turn.entry.item == 0
+    assert [turn and turn.item for turn in (packer.next(), packer.next())] == [0, 0]
+    turn = packer.next()
+    assert turn is not None
     seat = packer.hand_out(turn)
     assert (seat.place.name, seat.slot) == ("here", 0)
     assert packer.next() is None
@@ -260,7 +259,7 @@ def test_two_machines_of_32_do_not_hold_40_and_the_emptiest_is_taken() -> None:
         packer.add(item, (item,), {"memory": 10})
     places = []
     while (turn := packer.next()) is not None:
-        places.append((turn.entry.item, packer.hand_out(turn).place.name))
+        places.append((turn.item, packer.hand_out(turn).place.name))
     assert places == [(1, "a"), (2, "b"), (3, "a"), (4, "b")]
 
 
@@ -319,7 +318,7 @@ def test_slots_have_the_lowest_number_that_is_free() -> None:
         if released is not None:
             packer.release(released)
         while (turn := packer.next()) is not None:
-            slots.append((turn.entry.item, packer.hand_out(turn).slot))
+            slots.append((turn.item, packer.hand_out(turn).slot))
     assert slots == [(0, 0), (1, 1), (2, 2), (3, 1), (4, 0)]
 
 
@@ -405,7 +404,7 @@ class PackerBesideAModel(RuleBasedStateMachine):
             return
         assert turn is not None
         seat = self.packer.hand_out(turn)
-        assert (turn.entry.item, self.places.index(seat.place)) == expected
+        assert (turn.item, self.places.index(seat.place)) == expected
 
     @precondition(lambda self: self.shared.running)
     @rule(data=st.data())
@@ -431,7 +430,7 @@ class PackerBesideAModel(RuleBasedStateMachine):
 
     def _machine_for(self, entry: Waiting, beside: Waiting | None = None) -> int | None:
         """Return the emptiest machine with room for an entry, beside another one for which room is kept."""
-        if not self.shared.holds(entry.needs, beside and beside.needs):
+        if not self.shared.holds(entry.needs, None if beside is None else beside.needs):
             return None
         numbers = [
             number
