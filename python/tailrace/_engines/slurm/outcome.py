@@ -1,0 +1,139 @@
+"""What a job came to that did not simply end by itself."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Sequence
+
+from ..._command.ending import describe_error, incomplete_error, limit_error, warn
+from ..._command.memory_report import MemoryReport
+from ..._command.result import WorkerResult
+from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError
+from .execution import Execution
+from .queue import Known, is_over
+
+_MEMORY = re.compile(r"oom.?kill|out of memory|exceeded (?:step |job )?memory limit|exceeded job memory", re.IGNORECASE)
+_CANCELLED = re.compile(r"\*\*\* .*CANCELLED AT \S+(?: DUE TO ([^*]+?))? \*\*\*")
+_TIME_LIMIT = "TIME LIMIT"
+
+_UNREACHABLE = re.compile(
+    r"unable to contact slurm controller|socket timed out|connect failure|communication connection failure"
+    r"|zero bytes were transmitted|controller.* not responding",
+    re.IGNORECASE,
+)
+_LOST = re.compile(
+    r"has been revoked|force terminated|task launch .*failed|node failure|error launching|aborting, (?:job|step)"
+    r"|job/step already completing|allocation .* (?:expired|revoked)|timed out waiting for job step to complete",
+    re.IGNORECASE,
+)
+_REFUSALS = {
+    "no-program": (errno.ENOENT, "{node}no such program in the PATH it would run with"),
+    "no-permission": (errno.EACCES, "{node}the program cannot be executed"),
+    "no-folder": (errno.ENOENT, "{node}there is no folder {folder} on the node: it has to be shared"),
+}
+
+_PATIENCE = 5.0
+"""How long to wait for the end of what may still run, in seconds."""
+
+
+async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
+    """Return the result, or raise the error that the ending means; `said` is what srun itself had to say.
+
+    Raises `WorkerSpawnError`, `WorkerTimeoutError`, `WorkerLostError` and `WorkerError`, and what a callback raised.
+    """
+    job, result = execution.job, execution.result()
+    messages = [*execution.marked["stdout"].messages, *said]
+    if execution.delivery.error is not None:
+        await _see_to_it(execution)
+        raise execution.delivery.error
+    if execution.failure is not None:
+        raise execution.failure
+    if execution.delivery.fault is not None:
+        raise incomplete_error(job, result, execution.delivery.fault)
+    refused = execution.marked["stdout"].refused
+    if refused is not None:
+        number, reason = _REFUSALS[refused]
+        raise WorkerSpawnError(number, f"cannot start {job.command}: {reason.format(node='', folder=job.cwd)}")
+    if execution.reason in ("total", "idle"):
+        await _see_to_it(execution)
+        raise limit_error(job, result, "total" if execution.reason == "total" else "idle")
+    if execution.reason == "early":
+        await _see_to_it(execution)
+        return result
+    if execution.reason == "held":
+        result.truncated = True
+        warn(job, ["what it left running kept its output open, and was ended after 2 s"])
+        return result
+    cancelled = next((found for found in map(_CANCELLED.search, messages) if found is not None), None)
+    has_memory_message = any(map(_MEMORY.search, messages))
+    if execution.is_complete and cancelled is None:
+        if has_memory_message and result.exit_code in (-9, 137):
+            result.killed_for_memory = _memory_report(execution)
+        return result
+    return await _interrupted(execution, result, messages, cancelled, has_memory_message)
+
+
+async def _interrupted(
+    execution: Execution,
+    result: WorkerResult,
+    messages: Sequence[str],
+    cancelled: re.Match[str] | None,
+    has_memory_message: bool,
+) -> WorkerResult:
+    """Do the same where the command did not come to its own end, or its end was not told."""
+    queued, job = execution.queued, execution.job
+    known = await queued.what_became_of_it()
+    if has_memory_message or known.state == "OUT_OF_MEMORY":
+        await _see_to_it(execution)
+        result.exit_code, result.killed_for_memory = -9, _memory_report(execution)
+        return result
+    if known.state in ("TIMEOUT", "DEADLINE") or (cancelled is not None and cancelled[1] == _TIME_LIMIT):
+        await _see_to_it(execution)
+        raise WorkerError(f"{job.command} was ended by Slurm: it reached the time limit of {queued}", result)
+    why = _last(messages)
+    if queued.step is None and not any(map(_LOST.search, messages)) and not any(map(_UNREACHABLE.search, messages)):
+        raise WorkerError(f"Slurm did not run {job.command}: {why or 'srun ended without a word'}", result)
+    await queued.cancel()
+    may_run = queued.step is not None and not await queued.is_gone(_PATIENCE)
+    if known.state.startswith("NODE_FAIL"):
+        may_run = True
+    raise WorkerLostError(_how_lost(execution, known, cancelled, why), result, node=execution.node, may_run=may_run)
+
+
+def _how_lost(execution: Execution, known: Known, cancelled: re.Match[str] | None, why: str) -> str:
+    queued, node = execution.queued, execution.node
+    where = "" if node is None else f" on node {node}"
+    if cancelled is not None:
+        return f"{queued}{where} was cancelled" + (f" because of {cancelled[1].lower()}" if cancelled[1] else "")
+    if known.state.startswith("CANCELLED"):
+        return f"{queued}{where} was cancelled"
+    state = f", whose state is {known.state}" if known.state and not is_over(known.state) else ""
+    said = f" ({why})" if why else ""
+    if queued.step is None:
+        return f"Slurm lost {queued}{said}"
+    return f"the end of {queued}{where}{state} was not told: its node or slurmd was lost{said}"
+
+
+async def _see_to_it(execution: Execution) -> None:
+    """Warn if Slurm has not ended all that runs, though it was asked to."""
+    queued = execution.queued
+    if not await queued.is_gone(_PATIENCE):
+        await queued.cancel()
+        if not await queued.is_gone(_PATIENCE):
+            warn(
+                execution.job,
+                [f"could not be ended: {queued}" + (f" on node {execution.node}" if execution.node else "")],
+            )
+
+
+def _memory_report(execution: Execution) -> MemoryReport:
+    needs = execution.job.meta.get("needs")
+    total = needs.get("memory") if isinstance(needs, dict) else None
+    return MemoryReport(kernel_killed=False, available=0 if total else None, total=int(total) if total else None)
+
+
+def _last(messages: Sequence[str]) -> str:
+    """Return the last of Slurm's messages that says something."""
+    telling = [line for line in messages if "error" in line or "fatal" in line] or list(messages)
+    return describe_error(Exception(telling[-1].partition(": ")[2].removeprefix("error: "))) if telling else ""
