@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python test-renderers test-containers test-ray stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
+.PHONY: help demo test test-rust test-threads test-python test-renderers test-containers test-ray test-slurm stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -49,7 +49,7 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie
-	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers and not ray"
+	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers and not ray and not slurm"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
 	sh scripts/install_renderers.sh
@@ -61,6 +61,11 @@ test-containers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live te
 
 test-ray: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-ray $(BIN)/ffmpeg $(BIN)/ffprobe ## Run tests with a Ray cluster; installs Ray
 	sh scripts/in_own_network.sh python -m pytest -m ray
+
+# Its nodes have networks of their own, so this is done in one too: nothing of this machine's is touched.
+test-slurm: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests with a real Slurm, as root; installs it
+	sh scripts/install_slurm.sh
+	unshare --net sh -c 'ip link set lo up && exec python -m pytest -m slurm'
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 
