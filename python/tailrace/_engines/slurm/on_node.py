@@ -34,6 +34,16 @@ esac
 tell "began $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME"
 # Nobody is to read what a shell itself says of a signal.
 exec 3>&2 2> /dev/null
+# When slurmstepd is gone, nobody else ends the command any more.
+{
+    trap '' HUP INT QUIT TERM USR1 USR2
+    exec > /dev/null 3>&-
+    while read -r _ _ _ parent _ < "/proc/$$/stat" && [ "$parent" = "$PPID" ]; do sleep 1; done
+    kill -s TERM 0
+    sleep 5
+    kill -s KILL 0
+} < /dev/null &
+watcher=$!
 {
     trap : HUP INT QUIT TERM USR1 USR2
     trap 'kill -s TERM 0; kill -s CONT 0' URG
@@ -50,6 +60,7 @@ exec 3>&2 2> /dev/null
         printf '\036\n'
     } >&3
 } | { trap '' HUP INT QUIT TERM USR1 USR2; exec 3>&-; exec cat; }
+kill -s KILL "$watcher"
 printf '\036%s ended\036\n' "$mark"
 """
 """Arguments: the mark, the folder, the command and its arguments. For any POSIX shell; it always exits with 0.

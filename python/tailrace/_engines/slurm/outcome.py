@@ -11,11 +11,14 @@ from ..._command.memory_report import MemoryReport
 from ..._command.result import WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError
 from .execution import Execution
-from .queue import Known, is_over
+from .queue import Known
 
 _MEMORY = re.compile(r"oom.?kill|out of memory|exceeded (?:step |job )?memory limit|exceeded job memory", re.IGNORECASE)
 _CANCELLED = re.compile(r"\*\*\* .*CANCELLED AT \S+(?: DUE TO ([^*]+?))? \*\*\*")
 _TIME_LIMIT = "TIME LIMIT"
+_NODE_FAILED = "NODE_FAIL"
+_FULL = MemoryReport(kernel_killed=False)
+"""Slurm says that the job took more than it had, and no figures."""
 
 _UNREACHABLE = re.compile(
     r"unable to contact slurm controller|socket timed out|connect failure|communication connection failure"
@@ -28,9 +31,9 @@ _LOST = re.compile(
     re.IGNORECASE,
 )
 _REFUSALS = {
-    "no-program": (errno.ENOENT, "{node}no such program in the PATH it would run with"),
-    "no-permission": (errno.EACCES, "{node}the program cannot be executed"),
-    "no-folder": (errno.ENOENT, "{node}there is no folder {folder} on the node: it has to be shared"),
+    "no-program": (errno.ENOENT, "no such program in the PATH it would run with"),
+    "no-permission": (errno.EACCES, "it may not be executed"),
+    "no-folder": (errno.ENOENT, "the node has no folder {folder}, which has to be shared with it"),
 }
 
 _PATIENCE = 5.0
@@ -54,7 +57,7 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
     refused = execution.marked["stdout"].refused
     if refused is not None:
         number, reason = _REFUSALS[refused]
-        raise WorkerSpawnError(number, f"cannot start {job.command}: {reason.format(node='', folder=job.cwd)}")
+        raise WorkerSpawnError(number, f"cannot start {job.command}: {reason.format(folder=job.cwd)}")
     if execution.reason in ("total", "idle"):
         await _see_to_it(execution)
         raise limit_error(job, result, "total" if execution.reason == "total" else "idle")
@@ -69,7 +72,7 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
     has_memory_message = any(map(_MEMORY.search, messages))
     if execution.is_complete and cancelled is None:
         if has_memory_message and result.exit_code in (-9, 137):
-            result.killed_for_memory = _memory_report(execution)
+            result.killed_for_memory = _FULL
         return result
     return await _interrupted(execution, result, messages, cancelled, has_memory_message)
 
@@ -86,7 +89,7 @@ async def _interrupted(
     known = await queued.what_became_of_it()
     if has_memory_message or known.state == "OUT_OF_MEMORY":
         await _see_to_it(execution)
-        result.exit_code, result.killed_for_memory = -9, _memory_report(execution)
+        result.exit_code, result.killed_for_memory = -9, _FULL
         return result
     if known.state in ("TIMEOUT", "DEADLINE") or (cancelled is not None and cancelled[1] == _TIME_LIMIT):
         await _see_to_it(execution)
@@ -96,23 +99,22 @@ async def _interrupted(
         raise WorkerError(f"Slurm did not run {job.command}: {why or 'srun ended without a word'}", result)
     await queued.cancel()
     may_run = queued.step is not None and not await queued.is_gone(_PATIENCE)
-    if known.state.startswith("NODE_FAIL"):
+    if known.state.startswith(_NODE_FAILED):
         may_run = True
     raise WorkerLostError(_how_lost(execution, known, cancelled, why), result, node=execution.node, may_run=may_run)
 
 
 def _how_lost(execution: Execution, known: Known, cancelled: re.Match[str] | None, why: str) -> str:
-    queued, node = execution.queued, execution.node
-    where = "" if node is None else f" on node {node}"
-    if cancelled is not None:
-        return f"{queued}{where} was cancelled" + (f" because of {cancelled[1].lower()}" if cancelled[1] else "")
-    if known.state.startswith("CANCELLED"):
-        return f"{queued}{where} was cancelled"
-    state = f", whose state is {known.state}" if known.state and not is_over(known.state) else ""
-    said = f" ({why})" if why else ""
-    if queued.step is None:
-        return f"Slurm lost {queued}{said}"
-    return f"the end of {queued}{where}{state} was not told: its node or slurmd was lost{said}"
+    queued, srun = execution.queued, execution.srun
+    where = "" if execution.node is None else f" on node {execution.node}"
+    if cancelled is not None or known.state.startswith("CANCELLED"):
+        cause = None if cancelled is None else cancelled[1]
+        return f"{queued}{where} was cancelled" + (f" because of {cause.lower()}" if cause else "")
+    if known.state.startswith(_NODE_FAILED):
+        return f"{queued} was lost: node {execution.node} failed"
+    if not why:
+        why = "srun had to be ended" if srun is None else f"srun ended with {srun.exit_code}"
+    return f"{queued}{where} was lost: {why}"
 
 
 async def _see_to_it(execution: Execution) -> None:
@@ -125,12 +127,6 @@ async def _see_to_it(execution: Execution) -> None:
                 execution.job,
                 [f"could not be ended: {queued}" + (f" on node {execution.node}" if execution.node else "")],
             )
-
-
-def _memory_report(execution: Execution) -> MemoryReport:
-    needs = execution.job.meta.get("needs")
-    total = needs.get("memory") if isinstance(needs, dict) else None
-    return MemoryReport(kernel_killed=False, available=0 if total else None, total=int(total) if total else None)
 
 
 def _last(messages: Sequence[str]) -> str:

@@ -18,9 +18,6 @@ _PATIENCE = 20.0
 """How long one of Slurm's programs may take, in seconds."""
 _LOOK_AGAIN = 0.2
 
-_GONE = ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "PREEMPTED", "REVOKED")
-"""The states of a job of which nothing runs; one whose node failed may still run there."""
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -111,11 +108,6 @@ class QueuedJob:
             return await self._local.execute(WorkerJob(program, args, timeout=_PATIENCE))
         except WorkerError:
             return None
-
-
-def is_over(state: str) -> bool:
-    """Whether nothing runs of a job in this state."""
-    return state.startswith(_GONE)
 
 
 def find_srun() -> str | None:
