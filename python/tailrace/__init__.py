@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._command.result import Capture, ResourceUsage, UsageSample, WorkerResult
     from ._engines.containers.adapter import DockerAdapter
     from ._engines.ray.adapter import RayAdapter
+    from ._engines.slurm.adapter import SlurmAdapter
     from ._errors import (
         ChunkFailedError,
         ErrorCategory,
@@ -106,6 +107,7 @@ _NAMES = {
     ),
     "_engines.ray.adapter": "RayAdapter",
     "_remote.lambda_": "AwsLambdaAdapter",
+    "_engines.slurm.adapter": "SlurmAdapter",
     "_remote.cloud_run": "CloudRunAdapter",
     "_engines.containers.adapter": "DockerAdapter",
     "_events.from_json": "event_from_json",
@@ -225,6 +227,7 @@ __all__ = [
     "ResourceUsage",
     "RunningCommand",
     "SceneInfo",
+    "SlurmAdapter",
     "SpecError",
     "StitchError",
     "Stitcher",

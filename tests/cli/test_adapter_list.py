@@ -31,7 +31,7 @@ def test_the_list_has_every_adapter_with_its_package_its_abilities_and_what_it_l
     listed = tailrace(site, "adapters")
     assert (listed.returncode, listed.stderr) == (0, "")
     blocks = {block.split(" (")[0]: block for block in listed.stdout.replace("\n  ", " | ").splitlines()}
-    assert list(blocks) == ["local", "docker", "ray", "aws", "gcp", "http", "bare", "toy", *FAULTS]
+    assert list(blocks) == ["local", "docker", "ray", "slurm", "aws", "gcp", "http", "bare", "toy", *FAULTS]
     ours = f"from tailrace {metadata.version('tailrace')}"
     assert blocks["local"].startswith(f"local (on this machine, {ours}) | gives the output of commands while they run")
     assert blocks["http"].startswith(f"http (on HTTP workers, {ours}) | gives the output of commands at their end")
@@ -48,7 +48,7 @@ def test_the_list_has_every_adapter_with_its_package_its_abilities_and_what_it_l
 def test_the_list_can_be_had_as_json(site: Path) -> None:
     break_some(site)
     listed = {entry["name"]: entry for entry in json.loads(tailrace(site, "adapters", "--json").stdout)}
-    assert list(listed) == ["local", "docker", "ray", "aws", "gcp", "http", "bare", "toy", *FAULTS]
+    assert list(listed) == ["local", "docker", "ray", "slurm", "aws", "gcp", "http", "bare", "toy", *FAULTS]
     assert listed["toy"] == {
         "name": "toy",
         "package": "toy-farm",

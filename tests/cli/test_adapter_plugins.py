@@ -50,7 +50,7 @@ def faults_in(lines: list[str]) -> dict[str, str]:
 
 def test_an_installed_adapter_can_be_chosen_with_its_options(site: Path, spec: Path, tmp_path: Path) -> None:
     told = " ".join(tailrace(site, "job", "run", "--help").stdout.split())
-    assert "--adapter [local|docker|ray|aws|gcp|http|bare|toy]" in told
+    assert "--adapter [local|docker|ray|slurm|aws|gcp|http|bare|toy]" in told
     assert "--toy-gain INTEGER How much; default 5." in told
     log = tmp_path / "log"
     for number, (options, environment) in enumerate([(["--toy-gain", "7"], {}), ([], {"TOY_GAIN": "8"}), ([], {})]):
@@ -76,7 +76,7 @@ def test_an_installed_adapter_can_be_chosen_with_its_options(site: Path, spec: P
         (["--adapter", "toy", "--toy-gain", "2"], "--adapter toy cannot be used: KeyError: 'gain'"),
         (["--adapter", "toy", "--toy-gain", "3"], "--adapter toy cannot be used: it made None, which is no adapter"),
         (["--adapter", "toy", "--toy-gain", "4"], "toy_farm.Mute object at 0x"),
-        (["--adapter", "tot"], "'tot' is not one of 'local', 'docker', 'ray', 'aws', 'gcp', 'http', 'bare', 'toy'"),
+        (["--adapter", "tot"], "'tot' is not one of 'local', 'docker', 'ray', 'slurm', 'aws', 'gcp', 'http', 'bare', 'toy'"),
     ],
 )
 def test_what_an_installed_adapter_refuses_is_one_line(
@@ -136,7 +136,7 @@ def test_the_built_in_adapters_are_there_without_metadata(monkeypatch: pytest.Mo
     monkeypatch.setattr(registry, "version", find_none)
     monkeypatch.setattr(registry, "entry_points", lambda **_: metadata.EntryPoints())
     plugins = AdapterRegistry([])
-    assert list(plugins.found) == ["local", "docker", "ray", "aws", "gcp", "http"]
+    assert list(plugins.found) == ["local", "docker", "ray", "slurm", "aws", "gcp", "http"]
     assert plugins.faults == []
 
 
@@ -148,7 +148,7 @@ def test_the_built_in_adapters_are_not_listed_twice(monkeypatch: pytest.MonkeyPa
     (info / "entry_points.txt").write_text("[tailrace.adapters]\nlocal = tailrace._local.plugin:LOCAL\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins = AdapterRegistry([])
-    assert (list(plugins.found), plugins.faults) == (["local", "docker", "ray", "aws", "gcp", "http"], [])
+    assert (list(plugins.found), plugins.faults) == (["local", "docker", "ray", "slurm", "aws", "gcp", "http"], [])
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN, ids=lambda plugin: plugin.name)
@@ -166,7 +166,7 @@ def test_what_a_built_in_plugin_says_of_its_adapters_is_what_they_say(
         # An adapter is made without anything of it, and it is installed for its own tests alone.
         patch.setitem(sys.modules, "ray", ModuleType("ray"))
         assert Capabilities.of(plugin.make(values, context)) == plugin.capabilities
-    assert plugin.lacks() == [] or plugin.name in ("local", "docker", "ray")
+    assert plugin.lacks() == [] or plugin.name in ("local", "docker", "ray", "slurm")
 
 
 def test_a_secret_that_a_plugin_takes_is_left_only_where_it_is_masked(

@@ -38,6 +38,7 @@ def test_bare_make_explains_every_target_meant_for_users(clone: Path) -> None:
         "test",
         "test-ray",
         "test-renderers",
+        "test-slurm",
         "stress",
         "sanitize",
         "lint",

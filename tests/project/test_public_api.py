@@ -73,6 +73,7 @@ NAMES = {
         ResourceUsage
         RunningCommand
         SceneInfo
+        SlurmAdapter
         SpecError
         StitchError
         Stitcher

@@ -15,12 +15,13 @@ from .._command.ending import describe_error
 from .._command.plugin import AdapterPlugin
 from .._engines.containers.plugin import DOCKER
 from .._engines.ray.plugin import RAY
+from .._engines.slurm.plugin import SLURM
 from .._local.plugin import LOCAL
 from .plugins import AWS, GCP, HTTP
 
 _GROUP = "tailrace.adapters"
 
-BUILT_IN = (LOCAL, DOCKER, RAY, AWS, GCP, HTTP)
+BUILT_IN = (LOCAL, DOCKER, RAY, SLURM, AWS, GCP, HTTP)
 """They are there also where the package's metadata is not, or is that of an older one, as in a frozen application."""
 
 _OURS = "tailrace"
