@@ -21,8 +21,8 @@ from .queue import QueuedJob
 Reason: TypeAlias = Literal["total", "idle", "early", "abandoned", "held"]
 """Why a command is ended before its time: a limit, its `ending`, nobody wants it any more, or it holds its output."""
 
-_DRAIN = 2.0
-"""How long output may come after the command has ended, in seconds: as for local commands."""
+_DRAIN = 5.0
+"""How long nothing may come of the output when the command has ended, in seconds."""
 _PATIENCE = 10.0
 """How long Slurm may take to kill a step, in seconds."""
 
@@ -150,7 +150,7 @@ class Execution:
         self._waiting = None
 
     def _note_end(self) -> None:
-        if self.is_complete and self._ended is None:
+        if self.marked["stdout"].ended is not None and self._ended is None:
             self._ended = anyio.current_time()
             self._notify()
 

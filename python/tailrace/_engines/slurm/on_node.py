@@ -27,9 +27,12 @@ shift 2
 tell() { printf '\036%s %s\036\n' "$mark" "$*" >&2; }
 trap : HUP INT QUIT TERM USR1 USR2
 cd -- "$folder" 2> /dev/null || { tell no-folder; exit; }
-program=$(command -v "$1") || { tell no-program; exit; }
-case $program in
-    */*) [ -x "$program" ] && [ ! -d "$program" ] || { tell no-permission; exit; } ;;
+case $1 in
+    */*)
+        [ -e "$1" ] || { tell no-program; exit; }
+        [ -x "$1" ] && [ ! -d "$1" ] || { tell no-permission; exit; }
+        ;;
+    *) command -v "$1" > /dev/null || { tell no-program; exit; } ;;
 esac
 tell "began $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME"
 # Nobody is to read what a shell itself says of a signal.
@@ -53,6 +56,8 @@ watcher=$!
     while wait "$!"; status=$?; kill -s 0 "$!"; do :; done
     # A signal may have interrupted the wait just as the command ended: the others say it again.
     [ -n "$BASH_VERSION" ] || { wait "$!"; status=$?; }
+    # What is left of its process group: it may keep the output open.
+    kill -s TERM 0
     LC_ALL=C
     {
         printf '\036%s ended %s|' "$mark" "$status"

@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Sequence
 
-from ..._command.ending import describe_error, incomplete_error, limit_error, warn
+from ..._command.ending import incomplete_error, limit_error, warn
 from ..._command.memory_report import MemoryReport
 from ..._command.result import WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError
@@ -66,7 +66,7 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
         return result
     if execution.reason == "held":
         result.truncated = True
-        warn(job, ["what it left running kept its output open, and was ended after 2 s"])
+        warn(job, ["what it left running kept its output open, and was ended"])
         return result
     cancelled = next((found for found in map(_CANCELLED.search, messages) if found is not None), None)
     has_memory_message = any(map(_MEMORY.search, messages))
@@ -130,6 +130,6 @@ async def _see_to_it(execution: Execution) -> None:
 
 
 def _last(messages: Sequence[str]) -> str:
-    """Return the last of Slurm's messages that says something."""
-    telling = [line for line in messages if "error" in line or "fatal" in line] or list(messages)
-    return describe_error(Exception(telling[-1].partition(": ")[2].removeprefix("error: "))) if telling else ""
+    """Return the last of Slurm's messages that says what went wrong, or else the first of all."""
+    telling = [line for line in messages if "error: " in line or "fatal: " in line][-1:] or messages[:1]
+    return re.sub(r"^\S+: (error: |fatal: )?", "", "".join(telling))
