@@ -125,6 +125,13 @@ class SlurmCluster:
         """Return the numbers of the jobs that run or wait."""
         return self.ask("squeue", "--noheader", "--format=%i").split()
 
+    def wait_for_jobs(self, count: int) -> None:
+        """Return when so many jobs run or wait."""
+        deadline = time.monotonic() + 20
+        while len(self.job_ids()) < count:
+            assert time.monotonic() < deadline, self.ask("squeue")
+            time.sleep(0.05)
+
     def end_all_jobs(self) -> None:
         """Kill whatever runs, so that no command outlives its node."""
         for job in self.job_ids():
@@ -197,6 +204,8 @@ class SlurmCluster:
             f"ip link set dev inside{number} netns {holder.pid}",
         ):
             _run(command.split())
+        # Else it goes with the namespace, but not at once.
+        self._stack.callback(_run, ["ip", "link", "delete", "dev", link])
         enter = ["nsenter", f"--target={holder.pid}", "--net"]
         _run([*enter, *f"ip address add {NODES[node]}/24 dev inside{number}".split()])
         _run([*enter, *f"ip link set dev inside{number} up".split()])

@@ -1,0 +1,62 @@
+"""What becomes of a chunk whose node dies; in a module of its own, since Slurm is without that node then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from support.jobs import job
+from support.loops import on_one_loop
+from support.processes import wait_until_none_is_marked
+from support.slurm_cluster import SlurmCluster, running_slurm
+from tailrace import JobExecutionOptions, JobExecutor, SlurmAdapter, WorkerJob, WorkerLostError
+
+pytestmark = [pytest.mark.slurm, pytest.mark.anyio, on_one_loop]
+
+
+@pytest.fixture
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """Run Slurm for one test."""
+    with running_slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+async def test_a_node_whose_daemons_die_is_lost_and_its_command_ends_there(slurm: SlurmCluster, mark: str) -> None:
+    begun = anyio.Event()
+
+    async def kill() -> None:
+        await begun.wait()
+        await anyio.to_thread.run_sync(slurm.kill_slurmd, "alpha")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill)
+        script = f"echo begun; sh -c 'sleep 200; : {mark}' & wait; : {mark}"
+        with anyio.fail_after(120), pytest.raises(WorkerLostError, match="node alpha failed") as caught:
+            await SlurmAdapter().execute(WorkerJob("sh", ["-c", script], on_stdout=lambda _: begun.set()))
+    assert (caught.value.node, caught.value.may_run) == ("alpha", True)
+    await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+
+
+async def test_a_job_goes_on_without_the_node_and_renders_nothing_twice(slurm: SlurmCluster, tmp_path: Path) -> None:
+    # The first two run side by side on the node that dies; the others come later.
+    scripts = [f"echo begun; sleep 3; echo {number} >> {tmp_path}/done" for number in range(8)]
+    begun = anyio.Event()
+
+    async def kill() -> None:
+        await begun.wait()
+        await anyio.to_thread.run_sync(slurm.kill_slurmd, "alpha")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill)
+        options = JobExecutionOptions(
+            job_dir=tmp_path, concurrency=2, record=False, on_chunk_stdout=lambda *_: begun.set()
+        )
+        with anyio.fail_after(200):
+            report = await JobExecutor(SlurmAdapter()).execute(job(*scripts), options)
+    assert sorted(report.results) == list(range(8))
+    assert {report.results[number].node for number in range(2, 8)} == {"beta"}
+    assert sorted((tmp_path / "done").read_text().split()) == [str(number) for number in range(8)]
