@@ -21,8 +21,8 @@ from .queue import QueuedJob
 Reason: TypeAlias = Literal["total", "idle", "early", "abandoned", "held"]
 """Why a command is ended before its time: a limit, its `ending`, nobody wants it any more, or it holds its output."""
 
-_DRAIN = 5.0
-"""How long nothing may come of the output when the command has ended, in seconds."""
+DRAIN = 5.0
+"""How long a job may last, and nothing come of its output, when the command has ended, in seconds."""
 _PATIENCE = 10.0
 """How long Slurm may take to kill a step, in seconds."""
 
@@ -194,7 +194,7 @@ class Execution:
         limits: list[tuple[Reason, float]] = []
         if self._ended is not None:
             if not self.delivery.is_busy:
-                limits.append(("held", max(self._ended, self.delivery.last_active) + _DRAIN))
+                limits.append(("held", max(self._ended, self.delivery.last_active) + DRAIN))
         else:
             if self._early:
                 return "early", math.inf

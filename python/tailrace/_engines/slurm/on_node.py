@@ -25,7 +25,7 @@ SCRIPT = r"""
 mark=$1 folder=$2
 shift 2
 tell() { printf '\036%s %s\036\n' "$mark" "$*" >&2; }
-trap : HUP INT QUIT TERM USR1 USR2
+trap '' HUP INT QUIT TERM USR1 USR2
 cd -- "$folder" 2> /dev/null || { tell no-folder; exit; }
 case $1 in
     */*)
@@ -37,17 +37,19 @@ esac
 tell "began $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME"
 # Nobody is to read what a shell itself says of a signal.
 exec 3>&2 2> /dev/null
-# When slurmstepd is gone, nobody else ends the command any more.
+# When slurmstepd is gone, nobody else ends the command any more, and srun waits until it is told.
 {
-    trap '' HUP INT QUIT TERM USR1 USR2
     exec > /dev/null 3>&-
     while read -r _ _ _ parent _ < "/proc/$$/stat" && [ "$parent" = "$PPID" ]; do sleep 1; done
+    trap '' ALRM
     kill -s TERM 0
     sleep 5
+    scancel "$SLURM_JOB_ID.$SLURM_STEP_ID"
     kill -s KILL 0
 } < /dev/null &
 watcher=$!
 {
+    # Not ignored, or the command would ignore them too.
     trap : HUP INT QUIT TERM USR1 USR2
     trap 'kill -s TERM 0; kill -s CONT 0' URG
     # bash forgets how a process ended when it has been waited for, unless this interrupts the wait.
@@ -64,8 +66,8 @@ watcher=$!
         [ "$status" -le 128 ] || { jobs; wait "$!"; printf '|%s' "$?"; }
         printf '\036\n'
     } >&3
-} | { trap '' HUP INT QUIT TERM USR1 USR2; exec 3>&-; exec cat; }
-kill -s KILL "$watcher"
+} | { exec 3>&-; exec cat; }
+kill -s ALRM "$watcher"
 printf '\036%s ended\036\n' "$mark"
 """
 """Arguments: the mark, the folder, the command and its arguments. For any POSIX shell; it always exits with 0.

@@ -10,7 +10,7 @@ from ..._command.ending import incomplete_error, limit_error, warn
 from ..._command.memory_report import MemoryReport
 from ..._command.result import WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError
-from .execution import Execution
+from .execution import DRAIN, Execution
 from .queue import Known
 
 _MEMORY = re.compile(r"oom.?kill|out of memory|exceeded (?:step |job )?memory limit|exceeded job memory", re.IGNORECASE)
@@ -65,8 +65,7 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
         await _see_to_it(execution)
         return result
     if execution.reason == "held":
-        result.truncated = True
-        warn(job, ["what it left running kept its output open, and was ended"])
+        warn(job, [f"{execution.queued} was not over {DRAIN:g} s after its command, and what was left of it was ended"])
         return result
     cancelled = next((found for found in map(_CANCELLED.search, messages) if found is not None), None)
     has_memory_message = any(map(_MEMORY.search, messages))
