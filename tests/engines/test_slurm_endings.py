@@ -105,6 +105,18 @@ async def test_a_killed_srun_is_a_lost_connection_and_its_command_is_ended(slurm
     assert descendants_marked(mark) == []
 
 
+async def test_a_command_whose_slurmstepd_is_killed_is_lost_and_ended_on_its_node(
+    slurm: SlurmCluster, mark: str
+) -> None:
+    def kill() -> None:
+        (stepd,) = slurm.stepds("alpha")
+        os.kill(stepd, signal.SIGKILL)
+
+    error = await lost(lasting(mark), SlurmAdapter(), kill)
+    assert (error.node, error.may_run) == ("alpha", False)
+    assert descendants_marked(mark) == []
+
+
 async def test_a_command_that_takes_more_memory_than_it_has_is_told_apart(slurm: SlurmCluster) -> None:
     script = f"echo begun; exec {sys.executable} -c 'import time; kept = bytearray(500_000_000); time.sleep(60)'"
     result = await SlurmAdapter().execute(WorkerJob("sh", ["-c", script], meta={"needs": {"memory": 100_000_000}}))

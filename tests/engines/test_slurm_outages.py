@@ -1,8 +1,9 @@
-"""What becomes of a chunk whose node dies; in a module of its own, since Slurm is without that node then."""
+"""What becomes of chunks when a node or slurmctld dies: each test has a Slurm of its own, which is broken then."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -60,3 +61,25 @@ async def test_a_job_goes_on_without_the_node_and_renders_nothing_twice(slurm: S
     assert sorted(report.results) == list(range(8))
     assert {report.results[number].node for number in range(2, 8)} == {"beta"}
     assert sorted((tmp_path / "done").read_text().split()) == [str(number) for number in range(8)]
+
+
+async def test_without_slurmctld_what_runs_comes_to_its_end_and_what_begins_is_lost(slurm: SlurmCluster) -> None:
+    begun = anyio.Event()
+    warnings: list[str] = []
+
+    async def kill() -> None:
+        await begun.wait()
+        slurm.controller.kill()
+        slurm.controller.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill)
+        job = WorkerJob("sh", ["-c", "echo begun; sleep 2; echo done; exit 3"], on_warning=warnings.append)
+        with anyio.fail_after(120):
+            result = await SlurmAdapter().execute(replace(job, on_stdout=lambda _: begun.set()))
+    assert (result.exit_code, result.stdout, result.truncated) == (3, "begun\ndone\n", False)
+    assert len(warnings) == 1 and "was not over 5 s after its command" in warnings[0]
+    with anyio.fail_after(120), pytest.raises(WorkerLostError, match="Unable to contact slurm controller") as caught:
+        await SlurmAdapter().execute(WorkerJob("true"))
+    assert not caught.value.may_run
+    slurm.start_controller()

@@ -253,6 +253,8 @@ def running_slurm(folder: Path) -> Iterator[SlurmCluster]:
                 yield cluster
             finally:
                 cluster.end_all_jobs()
+                for pid in [pid for node in NODES for pid in cluster.stepds(node)]:
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _is_apart() -> bool:
