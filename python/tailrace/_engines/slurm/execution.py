@@ -15,7 +15,7 @@ from ..._command.result import Capture, WorkerResult
 from ..._local.adapter import LocalWorkerAdapter
 from .delivery import Delivery, Stream
 from .marked_stream import MarkedStream
-from .on_node import REQUEST, exit_code
+from .on_node import REQUEST, duration, exit_code
 from .queue import QueuedJob
 
 Reason: TypeAlias = Literal["total", "idle", "early", "abandoned", "held"]
@@ -84,13 +84,18 @@ class Execution:
         stdout, stderr = self.delivery.stdout.capture, self.delivery.stderr.capture
         told = self.marked["stdout"].ended
         code = (NO_STATUS if self.reason is None else -9) if told is None else exit_code(told)
-        began, ended = self._began, self._ended or anyio.current_time()
+        if self._began is None:
+            taken = 0.0
+        elif told is None:
+            taken = anyio.current_time() - self._began
+        else:
+            taken = duration(self.marked["stdout"].began or "", told)
         return WorkerResult(
             code,
             stdout,
             stderr,
-            duration=0.0 if began is None else ended - began,
-            truncated=stdout.truncated or stderr.truncated or (began is not None and not self.is_complete),
+            duration=taken,
+            truncated=stdout.truncated or stderr.truncated or (self._began is not None and not self.is_complete),
             node=self.node,
         )
 
@@ -138,7 +143,7 @@ class Execution:
         return self.delivery.take(stream, output) if output else None
 
     async def _begin(self, told: str, output: bytes) -> None:
-        job_id, step_id, self.node = told.split(" ")
+        job_id, step_id, self.node, _ = told.split(" ")
         self.queued.step = f"{job_id}.{step_id}"
         self._began = anyio.current_time()
         self._note_end()

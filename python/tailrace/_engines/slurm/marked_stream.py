@@ -49,6 +49,9 @@ class MarkedStream:
     def finish(self) -> bytes:
         """Return what was kept back."""
         rest, self._held = self._held, b""
+        if rest.startswith(self._openings[0][0]):
+            # Who was to tell something was killed over it.
+            return b""
         return self._output(rest)
 
     def _note(self, found: re.Match[bytes]) -> None:

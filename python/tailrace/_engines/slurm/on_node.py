@@ -34,7 +34,8 @@ case $1 in
         ;;
     *) command -v "$1" > /dev/null || { tell no-program; exit; } ;;
 esac
-tell "began $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME"
+read -r now _ < /proc/uptime
+tell "began $SLURM_JOB_ID $SLURM_STEP_ID $SLURMD_NODENAME $now"
 # Nobody is to read what a shell itself says of a signal.
 exec 3>&2 2> /dev/null
 # When slurmstepd is gone, nobody else ends the command any more, and srun waits until it is told.
@@ -58,11 +59,12 @@ watcher=$!
     while wait "$!"; status=$?; kill -s 0 "$!"; do :; done
     # A signal may have interrupted the wait just as the command ended: the others say it again.
     [ -n "$BASH_VERSION" ] || { wait "$!"; status=$?; }
+    read -r now _ < /proc/uptime
     # What is left of its process group: it may keep the output open.
     kill -s TERM 0
     LC_ALL=C
     {
-        printf '\036%s ended %s|' "$mark" "$status"
+        printf '\036%s ended %s|%s|' "$mark" "$now" "$status"
         [ "$status" -le 128 ] || { jobs; wait "$!"; printf '|%s' "$?"; }
         printf '\036\n'
     } >&3
@@ -81,7 +83,8 @@ MARK = b"\x1e"
 
 
 def exit_code(told: str) -> int:
-    """Return the exit code that the script tells by `status|jobs|status`, -N for signal N."""
+    """Return the exit code that the script tells by `time|status|jobs|status`, -N for signal N."""
+    told = told.partition("|")[2]
     first, _, rest = told.partition("|")
     jobs, _, second = rest.rpartition("|")
     done = re.search(r"Done\((\d+)\)|Exit (\d+)|Done", jobs)
@@ -91,6 +94,14 @@ def exit_code(told: str) -> int:
     status = int(second) if second and second != _FORGOTTEN else int(first)
     number = status - 128
     return -number if 0 < number < signal.NSIG else status
+
+
+def duration(began: str, ended: str) -> float:
+    """Return the seconds between what the script tells of the beginning and of the end, by the node's own clock.
+
+    The output may come later, and then all at once.
+    """
+    return max(0.0, float(ended.partition("|")[0]) - float(began.rpartition(" ")[2]))
 
 
 _FORGOTTEN = "127"
