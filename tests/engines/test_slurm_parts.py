@@ -19,11 +19,11 @@ from support.processes import PYTHON, wait_until_marked, wait_until_none_is_mark
 from tailrace import SlurmAdapter, WorkerJob, WorkerSpawnError
 from tailrace._engines.slurm.arguments import new_name, srun_arguments, time_option
 from tailrace._engines.slurm.marked_stream import MarkedStream
-from tailrace._engines.slurm.on_node import REQUEST, SCRIPT, exit_code
+from tailrace._engines.slurm.on_node import REQUEST, SCRIPT, duration, exit_code
 
 MARK = "c0ffee"
-BEGAN = f"\x1e{MARK} began 7 0 alpha\x1e\n".encode()
-ENDED = f"\x1e{MARK} ended 0|\x1e\n".encode()
+BEGAN = f"\x1e{MARK} began 7 0 alpha 10.50\x1e\n".encode()
+ENDED = f"\x1e{MARK} ended 12.75|0|\x1e\n".encode()
 CANCELLED = b"slurmstepd-alpha: error: *** STEP 7.0 ON alpha CANCELLED AT 2030-01-01T00:00:00 ***\n"
 
 SHELLS = {
@@ -129,7 +129,7 @@ def test_however_a_stream_is_cut_the_output_comes_out_and_nothing_else(
     data = b"slurmstepd: error: no TMPDIR\n" + BEGAN + before + CANCELLED + behind + b"\n" + ENDED
     output = b"".join(stream.feed(memoryview(piece)) for piece in cut(data, sizes)) + stream.finish()
     assert output == before + behind + b"\n"
-    assert (stream.began, stream.ended) == ("7 0 alpha", "0|")
+    assert (stream.began, stream.ended) == ("7 0 alpha 10.50", "12.75|0|")
     assert stream.messages[-1] == CANCELLED.decode().rstrip()
 
 
@@ -139,13 +139,23 @@ def test_the_command_s_own_stream_loses_nothing_that_looks_like_slurm_s(words: l
     stream = MarkedStream(MARK, tells_start=False, has_messages=False)
     pieces = cut(output + ENDED, sizes)
     assert b"".join(stream.feed(piece) for piece in pieces) + stream.finish() == output
-    assert stream.ended == "0|"
+    assert stream.ended == "12.75|0|"
 
 
 def test_only_what_may_be_the_beginning_of_a_message_is_kept_back() -> None:
     stream = MarkedStream(MARK, tells_start=True, has_messages=True)
     assert stream.feed(BEGAN + b"frame 1 slurmst") == b"frame 1 "
     assert stream.feed(b"yle\rframe 2") == b"slurmstyle\rframe 2"
+
+
+def test_what_was_cut_off_within_its_own_words_is_no_output() -> None:
+    stream = MarkedStream(MARK, tells_start=True, has_messages=True)
+    assert stream.feed(BEGAN + b"frame 1" + ENDED[:-2]) + stream.finish() == b"frame 1"
+    assert stream.ended is None
+
+
+def test_the_time_is_the_node_s() -> None:
+    assert duration("7 0 alpha 10.50", "12.75|0|") == 2.25
 
 
 def arguments(job: WorkerJob, **options: object) -> list[str]:
