@@ -45,7 +45,7 @@ class Execution:
         """How srun ended; None if it had to be ended."""
         self.failure: BaseException | None = None
         """What went wrong about srun."""
-        self._early = False
+        self._early = self._is_killed = False
         self._began: float | None = None
         self._ended: float | None = None
         self._waiting: list[bytes] | None = []
@@ -83,7 +83,9 @@ class Execution:
         """Return the result so far."""
         stdout, stderr = self.delivery.stdout.capture, self.delivery.stderr.capture
         told = self.marked["stdout"].ended
-        code = (NO_STATUS if self.reason is None else -9) if told is None else exit_code(told)
+        # Slurm kills one process after another: the command may see an end of what it waits for, and come to its own.
+        is_known = told is not None and not self._is_killed
+        code = exit_code(told or "") if is_known else NO_STATUS if self.reason is None else -9
         if self._began is None:
             taken = 0.0
         elif told is None:
@@ -219,6 +221,7 @@ class Execution:
         if self.queued.step is not None:
             if reason != "held" and await self.queued.signal(str(REQUEST)) and await self._is_over_by(grace_ends):
                 return
+            self._is_killed = self.marked["stdout"].ended is None
             if await self.queued.signal("KILL") and await self._is_over_by(anyio.current_time() + _PATIENCE):
                 return
         # It waits, or is just being started, or Slurm does not answer: srun gives up what it has asked for.
