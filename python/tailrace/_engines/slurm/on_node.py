@@ -75,7 +75,8 @@ printf '\036%s ended\036\n' "$mark"
 """Arguments: the mark, the folder, the command and its arguments. For any POSIX shell; it always exits with 0.
 
 It outlives SIGTERM, which Slurm sends to all processes of a step, to tell what the command made of it. `jobs` tells
-whether 137 is an exit code or SIGKILL.
+whether 137 is an exit code or SIGKILL; where `sh` is bash it may have forgotten that of a command which ended within
+milliseconds, and a code of 129 to 192 is taken for a signal.
 """
 
 MARK = b"\x1e"
