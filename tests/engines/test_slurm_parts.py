@@ -55,7 +55,7 @@ def outcome_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
 @shells
 @pytest.mark.parametrize("number", [0, 1, 3, 127, 128, 129, 130, 137, 143, 145, 255])
 def test_an_exit_code_is_told(shell: list[str], number: int) -> None:
-    process = start(shell, "/", "sh", "-c", f"echo out; echo err >&2; exit {number}")
+    process = start(shell, "/", "sh", "-c", f"echo out; echo err >&2; sleep 0.3; exit {number}")
     assert outcome_of(process) == (number, b"out\n", b"err\n")
 
 
