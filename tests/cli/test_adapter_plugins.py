@@ -76,7 +76,7 @@ def test_an_installed_adapter_can_be_chosen_with_its_options(site: Path, spec: P
         (["--adapter", "toy", "--toy-gain", "2"], "--adapter toy cannot be used: KeyError: 'gain'"),
         (["--adapter", "toy", "--toy-gain", "3"], "--adapter toy cannot be used: it made None, which is no adapter"),
         (["--adapter", "toy", "--toy-gain", "4"], "toy_farm.Mute object at 0x"),
-        (["--adapter", "tot"], "'tot' is not one of 'local', 'docker', 'ray', 'slurm', 'aws', 'gcp', 'http', 'bare', 'toy'"),
+        (["--adapter", "tot"], "'tot' is not one of 'local', 'docker', 'ray', 'slurm', 'aws',"),
     ],
 )
 def test_what_an_installed_adapter_refuses_is_one_line(
