@@ -52,11 +52,11 @@ test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpe
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers and not ray and not slurm"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
-	sh scripts/install_renderers.sh
+	sh scripts/install.sh blender:blender povray:povray
 	python -m pytest -m renderers
 
 test-containers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with docker and podman; installs both
-	sh scripts/install_containers.sh
+	sh scripts/install.sh podman:podman runc:runc docker:docker.io dockerd:docker.io busybox:busybox-static
 	python -m pytest -m containers
 
 test-ray: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-ray $(BIN)/ffmpeg $(BIN)/ffprobe ## Run tests with a Ray cluster; installs Ray
@@ -64,7 +64,7 @@ test-ray: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-ray $(BIN)/ffmpeg $(
 
 # Its nodes have networks of their own, so this is done in one too: nothing of this machine's is touched.
 test-slurm: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests with a real Slurm, as root; installs it
-	sh scripts/install_slurm.sh
+	sh scripts/install.sh slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2
 	unshare --net sh -c 'ip link set lo up && exec python -m pytest -m slurm'
 
 stress: stress-threads stress-python ## Run the long soak and stress tests

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Install the engines for containers that the live tests run, from Debian's packages or those of a system made of them.
+# Installs what is missing of the programs that tests run, each given as PROGRAM:PACKAGE, from Debian's packages or those
+# of a system made of them.
 set -eu
 
 missing=
-for pair in podman:podman runc:runc docker:docker.io dockerd:docker.io busybox:busybox-static; do
+for pair in "$@"; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
@@ -15,5 +16,5 @@ fi
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
 $as_root apt-get update -qq
-# What they only recommend is for other ways to use them.
+# What they only recommend is for other ways to use them, and takes minutes.
 $as_root apt-get install -qq --yes --no-install-recommends $missing
