@@ -12,6 +12,8 @@ import pytest
 from support.loops import ASYNCIO, TRIO
 from support.processes import descendants_marked
 
+pytest_plugins = ["support.farm_databases"]
+
 # On a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("tailrace", deadline=None)
 hypothesis.settings.load_profile("tailrace")

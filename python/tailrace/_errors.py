@@ -11,6 +11,10 @@
     * `MergeFailedError`: the chunks are done, putting them together failed
     * `StitchError`: a stitcher could not join files
     * `JobLockedError`: another process is running the same job, or one of the same folder that writes the same files
+    * `RepositoryError`: what a farm keeps its jobs in cannot be used
+        * `RepositoryLockedError`: another process has it
+        * `RepositoryLostError`: another process has taken it over
+        * `RepositoryUnavailableError`: it is full, locked or cannot be reached now
 
 A command that merely exits non-zero is not an error of an adapter: it is a `WorkerResult`.
 """
@@ -257,3 +261,30 @@ class JobLockedError(TailraceError):
     def __init__(self, message: str, pid: int | None) -> None:
         super().__init__(message)
         self.pid = pid
+
+
+class RepositoryError(TailraceError):
+    """What a farm keeps its jobs in cannot be used: the message says why, and what to do."""
+
+
+class RepositoryLockedError(RepositoryError):
+    """Another process, which lives, has the repository.
+
+    `host` and `pid` say which one; they are None where that cannot be had.
+    """
+
+    host: str | None
+    pid: int | None
+
+    def __init__(self, message: str, host: str | None, pid: int | None) -> None:
+        super().__init__(message)
+        self.host = host
+        self.pid = pid
+
+
+class RepositoryLostError(RepositoryError):
+    """Another process has taken the repository over; what this one wanted to write since was not written."""
+
+
+class RepositoryUnavailableError(RepositoryError):
+    """The repository is full, locked or cannot be reached now; the same may go through later."""

@@ -1,0 +1,1 @@
+"""Many jobs, kept over weeks."""

@@ -1,0 +1,100 @@
+"""What SQLite and PostgreSQL do in different ways."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ..._errors import RepositoryUnavailableError
+
+
+class Holder(NamedTuple):
+    """Who has a database; None for what cannot be told."""
+
+    host: str | None
+    pid: int | None
+
+
+class HeldError(Exception):
+    """Somebody else has the database."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class Database(ABC):
+    """One connection that writes, which goes with a lock, and others that read."""
+
+    label: str
+    """Its name in messages, without a password."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.RLock()
+        """Who writes holds it."""
+
+    @abstractmethod
+    def connect(self) -> Connection:
+        """Take the lock and return the connection that writes, in no transaction. Raises `HeldError`."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Close that connection, if it is there, then let go of the lock."""
+
+    @abstractmethod
+    def drop_broken(self) -> None:
+        """Do the same if the connection was lost."""
+
+    @abstractmethod
+    def prepare(self, connection: Connection) -> None:
+        """Do what has to be done once the database is known to be ours and before it is written."""
+
+    @abstractmethod
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lend a connection that reads, in a transaction that sees one state of the database."""
+
+    @abstractmethod
+    def add_chunks(self, connection: Connection, job_id: str, chunk_ids: Sequence[int]) -> None:
+        """Insert the pending chunks of a new job."""
+
+    @abstractmethod
+    def is_unavailable(self, error: DBAPIError) -> bool:
+        """Return whether the same may go through later."""
+
+    @abstractmethod
+    def backup(self, path: Path) -> None:
+        """Write a copy. Raises `RepositoryError` if that is not done here."""
+
+    @abstractmethod
+    def problems(self, connection: Connection) -> list[str]:
+        """Return what the database finds wrong with itself."""
+
+    @abstractmethod
+    def dispose(self) -> None:
+        """Close all connections that read."""
+
+    @contextmanager
+    def told_plainly(self) -> Iterator[None]:
+        """Raise `RepositoryUnavailableError` for an error after which the same may go through later."""
+        try:
+            yield
+        except DBAPIError as error:
+            if not self.is_unavailable(error):
+                raise
+            raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(error.orig)}") from error
+        except SQLAlchemyError as error:
+            # All of the pool's connections are in use, as they are where the network hangs.
+            raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: BaseException | None) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line) or type(error).__name__

@@ -1,0 +1,1 @@
+"""How a repository of each version becomes one of the next."""

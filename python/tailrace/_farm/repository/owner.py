@@ -1,0 +1,24 @@
+"""Who opens a repository."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from ..._local.process_files import stat_fields
+from .rows import Owner
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TIME = 19
+"""Its place among the fields of `stat` from the state on, proc(5): ticks since the machine was booted."""
+
+
+def this_process() -> Owner:
+    """Return the running process as the owner of a repository."""
+    return Owner(socket.gethostname(), os.getpid(), process_start(os.getpid()))
+
+
+def process_start(pid: int) -> str:
+    """Return what only the process that has this pid now has. Raises `OSError` if there is none."""
+    return f"{_BOOT_ID.read_text().strip()}/{stat_fields(pid)[_START_TIME].decode()}"

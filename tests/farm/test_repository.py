@@ -1,0 +1,250 @@
+"""What is written comes back, whole or not at all, on both databases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from support.farm_rows import added, changed, chunk, event, ids, opened
+from tailrace._farm.repository.changes import Change, JobDeleted
+from tailrace._farm.repository.owner import this_process
+from tailrace._farm.repository.rows import EventRow, JobRow
+from tailrace._farm.repository.sql_repository import SqlRepository
+
+
+def test_a_job_comes_back_as_it_was_written(where: str) -> None:
+    job = JobRow(
+        id="job-1",
+        place=1,
+        name="shot ä 'quoted'",
+        created_at=1_700_000_000.123456,
+        settings='{"retries": 2}',
+        owner="anna",
+        tags=("night", "ü"),
+        comment="two\nlines",
+        folder="/shots/1",
+        priority=-5,
+        state="paused",
+        started_at=1_700_000_001.5,
+        finished_at=1_700_000_002.25,
+        not_before=1_800_000_000.0,
+        error="no licence",
+        after=("gone", "also gone"),
+        total_chunks=3,
+        total_frames=12,
+        max_running=2,
+        chunk_order="middle",
+    )
+    spec = json.dumps({"chunks": ["\ud800 half a character", "ä" * 1000]}, ensure_ascii=False)
+    with opened(where) as repository:
+        repository.write([replace(added(1), job=job, spec=spec)], number=1)
+        assert repository.job("job-1") == job
+        assert repository.spec("job-1") == spec
+        assert repository.job("job-2") is None
+        with pytest.raises(KeyError, match="job-2"):
+            repository.spec("job-2")
+    with opened(where) as repository:
+        assert repository.job("job-1") == job
+        assert repository.check() == []
+
+
+def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([added(1)], number=1)
+        first, second, third = repository.chunks("job-1")
+        assert (first.chunk_id, first.place, first.state, first.attempts, first.tree) == (10, 0, "pending", 0, None)
+        assert (third.chunk_id, third.place) == (12, 2)
+        values: dict[str, Any] = {
+            "state": "failed",
+            "attempts": 2,
+            "lost": 1,
+            "exit_code": 2**31,
+            "started_at": 1_700_000_000.25,
+            "duration": 1.5,
+            "node": "a",
+            "slot": 3,
+            "error": "it broke",
+            "category": "scene",
+            "usage": '{"cpu":1}',
+            "outputs": "{}",
+            "begun_frames": "1-3",
+            "skipped_because": 10,
+            "tree": "123/456",
+        }
+        repository.write([chunk(1, 11, **values), changed(1, failed_chunks=1)], number=2)
+        after = repository.chunks("job-1")
+        assert after[1] == replace(second, **values)
+        assert [after[0], after[2]] == [first, third]
+        assert repository.chunk_counts("job-1") == {"pending": 2, "failed": 1}
+        assert repository.chunks("job-1", ["failed"]) == [after[1]]
+        assert repository.chunks("job-1", after=0, limit=1) == [after[1]]
+        assert repository.chunks("job-1", ["pending"], after=0) == [third]
+        assert repository.check() == []
+
+
+def test_chunks_keep_the_order_of_the_job_file_whatever_their_ids(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([replace(added(1), chunk_ids=[7, 3, 5])], number=1)
+        assert [row.chunk_id for row in repository.chunks("job-1")] == [7, 3, 5]
+
+
+def test_the_last_of_several_changes_of_a_row_holds_whatever_else_is_in_the_batch(where: str) -> None:
+    with opened(where) as repository:
+        repository.write(
+            [
+                added(1),
+                chunk(1, 10, state="running", attempts=1),
+                chunk(1, 11, state="running", attempts=1),
+                chunk(1, 10, state="completed"),
+                chunk(1, 11, state="pending", node="a"),
+                chunk(1, 11, state="running"),
+                changed(1, state="running", priority=1),
+                changed(1, priority=2, completed_chunks=1),
+            ],
+            number=1,
+        )
+        first, second, _ = repository.chunks("job-1")
+        assert (first.state, first.attempts) == ("completed", 1)
+        assert (second.state, second.attempts, second.node) == ("running", 1, "a")
+        job = repository.job("job-1")
+        assert job is not None
+        assert (job.state, job.priority, job.completed_chunks) == ("running", 2, 1)
+
+
+def test_a_job_that_is_deleted_and_made_again_in_one_batch_is_the_new_one(where: str) -> None:
+    again = added(1, chunks=1)
+    with opened(where) as repository:
+        repository.write(
+            [
+                added(1),
+                chunk(1, 10, state="running"),
+                event(1),
+                JobDeleted("job-1"),
+                event(2),
+                replace(again, job=replace(again.job, place=2)),
+                changed(1, name="new"),
+            ],
+            number=1,
+        )
+        (job,) = repository.jobs()
+        assert (job.name, job.place) == ("new", 2)
+        assert [row.state for row in repository.chunks("job-1")] == ["pending"]
+        # That it was deleted is told.
+        assert ids(repository.events(0).events) == [2]
+
+
+def test_a_predecessor_is_known_after_it_was_deleted_and_can_be_waived(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([added(1), added(2, after=("job-1",)), JobDeleted("job-1")], number=1)
+        assert [job.after for job in repository.jobs()] == [("job-1",)]
+        repository.write([changed(2, after=())], number=2)
+        assert [job.after for job in repository.jobs()] == [()]
+        repository.write([changed(2, after=("x", "y"), priority=1), JobDeleted("job-2")], number=3)
+        assert repository.jobs() == []
+        assert repository.check() == []
+
+
+def test_a_batch_is_written_whole_or_not_at_all(where: str) -> None:
+    bad: list[list[Change]] = [
+        [added(2), event(2), chunk(1, 10, state="running"), event(1)],
+        [chunk(1, 10, state="running"), added(1)],
+        [JobDeleted("job-1"), added(3), added(3)],
+    ]
+    with opened(where) as repository:
+        repository.write([added(1), event(1)], number=1)
+        for number, changes in enumerate(bad):
+            with pytest.raises(IntegrityError):
+                repository.write(changes, number=2 + number)
+            assert ids(repository.jobs()) == ["job-1"]
+            assert ids(repository.events(0).events) == [1]
+            assert repository.chunk_counts("job-1") == {"pending": 3}
+        # Numbers that were not written are free.
+        repository.write([event(2)], number=2)
+        assert ids(repository.events(0).events) == [1, 2]
+
+
+def test_a_number_that_was_written_is_not_written_again(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([added(1), event(1)], number=7)
+        repository.write([added(1), event(1)], number=7)
+        assert ids(repository.jobs()) == ["job-1"]
+    with opened(where) as repository:
+        # They begin anew with each owner.
+        repository.write([event(2)], number=1)
+        assert ids(repository.events(0).events) == [1, 2]
+
+
+def test_changes_of_what_is_not_there_change_nothing(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([changed(1, name="x"), chunk(1, 10, state="failed"), JobDeleted("job-1")], number=1)
+        repository.write([], number=2)
+        assert repository.jobs() == []
+
+
+def test_jobs_are_listed_page_by_page_the_newest_first(where: str) -> None:
+    states = ["pending", "running", "completed"]
+    with opened(where) as repository:
+        repository.write([added(number, chunks=0, state=states[number % 3]) for number in range(1, 10)], number=1)
+        page = repository.jobs(limit=4)
+        assert [job.place for job in page] == [9, 8, 7, 6]
+        assert [job.place for job in repository.jobs(limit=4, before=6)] == [5, 4, 3, 2]
+        assert [job.place for job in repository.jobs(["running", "completed"], limit=3, before=8)] == [7, 5, 4]
+        assert repository.jobs([]) == []
+        assert repository.unfinished() == [f"job-{number}" for number in (1, 3, 4, 6, 7, 9)]
+
+
+def test_the_beginning_of_an_id_finds_those_that_begin_so(where: str) -> None:
+    names = ["ab", "ab%", "abC", "abc", "abd", "b", "Ab"]
+    with opened(where) as repository:
+        for number, name in enumerate(names):
+            job = added(number, chunks=0)
+            repository.write([replace(job, job=replace(job.job, id=name))], number=1 + number)
+        assert repository.find("ab") == ["ab", "ab%", "abC", "abc", "abd"]
+        assert repository.find("abc") == ["abc"]
+        assert repository.find("ab%") == ["ab%"]
+        assert repository.find("x") == []
+        assert repository.find("", limit=2) == ["Ab", "ab"]
+
+
+def test_events_are_read_from_where_one_stopped(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([event(number, job=1 + number % 2) for number in range(1, 6)], number=1)
+        repository.write([event(9, job=None)], number=2)
+        page = repository.events(0, limit=2)
+        assert page.events == [
+            EventRow(1, "job-2", 1.0, "state", '{"n":1}'),
+            EventRow(2, "job-1", 2.0, "state", '{"n":2}'),
+        ]
+        assert page.pruned == 0
+        assert ids(repository.events(4).events) == [5, 9]
+        assert ids(repository.events(1, job_id="job-2").events) == [3, 5]
+        assert repository.events(9).events == []
+
+
+def test_ids_of_events_and_places_of_jobs_go_on_after_all_were_removed(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([added(4), event(17, job=4)], number=1)
+        repository.write([JobDeleted("job-4")], number=2)
+        assert repository.events(0).events == []
+        found = repository
+    reopened = found.open(this_process())
+    assert (reopened.last_event, reopened.last_place) == (17, 4)
+    found.close()
+
+
+def test_a_repository_in_memory_does_the_same(tmp_path: Path) -> None:
+    repository = SqlRepository.in_memory()
+    assert repository.open(this_process()).epoch == 1
+    repository.write([added(1), event(1)], number=1)
+    repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)], number=2)
+    assert repository.chunk_counts("job-1") == {"completed": 1, "pending": 2}
+    assert repository.check() == []
+    repository.backup(tmp_path / "copy.db")
+    repository.close()
+    with opened(str(tmp_path / "copy.db")) as copy:
+        assert ids(copy.jobs()) == ["job-1"]
