@@ -107,7 +107,7 @@ class Postgres(Database):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._readers.connect() as connection, connection.begin():
+        with self._readers.connect() as connection:
             yield connection
 
     def add_chunks(self, connection: Connection, job_id: str, chunk_ids: Sequence[int]) -> None:

@@ -187,7 +187,8 @@ class SqlRepository:
     def check(self) -> list[str]:
         """Return what is wrong with it, a line for each."""
         with self._reading() as connection:
-            return [*self._database.problems(connection), *housekeeping.contradictions(connection)]
+            # Of what cannot be read whole, the rest would say nothing.
+            return self._database.problems(connection) or housekeeping.contradictions(connection)
 
     def _must_be_open(self) -> None:
         if not self._epoch:

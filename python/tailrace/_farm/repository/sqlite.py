@@ -84,7 +84,7 @@ class SqliteFile(Database):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._readers.connect() as connection, connection.begin():
+        with self._readers.connect() as connection:
             yield connection
 
     def add_chunks(self, connection: Connection, job_id: str, chunk_ids: Sequence[int]) -> None:
@@ -113,12 +113,16 @@ class SqliteFile(Database):
             raise RepositoryError(f"{self.label} cannot be copied to {path}: {error}") from error
 
     def problems(self, connection: Connection) -> list[str]:
-        found = [str(line) for (line,) in connection.execute(text("PRAGMA integrity_check")) if line != "ok"]
-        found += [
-            f"{table}: a row of a {parent} that is not there"
-            for table, _, parent, _ in connection.execute(text("PRAGMA foreign_key_check"))
-        ]
-        return found
+        try:
+            found = [str(line) for (line,) in connection.execute(text("PRAGMA integrity_check")) if line != "ok"]
+            return found or [
+                f"{table}: a row that belongs to one of {parent} that is not there"
+                for table, _, parent, _ in connection.execute(text("PRAGMA foreign_key_check"))
+            ]
+        except DBAPIError as error:
+            if type(error.orig) is not sqlite3.DatabaseError:
+                raise
+            return [str(error.orig)]
 
     def dispose(self) -> None:
         self._readers.dispose()
@@ -146,7 +150,7 @@ class SqliteMemory(SqliteFile):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self.mutex, self._readers.connect() as connection, connection.begin():
+        with self.mutex, self._readers.connect() as connection:
             yield connection
 
     def dispose(self) -> None:

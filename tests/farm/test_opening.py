@@ -1,0 +1,68 @@
+"""What cannot be opened is told in one line, without a password."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.farm_rows import opened
+from tailrace._errors import RepositoryError
+from tailrace._farm.repository.opening import open_repository
+
+
+def message_of(where: str) -> str:
+    with pytest.raises(RepositoryError) as caught, opened(where):
+        pass
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:s3cret@127.0.0.1:1/farm",
+        "postgres://anna@127.0.0.1:1/farm?password=s3cret",
+        "postgresql://anna:s3cret@/farm?host=/nowhere",
+    ],
+)
+def test_a_server_that_is_not_there_is_told_without_the_password(url: str) -> None:
+    text = message_of(url)
+    assert "s3cret" not in text
+    assert text.startswith("postgresql://anna")
+    assert "refused" in text or "No such file" in text
+
+
+def test_a_database_that_is_not_there_is_told(postgres: str) -> None:
+    assert 'database "nowhere" does not exist' in message_of(postgres.replace("/postgres?", "/nowhere?"))
+
+
+def test_a_url_that_cannot_be_read_is_told_without_its_password() -> None:
+    with pytest.raises(RepositoryError, match="cannot be read") as caught:
+        open_repository("postgresql://anna:s3cret@host:port/farm")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_another_kind_of_url_is_refused() -> None:
+    with pytest.raises(RepositoryError, match="not a mysql:// one"):
+        open_repository("mysql://host/farm")
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert message_of(str(tmp_path / "missing" / "farm.db")).endswith("cannot be opened: No such file or directory")
+
+
+def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "farm.db"
+    path.write_text("a shopping list " * 100)
+    assert "file is not a database" in message_of(str(path))
+    assert path.read_text() == "a shopping list " * 100
+
+
+def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tailrace._farm.repository.sql_repository")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(ImportError, match=r"needs sqlalchemy.*: pip install 'tailrace\[farm\]'"):
+        open_repository("farm.db")
