@@ -39,6 +39,8 @@ def test_a_second_owner_in_the_same_process_is_refused_too(where: str) -> None:
         with pytest.raises(RepositoryLockedError) as caught, opened(where):
             pass
         assert caught.value.pid == os.getpid()
+        with pytest.raises(RepositoryError, match="open already"):
+            first.open(this_process())
         first.write([added(1)], number=1)
 
 

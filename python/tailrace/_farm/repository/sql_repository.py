@@ -40,6 +40,8 @@ class SqlRepository:
     def open(self, owner: Owner) -> Opened:
         """Take it, and bring it up to date."""
         with self._database.mutex:
+            if self._epoch:
+                raise RepositoryError(f"{self._database.label} is open already")
             try:
                 with self._database.told_plainly():
                     found = self._take(self._database.connect(), owner)
