@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ..._errors import RepositoryUnavailableError
 
@@ -66,8 +67,8 @@ class Database(ABC):
         """Insert the pending chunks of a new job."""
 
     @abstractmethod
-    def is_unavailable(self, error: DBAPIError) -> bool:
-        """Return whether the same may go through later."""
+    def is_unavailable(self, error: BaseException | None) -> bool:
+        """Return whether it is an error of the driver after which the same may go through later."""
 
     @abstractmethod
     def backup(self, path: Path) -> None:
@@ -86,13 +87,13 @@ class Database(ABC):
         """Raise `RepositoryUnavailableError` for an error after which the same may go through later."""
         try:
             yield
-        except DBAPIError as error:
-            if not self.is_unavailable(error):
-                raise
-            raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(error.orig)}") from error
-        except SQLAlchemyError as error:
+        except Exception as error:
+            # Some of the driver's come out as they are.
+            cause = error.orig if isinstance(error, DBAPIError) else error
             # All of the pool's connections are in use, as they are where the network hangs.
-            raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(error)}") from error
+            if self.is_unavailable(cause) or isinstance(error, PoolTimeoutError):
+                raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(cause)}") from error
+            raise
 
 
 def _in_one_line(error: BaseException | None) -> str:

@@ -11,9 +11,9 @@ import psycopg
 from sqlalchemy import URL, Connection, create_engine, event, make_url, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError as UrlError
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import ProgrammingError
 
-from ..._errors import RepositoryError, RepositoryUnavailableError
+from ..._errors import RepositoryError
 from .database import Database, HeldError, Holder
 from .tables import repository
 
@@ -118,8 +118,8 @@ class Postgres(Database):
             for place, chunk_id in enumerate(chunk_ids):
                 copy.write_row((job_id, chunk_id, place))
 
-    def is_unavailable(self, error: DBAPIError) -> bool:
-        return isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
+    def is_unavailable(self, error: BaseException | None) -> bool:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
 
     def backup(self, path: Path) -> None:
         raise RepositoryError(f"{self.label} is copied by PostgreSQL's own programs: pg_dump --schema={_SCHEMA}")
@@ -130,18 +130,6 @@ class Postgres(Database):
 
     def dispose(self) -> None:
         self._readers.dispose()
-
-    @contextmanager
-    def told_plainly(self) -> Iterator[None]:
-        try:
-            with super().told_plainly():
-                yield
-        except psycopg.Error as error:
-            # From COPY, which SQLAlchemy knows nothing of.
-            wrapped = DBAPIError("COPY", None, error)
-            if not self.is_unavailable(wrapped):
-                raise
-            raise RepositoryUnavailableError(f"{self.label}: {' '.join(str(error).split())}") from error
 
 
 def _engine(url: URL, options: Mapping[str, Any], **more: Any) -> Engine:

@@ -91,9 +91,9 @@ class SqliteFile(Database):
         rows = [{"job_id": job_id, "chunk_id": chunk_id, "place": place} for place, chunk_id in enumerate(chunk_ids)]
         connection.execute(insert(chunks), rows)
 
-    def is_unavailable(self, error: DBAPIError) -> bool:
+    def is_unavailable(self, error: BaseException | None) -> bool:
         # Among the others are constraints that are broken and parameters that cannot be stored.
-        return isinstance(error.orig, sqlite3.OperationalError) or type(error.orig) is sqlite3.DatabaseError
+        return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
     def backup(self, path: Path) -> None:
         target = path.resolve()
