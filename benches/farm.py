@@ -87,12 +87,12 @@ def _measure(where: str, spec: JobSpec) -> dict[str, float]:
         repository.close()
         last_place = repository.open(this_process()).last_place
         jobs = [_added(last_place + 1 + number, "{}", []) for number in range(10_000)]
-        repository.write(jobs, number=1)
+        repository.write(jobs)
         figures["first page of 10,000 jobs, ms"] = _median(repository.jobs)
         began = time.monotonic()
         read = repository.chunks("job-1")
         figures[f"all {len(read):,} chunks of a job, s"] = time.monotonic() - began
-        repository.write([JobChanged("job-1", {"state": "completed", "finished_at": 1.0})], number=2)
+        repository.write([JobChanged("job-1", {"state": "completed", "finished_at": 1.0})])
         began = time.monotonic()
         repository.prune(jobs_before=2.0)
         # Half of it is a pause.

@@ -33,8 +33,7 @@ def test_jobs_that_were_finished_before_a_time_go_with_all_that_is_theirs(where:
                 added(4, state="running"),
                 event(1, job=1),
                 event(2, job=2),
-            ],
-            number=1,
+            ]
         )
         pruned = repository.prune(jobs_before=20.0)
         assert pruned == (["job-1", "job-3"], 0)
@@ -56,18 +55,17 @@ def test_a_job_stays_as_long_as_an_unfinished_one_comes_after_it(where: str) -> 
                 added(2, state="completed", finished_at=1.0),
                 added(3, state="pending", after=("job-1",)),
                 added(4, state="completed", finished_at=30.0, after=("job-2",)),
-            ],
-            number=1,
+            ]
         )
         assert repository.prune(jobs_before=20.0).job_ids == ["job-2"]
-        repository.write([changed(3, state="cancelled", finished_at=40.0)], number=2)
+        repository.write([changed(3, state="cancelled", finished_at=40.0)])
         assert repository.prune(jobs_before=20.0).job_ids == ["job-1"]
 
 
 def test_events_go_by_id_or_time_and_a_gap_can_be_told(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "_SLICE", 3)
     with opened(where) as repository:
-        repository.write([event(number) for number in range(1, 31)], number=1)
+        repository.write([event(number) for number in range(1, 31)])
         assert repository.prune(events_up_to=10).events == 10
         page = repository.events(0, limit=2)
         assert (ids(page.events), page.pruned) == ([11, 12], 10)
@@ -83,15 +81,15 @@ def test_events_go_by_id_or_time_and_a_gap_can_be_told(where: str, monkeypatch: 
 
 def test_writing_goes_on_while_much_is_removed(where: str) -> None:
     with opened(where) as repository:
-        repository.write([event(number) for number in range(1, 50_001)], number=1)
-        repository.write([added(number, state="failed", finished_at=1.0) for number in range(1, 51)], number=2)
+        repository.write([event(number) for number in range(1, 50_001)])
+        repository.write([added(number, state="failed", finished_at=1.0) for number in range(1, 51)])
         pruned = []
         thread = threading.Thread(target=lambda: pruned.append(repository.prune(jobs_before=2.0, events_up_to=50_000)))
         thread.start()
         number = 2
         while thread.is_alive():
             number += 1
-            repository.write([event(50_000 + number, job=None)], number=number)
+            repository.write([event(50_000 + number, job=None)])
         thread.join()
         assert [len(jobs) for jobs, _ in pruned] == [50]
         # Several slices, and something between them.
@@ -103,7 +101,7 @@ def test_writing_goes_on_while_much_is_removed(where: str) -> None:
 def test_a_copy_made_while_it_is_written_is_one_state_of_it(tmp_path: Path) -> None:
     copies = [tmp_path / f"copy-{number}.db" for number in range(5)]
     with opened(str(tmp_path / "farm.db")) as repository:
-        repository.write([added(1, chunks=5000)], number=1)
+        repository.write([added(1, chunks=5000)])
 
         def copy() -> None:
             for path in copies:
@@ -115,7 +113,7 @@ def test_a_copy_made_while_it_is_written_is_one_state_of_it(tmp_path: Path) -> N
         while thread.is_alive():
             number += 1
             # What belongs together is in a copy together.
-            repository.write([changed(1, priority=number), event(number)], number=number)
+            repository.write([changed(1, priority=number), event(number)])
         thread.join()
         assert number > 2
     assert list(tmp_path.glob("*.partial*")) == []
@@ -131,7 +129,7 @@ def test_a_copy_made_while_it_is_written_is_one_state_of_it(tmp_path: Path) -> N
 def test_a_copy_takes_the_place_of_an_older_one_but_never_of_the_repository(tmp_path: Path) -> None:
     path = tmp_path / "farm.db"
     with opened(str(path)) as repository:
-        repository.write([added(1)], number=1)
+        repository.write([added(1)])
         (tmp_path / "copy.db").write_text("an older one")
         repository.backup(tmp_path / "copy.db")
         with pytest.raises(RepositoryError, match="the repository itself"):
@@ -148,15 +146,15 @@ def test_a_copy_of_a_server_s_database_is_left_to_its_own_program(postgres_url: 
 
 def test_what_contradicts_itself_is_found(where: str) -> None:
     with opened(where) as repository:
-        repository.write([added(1), added(2, state="completed"), event(1)], number=1)
-        repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)], number=2)
+        repository.write([added(1), added(2, state="completed"), event(1)])
+        repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)])
         assert repository.check() == []
-        repository.write([chunk(1, 11, state="completed"), chunk(2, 10, state="running")], number=3)
+        repository.write([chunk(1, 11, state="completed"), chunk(2, 10, state="running")])
         assert repository.check() == [
             "job job-2 is completed, and 1 of its chunks are running",
             "job job-1: completed_chunks is 1, and there are 2",
         ]
-        repository.write([changed(1, completed_chunks=2), chunk(2, 10, state="pending")], number=4)
+        repository.write([changed(1, completed_chunks=2), chunk(2, 10, state="pending")])
         sql(where, "UPDATE jobs SET state = 'asleep', total_chunks = 4 WHERE id = 'job-1'")
         sql(where, "UPDATE chunks SET state = 'lost' WHERE job_id = 'job-2' AND chunk_id = 12")
         sql(where, "UPDATE repository SET last_event = 0, last_place = 1")
@@ -172,7 +170,7 @@ def test_what_contradicts_itself_is_found(where: str) -> None:
 def test_a_damaged_file_is_found(tmp_path: Path) -> None:
     path = tmp_path / "farm.db"
     with opened(str(path)) as repository:
-        repository.write([added(1, chunks=5000)], number=1)
+        repository.write([added(1, chunks=5000)])
     with closing(sqlite3.connect(path)) as connection, connection:
         # No foreign keys here, unless they are asked for.
         connection.execute("DELETE FROM jobs")

@@ -7,12 +7,14 @@ import signal
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from support.farm_owner import owner_process
 from support.farm_rows import added, event, ids, opened
 from support.postgres import run_sql
 from tailrace._errors import RepositoryError, RepositoryLockedError, RepositoryLostError
+from tailrace._farm.repository import postgres
 from tailrace._farm.repository.opening import open_repository
 from tailrace._farm.repository.owner import process_start, this_process
 from tailrace._farm.repository.sql_repository import SqlRepository
@@ -41,7 +43,7 @@ def test_a_second_owner_in_the_same_process_is_refused_too(where: str) -> None:
         assert caught.value.pid == os.getpid()
         with pytest.raises(RepositoryError, match="open already"):
             first.open(this_process())
-        first.write([added(1)], number=1)
+        first.write([added(1)])
 
 
 def test_who_comes_after_a_crash_is_told_whose_chunks_may_run(where: str) -> None:
@@ -70,20 +72,20 @@ def test_what_is_closed_can_neither_be_read_nor_written(where: str) -> None:
     with pytest.raises(RepositoryError, match="is not open"):
         repository.jobs()
     with pytest.raises(RepositoryError, match="is not open"):
-        repository.write([added(1)], number=1)
+        repository.write([added(1)])
 
 
 def test_a_later_epoch_keeps_out_who_wrote_before(tmp_path: Path) -> None:
     path = tmp_path / "farm.db"
     with opened(str(path)) as first:
-        first.write([added(1), event(1)], number=1)
+        first.write([added(1), event(1)])
         # As somebody may who sees a lock that seems to be left over.
         path.with_name("farm.db.lock").unlink()
         with opened(str(path)) as second:
-            second.write([event(2)], number=1)
-            for number in (2, 3):
+            second.write([event(2)])
+            for _ in range(2):
                 with pytest.raises(RepositoryLostError, match=f"taken over by process {os.getpid()} on"):
-                    first.write([added(2), event(3)], number=number)
+                    first.write([added(2), event(3)])
             with pytest.raises(RepositoryLostError):
                 first.prune(events_up_to=1)
             assert ids(second.jobs()) == ["job-1"]
@@ -106,7 +108,7 @@ def test_an_owner_that_stood_still_while_it_lost_its_lock_writes_nothing_more(po
             assert told.startswith("RepositoryLostError"), told
             assert f"process {os.getpid()} on" in told
             assert ids(repository.jobs()) == ["job-1"]
-            repository.write([event(1)], number=1)
+            repository.write([event(1)])
         # Nor does it hold the lock that it could have had since.
         assert owner.add(4).startswith("RepositoryLostError")
         with opened(postgres_url) as repository:
@@ -120,6 +122,19 @@ def test_an_owner_that_only_lost_its_connection_goes_on_with_its_lock(postgres_u
         assert owner.add(2) == "ready"
         with pytest.raises(RepositoryLockedError), opened(postgres_url):
             pass
+
+
+def test_a_lock_that_the_server_still_keeps_for_the_lost_connection_is_waited_for(postgres_url: str) -> None:
+    with owner_process(postgres_url) as owner, psycopg.connect(postgres_url, autocommit=True) as other:
+        assert run_sql(postgres_url, DROP_LOCK)
+        other.execute("SELECT pg_advisory_lock(%s)", [postgres._LOCK])
+        assert owner.add(2).startswith("RepositoryUnavailableError")
+        for _ in range(2):
+            told = owner.add(2)
+            assert told.startswith("RepositoryUnavailableError"), told
+            assert "has not noticed yet that the connection was lost" in told
+        other.execute("SELECT pg_advisory_unlock(%s)", [postgres._LOCK])
+        assert owner.add(2) == "ready"
 
 
 def test_a_link_to_a_repository_is_the_same_repository(tmp_path: Path) -> None:

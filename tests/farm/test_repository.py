@@ -42,7 +42,7 @@ def test_a_job_comes_back_as_it_was_written(where: str) -> None:
     )
     spec = json.dumps({"chunks": ["\ud800 half a character", "ä" * 1000]}, ensure_ascii=False)
     with opened(where) as repository:
-        repository.write([replace(added(1), job=job, spec=spec)], number=1)
+        repository.write([replace(added(1), job=job, spec=spec)])
         assert repository.job("job-1") == job
         assert repository.spec("job-1") == spec
         assert repository.job("job-2") is None
@@ -55,7 +55,7 @@ def test_a_job_comes_back_as_it_was_written(where: str) -> None:
 
 def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> None:
     with opened(where) as repository:
-        repository.write([added(1)], number=1)
+        repository.write([added(1)])
         first, second, third = repository.chunks("job-1")
         assert (first.chunk_id, first.place, first.state, first.attempts, first.tree) == (10, 0, "pending", 0, None)
         assert (third.chunk_id, third.place) == (12, 2)
@@ -76,7 +76,7 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
             "skipped_because": 10,
             "tree": "123/456",
         }
-        repository.write([chunk(1, 11, **values), changed(1, failed_chunks=1)], number=2)
+        repository.write([chunk(1, 11, **values), changed(1, failed_chunks=1)])
         after = repository.chunks("job-1")
         assert after[1] == replace(second, **values)
         assert [after[0], after[2]] == [first, third]
@@ -89,7 +89,7 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
 
 def test_chunks_keep_the_order_of_the_job_file_whatever_their_ids(where: str) -> None:
     with opened(where) as repository:
-        repository.write([replace(added(1), chunk_ids=[7, 3, 5])], number=1)
+        repository.write([replace(added(1), chunk_ids=[7, 3, 5])])
         assert [row.chunk_id for row in repository.chunks("job-1")] == [7, 3, 5]
 
 
@@ -105,8 +105,7 @@ def test_the_last_of_several_changes_of_a_row_holds_whatever_else_is_in_the_batc
                 chunk(1, 11, state="running"),
                 changed(1, state="running", priority=1),
                 changed(1, priority=2, completed_chunks=1),
-            ],
-            number=1,
+            ]
         )
         first, second, _ = repository.chunks("job-1")
         assert (first.state, first.attempts) == ("completed", 1)
@@ -128,8 +127,7 @@ def test_a_job_that_is_deleted_and_made_again_in_one_batch_is_the_new_one(where:
                 event(2),
                 replace(again, job=replace(again.job, place=2)),
                 changed(1, name="new"),
-            ],
-            number=1,
+            ]
         )
         (job,) = repository.jobs()
         assert (job.name, job.place) == ("new", 2)
@@ -140,11 +138,11 @@ def test_a_job_that_is_deleted_and_made_again_in_one_batch_is_the_new_one(where:
 
 def test_a_predecessor_is_known_after_it_was_deleted_and_can_be_waived(where: str) -> None:
     with opened(where) as repository:
-        repository.write([added(1), added(2, after=("job-1",)), JobDeleted("job-1")], number=1)
+        repository.write([added(1), added(2, after=("job-1",)), JobDeleted("job-1")])
         assert [job.after for job in repository.jobs()] == [("job-1",)]
-        repository.write([changed(2, after=())], number=2)
+        repository.write([changed(2, after=())])
         assert [job.after for job in repository.jobs()] == [()]
-        repository.write([changed(2, after=("x", "y"), priority=1), JobDeleted("job-2")], number=3)
+        repository.write([changed(2, after=("x", "y"), priority=1), JobDeleted("job-2")])
         assert repository.jobs() == []
         assert repository.check() == []
 
@@ -156,40 +154,43 @@ def test_a_batch_is_written_whole_or_not_at_all(where: str) -> None:
         [JobDeleted("job-1"), added(3), added(3)],
     ]
     with opened(where) as repository:
-        repository.write([added(1), event(1)], number=1)
-        for number, changes in enumerate(bad):
+        repository.write([added(1), event(1)])
+        for changes in bad:
             with pytest.raises(IntegrityError):
-                repository.write(changes, number=2 + number)
+                repository.write(changes)
             assert ids(repository.jobs()) == ["job-1"]
             assert ids(repository.events(0).events) == [1]
             assert repository.chunk_counts("job-1") == {"pending": 3}
-        # Numbers that were not written are free.
-        repository.write([event(2)], number=2)
+        repository.write([event(2)])
         assert ids(repository.events(0).events) == [1, 2]
 
 
-def test_a_number_that_was_written_is_not_written_again(where: str) -> None:
+def test_what_is_tried_again_is_not_written_twice(where: str) -> None:
     with opened(where) as repository:
-        repository.write([added(1), event(1)], number=7)
-        repository.write([added(1), event(1)], number=7)
-        assert ids(repository.jobs()) == ["job-1"]
+        for _ in range(2):
+            repository.write([added(1), event(1)])
+            repository.write([added(1), event(1)], again=True)
+            repository.write([JobDeleted("job-1")])
+        with pytest.raises(IntegrityError):
+            repository.write([added(1), event(2), event(2)])
+        repository.write([added(1), event(2)], again=True)
+        assert ids(repository.events(0).events) == [2]
     with opened(where) as repository:
-        # They begin anew with each owner.
-        repository.write([event(2)], number=1)
-        assert ids(repository.events(0).events) == [1, 2]
+        repository.write([event(3)])
+        assert ids(repository.events(0).events) == [2, 3]
 
 
 def test_changes_of_what_is_not_there_change_nothing(where: str) -> None:
     with opened(where) as repository:
-        repository.write([changed(1, name="x"), chunk(1, 10, state="failed"), JobDeleted("job-1")], number=1)
-        repository.write([], number=2)
+        repository.write([changed(1, name="x"), chunk(1, 10, state="failed"), JobDeleted("job-1")])
+        repository.write([])
         assert repository.jobs() == []
 
 
 def test_jobs_are_listed_page_by_page_the_newest_first(where: str) -> None:
     states = ["pending", "running", "completed"]
     with opened(where) as repository:
-        repository.write([added(number, chunks=0, state=states[number % 3]) for number in range(1, 10)], number=1)
+        repository.write([added(number, chunks=0, state=states[number % 3]) for number in range(1, 10)])
         page = repository.jobs(limit=4)
         assert [job.place for job in page] == [9, 8, 7, 6]
         assert [job.place for job in repository.jobs(limit=4, before=6)] == [5, 4, 3, 2]
@@ -203,7 +204,7 @@ def test_the_beginning_of_an_id_finds_those_that_begin_so(where: str) -> None:
     with opened(where) as repository:
         for number, name in enumerate(names):
             job = added(number, chunks=0)
-            repository.write([replace(job, job=replace(job.job, id=name))], number=1 + number)
+            repository.write([replace(job, job=replace(job.job, id=name))])
         assert repository.find("ab") == ["ab", "ab%", "abC", "abc", "abd"]
         assert repository.find("abc") == ["abc"]
         assert repository.find("ab%") == ["ab%"]
@@ -213,8 +214,8 @@ def test_the_beginning_of_an_id_finds_those_that_begin_so(where: str) -> None:
 
 def test_events_are_read_from_where_one_stopped(where: str) -> None:
     with opened(where) as repository:
-        repository.write([event(number, job=1 + number % 2) for number in range(1, 6)], number=1)
-        repository.write([event(9, job=None)], number=2)
+        repository.write([event(number, job=1 + number % 2) for number in range(1, 6)])
+        repository.write([event(9, job=None)])
         page = repository.events(0, limit=2)
         assert page.events == [
             EventRow(1, "job-2", 1.0, "state", '{"n":1}'),
@@ -228,8 +229,8 @@ def test_events_are_read_from_where_one_stopped(where: str) -> None:
 
 def test_ids_of_events_and_places_of_jobs_go_on_after_all_were_removed(where: str) -> None:
     with opened(where) as repository:
-        repository.write([added(4), event(17, job=4)], number=1)
-        repository.write([JobDeleted("job-4")], number=2)
+        repository.write([added(4), event(17, job=4)])
+        repository.write([JobDeleted("job-4")])
         assert repository.events(0).events == []
         found = repository
     reopened = found.open(this_process())
@@ -240,8 +241,8 @@ def test_ids_of_events_and_places_of_jobs_go_on_after_all_were_removed(where: st
 def test_a_repository_in_memory_does_the_same(tmp_path: Path) -> None:
     repository = SqlRepository.in_memory()
     assert repository.open(this_process()).epoch == 1
-    repository.write([added(1), event(1)], number=1)
-    repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)], number=2)
+    repository.write([added(1), event(1)])
+    repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)])
     assert repository.chunk_counts("job-1") == {"completed": 1, "pending": 2}
     assert repository.check() == []
     repository.backup(tmp_path / "copy.db")

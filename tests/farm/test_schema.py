@@ -71,7 +71,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(where: str) -> None:
 
 def test_an_older_repository_is_brought_up_to_date_with_all_that_is_in_it(where: str, tmp_path: Path) -> None:
     with opened(where) as repository:
-        repository.write([added(1), added(2)], number=1)
+        repository.write([added(1), added(2)])
     newer = SqlRepository(database(where), migrations=with_next(tmp_path / "migrations"))
     newer.open(this_process())
     newer.close()
@@ -82,13 +82,13 @@ def test_an_older_repository_is_brought_up_to_date_with_all_that_is_in_it(where:
 
 def test_a_migration_that_fails_leaves_everything_as_it_was(where: str, tmp_path: Path) -> None:
     with opened(where) as repository:
-        repository.write([added(1)], number=1)
+        repository.write([added(1)])
     broken = SqlRepository(database(where), migrations=with_next(tmp_path / "migrations", BROKEN))
     with pytest.raises(Exception, match="nonsense"):
         broken.open(this_process())
     with opened(where) as repository:
         assert ids(repository.jobs()) == ["job-1"]
-        repository.write([added(2)], number=1)
+        repository.write([added(2)])
     assert sql(where, f"SELECT version_num FROM {VERSION_TABLE}") == [("0001",)]
 
 
@@ -116,5 +116,5 @@ def test_a_database_of_something_else_is_refused_untouched(tmp_path: Path) -> No
 def test_other_tables_in_a_server_s_database_are_no_matter(postgres_url: str) -> None:
     run_sql(postgres_url, "CREATE TABLE public.jobs (name TEXT)")
     with opened(postgres_url) as repository:
-        repository.write([added(1)], number=1)
+        repository.write([added(1)])
     assert run_sql(postgres_url, "SELECT count(*) FROM public.jobs") == [(0,)]

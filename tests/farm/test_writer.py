@@ -35,11 +35,11 @@ class _Gate:
         self.reached = threading.Event()
         write = repository.write
 
-        def written(changes: Sequence[Change], *, number: int) -> None:
+        def written(changes: Sequence[Change], *, again: bool = False) -> None:
             self.reached.set()
             assert self.opened.wait(60)
             self.batches.append(len(changes))
-            write(changes, number=number)
+            write(changes, again=again)
 
         monkeypatch.setattr(repository, "write", written)
 
@@ -251,8 +251,8 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_twice(where: str, monk
         write = repository.write
         lost = iter([True, False])
 
-        def written(changes: Sequence[Change], *, number: int) -> None:
-            write(changes, number=number)
+        def written(changes: Sequence[Change], *, again: bool = False) -> None:
+            write(changes, again=again)
             if next(lost):
                 raise RepositoryUnavailableError("the server closed the connection")
 

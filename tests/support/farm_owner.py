@@ -13,11 +13,9 @@ _OWNER = """
 import sys
 from support.farm_rows import added, opened
 with opened(sys.argv[1]) as repository:
-    number = 0
     for line in sys.stdin:
-        number += 1
         try:
-            repository.write([added(int(line))], number=number)
+            repository.write([added(int(line))])
         except Exception as error:
             print(f"{type(error).__name__}: {error}", flush=True)
         else:

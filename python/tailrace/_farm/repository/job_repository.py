@@ -28,11 +28,11 @@ class JobRepository(Protocol):
     def close(self, *, clean: bool = True) -> None:
         """Let others in; `clean` says that nothing runs any more. May be called again."""
 
-    def write(self, changes: Sequence[Change], *, number: int) -> None:
+    def write(self, changes: Sequence[Change], *, again: bool = False) -> None:
         """Write all changes or none; when it returns they are durable.
 
-        Numbers rise from 1 since `open`. A number that was written is not written again: that is how a try whose
-        outcome is not known is repeated. Raises `RepositoryLostError`, and writes nothing, if another owner came.
+        `again` says that they are those of the call before, whose outcome is not known: they are written only if that
+        did not write them. Raises `RepositoryLostError`, and writes nothing, if another owner came.
         """
 
     def job(self, job_id: str) -> JobRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ _SCHEMA = "tailrace"
 """Of its own, so that other tables in the database do not matter."""
 _LOCK = 0x7461696C72616365
 """The number of the advisory lock, which is one for each database: "tailrace" in ASCII."""
+_PATIENCE = 1.0
+"""How long the server may take to see that a connection was closed, in seconds."""
+_PAUSE = 0.02
 _IDLE = 30
 """After how many seconds without a word of the other end a connection is looked at, and given up soon after."""
 _CONNECTION: Mapping[str, Any] = {
@@ -75,9 +79,14 @@ class Postgres(Database):
         return self._connection
 
     def _take_lock(self, connection: Connection) -> None:
-        with connection.begin():
-            if connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _LOCK}):
-                return
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with connection.begin():
+                if connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _LOCK}):
+                    return
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_PAUSE)
         try:
             with connection.begin():
                 row = connection.execute(repository.select()).one()

@@ -29,6 +29,8 @@ class SqlRepository:
         self._migrations = migrations
         self._epoch = 0
         """0 while it is closed."""
+        self._number = 0
+        """Of the changes that were written last, or tried."""
         self._last_event = 0
         self._last_place = 0
 
@@ -51,7 +53,7 @@ class SqlRepository:
                 self._database.disconnect()
                 raise
             self._epoch = found.epoch + 1
-            self._last_event, self._last_place = found.last_event, found.last_place
+            self._number, self._last_event, self._last_place = 0, found.last_event, found.last_place
             previous = None
             if found.owner_host is not None:
                 previous = Owner(found.owner_host, found.owner_pid, found.owner_start)
@@ -91,8 +93,10 @@ class SqlRepository:
                 self._database.dispose()
                 self._database.disconnect()
 
-    def write(self, changes: Sequence[Change], *, number: int) -> None:
+    def write(self, changes: Sequence[Change], *, again: bool = False) -> None:
         """Write all changes or none; when it returns they are durable."""
+        # Before anything can fail: a try that failed has a number of its own.
+        self._number += not again
         with self._database.mutex, self._writing() as connection:
             last_event, last_place = self._last_event, self._last_place
             for change in changes:
@@ -100,7 +104,7 @@ class SqlRepository:
                     last_event = max(last_event, change.id)
                 elif isinstance(change, JobAdded):
                     last_place = max(last_place, change.job.place)
-            if self._fence(connection, number=number, last_event=last_event, last_place=last_place):
+            if self._fence(connection, number=self._number, last_event=last_event, last_place=last_place):
                 apply(changes, connection, self._database.add_chunks)
             # What is not written after all is at worst a gap.
             self._last_event, self._last_place = last_event, last_place
@@ -234,7 +238,7 @@ class SqlRepository:
     def _fence(self, connection: Connection, *, number: int | None = None, **values: int | str | None) -> bool:
         """Set values of the repository while it is ours, and keep others from taking it until the transaction ends.
 
-        Returns False if the number was used. Raises `RepositoryLostError` if it is not ours.
+        Returns False if the number was reached before. Raises `RepositoryLostError` if it is not ours.
         """
         ours = update(repository).where(repository.c.epoch == self._epoch)
         if number is not None:

@@ -27,7 +27,7 @@ repository = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     # Rises with each owner; what an earlier one still wants to write is refused by it.
     Column("epoch", BigInteger, nullable=False, server_default="0"),
-    # The number of the last `write` of this owner.
+    # Of this owner's last `write`: one whose outcome is not known is not made twice.
     Column("number", BigInteger, nullable=False, server_default="0"),
     # Nobody has it, or its owner ended without closing it, where these are set.
     Column("owner_host", Text),

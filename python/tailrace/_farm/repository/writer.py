@@ -62,7 +62,6 @@ class Writer:
         """When to give up: None as long as it is not being closed."""
         self._end: RepositoryError | None = None
         """Why nothing is written any more."""
-        self._number = 0
         self._trouble: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,13 +163,13 @@ class Writer:
         self._tell(batch)
 
     def _write_until_through(self, changes: Sequence[Change]) -> None:
-        # With the same number each time: a try whose outcome nobody knows may have gone through.
-        self._number += 1
         pause = _FIRST_PAUSE
+        again = False
         while True:
             try:
-                self._repository.write(changes, number=self._number)
+                self._repository.write(changes, again=again)
             except RepositoryUnavailableError as error:
+                again = True
                 self._set_trouble(str(error))
                 with self._mutex:
                     self._news.wait_for(lambda: self._deadline is not None, timeout=pause)
