@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from support.farm_rows import added, changed, chunk, event, ids, opened
+from tailrace._farm.repository import queries
 from tailrace._farm.repository.changes import Change, JobDeleted
 from tailrace._farm.repository.owner import this_process
 from tailrace._farm.repository.rows import EventRow, JobRow
@@ -85,6 +86,21 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
         assert repository.chunks("job-1", after=0, limit=1) == [after[1]]
         assert repository.chunks("job-1", ["pending"], after=0) == [third]
         assert repository.check() == []
+
+
+def test_text_that_no_database_takes_is_kept_as_its_escapes(where: str) -> None:
+    text, kept = "a\0b \udc80 ä \U0001f600", "a\\x00b \\udc80 ä \U0001f600"
+    with opened(where) as repository:
+        repository.write([added(1, comment=text), chunk(1, 10, error=text), replace(event(1), payload=text)])
+        job = repository.job("job-1")
+        assert job is not None
+        assert job.comment == kept
+        assert repository.chunks("job-1")[0].error == kept
+        assert repository.events(0).events[0].payload == kept
+        repository.write([changed(1, error=text, tags=(text,))])
+        job = repository.job("job-1")
+        assert job is not None
+        assert (job.error, job.tags) == (kept, (text,))
 
 
 def test_chunks_keep_the_order_of_the_job_file_whatever_their_ids(where: str) -> None:
@@ -225,6 +241,17 @@ def test_events_are_read_from_where_one_stopped(where: str) -> None:
         assert ids(repository.events(4).events) == [5, 9]
         assert ids(repository.events(1, job_id="job-2").events) == [3, 5]
         assert repository.events(9).events == []
+
+
+def test_who_reads_several_things_sees_one_state(where: str) -> None:
+    with opened(where) as repository:
+        assert isinstance(repository, SqlRepository)
+        repository.write([added(1)])
+        with repository._database.reading() as connection:
+            assert queries.read_unfinished(connection) == ["job-1"]
+            repository.write([added(2)])
+            assert queries.read_unfinished(connection) == ["job-1"]
+        assert repository.unfinished() == ["job-1", "job-2"]
 
 
 def test_ids_of_events_and_places_of_jobs_go_on_after_all_were_removed(where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, update
 
-from .changes import Change, ChunkChanged, EventAdded, JobAdded, JobChanged, JobDeleted, JobFields
+from .changes import Change, ChunkChanged, ChunkFields, EventAdded, JobAdded, JobChanged, JobDeleted
 from .rows import JobRow
 from .tables import chunks, events, jobs, predecessors, specs
 
@@ -28,7 +28,7 @@ def apply(changes: Iterable[Change], connection: Connection, add_chunks: AddChun
     for change in changes:
         match change:
             case ChunkChanged():
-                gathered.chunks.setdefault((change.job_id, change.chunk_id), {}).update(change.fields)
+                gathered.chunks.setdefault((change.job_id, change.chunk_id), {}).update(_as_columns(change.fields))
             case JobChanged():
                 gathered.jobs.setdefault((change.job_id,), {}).update(change.fields)
             case EventAdded():
@@ -38,7 +38,7 @@ def apply(changes: Iterable[Change], connection: Connection, add_chunks: AddChun
                         "job_id": change.job_id,
                         "time": change.time,
                         "kind": change.kind,
-                        "payload": change.payload,
+                        "payload": _as_column(change.payload),
                     }
                 )
             case JobAdded():
@@ -79,8 +79,7 @@ class _Gathered:
 
     def _change_jobs(self) -> None:
         successors = {key: row.pop("after") for key, row in self.jobs.items() if "after" in row}
-        rows = {key: _as_columns(row) for key, row in self.jobs.items() if row}
-        self._update(jobs, ("id",), rows)
+        self._update(jobs, ("id",), {key: _as_columns(row) for key, row in self.jobs.items() if row})
         for (job_id,), after in successors.items():
             self._connection.execute(delete(predecessors).where(predecessors.c.job_id == job_id))
             _add_predecessors(self._connection, str(job_id), after)
@@ -119,5 +118,14 @@ def _add_predecessors(connection: Connection, job_id: str, after: Sequence[str])
         connection.execute(insert(predecessors), rows)
 
 
-def _as_columns(row: Mapping[str, Any] | JobFields) -> dict[str, Any]:
-    return {name: json.dumps(value) if name == "tags" else value for name, value in row.items()}
+def _as_columns(row: Mapping[str, Any] | ChunkFields) -> dict[str, Any]:
+    return {name: _as_column(value) for name, value in row.items()}
+
+
+def _as_column(value: object) -> object:
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    if isinstance(value, str) and (not value.isascii() or "\0" in value):
+        # What a renderer says may hold what no database takes: half a character, and PostgreSQL no NUL either.
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return value

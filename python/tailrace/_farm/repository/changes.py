@@ -1,4 +1,7 @@
-"""What is written to a repository: changes that were found valid before, and say nothing of what was there."""
+"""What is written to a repository: changes that were found valid before, and say nothing of what was there.
+
+In texts, half a character (a lone surrogate) and NUL are kept as their escapes: not every database takes them.
+"""
 
 from __future__ import annotations
 

@@ -62,8 +62,9 @@ class Postgres(Database):
         self.label = _without_password(parsed)
         self._connection: Connection | None = None
         options = {name: value for name, value in _CONNECTION.items() if name not in parsed.query}
-        self._writer = _engine(parsed, options)
-        self._readers = _engine(parsed, options, pool_pre_ping=True)
+        self._writer = _engine(parsed, options, isolation_level="READ COMMITTED")
+        # Several questions see one state.
+        self._readers = _engine(parsed, options, isolation_level="REPEATABLE READ", pool_pre_ping=True)
         event.listen(self._readers, "connect", _make_read_only)
 
     def connect(self) -> Connection:
@@ -142,8 +143,7 @@ class Postgres(Database):
 
 
 def _engine(url: URL, options: Mapping[str, Any], **more: Any) -> Engine:
-    # Unchanged parameters are sent as text, so that the server takes them for what the columns are.
-    engine = create_engine(url, connect_args=dict(options), isolation_level="READ COMMITTED", **more)
+    engine = create_engine(url, connect_args=dict(options), **more)
 
     @event.listens_for(engine, "connect")
     def prepare(raw: psycopg.Connection[Any], _: object) -> None:
@@ -160,8 +160,6 @@ def _raw(connection: Connection) -> psycopg.Connection[Any]:
 
 def _make_read_only(raw: psycopg.Connection[Any], _: object) -> None:
     raw.execute("SET default_transaction_read_only = on")
-    # Several questions see one state.
-    raw.execute("SET default_transaction_isolation = 'repeatable read'")
     raw.commit()
 
 
