@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def crash(where: str, backend: str, lifetime: float, folder: Path) -> Sequence[l
         process = subprocess.Popen(
             [sys.executable, "-c", _WRITER, where, backend],
             stdout=output,
-            env={"PYTHONPATH": str(ROOT / "tests"), "PATH": ""},
+            env={"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "python")]), "PATH": ""},
         )
         with process:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_what_was_submitted_is_there_after_the_power_failed(tmp_path: Path) -> N
     old.mkdir()
     subprocess.run(
         [sys.executable, "-c", _WRITER, old / "farm.db", tmp_path / "entries"],
-        env={"PYTHONPATH": str(ROOT / "tests"), "PATH": ""},
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "python")]), "PATH": ""},
         check=True,
         timeout=200,
     )

@@ -198,8 +198,9 @@ def test_what_is_tried_again_is_not_written_twice(where: str) -> None:
 
 def test_changes_of_what_is_not_there_change_nothing(where: str) -> None:
     with opened(where) as repository:
-        repository.write([changed(1, name="x"), chunk(1, 10, state="failed"), JobDeleted("job-1")])
+        repository.write([changed(1, name="x", after=("a",)), chunk(1, 10, state="failed"), JobDeleted("job-1")])
         repository.write([])
+        repository.write([changed(1), chunk(1, 10)])
         assert repository.jobs() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def owner_process(where: str) -> Iterator[Owner]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(ROOT / "tests"), "PATH": ""},
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "python")]), "PATH": ""},
     )
     with process:
         try:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, update
+from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, update
 
 from .changes import Change, ChunkChanged, ChunkFields, EventAdded, JobAdded, JobChanged, JobDeleted
 from .rows import JobRow
@@ -79,10 +79,11 @@ class _Gathered:
 
     def _change_jobs(self) -> None:
         successors = {key: row.pop("after") for key, row in self.jobs.items() if "after" in row}
-        self._update(jobs, ("id",), {key: _as_columns(row) for key, row in self.jobs.items() if row})
+        self._update(jobs, ("id",), {key: _as_columns(row) for key, row in self.jobs.items()})
         for (job_id,), after in successors.items():
             self._connection.execute(delete(predecessors).where(predecessors.c.job_id == job_id))
-            _add_predecessors(self._connection, str(job_id), after)
+            if self._connection.scalar(select(jobs.c.id).where(jobs.c.id == job_id)) is not None:
+                _add_predecessors(self._connection, str(job_id), after)
 
     def _update(
         self, table: Table, key_names: tuple[str, ...], rows: Mapping[tuple[object, ...], dict[str, Any]]
@@ -90,7 +91,8 @@ class _Gathered:
         alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for key, row in rows.items():
             values = {f"key_{name}": value for name, value in zip(key_names, key, strict=True)}
-            alike.setdefault(tuple(sorted(row)), []).append(values | row)
+            if row:
+                alike.setdefault(tuple(sorted(row)), []).append(values | row)
         for names, parameters in alike.items():
             self._connection.execute(_update_of(table, key_names, names), parameters)
 
