@@ -88,9 +88,12 @@ def crash_again_and_again(where: str, folder: Path, times: int, seed: int) -> No
         for what, place, *done in said:
             # None once it was deleted.
             durable[f"job-{place}"] = {"added": 0, "deleted": None}.get(what, int(done[0]) if done else 0)
+        # All of them at the end; those of earlier rounds are too many for each.
+        touched = durable if number == times - 1 else {f"job-{place}" for _, place, *_ in said}
         with opened(where) as repository:
             assert repository.check() == []
-            for job_id, least in durable.items():
+            for job_id in touched:
+                least = durable[job_id]
                 job = repository.job(job_id)
                 if least is None:
                     assert job is None
