@@ -12,19 +12,16 @@ import anyio
 import anyio.lowlevel
 
 from .._command.callbacks import begin_last_words
-from .._command.capture import PythonCapture
-from .._command.job import WorkerJob
-from .._command.pieces import OutputSplitter
+from .._command.job import Callback, WorkerJob
+from .._command.output_stream import OutputStream
 from .python_pipe import PipeReader
 
 
-class Stream:
+class Stream(OutputStream):
     """One pipe, and where its output goes."""
 
-    def __init__(self, job: WorkerJob, callback: Any) -> None:
-        self.capture = PythonCapture(job.capture)
-        self.splitter = OutputSplitter(job.stream)
-        self.callback = callback
+    def __init__(self, job: WorkerJob, callback: Callback | None) -> None:
+        super().__init__(job, callback)
         self.reader: PipeReader | None = None
         self.is_delivered = callback is None
 
@@ -85,7 +82,7 @@ class Consumers:
         for stream in self.streams:
             while stream.reader is not None and (piece := stream.reader.take()) is not None:
                 for part in stream.splitter.feed(piece):
-                    stream.callback(part)
+                    stream.call(part)
 
     async def announce(self) -> None:
         """Call `on_started`; keep what it raises as the `error`. Output is handed on when it is done."""
@@ -131,7 +128,7 @@ class Consumers:
         for piece in pieces:
             if self.is_stopped or self.error is not None:
                 return
-            returned = stream.callback(piece)
+            returned = stream.call(piece)
             if inspect.isawaitable(returned):
                 await self._await(returned)
 

@@ -16,10 +16,10 @@ from typing import Any, Literal, NoReturn, TypeGuard, TypeVar
 
 import anyio
 
-from .._command.capture import PythonCapture, describe_write_error
+from .._command.capture import describe_write_error
 from .._command.ending import NO_STATUS, Limit, incomplete_error, limit_error
 from .._command.job import Callback, WorkerJob
-from .._command.pieces import OutputSplitter
+from .._command.output_stream import OutputStream
 from .._command.result import ResourceUsage, WorkerResult
 from .._errors import WorkerBusyError, WorkerError, WorkerRemoteError, WorkerSpawnError, WorkerTimeoutError
 from .frames import FrameError, FrameKind, FrameReader
@@ -333,13 +333,9 @@ class RemoteAnswer:
         )
 
 
-class _Stream:
-    """Where one stream's output goes."""
-
+class _Stream(OutputStream):
     def __init__(self, job: WorkerJob, callback: Callback | None) -> None:
-        self.splitter = OutputSplitter(job.stream)
-        self.capture = PythonCapture(job.capture)
-        self.callback = callback
+        super().__init__(job, callback)
         self.undelivered: list[Any] = []
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import anyio
 
-from ..._command.capture import PythonCapture, describe_write_error
+from ..._command.capture import describe_write_error
 from ..._command.ending import NO_STATUS, incomplete_error
 from ..._command.job import Callback, WorkerJob
-from ..._command.pieces import OutputSplitter
+from ..._command.output_stream import OutputStream
 from ..._command.result import WorkerResult
 from ..._concurrency.steps import TimeSlice
 from .output_items import Item, unpack
@@ -69,7 +69,7 @@ class Delivery:
             stream = self._streams[number]
             if stream.callback is not None:
                 for piece in stream.splitter.feed(view):
-                    stream.callback(piece)
+                    stream.call(piece)
 
     async def wait_for(self, returned: Awaitable[object]) -> None:
         """Await what a callback returned, for as long as it may take."""
@@ -99,11 +99,9 @@ class Delivery:
                 await self.wait_for(returned)
 
 
-class _Stream:
+class _Stream(OutputStream):
     def __init__(self, job: WorkerJob, callback: Callback | None) -> None:
-        self.capture = PythonCapture(job.capture)
-        self.splitter = OutputSplitter(job.stream)
-        self.callback = callback
+        super().__init__(job, callback)
         self._most = job.capture.tail_size if job.capture.kind in ("tail", "none") else None
 
     def keep(self, view: memoryview) -> None:

@@ -9,18 +9,9 @@ from typing import Any
 import anyio
 
 from ..._command.callbacks import begin_last_words
-from ..._command.capture import PythonCapture, describe_write_error
+from ..._command.capture import describe_write_error
 from ..._command.job import WorkerJob
-from ..._command.pieces import OutputSplitter
-
-
-class Stream:
-    """Where the output of one stream goes."""
-
-    def __init__(self, job: WorkerJob, callback: Callable[[Any], object] | None) -> None:
-        self.capture = PythonCapture(job.capture)
-        self.splitter = OutputSplitter(job.stream)
-        self.callback = callback
+from ..._command.output_stream import OutputStream
 
 
 class Delivery:
@@ -28,7 +19,7 @@ class Delivery:
 
     def __init__(self, job: WorkerJob, on_change: Callable[[], object]) -> None:
         """Have `on_change` called whenever something here is new."""
-        self.stdout, self.stderr = Stream(job, job.on_stdout), Stream(job, job.on_stderr)
+        self.stdout, self.stderr = OutputStream(job, job.on_stdout), OutputStream(job, job.on_stderr)
         self.error: BaseException | None = None
         """What a callback raised."""
         self.fault: str | None = None
@@ -48,7 +39,7 @@ class Delivery:
         if self._on_started is not None:
             await self._call(self._on_started)
 
-    async def take(self, stream: Stream, data: bytes) -> None:
+    async def take(self, stream: OutputStream, data: bytes) -> None:
         """Keep some output, and call the callback with it."""
         if not data:
             return
@@ -61,7 +52,7 @@ class Delivery:
                 self._on_change()
         await self._hand_on(stream, stream.splitter.feed(data))
 
-    async def finish(self, stream: Stream) -> None:
+    async def finish(self, stream: OutputStream) -> None:
         """Hand on what the end of the output completes."""
         await self._hand_on(stream, stream.splitter.finish())
 
@@ -75,7 +66,7 @@ class Delivery:
         """Have callbacks done by then: they are cancelled, and called no more."""
         self._scope.deadline = deadline
 
-    async def _hand_on(self, stream: Stream, pieces: Iterable[Any]) -> None:
+    async def _hand_on(self, stream: OutputStream, pieces: Iterable[Any]) -> None:
         if stream.callback is None:
             return
         for piece in pieces:

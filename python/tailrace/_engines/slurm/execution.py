@@ -11,9 +11,10 @@ import anyio
 
 from ..._command.ending import NO_STATUS
 from ..._command.job import WorkerJob
+from ..._command.output_stream import OutputStream
 from ..._command.result import Capture, WorkerResult
 from ..._local.adapter import LocalWorkerAdapter
-from .delivery import Delivery, Stream
+from .delivery import Delivery
 from .marked_stream import MarkedStream
 from .on_node import REQUEST, duration, exit_code
 from .queue import QueuedJob
@@ -141,7 +142,7 @@ class Execution:
             return None
         return self._deliver(self.delivery.stderr, output)
 
-    def _deliver(self, stream: Stream, output: bytes) -> Awaitable[None] | None:
+    def _deliver(self, stream: OutputStream, output: bytes) -> Awaitable[None] | None:
         return self.delivery.take(stream, output) if output else None
 
     async def _begin(self, told: str, output: bytes) -> None:
