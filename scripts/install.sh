@@ -15,6 +15,7 @@ if ! command -v apt-get > /dev/null; then
 fi
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
-$as_root apt-get update -qq
+# Another one may be at it.
+$as_root apt-get update -qq -o DPkg::Lock::Timeout=600
 # What they only recommend is for other ways to use them, and takes minutes.
-$as_root apt-get install -qq --yes --no-install-recommends $missing
+$as_root apt-get install -qq --yes -o DPkg::Lock::Timeout=600 --no-install-recommends $missing
