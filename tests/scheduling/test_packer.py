@@ -235,9 +235,9 @@ def test_lanes_come_in_the_order_of_their_ranks_whatever_that_is_now() -> None:
     assert packer.take() == 3
     second.rank = (4,)
     assert packer.take() == 1
-    first.before = ()
+    first.is_open = False
     assert taken(packer) == [4, 5]
-    first.before = None
+    first.is_open = True
     assert taken(packer) == [2]
 
 
@@ -386,9 +386,10 @@ class PackerBesideAModel(RuleBasedStateMachine):
     def move(self, lane: int, rank: int) -> None:
         self.lanes[lane].rank = (rank, lane)
 
-    @rule(lane=st.integers(0, 1), before=st.sampled_from([None, (), (2,)]))
-    def limit(self, lane: int, before: tuple[int, ...] | None) -> None:
+    @rule(lane=st.integers(0, 1), before=st.sampled_from([None, (2,)]), is_open=st.booleans())
+    def limit(self, lane: int, before: tuple[int, ...] | None, is_open: bool) -> None:
         self.lanes[lane].before = before
+        self.lanes[lane].is_open = is_open
 
     @rule(data=st.data(), is_open=st.booleans())
     def open_or_close(self, data: st.DataObject, is_open: bool) -> None:
@@ -459,7 +460,11 @@ class PackerBesideAModel(RuleBasedStateMachine):
 
     def _expected(self) -> tuple[int, int] | None:
         queue = sorted(
-            (entry for entry in self.waiting if entry.lane.before is None or entry.order < entry.lane.before),
+            (
+                entry
+                for entry in self.waiting
+                if entry.lane.is_open and (entry.lane.before is None or entry.order < entry.lane.before)
+            ),
             key=lambda entry: (entry.lane.rank, entry.order),
         )
         if not queue or not any(machine.has_room for machine in self.models):

@@ -15,6 +15,7 @@ from .context import JobContext
 from .options import JobExecutionOptions
 from .report import JobReport
 from .run import JobRun
+from .share import Share
 from .stream import JobEventStream
 
 _DEFAULTS = JobExecutionOptions()
@@ -31,6 +32,11 @@ class Executor:
         check_method("adapter", adapter, "execute")
         self._adapter = adapter
         self._make_local = make_local
+
+    async def execute_with(self, share: Share, spec: JobSpec, options: JobExecutionOptions) -> JobReport:
+        """Do what `execute` does, in slots that are not the job's alone."""
+        _check_arguments(spec, options, self._adapter)
+        return await JobRun(JobContext.of(spec, options, self._adapter), self._make_local, share).execute()
 
     async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
         """Run the job to its end: all chunks but the completed ones, then the merge.

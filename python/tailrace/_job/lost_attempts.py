@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from .._spec.model import Chunk
 
@@ -13,8 +14,9 @@ MOST_LOST = 5
 class LostAttempts:
     """Counts them, since they are none of a chunk's retries."""
 
-    def __init__(self) -> None:
-        self._in_all: Counter[int] = Counter()
+    def __init__(self, before: Mapping[int, int] | None = None) -> None:
+        """Take how many there were of each chunk before."""
+        self._in_all = Counter(before)
         self._in_a_row: Counter[int] = Counter()
 
     def add(self, chunk: Chunk) -> int:

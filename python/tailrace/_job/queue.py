@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import anyio
@@ -41,9 +41,15 @@ class ChunkQueue:
     """
 
     def __init__(
-        self, chunks: Iterable[Chunk], slots: Slots, *, lane: Lane | None = None, succeeded: Iterable[int] = ()
+        self,
+        chunks: Iterable[Chunk],
+        slots: Slots,
+        *,
+        lane: Lane | None = None,
+        succeeded: Iterable[int] = (),
+        attempts: Mapping[int, int] | None = None,
     ) -> None:
-        """Take chunks, what they run in and the lane to it, and those that count as done."""
+        """Take chunks, what they run in and the lane to it, those that count as done, and how often each was tried."""
         self._chunks = {chunk.id: chunk for chunk in chunks}
         self._places = {id_: place for place, id_ in enumerate(self._chunks)}
         self._slots = slots
@@ -54,7 +60,7 @@ class ChunkQueue:
         self._untouched = dict(self._chunks)
         """Those that were not handed out yet."""
         self._unfinished = len(self._chunks)
-        self._attempts: dict[int, int] = {}
+        self._attempts = {id_: 1 + tried for id_, tried in (attempts or {}).items()}
         self._ready = 0
         """How many wait for their turn alone."""
         self._delayed: list[tuple[float, int, Chunk]] = []

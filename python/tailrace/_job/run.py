@@ -20,6 +20,7 @@ from .._concurrency.steps import TimeSlice
 from .._errors import ChunkFailedError, MergeFailedError, TailraceError
 from .._events.head import ChunkHead
 from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, ChunkWarning, JobStarted
+from .._scheduling.packer import Lane
 from .._spec.model import Chunk
 from .attempt import ChunkAttempt, Failure
 from .context import JobContext
@@ -31,6 +32,7 @@ from .queue import ChunkQueue, QueuedChunk
 from .report import JobReport
 from .reporter import JobReporter
 from .retry import delay_after, least_delay
+from .share import Share
 from .slots import Slots
 
 _log = logging.getLogger("tailrace")
@@ -40,8 +42,13 @@ _GPU = re.compile(r"gpu|cuda|optix|vram|device memory", re.IGNORECASE)
 class JobRun:
     """One run of a job: workers, one for each slot, that take chunks from a queue."""
 
-    def __init__(self, context: JobContext, make_local: Callable[[], WorkerAdapter]) -> None:
-        """Run the job of this context; what `make_local` makes runs a merge that the context's adapter cannot."""
+    def __init__(
+        self, context: JobContext, make_local: Callable[[], WorkerAdapter], share: Share | None = None
+    ) -> None:
+        """Run the job of this context; what `make_local` makes runs a merge that the context's adapter cannot.
+
+        With a `share`, up to `concurrency` chunks run at a time in slots that are not the job's alone.
+        """
         self._context = context
         self._spec = spec = context.spec
         self._options = options = context.options
@@ -51,8 +58,16 @@ class JobRun:
         self._done_before = options.done_chunk_ids & {chunk.id for chunk in spec.chunks}
         chunks = [chunk for chunk in spec.chunks if chunk.id not in self._done_before]
         self._workers = min(options.concurrency, len(chunks))
-        slots = Slots.of(self._workers, options.capacity, is_remote=context.capabilities.remote)
-        self._queue = ChunkQueue(chunks, slots, succeeded=self._done_before)
+        if share is None:
+            slots = Slots.of(self._workers, options.capacity, is_remote=context.capabilities.remote)
+            share = Share(slots=slots, lane=Lane())
+        self._queue = ChunkQueue(
+            share.in_order(chunks),
+            share.slots,
+            lane=share.lane,
+            succeeded=self._done_before,
+            attempts=share.attempts,
+        )
         self._results: dict[int, WorkerResult] = {}
         self._attempts: dict[int, int] = {}
         self._skipped: dict[int, int] = {}
@@ -65,7 +80,7 @@ class JobRun:
         self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(context, done_before=len(self._done_before), on_error=self._end)
         self._full_disk = FullDisk(context)
-        self._lost = LostAttempts()
+        self._lost = LostAttempts(share.uncounted)
         self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
     async def execute(self) -> JobReport:
@@ -90,6 +105,7 @@ class JobRun:
             await self._reporter.job_finished(report.duration, None)
             return report
         finally:
+            self._queue.close()
             if self._context.logs is not None:
                 await self._context.logs.close()
 

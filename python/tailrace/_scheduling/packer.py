@@ -27,7 +27,9 @@ class Lane:
     rank: Order = ()
     """The items of the lane with the least rank come first; it may change at any time."""
     before: Order | None = None
-    """Of its own items, only those whose order is less than this are handed out; None: all. () is none."""
+    """Of its own items, only those whose order is less than this are handed out; None: all."""
+    is_open: bool = True
+    """Whether any of its items is handed out."""
 
 
 _ONLY_LANE = Lane()
@@ -224,8 +226,8 @@ class Packer(Generic[_T]):
                 if not group.can_change:
                     empty.append(key)
                 continue
-            first, before = group.waiting[0], group.lane.before
-            if before is None or first.order < before:
+            first, lane = group.waiting[0], group.lane
+            if lane.is_open and (lane.before is None or first.order < lane.before):
                 heads.append(first)
         for key in empty:
             del self._groups[key]

@@ -1,0 +1,28 @@
+"""What a job has of slots that others use too, and what became of it before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .._scheduling.packer import Lane
+from .._spec.model import Chunk
+from .slots import Slots
+
+
+def _as_listed(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+    return chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Without one, a job has slots of its own, and begins at its beginning."""
+
+    slots: Slots
+    lane: Lane
+    attempts: Mapping[int, int] = field(default_factory=dict)
+    """How many attempts at each chunk there were."""
+    uncounted: Mapping[int, int] = field(default_factory=dict)
+    """How many of them take no retry of it."""
+    in_order: Callable[[Sequence[Chunk]], Sequence[Chunk]] = _as_listed
+    """Returns the chunks in the order in which they are to begin."""
