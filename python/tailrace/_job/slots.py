@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import anyio
 
-from .._scheduling.packer import Lane, Order, Packer
+from .._scheduling.packer import Lane, Order, Packer, Turn
 from .._scheduling.places import NOTHING, Place, to_pieces
 from .._spec.needs import GPUS
 from .capacity import Gpus
@@ -32,15 +32,19 @@ class Slots:
         *,
         gpus: Mapping[Place, Gpus] | None = None,
         on_taken: Callable[[Lane], object] | None = None,
+        on_idle: Callable[[], object] | None = None,
     ) -> None:
         """Take the places, what all have together, and the GPUs of those places where each chunk gets its own.
 
-        `on_taken` is told of the lane of each chunk that gets a slot.
+        `on_taken` is told of the lane of each chunk that gets a slot; `on_idle` is called when slots are free that
+        nothing which waits can have now.
         """
         self._places = tuple(places)
         self._gpus = gpus or {}
         self._on_taken = on_taken
+        self._on_idle = on_idle
         self._packer: Packer[tuple[Lane, int]] = Packer(self._places, shared, clock=anyio.current_time)
+        self._is_halted = False
         self._wakers: dict[Lane, Callable[[], object]] = {}
         self._taken: dict[tuple[Lane, int], Slot] = {}
 
@@ -86,8 +90,9 @@ class Slots:
 
         None if nothing fits now, or it is the turn of another lane, which is woken.
         """
-        turn = self._packer.next()
+        turn = self._next()
         if turn is None:
+            self._tell_if_idle()
             return None
         if turn.lane is not lane:
             self._wakers[turn.lane]()
@@ -113,8 +118,32 @@ class Slots:
             # It looks itself.
             (wake,) = self._wakers.values()
             wake()
-        elif (turn := self._packer.next()) is not None:
+        elif (turn := self._next()) is not None:
             self._wakers[turn.lane]()
+        else:
+            self._tell_if_idle()
+
+    def spare(self) -> int:
+        """Return how many slots are free that nothing which waits can have now."""
+        if self._is_halted or self._next() is not None:
+            return 0
+        return sum(place.free_slots for place in self._places if place.is_open)
+
+    def halt(self) -> None:
+        """Hand out no slot until `go_on` is called."""
+        self._is_halted = True
+
+    def go_on(self) -> None:
+        """Hand out slots again."""
+        self._is_halted = False
+        self.changed()
+
+    def _next(self) -> Turn[tuple[Lane, int]] | None:
+        return None if self._is_halted else self._packer.next()
+
+    def _tell_if_idle(self) -> None:
+        if self._on_idle is not None and any(place.has_room for place in self._places):
+            self._on_idle()
 
     def _give_back(self, key: tuple[Lane, int]) -> None:
         place, _, gpus = self._taken.pop(key)

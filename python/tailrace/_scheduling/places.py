@@ -93,6 +93,11 @@ class Place:
         return self.is_open and self._taken < self.slots
 
     @property
+    def free_slots(self) -> int:
+        """How many of its slots are free."""
+        return self.slots - self._taken
+
+    @property
     def free_share(self) -> float:
         """Which part of its slots is free."""
         return 1 - self._taken / self.slots
