@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from support.farm_rows import added, changed, chunk, event, ids, opened
 from tailrace._farm.repository import queries
-from tailrace._farm.repository.changes import Change, JobDeleted
+from tailrace._farm.repository.changes import Change, ChunksChanged, JobDeleted
 from tailrace._farm.repository.owner import this_process
 from tailrace._farm.repository.rows import EventRow, JobRow
 from tailrace._farm.repository.sql_repository import SqlRepository
@@ -277,3 +277,19 @@ def test_a_repository_in_memory_does_the_same(tmp_path: Path) -> None:
     repository.close()
     with opened(str(tmp_path / "copy.db")) as copy:
         assert ids(copy.jobs()) == ["job-1"]
+
+
+def test_all_chunks_in_some_states_are_changed_at_once_and_in_order(where: str) -> None:
+    changes: list[Change] = [
+        added(1),
+        added(2),
+        chunk(1, 10, state="completed"),
+        chunk(1, 11, state="running"),
+        ChunksChanged("job-1", ["pending", "running"], {"state": "cancelled"}),
+        chunk(1, 12, error="late"),
+    ]
+    with opened(where) as repository:
+        repository.write(changes)
+        found = [(row.state, row.error) for row in repository.chunks("job-1")]
+        assert found == [("completed", None), ("cancelled", None), ("cancelled", "late")]
+        assert repository.chunk_counts("job-2") == {"pending": 3}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, update
 
-from .changes import Change, ChunkChanged, ChunkFields, EventAdded, JobAdded, JobChanged, JobDeleted
+from .changes import Change, ChunkChanged, ChunkFields, ChunksChanged, EventAdded, JobAdded, JobChanged, JobDeleted
 from .rows import JobRow
 from .tables import chunks, events, jobs, predecessors, specs
 
@@ -41,6 +41,10 @@ def apply(changes: Iterable[Change], connection: Connection, add_chunks: AddChun
                         "payload": _as_column(change.payload),
                     }
                 )
+            case ChunksChanged():
+                gathered.make()
+                of_job = update(chunks).where(chunks.c.job_id == change.job_id, chunks.c.state.in_(change.states))
+                connection.execute(of_job.values(**_as_columns(change.fields)))
             case JobAdded():
                 gathered.make()
                 _add(connection, change, add_chunks)

@@ -85,6 +85,15 @@ class ChunkChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunksChanged:
+    """Other values for some fields of all chunks of a job that are in one of some states."""
+
+    job_id: str
+    states: Sequence[ChunkStateName]
+    fields: ChunkFields
+
+
+@dataclass(frozen=True, slots=True)
 class EventAdded:
     """An event; ids rise. `payload` is JSON."""
 
@@ -102,4 +111,4 @@ class JobDeleted:
     job_id: str
 
 
-Change: TypeAlias = JobAdded | JobChanged | ChunkChanged | EventAdded | JobDeleted
+Change: TypeAlias = JobAdded | JobChanged | ChunkChanged | ChunksChanged | EventAdded | JobDeleted
