@@ -6,7 +6,7 @@ import json
 import operator
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -60,6 +60,25 @@ def reasons_to_run(
     folder = resolve_job_dir(spec, job_dir)
     record = Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
     return {chunk.id: record.reason_to_run(chunk, folder, trusts_word=not shares_files) for chunk in spec.chunks}
+
+
+def changed_outputs(
+    spec: JobSpec,
+    chunk_ids: Container[int],
+    job_dir: str | os.PathLike[str] | None = None,
+    *,
+    state_dir: str | os.PathLike[str] | None = None,
+) -> dict[int, str]:
+    """Return which of the chunks have lost an output that was recorded, and how; one that is not recorded has not.
+
+    Blocks for reading the record and looking at the output files. Raises `TailraceError` if there is a record and it
+    cannot be read.
+    """
+    folder = resolve_job_dir(spec, job_dir)
+    record = Record(job_folder(folder, spec.id, state_dir) / FILE_NAME)
+    chunks = (chunk for chunk in spec.chunks if chunk.id in chunk_ids)
+    changes = ((chunk.id, record.change_of_outputs(chunk, folder)) for chunk in chunks)
+    return {chunk_id: change for chunk_id, change in changes if change is not None}
 
 
 _Frames: TypeAlias = "tuple[int, int, int] | str"
@@ -143,6 +162,13 @@ class Record:
         if entry is None or entry.outputs is None or len(entry.outputs) != len(files):
             return list(files)
         return [file for file, then in zip(files, entry.outputs, strict=True) if not _is_same(then, file.state)]
+
+    def change_of_outputs(self, chunk: Chunk, job_dir: Path) -> str | None:
+        """Return how the files of a chunk differ from what was recorded when it was done; None if they do not."""
+        entry = self._entries.get((chunk.command, recorded_frames(chunk), chunk.output_files))
+        if entry is None or entry.outputs is None:
+            return None
+        return _change(entry.outputs, chunk, job_dir, knows_missing=False)
 
     def reason_to_run(self, chunk: Chunk, job_dir: Path, *, trusts_word: bool) -> str | None:
         newer = self._newer.get(chunk.output_file)
@@ -266,12 +292,17 @@ def _size_and_time(size: int, time: int) -> tuple[int, int]:
     return operator.index(size), operator.index(time)
 
 
-def _change(recorded: Fingerprint, chunk: Chunk, job_dir: Path) -> str | None:
-    """Return how the chunk's output differs from what was recorded, None if it does not."""
+def _change(recorded: Fingerprint, chunk: Chunk, job_dir: Path, *, knows_missing: bool = True) -> str | None:
+    """Return how the chunk's output differs from what was recorded, None if it does not.
+
+    Whether a file that was not there then is a difference, `knows_missing` says.
+    """
     found = fingerprint_of(at_once(FileInspector(job_dir).look(chunk)))
     if len(found) != len(recorded):
         return "its record is of other files"
     for path, then, now in zip(output_paths(chunk, job_dir), recorded, found, strict=True):
+        if then is None and not knows_missing:
+            continue
         name = os.path.relpath(path, job_dir)
         if now is None:
             return f"its output {name} is missing"
