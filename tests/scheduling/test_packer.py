@@ -225,6 +225,19 @@ def test_a_fixed_load_ends_within_a_third_more_than_its_lower_bound(seed: int) -
     assert now <= 1.3 * max(sum(memory * seconds for memory, seconds in load) / capacity, max(t for _, t in load))
 
 
+def test_a_lane_that_has_as_many_out_as_it_may_is_passed_over() -> None:
+    packer: Packer[int] = Packer([Place("", 9)])
+    few, other = Lane((1,), most=2), Lane((2,))
+    for item in range(4):
+        packer.add(item, (item,), {}, lane=few)
+    packer.add(4, (4,), {}, lane=other)
+    assert taken(packer) == [0, 1, 4]
+    packer.release(0)
+    assert taken(packer) == [2]
+    few.most = None
+    assert taken(packer) == [3]
+
+
 def test_lanes_come_in_the_order_of_their_ranks_whatever_that_is_now() -> None:
     packer = packer_of({})
     first, second = Lane(rank=(1,)), Lane(rank=(2,))

@@ -30,6 +30,15 @@ class Lane:
     """Of its own items, only those whose order is less than this are handed out; None: all."""
     is_open: bool = True
     """Whether any of its items is handed out."""
+    most: int | None = None
+    """How many of its items may be out at a time; None: any number."""
+    out: int = 0
+    """How many are: handed out and not released."""
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether another one of its items may be handed out."""
+        return self.is_open and (self.most is None or self.out < self.most)
 
 
 _ONLY_LANE = Lane()
@@ -120,7 +129,7 @@ class Packer(Generic[_T]):
         self._clock = clock
         self._groups: dict[Hashable, _Group[_T]] = {}
         self._waiting: dict[_T, _Entry[_T]] = {}
-        self._seats: dict[_T, Seat] = {}
+        self._seats: dict[_T, tuple[Seat, Lane]] = {}
         self._front: _Front[_T] | None = None
 
     def __len__(self) -> int:
@@ -197,7 +206,10 @@ class Packer(Generic[_T]):
         del self._waiting[entry.item]
         place.store.take(needs)
         self._shared.take(needs)
-        seat = self._seats[entry.item] = Seat(place, place.take_slot(), needs)
+        lane = entry.group.lane
+        lane.out += 1
+        seat = Seat(place, place.take_slot(), needs)
+        self._seats[entry.item] = seat, lane
         return seat
 
     def take(self) -> _T | None:
@@ -210,7 +222,8 @@ class Packer(Generic[_T]):
 
     def release(self, item: _T) -> None:
         """Give back what an item has that was handed out."""
-        place, slot, needs = self._seats.pop(item)
+        (place, slot, needs), lane = self._seats.pop(item)
+        lane.out -= 1
         place.give_back_slot(slot)
         place.store.give_back(needs)
         self._shared.give_back(needs)
@@ -227,7 +240,7 @@ class Packer(Generic[_T]):
                     empty.append(key)
                 continue
             first, lane = group.waiting[0], group.lane
-            if lane.is_open and (lane.before is None or first.order < lane.before):
+            if lane.may_have_more and (lane.before is None or first.order < lane.before):
                 heads.append(first)
         for key in empty:
             del self._groups[key]
