@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from .._command.adapter import Capabilities, WorkerAdapter
 from .._errors import SpecError
@@ -43,9 +45,18 @@ class JobContext:
     sharing: frozenset[int]
     """The chunks whose leftovers are not theirs alone, and stay where they are."""
     nodes: Nodes
+    env: Mapping[str, str]
+    """Variables for all of its commands, the merge too."""
 
     @classmethod
-    def of(cls, spec: JobSpec, options: JobExecutionOptions, adapter: WorkerAdapter) -> JobContext:
+    def of(
+        cls,
+        spec: JobSpec,
+        options: JobExecutionOptions,
+        adapter: WorkerAdapter,
+        *,
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> JobContext:
         """Return that of a new run.
 
         Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched, or can
@@ -83,6 +94,7 @@ class JobContext:
             mask=mask,
             sharing=sharing,
             nodes=Nodes(),
+            env=env,
         )
 
 

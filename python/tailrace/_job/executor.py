@@ -36,7 +36,8 @@ class Executor:
     async def execute_with(self, share: Share, spec: JobSpec, options: JobExecutionOptions) -> JobReport:
         """Do what `execute` does, in slots that are not the job's alone."""
         _check_arguments(spec, options, self._adapter)
-        return await JobRun(JobContext.of(spec, options, self._adapter), self._make_local, share).execute()
+        context = JobContext.of(spec, options, self._adapter, env=share.env)
+        return await JobRun(context, self._make_local, share).execute()
 
     async def execute(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobReport:
         """Run the job to its end: all chunks but the completed ones, then the merge.

@@ -118,6 +118,7 @@ def _to_job(context: JobContext, text: str, output: CommandOutput) -> WorkerJob:
     return WorkerJob(
         command,
         args,
+        env=context.env or None,
         cwd=context.job_dir,
         timeout=options.merge_timeout,
         stream=output.mode,

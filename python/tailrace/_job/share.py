@@ -26,3 +26,5 @@ class Share:
     """How many of them take no retry of it."""
     in_order: Callable[[Sequence[Chunk]], Sequence[Chunk]] = _as_listed
     """Returns the chunks in the order in which they are to begin."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables for all commands, the merge too."""

@@ -47,6 +47,7 @@ class WorkerJobs:
         chunk, slot, options = queued.chunk, queued.slot.number, self._options
         env = {
             **self._folder,
+            **self._context.env,
             SLOT_VARIABLE: str(slot),
             **{name: values[slot] for name, values in options.slot_env.items()},
         }
