@@ -24,9 +24,9 @@ async def test_what_is_spare_is_what_nothing_that_waits_can_have() -> None:
     taken = slots.take(lane)
     assert taken is not None and taken[0] == 1
     # The other waits for the licence.
-    assert slots.spare() == 2
+    assert (slots.spare(), idle) == (2, ["idle"])
     assert slots.take(lane) is None
-    assert idle == ["idle"]
+    assert idle == ["idle", "idle"]
     slots.give_back(lane, 1)
     assert slots.spare() == 0
 

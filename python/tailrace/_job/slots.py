@@ -114,7 +114,7 @@ class Slots:
 
     def changed(self) -> None:
         """Wake the lane whose turn it is now."""
-        if len(self._wakers) == 1:
+        if len(self._wakers) == 1 and self._on_idle is None:
             # It looks itself.
             (wake,) = self._wakers.values()
             wake()
