@@ -11,6 +11,8 @@
     * `MergeFailedError`: the chunks are done, putting them together failed
     * `StitchError`: a stitcher could not join files
     * `JobLockedError`: another process is running the same job, or one of the same folder that writes the same files
+    * `JobNotFoundError`: a farm has no such job, or the job no such chunk
+    * `JobStateError`: a job of a farm is in a state in which that cannot be done
     * `RepositoryError`: what a farm keeps its jobs in cannot be used
         * `RepositoryLockedError`: another process has it
         * `RepositoryLostError`: another process has taken it over
@@ -261,6 +263,29 @@ class JobLockedError(TailraceError):
     def __init__(self, message: str, pid: int | None) -> None:
         super().__init__(message)
         self.pid = pid
+
+
+class JobNotFoundError(TailraceError):
+    """A farm has no job of this id, or the job no chunk of that one."""
+
+    job_id: str
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobStateError(TailraceError):
+    """A job of a farm is in a state in which what was asked for cannot be done, or another one is in its way."""
+
+    job_id: str
+    state: str
+    """That of the job, such as "completed"."""
+
+    def __init__(self, message: str, job_id: str, state: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.state = state
 
 
 class RepositoryError(TailraceError):

@@ -1,0 +1,75 @@
+"""What is changed by hand of chunks that do not run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from .._spec.model import JobSpec
+from .chunk_rows import chunks_to_retry, counts_after, named_chunks
+from .farm_job import FarmJob
+from .farm_run import FarmRun
+from .repository.changes import JobChanged
+from .repository.rows import ChunkRow, ChunkStateName
+from .states import check_allowed, check_idle
+
+
+class _Stored(NamedTuple):
+    spec: JobSpec
+    rows: Sequence[ChunkRow]
+
+    @property
+    def frames(self) -> Mapping[int, int]:
+        """How many each chunk has."""
+        return {chunk.id: chunk.frame_count for chunk in self.spec.chunks}
+
+
+async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *, done: bool) -> None:
+    """Do what `JobManager.retry` says."""
+    async with run.one_at_a_time:
+        row = await run.row(job_id)
+        check_allowed(row, "retried")
+        spec, rows = stored = await run.read(partial(_read, run, job_id))
+        again = chunks_to_retry(row, rows, chunk_ids, done=done)
+        ended = await run.ended_before(row)
+        job = FarmJob.of(row)
+        await run.claims.check(job_id, spec, job.settings, Path(row.folder or "."), row.after)
+        job.to_render_again = frozenset(chunk.chunk_id for chunk in again if chunk.state == "completed")
+        for chunk in again:
+            run.ledger.chunk(job_id, chunk.chunk_id, "pending", {"error": None, "lost": chunk.attempts}, {})
+        pending: dict[int, ChunkStateName] = {chunk.chunk_id: "pending" for chunk in again}
+        run.table.add(job, ended)
+        counts = counts_after(rows, pending, stored.frames)
+        run.table.note(job, "pending", {"finished_at": None, "error": None, **counts}, {})
+    await run.ledger.flush()
+
+
+async def mark_done(run: FarmRun, job_id: str, chunk_ids: Collection[int]) -> None:
+    """Do what `JobManager.mark_done` says."""
+    async with run.one_at_a_time:
+        while True:
+            row = await run.row(job_id)
+            check_allowed(row, "marked as done")
+            stored = await run.read(partial(_read, run, job_id))
+            job = run.table.get(job_id)
+            check_idle(row, "marked as done", is_active=job is not None and job.active is not None)
+            # It may have run meanwhile.
+            if job is None or job.row is row:
+                break
+        marked = named_chunks(row, stored.rows, chunk_ids)
+        for chunk in marked:
+            if chunk.state != "completed":
+                run.ledger.chunk(job_id, chunk.chunk_id, "completed", {"error": None}, {"markedDone": True})
+        completed: dict[int, ChunkStateName] = {chunk.chunk_id: "completed" for chunk in marked}
+        counts = counts_after(stored.rows, completed, stored.frames)
+        if job is None:
+            run.ledger.note(JobChanged(job_id, counts))
+        else:
+            run.table.change(job, counts)
+    await run.ledger.flush()
+
+
+def _read(run: FarmRun, job_id: str) -> _Stored:
+    return _Stored(JobSpec.parse(run.repository.spec(job_id)), run.repository.chunks(job_id))

@@ -1,0 +1,83 @@
+"""Chunks of a farm's jobs, as they are told and as they are run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from .._command.result import ResourceUsage
+from .._errors import JobNotFoundError, JobStateError
+from .active_job import ActiveJob
+from .repository.changes import JobFields
+from .repository.rows import ChunkRow, ChunkStateName, JobRow
+from .status import ChunkStatus
+
+
+def chunk_status(row: ChunkRow, active: ActiveJob | None) -> ChunkStatus:
+    """Return what is told of a chunk; `active` is what runs its job, if anything does."""
+    progress = 1.0 if row.state == "completed" else 0.0
+    if active is not None and row.state == "running":
+        progress = active.progress_of(row.chunk_id)
+    return ChunkStatus(
+        id=row.chunk_id,
+        state=row.state,
+        attempts=row.attempts,
+        exit_code=row.exit_code,
+        started_at=row.started_at,
+        duration=row.duration,
+        usage=None if row.usage is None else ResourceUsage(**json.loads(row.usage)),
+        node=row.node,
+        error=row.error,
+        progress=progress,
+    )
+
+
+def named_chunks(job: JobRow, rows: Sequence[ChunkRow], chunk_ids: Collection[int]) -> Sequence[ChunkRow]:
+    """Return the chunks of these ids. Raises `JobNotFoundError` for one that the job does not have."""
+    known = {row.chunk_id: row for row in rows}
+    for chunk_id in chunk_ids:
+        if chunk_id not in known:
+            raise JobNotFoundError(f"job {job.id}, which is {job.state}, has no chunk {chunk_id}", job.id)
+    return [known[chunk_id] for chunk_id in dict.fromkeys(chunk_ids)]
+
+
+def chunks_to_retry(
+    job: JobRow, rows: Sequence[ChunkRow], asked: Collection[int] | None, *, done: bool
+) -> Sequence[ChunkRow]:
+    """Return the chunks of an ended job that are to be run again.
+
+    Raises `JobNotFoundError` for one that it does not have, `JobStateError` for one that is completed and not asked for
+    as such, or that could not be run since another one was not, and if there is nothing to do.
+    """
+    if asked is None:
+        if job.state == "completed":
+            message = f"job {job.id} is completed: name chunks, with done=True, to run them again"
+            raise JobStateError(message, job.id, job.state)
+        return [row for row in rows if row.state != "completed"]
+    again = named_chunks(job, rows, asked)
+    ids = {row.chunk_id for row in again}
+    for row in again:
+        if row.state == "completed" and not done:
+            message = f"job {job.id} is {job.state} and its chunk {row.chunk_id} is completed: done=True runs it again"
+            raise JobStateError(message, job.id, job.state)
+        if row.state == "skipped" and row.skipped_because not in ids:
+            message = (
+                f"job {job.id} is {job.state}: its chunk {row.chunk_id} depends on chunk {row.skipped_because}, which"
+                " failed: retry that too"
+            )
+            raise JobStateError(message, job.id, job.state)
+    return again
+
+
+def counts_after(
+    rows: Sequence[ChunkRow], changes: Mapping[int, ChunkStateName], frames: Mapping[int, int]
+) -> JobFields:
+    """Return the counts of a job once some of its chunks, which are these, are in other states; each has `frames`."""
+    states = {row.chunk_id: row.state for row in rows} | dict(changes)
+    all_states = list(states.values())
+    return {
+        "completed_chunks": all_states.count("completed"),
+        "failed_chunks": all_states.count("failed"),
+        "skipped_chunks": all_states.count("skipped"),
+        "finished_frames": sum(frames[chunk_id] for chunk_id, state in states.items() if state == "completed"),
+    }

@@ -1,0 +1,66 @@
+"""What a manager keeps of a job that has not ended."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .._scheduling.packer import Lane
+from .repository.changes import JobFields
+from .repository.rows import JobRow
+from .settings import JobSettings
+
+if TYPE_CHECKING:
+    from .active_job import ActiveJob
+
+
+@dataclass(slots=True, eq=False)
+class FarmJob:
+    """A job that waits, runs or is paused."""
+
+    row: JobRow
+    settings: JobSettings
+    lane: Lane = field(default_factory=Lane)
+    active: ActiveJob | None = None
+    """What runs it, from when its first chunk may start until its last has ended."""
+    turn: int = 0
+    """Rises each time one of its chunks gets a slot."""
+    folder_key: str = ""
+    """Its folder by the name that has no links in it."""
+    to_render_again: frozenset[int] = frozenset()
+    """Chunks that are rendered in whole though their frames are there."""
+
+    @classmethod
+    def of(cls, row: JobRow) -> FarmJob:
+        """Return the job of a row."""
+        return cls(row, JobSettings.model_validate_json(row.settings))
+
+    def __post_init__(self) -> None:
+        self.folder_key = os.path.realpath(self.row.folder or ".")
+        self._rank()
+
+    @property
+    def demand(self) -> int:
+        """How many of its chunks may run at a time."""
+        left = self.row.total_chunks - self.row.completed_chunks
+        return left if self.row.max_running is None else min(left, self.row.max_running)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it has chunks that would begin if there were slots for them, as far as can be told."""
+        return self.demand > self.lane.out
+
+    def change(self, fields: JobFields) -> None:
+        """Take other values for fields of its row."""
+        self.row = replace(self.row, **fields)
+        self._rank()
+
+    def take_turn(self, turn: int) -> None:
+        """Have it come after those of the same priority that had theirs longer ago."""
+        self.turn = turn
+        self._rank()
+
+    def _rank(self) -> None:
+        # By priority, then whose last chunk began the longest ago, the oldest first.
+        self.lane.rank = (-self.row.priority, self.turn, self.row.place)

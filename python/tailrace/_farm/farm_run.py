@@ -1,0 +1,295 @@
+"""A farm while it is open: its jobs, what runs them, and what writes down what becomes of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
+from .._errors import JobNotFoundError, RepositoryError
+from .._events.types import JobEvent
+from .._job.capacity import Gpus, check_needs
+from .._job.executor import Executor
+from .._job.slots import Slots
+from .._local.adapter import LocalWorkerAdapter
+from .._scheduling.places import Place
+from .._spec.model import JobSpec
+from .._spec.needs import Needs
+from .activation import next_time, to_activate
+from .end_command import run_end_command
+from .farm_job import FarmJob
+from .former_commands import VARIABLE, await_end_of, mark_of
+from .job_runner import JobRunner
+from .job_table import EndedState, JobTable
+from .ledger import Ledger
+from .listeners import Listeners
+from .output_claims import OutputClaims
+from .repository.job_repository import JobRepository
+from .repository.opening import open_repository
+from .repository.owner import this_process
+from .repository.rows import FINAL_JOB_STATES, JobRow
+from .repository.writer import Writer
+from .states import check_allowed
+from .status import FarmEvent, JobStatus
+
+_T = TypeVar("_T")
+_log = logging.getLogger("tailrace")
+
+_PATIENCE = 10.0
+"""How long what is left to be written is tried at the end, in seconds."""
+_PAUSE = 0.1
+_LONGEST_WAIT = 60.0
+"""After which the clock is looked at again, which may be set, in seconds."""
+
+
+class FarmRun:
+    """What the methods of a `JobManager` work on."""
+
+    ledger: Ledger
+    table: JobTable
+    claims: OutputClaims
+
+    def __init__(
+        self,
+        adapter: WorkerAdapter | None,
+        repository: str | os.PathLike[str] | JobRepository,
+        *,
+        slots: int | None,
+        capacity: Mapping[str, float] | None,
+        log_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        """See `JobManager`."""
+        base = Path.cwd()
+        self.repository: JobRepository
+        if isinstance(repository, str | os.PathLike):
+            self.repository = open_repository(repository)
+            if "://" not in os.fspath(repository):
+                base = Path(repository).absolute().parent
+        else:
+            self.repository = repository
+        self.log_dir = base / "logs" if log_dir is None else Path(log_dir).absolute()
+        self.job_folders = base / "jobs"
+        self.is_open = False
+        self.error: Exception | None = None
+        """Why it cannot go on."""
+        self.listeners = Listeners()
+        self.one_at_a_time = anyio.Lock()
+        """Held from when it is looked whether a job may be added until it is."""
+        self._adapter = LocalWorkerAdapter() if adapter is None else adapter
+        self._executor = Executor(self._adapter, make_local=LocalWorkerAdapter)
+        self._capacity = None if capacity is None else Needs(capacity)
+        place = Place("", _processors() if slots is None else slots, self._capacity or {})
+        gpus = None if Capabilities.of(self._adapter).remote else Gpus.of(self._capacity)
+        self.slots = Slots(
+            [place],
+            gpus=None if gpus is None else {place: gpus},
+            on_taken=lambda lane: self.table.took_turn(lane),
+            on_idle=lambda: self.table.wake(),
+        )
+        self._width = place.slots
+        self._env = {VARIABLE: mark_of(this_process())}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Have it open for the block; raises what ended it, if anything did, in place of what came out of the block."""
+        found = await anyio.to_thread.run_sync(self.repository.open, this_process())
+        self._last_place = found.last_place
+        is_clean = False
+        try:
+            if found.previous is not None:
+                await anyio.to_thread.run_sync(await_end_of, found.previous)
+            async with Writer(self.repository, on_trouble=self._in_trouble, patience=_PATIENCE) as writer:
+                self.ledger = Ledger(writer, found.last_event, self.listeners.publish)
+                self.table = JobTable(self.ledger, on_end=self._job_ended)
+                self.claims = OutputClaims(self.table, self.repository)
+                self._runner = JobRunner(
+                    self._executor,
+                    self.repository,
+                    self.ledger,
+                    self.table,
+                    self.slots,
+                    width=self._width,
+                    log_dir=self.log_dir,
+                    publish=self._publish,
+                    env={} if Capabilities.of(self._adapter).remote else self._env,
+                )
+                await self._load()
+                async with open_adapters([self._adapter]), self._running():
+                    yield
+                is_clean = self.error is None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(partial(self.repository.close, clean=is_clean))
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        raised: BaseException | None = None
+        async with anyio.create_task_group() as services:
+            self._is_written = anyio.Event()
+            services.start_soon(self._write)
+            try:
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._activate)
+                    self.is_open = True
+                    try:
+                        yield
+                    except anyio.get_cancelled_exc_class():
+                        raise
+                    except BaseException as error:  # noqa: BLE001 (out of the group it would come in another)
+                        raised = error
+                    finally:
+                        self.is_open = False
+                        self._tasks.cancel_scope.cancel()
+            finally:
+                self.ledger.close()
+                with anyio.move_on_after(_PATIENCE, shield=True):
+                    await self._is_written.wait()
+                self.ledger.fail(RepositoryError("the manager was closed"))
+                self.table.wake()
+                self.listeners.end(self.error)
+                services.cancel_scope.cancel()
+                self._writing.cancel()
+        if self.error is not None:
+            raise self.error
+        if raised is not None:
+            raise raised
+
+    def next_place(self) -> int:
+        """Return the place of a new job in the order of creation."""
+        self._last_place += 1
+        return self._last_place
+
+    def check_needs(self, spec: JobSpec) -> None:
+        """Raise `SpecError` for a job that can never start here."""
+        check_needs(spec, self._capacity)
+
+    async def row(self, job_id: str) -> JobRow:
+        """Return what is known of a job, and durable. Raises `JobNotFoundError`."""
+        while job_id in self.table:
+            await self.ledger.flush()
+            if (job := self.table.get(job_id)) is not None:
+                return job.row
+        row = await self.read(partial(self.repository.job, job_id))
+        if row is None:
+            raise JobNotFoundError(f"there is no job {job_id}", job_id)
+        return row
+
+    async def changeable(self, job_id: str, what: str) -> FarmJob:
+        """Return a job that has not ended. Raises `JobStateError` if it may not be changed so."""
+        while (job := self.table.get(job_id)) is None:
+            check_allowed(await self.row(job_id), what)
+        check_allowed(job.row, what)
+        return job
+
+    async def read(self, function: Callable[[], _T]) -> _T:
+        """Return what a method of the repository returns, once everything is written until now."""
+        await self.ledger.flush()
+        return await anyio.to_thread.run_sync(function)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Return when it is so."""
+        while not is_so():
+            if self.error is not None:
+                raise type(self.error)(str(self.error))
+            if not self.is_open:
+                raise RuntimeError("the manager was closed meanwhile")
+            await self.table.changed.wait()
+
+    async def until_begun(self, job_id: str, chunk_id: int) -> None:
+        """Return when a chunk that has not begun may have, or its job has ended."""
+        while (job := self.table.get(job_id)) is not None and self.is_open:
+            if job.active is not None and job.active.is_running(chunk_id):
+                return
+            # Each chunk that begins would wake all who wait for any.
+            await anyio.sleep(_PAUSE)
+
+    async def ended_before(self, row: JobRow) -> Mapping[str, EndedState]:
+        """Return how those jobs ended that a job comes after, where they have."""
+        return await self.read(partial(self._ended, row))
+
+    def status(self, row: JobRow) -> JobStatus:
+        """Return what is told of a job."""
+        job = self.table.get(row.id)
+        return JobStatus.of(row, None if job is None else job.active, partial(self._spec, row.id))
+
+    def _spec(self, job_id: str) -> JobSpec:
+        try:
+            return JobSpec.parse(self.repository.spec(job_id))
+        except KeyError:
+            raise JobNotFoundError(f"job {job_id} was deleted meanwhile", job_id) from None
+
+    async def _load(self) -> None:
+        """Take the jobs that an earlier manager has left: what ran is pending again, and that was no attempt."""
+        for row, ended, running in await anyio.to_thread.run_sync(self._left_behind):
+            job = FarmJob.of(row)
+            self.table.add(job, ended)
+            for chunk_id, lost in running:
+                self.ledger.chunk(row.id, chunk_id, "pending", {"lost": lost + 1}, {})
+            if row.state in ("running", "merging"):
+                self.table.note(job, "pending", {}, {})
+
+    def _left_behind(self) -> list[tuple[JobRow, Mapping[str, EndedState], list[tuple[int, int]]]]:
+        found: list[tuple[JobRow, Mapping[str, EndedState], list[tuple[int, int]]]] = []
+        for job_id in self.repository.unfinished():
+            row = self.repository.job(job_id)
+            if row is not None:
+                running = [(chunk.chunk_id, chunk.lost) for chunk in self.repository.chunks(job_id, ["running"])]
+                found.append((row, self._ended(row), running))
+        return found
+
+    def _ended(self, row: JobRow) -> dict[str, EndedState]:
+        rows = {other: self.repository.job(other) for other in row.after}
+        states: dict[str, EndedState] = {id_: "deleted" if one is None else one.state for id_, one in rows.items()}
+        return {id_: state for id_, state in states.items() if state == "deleted" or state in FINAL_JOB_STATES}
+
+    async def _write(self) -> None:
+        with anyio.CancelScope(shield=True) as self._writing:
+            try:
+                await self.ledger.run()
+            except Exception as error:  # noqa: BLE001 (out of the group it would come in another)
+                self.error = error
+                self._tasks.cancel_scope.cancel()
+                self.table.wake()
+            self._is_written.set()
+
+    async def _activate(self) -> None:
+        """Have jobs take part as long as it is open."""
+        while True:
+            changed = self.table.changed
+            self.table.update_obstacles()
+            now = time.time()
+            waiting = [job for job in self.table if self.table.is_ready(job, now)]
+            for job in to_activate(waiting, self.table, slots=self._width, spare=self.slots.spare()):
+                self._tasks.start_soon(self._runner.activate(job))
+            with anyio.move_on_after(min(_LONGEST_WAIT, next_time(self.table, now) - now)):
+                await changed.wait()
+
+    def _job_ended(self, job: FarmJob) -> None:
+        if job.settings.on_end is not None:
+            local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
+            self._tasks.start_soon(run_end_command, job.settings.on_end, job.row, local, self._env)
+
+    def _publish(self, job_id: str, event: JobEvent) -> None:
+        if self.listeners:
+            self.listeners.publish(FarmEvent(id=self.ledger.last_durable, job_id=job_id, time=event.time, event=event))
+
+    def _in_trouble(self, reason: str | None) -> None:
+        if reason is None:
+            _log.warning("the repository can be written again: the farm goes on")
+            self.slots.go_on()
+        else:
+            _log.error("nothing new is started, for the repository cannot be written: %s; it is tried on", reason)
+            self.slots.halt()
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))

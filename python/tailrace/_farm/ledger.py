@@ -1,0 +1,153 @@
+"""What the farm has changed, on its way to the repository and to those who listen."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import anyio
+
+from .._errors import RepositoryError
+from .repository.changes import (
+    Change,
+    ChunkChanged,
+    ChunkFields,
+    EventAdded,
+    JobAdded,
+    JobChanged,
+    JobDeleted,
+    JobFields,
+)
+from .repository.rows import ChunkStateName, EventRow, JobStateName
+from .repository.writer import Writer
+from .status import FarmEvent, StateChange
+
+
+class Ledger:
+    """Takes changes at once, in order, and has what has come together written in one transaction after the other.
+
+    A change is told to those who listen when it is durable, and not before.
+    """
+
+    def __init__(self, writer: Writer, last_event: int, publish: Callable[[FarmEvent], object]) -> None:
+        """Take what writes, the id of the last event that was ever written, and who is told of those to come."""
+        self.last_durable = last_event
+        """The id of the last change that is durable."""
+        self._writer = writer
+        self._last_event = last_event
+        self._publish = publish
+        self._changes: list[Change] = []
+        self._events: list[FarmEvent] = []
+        self._noted = anyio.Event()
+        self._count = 0
+        self._written = 0
+        self._progressed = anyio.Event()
+        self._error: RepositoryError | None = None
+        self._is_closed = False
+
+    def note(self, *changes: Change) -> None:
+        """Have changes written that nobody is told of."""
+        self._changes.extend(changes)
+        self._count += len(changes)
+        self._noted.set()
+
+    def added(self, change: JobAdded) -> None:
+        """Have a new job written and told."""
+        self._change(change.job.id, None, change.job.state, change, {})
+
+    def deleted(self, job_id: str) -> None:
+        """Have it written and told that a job is gone, with its events until now."""
+        self._change(job_id, None, "deleted", JobDeleted(job_id), {})
+
+    def job(self, job_id: str, state: JobStateName, fields: JobFields, details: Mapping[str, Any]) -> None:
+        """Have another state of a job written, with what changes with it, and told."""
+        self._change(job_id, None, state, JobChanged(job_id, {"state": state, **fields}), details)
+
+    def chunk(
+        self, job_id: str, chunk_id: int, state: ChunkStateName, fields: ChunkFields, details: Mapping[str, Any]
+    ) -> None:
+        """Have another state of a chunk written, with what changes with it, and told."""
+        self._change(job_id, chunk_id, state, ChunkChanged(job_id, chunk_id, {"state": state, **fields}), details)
+
+    async def flush(self) -> None:
+        """Return when everything is durable that was noted before; what cannot be written now is waited for.
+
+        Raises `RepositoryLostError` if another manager has the repository, `RepositoryError` if this one was closed
+        before it could be written.
+        """
+        wanted = self._count
+        while self._written < wanted:
+            if self._error is not None:
+                raise type(self._error)(str(self._error))
+            await self._progressed.wait()
+
+    async def run(self) -> None:
+        """Write until `close` was called and all is written. Raises `RepositoryError` when it cannot go on."""
+        try:
+            while self._changes or not self._is_closed:
+                if self._changes:
+                    await self._write()
+                else:
+                    await self._noted.wait()
+                    self._noted = anyio.Event()
+        except RepositoryError as error:
+            self.fail(error)
+            raise
+
+    def close(self) -> None:
+        """Have `run` end when it has written what there is."""
+        self._is_closed = True
+        self._noted.set()
+
+    def fail(self, error: RepositoryError) -> None:
+        """Have all who wait for their changes get that error."""
+        self._error = self._error or error
+        self._wake()
+
+    async def _write(self) -> None:
+        changes, self._changes = self._changes, []
+        events, self._events = self._events, []
+        await self._writer.submit(changes)
+        self._written += len(changes)
+        if events:
+            self.last_durable = events[-1].id
+        for event in events:
+            self._publish(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        progressed, self._progressed = self._progressed, anyio.Event()
+        progressed.set()
+
+    def _change(
+        self,
+        job_id: str,
+        chunk_id: int | None,
+        state: JobStateName | ChunkStateName | Literal["deleted"],
+        change: Change,
+        details: Mapping[str, Any],
+    ) -> None:
+        self._last_event += 1
+        event = FarmEvent(
+            id=self._last_event,
+            job_id=job_id,
+            time=time.time(),
+            event=StateChange(chunk_id=chunk_id, state=state, details=details),
+        )
+        self._events.append(event)
+        self.note(change, _to_change(event.id, job_id, event.time, chunk_id, {"state": state, **details}))
+
+
+def _to_change(number: int, job_id: str, now: float, chunk_id: int | None, told: Mapping[str, Any]) -> EventAdded:
+    if chunk_id is None:
+        return EventAdded(number, job_id, now, "job", json.dumps(told))
+    return EventAdded(number, job_id, now, "chunk", json.dumps({"chunk": chunk_id, **told}))
+
+
+def event_of(row: EventRow) -> FarmEvent:
+    """Return the event that was written as this row."""
+    details = json.loads(row.payload)
+    change = StateChange(chunk_id=details.pop("chunk", None), state=details.pop("state"), details=details)
+    return FarmEvent(id=row.id, job_id=row.job_id or "", time=row.time, event=change)

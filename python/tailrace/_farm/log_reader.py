@@ -1,0 +1,83 @@
+"""Reads what a chunk wrote, from its log, while it runs too."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import IO, NamedTuple, Self, cast
+
+import anyio
+import anyio.to_thread
+
+from .._command.job import StreamName
+
+_PIECE = 1 << 18
+_COMPRESSED_PIECE = 1 << 24
+"""More: it is read from its beginning for each."""
+_PAUSE = 0.1
+"""How long a log that is being written is left alone when there is nothing more in it, in seconds."""
+
+
+class LogName(NamedTuple):
+    """Whose log is meant."""
+
+    folder: Path
+    chunk_id: int
+    attempt: int
+    stream: StreamName
+
+
+class LogReader(AsyncIterator[bytes]):
+    """Iterates over a log in pieces, to its end, or as long as it is written; nothing if it does not exist."""
+
+    def __init__(
+        self, find: Callable[[], Awaitable[LogName]], is_written: Callable[[LogName], bool], offset: int
+    ) -> None:
+        """Take what finds out at first which log is meant, whether it is being written, and where to begin."""
+        self._find = find
+        self._is_written = is_written
+        self._offset = offset
+        self._log: LogName | None = None
+        self._path: Path | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._log is None:
+            self._log = await self._find()
+        while True:
+            # What is written until it ends is there afterwards.
+            goes_on = self._is_written(self._log)
+            data = await anyio.to_thread.run_sync(self._read, self._log)
+            if data:
+                self._offset += len(data)
+                return data
+            if not goes_on:
+                raise StopAsyncIteration
+            await anyio.sleep(_PAUSE)
+
+    def _read(self, log: LogName) -> bytes:
+        # A later run sets it aside, and it may be compressed when it is finished.
+        for path in (self._path, *_paths_of(log)) if self._path is not None else _paths_of(log):
+            try:
+                with closing(_open(path)) as file:
+                    self._path = path
+                    file.seek(self._offset)
+                    return file.read(_COMPRESSED_PIECE if path.suffix == ".gz" else _PIECE)
+            except FileNotFoundError:
+                continue
+        return b""
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _paths_of(log: LogName) -> list[Path]:
+    """Return where the log may be: the numbers of chunks have as many zeros before them as their job needs."""
+    pattern = f"chunk-*{log.chunk_id}-attempt-{log.attempt}-{log.stream}.log*"
+    found = [path for folder in (log.folder, *log.folder.glob("run-*")) for path in folder.glob(pattern)]
+    return [path for path in found if int(path.name.split("-")[1]) == log.chunk_id and path.suffix in (".log", ".gz")]

@@ -1,0 +1,321 @@
+"""Many jobs, which share slots, outlive the process and are told to whoever wants to know."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+
+from .._checks import check_type
+from .._command.adapter import WorkerAdapter
+from .._command.job import StreamName
+from .._spec.model import JobSpec
+from .._state.folder import resolve_job_dir
+from .chunk_changes import mark_done, retry
+from .chunk_rows import chunk_status, named_chunks
+from .farm_job import FarmJob
+from .farm_run import FarmRun
+from .listeners import Listener
+from .log_reader import LogName, LogReader
+from .repository.changes import ChunksChanged, JobAdded, JobFields
+from .repository.job_repository import JobRepository
+from .repository.rows import FINAL_JOB_STATES, ChunkStateName, JobRow, JobStateName
+from .settings import JobSettings
+from .states import check_idle
+from .status import ChunkStatus, FarmEvent, JobStatus
+
+_DEFAULTS = JobSettings()
+_ID_BYTES = 6
+
+
+class JobManager:
+    """Runs many jobs, which share slots and what there is beside them, and keeps them in a repository.
+
+    ```python
+    async with JobManager(LocalWorkerAdapter(), repository="farm.db") as manager:
+        job_id = await manager.submit(JobSpec.load("job.json"), JobSettings(retries=2))
+        print((await manager.wait(job_id)).state)
+    ```
+
+    What a method has returned is durable. When the process ends, in whatever way, a new manager of the same repository
+    goes on: what was finished is finished, and what ran is run again, which is no attempt. One manager at a time has a
+    repository. All methods raise `JobNotFoundError` for an id that there is not, `JobStateError` where the state of the
+    job does not allow what is asked for, and `RepositoryLostError` when another manager has taken the repository; that
+    comes out of the block too, and ends all that runs.
+    """
+
+    def __init__(
+        self,
+        adapter: WorkerAdapter | None = None,
+        repository: str | os.PathLike[str] | JobRepository = "farm.db",
+        *,
+        slots: int | None = None,
+        capacity: Mapping[str, float] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Take what runs the chunks, where the jobs are kept, and what the chunks of all jobs have together.
+
+        The adapter is a `LocalWorkerAdapter` unless it says otherwise. `repository` is a file (SQLite), made if it is
+        missing, a `postgresql://` URL, or a `JobRepository`. `slots` is how many chunks run at a time, one for each
+        processor that this process may use unless it says otherwise; `capacity` is as in `JobExecutionOptions`. Each
+        job has a folder of logs in `log_dir`, which is "logs" beside the repository unless it says otherwise.
+
+        Entering the block raises `RepositoryLockedError` if another manager has the repository, `RepositoryError` if
+        it cannot be used.
+        """
+        self._farm = FarmRun(adapter, repository, slots=slots, capacity=capacity, log_dir=log_dir)
+
+    async def __aenter__(self) -> Self:
+        self._block = self._farm.opened()
+        await self._block.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """End what runs, which is pending then, and let others have the repository."""
+        return await self._block.__aexit__(kind, error, traceback)
+
+    @property
+    def _run(self) -> FarmRun:
+        if not self._farm.is_open:
+            raise RuntimeError("the manager is not open: write `async with JobManager(...) as manager:` around this")
+        return self._farm
+
+    async def submit(
+        self,
+        spec: JobSpec,
+        settings: JobSettings = _DEFAULTS,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        tags: Collection[str] = (),
+        comment: str = "",
+        priority: int = 0,
+        after: Collection[str] = (),
+        not_before: float | None = None,
+    ) -> str:
+        """Add a job and return its id, once it is durable.
+
+        Its commands run in `folder`, or in that of the file that the specification came from, or in one of its own
+        beside the repository. It begins when all jobs in `after` are completed, and not before the time `not_before`
+        (seconds since the epoch). Of two jobs the chunks of that with the higher `priority` come first.
+
+        Raises `SpecError` for what can never start, `JobStateError` if a job that has not ended writes the same files
+        and is not among those that it comes after.
+        """
+        check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
+        check_type("settings", settings, JobSettings, "a JobSettings")
+        run = self._run
+        run.check_needs(spec)
+        job_id = secrets.token_hex(_ID_BYTES)
+        own = run.job_folders / job_id
+        place = resolve_job_dir(spec, own if folder is None and spec.path is None else folder)
+        rows = [await run.row(other) for other in after]
+        ended = {row.id: row.state for row in rows if row.state in FINAL_JOB_STATES}
+        text = await anyio.to_thread.run_sync(partial(spec.model_dump_json, by_alias=True))
+        async with run.one_at_a_time:
+            if place != own:
+                await run.claims.check(job_id, spec, settings, place, after)
+            row = JobRow(
+                id=job_id,
+                place=run.next_place(),
+                name=spec.id if name is None else name,
+                created_at=time.time(),
+                settings=_to_json(settings),
+                owner=owner,
+                tags=tuple(tags),
+                comment=comment,
+                folder=os.fspath(place),
+                priority=priority,
+                not_before=not_before,
+                after=tuple(after),
+                total_chunks=len(spec.chunks),
+                total_frames=sum(chunk.frame_count for chunk in spec.chunks),
+                max_running=settings.max_running,
+                chunk_order=settings.chunk_order,
+            )
+            run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
+            run.table.add(FarmJob(row, settings), ended)
+        await run.ledger.flush()
+        return job_id
+
+    async def get(self, job_id: str) -> JobStatus:
+        """Return the job as it is."""
+        return self._run.status(await self._run.row(job_id))
+
+    async def list(
+        self, states: Collection[JobStateName] | None = None, limit: int = 100, before: str | None = None
+    ) -> Sequence[JobStatus]:
+        """Return jobs, the newest first: those in some of the states, those that are older than the job `before`."""
+        run = self._run
+        place = None if before is None else (await run.row(before)).place
+        rows = await run.read(partial(run.repository.jobs, states, limit=limit, before=place))
+        return [run.status(row) for row in rows]
+
+    async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
+        """Return the chunks of the job, or those in some of the states, in their order."""
+        run = self._run
+        await run.row(job_id)
+        rows = await run.read(partial(run.repository.chunks, job_id, states))
+        job = run.table.get(job_id)
+        return [chunk_status(row, None if job is None else job.active) for row in rows]
+
+    async def pause(self, job_id: str, *, now: bool = False) -> None:
+        """Start no more chunks of the job, and let those that run end; with `now` they are ended, and pending again."""
+        job = await self._run.changeable(job_id, "paused at once" if now else "paused")
+        if job.row.state != "paused":
+            self._run.table.note(job, "paused", {"error": None}, {})
+        if job.active is not None and now:
+            job.active.end("paused")
+            await self._run.until(lambda: job.active is None)
+        elif job.active is not None:
+            job.active.pause()
+        await self._run.ledger.flush()
+
+    async def resume(self, job_id: str) -> None:
+        """Have a paused job go on, or one that waits for other jobs or for a time begin without that."""
+        table = self._run.table
+        job = await self._run.changeable(job_id, "resumed")
+        if job.row.state == "paused":
+            goes_on = job.active is not None and job.active.has_begun and job.active.resume()
+            table.note(job, "running" if goes_on else "pending", {}, {})
+        else:
+            table.note(job, "pending", {"after": (), "not_before": None, "error": None}, {})
+        self._run.slots.changed()
+        await self._run.ledger.flush()
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job, and return when nothing of it runs any more. What is finished of it stays."""
+        job = await self._run.changeable(job_id, "cancelled")
+        if job.active is not None:
+            job.active.end("cancelled")
+            await self._run.until(lambda: job.active is None)
+        else:
+            self._run.ledger.note(ChunksChanged(job_id, ("pending",), {"state": "cancelled"}))
+            self._run.table.note(job, "cancelled", {"finished_at": time.time(), "error": None}, {})
+        await self._run.ledger.flush()
+
+    async def set_priority(self, job_id: str, priority: int) -> None:
+        """Change which chunks come first: those of the job with the higher priority."""
+        check_type("priority", priority, int, "a whole number")
+        self._run.table.change(await self._run.changeable(job_id, "changed in priority"), {"priority": priority})
+        self._run.slots.changed()
+        await self._run.ledger.flush()
+
+    async def edit(
+        self,
+        job_id: str,
+        *,
+        settings: JobSettings | None = None,
+        name: str | None = None,
+        tags: Collection[str] | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Change a job that has not begun, or is paused and of which nothing runs; None leaves what it is about."""
+        job = await self._run.changeable(job_id, "edited")
+        check_idle(job.row, "edited", is_active=job.active is not None)
+        fields: JobFields = {}
+        if settings is not None:
+            check_type("settings", settings, JobSettings, "a JobSettings")
+            job.settings = settings
+            fields |= {"settings": _to_json(settings), "max_running": settings.max_running}
+            fields["chunk_order"] = settings.chunk_order
+        if name is not None:
+            fields["name"] = name
+        if tags is not None:
+            fields["tags"] = tuple(tags)
+        if comment is not None:
+            fields["comment"] = comment
+        self._run.table.change(job, fields)
+        await self._run.ledger.flush()
+
+    async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
+        """Run chunks of a job that has ended again: those that failed, were skipped or cancelled, or some of them.
+
+        With `done` chunks that are named are run again though they are completed. What was tried before takes none of
+        their retries. Where some are left that are not run again, the job ends as failed, and is not merged.
+        """
+        await retry(self._run, job_id, chunk_ids, done=done)
+
+    async def mark_done(self, job_id: str, chunk_ids: Collection[int]) -> None:
+        """Have chunks count as completed that are not, of a job of which nothing runs."""
+        await mark_done(self._run, job_id, chunk_ids)
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job of which nothing runs: its rows, events and logs, never what it rendered."""
+        run = self._run
+        async with run.one_at_a_time:
+            row, job = await run.row(job_id), run.table.get(job_id)
+            check_idle(row, "deleted", is_active=job is not None and job.active is not None)
+            run.table.delete(job_id)
+        await run.ledger.flush()
+        await anyio.to_thread.run_sync(partial(shutil.rmtree, run.log_dir / job_id, ignore_errors=True))
+
+    async def wait(self, job_id: str) -> JobStatus:
+        """Return the job once it has ended."""
+        run = self._run
+        await run.row(job_id)
+        await run.until(lambda: job_id not in run.table)
+        return await self.get(job_id)
+
+    @asynccontextmanager
+    async def events(self, after: int | None = None) -> AsyncIterator[AsyncIterator[FarmEvent]]:
+        """Iterate over what happens, inside the block; with `after`, also over what has changed since that event.
+
+        The iteration ends when the manager is closed. No change of a state is left out, however slow it is, but what is
+        not durable may be. Where changes are no longer kept, an event that is a `gap` says so.
+        """
+        run = self._run
+        last = run.ledger.last_durable
+        listener = Listener(run.repository, last if after is None else after, is_behind=after is not None)
+        leave = run.listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            leave()
+
+    def output(
+        self,
+        job_id: str,
+        chunk_id: int,
+        stream: StreamName = "stderr",
+        attempt: int | None = None,
+        offset: int = 0,
+        follow: bool = True,
+    ) -> AsyncIterator[bytes]:
+        """Iterate over what an attempt at a chunk, or the last one, wrote to a stream, from byte `offset` of it on.
+
+        With `follow` also over what it writes from now on, until it ends, and one that has not begun is waited for.
+        Nothing comes of an attempt that there was not.
+        """
+        run = self._run
+
+        async def find() -> LogName:
+            while True:
+                row = await run.row(job_id)
+                (chunk,) = named_chunks(row, await run.read(partial(run.repository.chunks, job_id)), [chunk_id])
+                number = chunk.attempts if attempt is None else attempt
+                if number or not follow or row.state in FINAL_JOB_STATES:
+                    return LogName(run.log_dir / job_id, chunk_id, number, stream)
+                await run.until_begun(job_id, chunk_id)
+
+        def is_written(log: LogName) -> bool:
+            job = run.table.get(job_id)
+            return follow and job is not None and job.active is not None and job.active.runs(chunk_id, log.attempt)
+
+        return LogReader(find, is_written, offset)
+
+
+def _to_json(settings: JobSettings) -> str:
+    return settings.model_dump_json(by_alias=True, exclude_defaults=True)

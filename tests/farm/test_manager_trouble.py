@@ -1,0 +1,162 @@
+"""A database that cannot be written pauses a farm and loses nothing; one that was taken over ends it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+from sqlalchemy import Connection
+
+from support.farm_process import manager_process, printed_ids
+from support.farms import begun, held, open_gate, shown, until
+from support.jobs import count_lines, job
+from support.processes import descendants_marked
+from tailrace._errors import RepositoryLostError, RepositoryUnavailableError
+from tailrace._farm.manager import JobManager
+from tailrace._farm.repository.sql_repository import SqlRepository
+from tailrace._farm.repository.sqlite import SqliteFile
+
+pytestmark = pytest.mark.anyio
+
+
+class Moody(SqlRepository):
+    """Cannot be written for as long as there is an error."""
+
+    error: Exception | None = None
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if self.error is not None:
+            raise self.error
+        with super()._writing() as connection:
+            yield connection
+
+
+def moody(folder: Path) -> tuple[Moody, JobManager]:
+    repository = Moody(SqliteFile(folder / "farm.db"))
+    return repository, JobManager(repository=repository, slots=1, log_dir=folder / "logs")
+
+
+async def test_nothing_new_is_started_while_nothing_can_be_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository, manager = moody(tmp_path)
+    async with manager:
+        with caplog.at_level(logging.WARNING, "tailrace"):
+            spec = shown(tmp_path, "a", "b", tail=held(tmp_path, "go"))
+            job_id = await manager.submit(spec, folder=tmp_path / "shot")
+            await until(lambda: begun(tmp_path) == ["a"])
+            await manager.get(job_id)
+            repository.error = RepositoryUnavailableError("the disk is full")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(manager.set_priority, job_id, 3)
+                await until(lambda: "the disk is full" in caplog.text)
+                open_gate(tmp_path, "go")
+                await anyio.sleep(0.5)
+                # The one has ended meanwhile; the other is not begun.
+                assert begun(tmp_path) == ["a"]
+                repository.error = None
+            status = await manager.wait(job_id)
+        assert (status.state, status.priority, status.completed_chunks) == ("completed", 3, 2)
+        assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1]
+        assert repository.check() == []
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "nothing new is started, for the repository cannot be written: the disk is full" in caplog.text
+    assert "it goes on" not in errors[0].getMessage() and "the farm goes on" in caplog.text
+
+
+async def test_a_farm_that_was_taken_over_ends_all_and_says_so(tmp_path: Path, mark: str) -> None:
+    repository, manager = moody(tmp_path)
+    told: list[str] = []
+    with pytest.raises(RepositoryLostError, match="another has it"):
+        async with manager:
+            script = f"echo x >> ran; sleep 60; : {mark}"
+            job_id = await manager.submit(job(script), folder=tmp_path / "shot")
+            await until(lambda: count_lines(tmp_path / "shot" / "ran") == 1)
+            await manager.get(job_id)
+            repository.error = RepositoryLostError("another has it")
+            try:
+                await manager.set_priority(job_id, 3)
+            except RepositoryLostError as error:
+                told.append(str(error))
+                raise
+    assert told == ["another has it"]
+    assert descendants_marked(mark) == []
+
+
+async def test_a_block_that_waits_for_something_else_is_left_when_the_farm_is_lost(tmp_path: Path) -> None:
+    repository, manager = moody(tmp_path)
+    with anyio.fail_after(20), pytest.raises(RepositoryLostError):
+        async with manager:
+            await manager.submit(job("sleep 0.3"), folder=tmp_path / "shot")
+            repository.error = RepositoryLostError("another has it")
+            await anyio.sleep_forever()
+
+
+async def test_leaving_does_not_wait_for_ever_for_a_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace._farm.farm_run._PATIENCE", 0.5)
+    repository, manager = moody(tmp_path)
+    with anyio.fail_after(20):
+        async with manager:
+            job_id = await manager.submit(job("echo x >> ran; sleep 60"), folder=tmp_path / "shot")
+            await until(lambda: count_lines(tmp_path / "shot" / "ran") == 1)
+            await manager.get(job_id)
+            repository.error = RepositoryUnavailableError("the disk is full")
+    # What was not written down counts as after a crash.
+    with closing(sqlite3.connect(tmp_path / "farm.db")) as connection:
+        assert connection.execute("SELECT state FROM chunks").fetchall() == [("running",)]
+
+
+async def test_a_frozen_manager_that_was_taken_over_writes_nothing_and_ends(
+    postgres_url: str, tmp_path: Path, mark: str
+) -> None:
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    path = folder / "job.json"
+    script = f"echo x >> ran; {held(tmp_path, 'go')}; : {mark}"
+    path.write_text(job(script, script).model_dump_json(by_alias=True))
+    with manager_process(postgres_url, tmp_path, path) as process:
+        (job_id,) = await anyio.to_thread.run_sync(printed_ids, process)
+        await until(lambda: count_lines(folder / "ran") == 2)
+        await anyio.sleep(0.3)
+        process.send_signal(signal.SIGSTOP)
+        await anyio.to_thread.run_sync(_drop_locks, postgres_url)
+        began = time.monotonic()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_continue_later, process.send_signal, 2.0)
+            async with JobManager(repository=postgres_url, slots=2, log_dir=tmp_path / "logs2") as manager:
+                # Not before the one before could have been seen to end: what it had begun is gone by now.
+                assert time.monotonic() - began >= 1.5
+                await until(lambda: count_lines(folder / "ran") == 4)
+                assert len(descendants_marked(mark)) <= 2 * 2
+                open_gate(tmp_path, "go")
+                status = await manager.wait(job_id)
+                assert (status.state, status.completed_chunks) == ("completed", 2)
+                assert manager._farm.repository.check() == []
+        assert await anyio.to_thread.run_sync(process.wait) != 0
+
+
+async def _continue_later(send_signal: object, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    send_signal(signal.SIGCONT)  # type: ignore[operator]
+
+
+def _drop_locks(url: str) -> None:
+    from support.postgres import run_sql
+
+    run_sql(
+        url,
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks"
+        " WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )

@@ -1,0 +1,65 @@
+"""Farms for tests, whose jobs are small shell scripts that wait for one another by files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from support.jobs import job
+from tailrace import JobSpec
+from tailrace._farm.manager import JobManager
+
+
+def farm(folder: Path, *, slots: int = 2, **options: Any) -> JobManager:
+    """Return a manager whose repository is in the folder."""
+    return JobManager(repository=folder / "farm.db", slots=slots, **options)
+
+
+def shown(folder: Path, *names: str, job_id: str = "shot", tail: str = "", merge: str | None = None) -> JobSpec:
+    """Return a job each chunk of which writes its name to the list of what has begun, and then its output file."""
+    begun = shlex.quote(str(folder / "begun"))
+    scripts = [f"echo {name} >> {begun}; {tail or ':'}; echo {name} > chunk_{n}" for n, name in enumerate(names)]
+    return job(*scripts, job_id=job_id, merge=merge)
+
+
+def held(folder: Path, gate: str) -> str:
+    """Return a script that goes on once `open_gate` is called."""
+    return f"while [ ! -e {shlex.quote(str(folder / gate))} ]; do sleep 0.02; done"
+
+
+def open_gate(folder: Path, gate: str) -> None:
+    (folder / gate).touch()
+
+
+def begun(folder: Path) -> list[str]:
+    """Return the names of the chunks that have begun, in that order."""
+    path = folder / "begun"
+    return path.read_text().split() if path.exists() else []
+
+
+async def until(is_so: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20) -> None:
+    """Return once it is so; fail if that takes too long."""
+    with anyio.fail_after(seconds):
+        while True:
+            answer = is_so()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await anyio.sleep(0.01)
+
+
+async def until_states(manager: JobManager, job_id: str, wanted: list[str]) -> None:
+    """Return once the job's chunks are in these states."""
+
+    async def are_so() -> bool:
+        return await states(manager, job_id) == wanted
+
+    await until(are_so)
+
+
+async def states(manager: JobManager, job_id: str) -> list[str]:
+    """Return the states of the job's chunks."""
+    return [chunk.state for chunk in await manager.chunks(job_id)]
