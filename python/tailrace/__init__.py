@@ -21,7 +21,13 @@ if TYPE_CHECKING:
         ChunkFailedError,
         ErrorCategory,
         JobLockedError,
+        JobNotFoundError,
+        JobStateError,
         MergeFailedError,
+        RepositoryError,
+        RepositoryLockedError,
+        RepositoryLostError,
+        RepositoryUnavailableError,
         SpecError,
         StitchError,
         TailraceError,
@@ -63,6 +69,10 @@ if TYPE_CHECKING:
         MergeStarted,
     )
     from ._executor import JobExecutor
+    from ._farm.farm import Farm
+    from ._farm.manager import JobManager
+    from ._farm.settings import JobSettings
+    from ._farm.status import ChunkStatus, FarmEvent, JobStatus, StateChange
     from ._frames.checker import check_frame, check_frames
     from ._frames.contact_sheet import write_contact_sheet
     from ._frames.result import FrameCheck
@@ -102,7 +112,8 @@ del TYPE_CHECKING
 
 _NAMES = {
     "_errors": (
-        "ChunkFailedError ErrorCategory JobLockedError MergeFailedError SpecError StitchError TailraceError "
+        "ChunkFailedError ErrorCategory JobLockedError JobNotFoundError JobStateError MergeFailedError RepositoryError "
+        "RepositoryLockedError RepositoryLostError RepositoryUnavailableError SpecError StitchError TailraceError "
         "WorkerBusyError WorkerError WorkerLostError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
     ),
     "_engines.ray.adapter": "RayAdapter",
@@ -128,6 +139,10 @@ _NAMES = {
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
+    "_farm.farm": "Farm",
+    "_farm.manager": "JobManager",
+    "_farm.settings": "JobSettings",
+    "_farm.status": "ChunkStatus FarmEvent JobStatus StateChange",
     "_frames.checker": "check_frame check_frames",
     "_frames.contact_sheet": "write_contact_sheet",
     "_frames.result": "FrameCheck",
@@ -185,12 +200,15 @@ __all__ = [
     "ChunkSkipped",
     "ChunkStarted",
     "ChunkState",
+    "ChunkStatus",
     "ChunkUsage",
     "ChunkWarning",
     "CloudRunAdapter",
     "CommandEnding",
     "DockerAdapter",
     "ErrorCategory",
+    "Farm",
+    "FarmEvent",
     "FfmpegStitcher",
     "FrameCheck",
     "FrameFinished",
@@ -204,11 +222,16 @@ __all__ = [
     "JobExecutor",
     "JobFinished",
     "JobLockedError",
+    "JobManager",
     "JobMetadata",
+    "JobNotFoundError",
     "JobReport",
+    "JobSettings",
     "JobSpec",
     "JobStarted",
     "JobState",
+    "JobStateError",
+    "JobStatus",
     "LateOutput",
     "LocalWorkerAdapter",
     "LogFailed",
@@ -224,11 +247,16 @@ __all__ = [
     "PluginPackage",
     "ProcessMemory",
     "RayAdapter",
+    "RepositoryError",
+    "RepositoryLockedError",
+    "RepositoryLostError",
+    "RepositoryUnavailableError",
     "ResourceUsage",
     "RunningCommand",
     "SceneInfo",
     "SlurmAdapter",
     "SpecError",
+    "StateChange",
     "StitchError",
     "Stitcher",
     "StreamMode",

@@ -31,12 +31,15 @@ NAMES = {
         ChunkSkipped
         ChunkStarted
         ChunkState
+        ChunkStatus
         ChunkUsage
         ChunkWarning
         CloudRunAdapter
         CommandEnding
         DockerAdapter
         ErrorCategory
+        Farm
+        FarmEvent
         FfmpegStitcher
         FrameCheck
         FrameFinished
@@ -50,11 +53,16 @@ NAMES = {
         JobExecutor
         JobFinished
         JobLockedError
+        JobManager
         JobMetadata
+        JobNotFoundError
         JobReport
+        JobSettings
         JobSpec
         JobStarted
         JobState
+        JobStateError
+        JobStatus
         LateOutput
         LocalWorkerAdapter
         LogFailed
@@ -70,11 +78,16 @@ NAMES = {
         PluginPackage
         ProcessMemory
         RayAdapter
+        RepositoryError
+        RepositoryLockedError
+        RepositoryLostError
+        RepositoryUnavailableError
         ResourceUsage
         RunningCommand
         SceneInfo
         SlurmAdapter
         SpecError
+        StateChange
         StitchError
         Stitcher
         StreamMode
