@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from ._executor import JobExecutor
     from ._farm.farm import Farm
     from ._farm.manager import JobManager
+    from ._farm.nodes import Node, NodeStatus
     from ._farm.settings import JobSettings
     from ._farm.status import ChunkStatus, FarmEvent, JobStatus, StateChange
     from ._frames.checker import check_frame, check_frames
@@ -141,6 +142,7 @@ _NAMES = {
     "_executor": "JobExecutor",
     "_farm.farm": "Farm",
     "_farm.manager": "JobManager",
+    "_farm.nodes": "Node NodeStatus",
     "_farm.settings": "JobSettings",
     "_farm.status": "ChunkStatus FarmEvent JobStatus StateChange",
     "_frames.checker": "check_frame check_frames",
@@ -243,6 +245,8 @@ __all__ = [
     "MergeOutput",
     "MergeStarted",
     "MergeState",
+    "Node",
+    "NodeStatus",
     "PluginFault",
     "PluginPackage",
     "ProcessMemory",

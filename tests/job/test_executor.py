@@ -121,6 +121,7 @@ async def test_the_adapter_gets_the_chunk_the_folder_the_limits_and_the_meta(tmp
         "command": spec.chunks[0].command,
         "slot": 0,
         "needs": {},
+        "place": "",
         "avoid_nodes": (),
     }
     assert adapter.jobs[1].meta["chunk_id"] == 1

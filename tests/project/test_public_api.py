@@ -74,6 +74,8 @@ NAMES = {
         MergeOutput
         MergeStarted
         MergeState
+        Node
+        NodeStatus
         PluginFault
         PluginPackage
         ProcessMemory

@@ -31,6 +31,7 @@ CHUNK_META = (
     "command",
     "slot",
     "needs",
+    "place",
     "avoid_nodes",
 )
 """What the executor says in the `meta` of each chunk's job."""

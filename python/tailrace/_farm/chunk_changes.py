@@ -33,9 +33,9 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         check_allowed(row, "retried")
         spec, rows = stored = await run.read(partial(_read, run, job_id))
         again = chunks_to_retry(row, rows, chunk_ids, done=done)
-        ended = await run.ended_before(row)
         job = FarmJob.of(row)
         await run.claims.check(job_id, spec, job.settings, Path(row.folder or "."), row.after)
+        ended = await run.ended_before(row)
         job.to_render_again = frozenset(chunk.chunk_id for chunk in again if chunk.state == "completed")
         for chunk in again:
             run.ledger.chunk(job_id, chunk.chunk_id, "pending", {"error": None, "lost": chunk.attempts}, {})

@@ -43,8 +43,9 @@ class FarmJob:
     @property
     def demand(self) -> int:
         """How many of its chunks may run at a time."""
-        left = self.row.total_chunks - self.row.completed_chunks
-        return left if self.row.max_running is None else min(left, self.row.max_running)
+        row = self.row
+        left = row.total_chunks - row.completed_chunks - row.failed_chunks - row.skipped_chunks
+        return left if row.max_running is None else min(left, row.max_running)
 
     @property
     def wants_more(self) -> bool:

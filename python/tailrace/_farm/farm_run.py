@@ -14,16 +14,13 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from .._checks import check_times
 from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._errors import JobNotFoundError, RepositoryError
 from .._events.types import JobEvent
-from .._job.capacity import Gpus, check_needs
 from .._job.executor import Executor
-from .._job.slots import Slots
 from .._local.adapter import LocalWorkerAdapter
-from .._scheduling.places import Place
 from .._spec.model import JobSpec
-from .._spec.needs import Needs
 from .activation import next_time, to_activate
 from .end_command import run_end_command
 from .farm_job import FarmJob
@@ -32,12 +29,14 @@ from .job_runner import JobRunner
 from .job_table import EndedState, JobTable
 from .ledger import Ledger
 from .listeners import Listeners
+from .nodes import FarmNodes, Node
 from .output_claims import OutputClaims
 from .repository.job_repository import JobRepository
 from .repository.opening import open_repository
 from .repository.owner import this_process
 from .repository.rows import FINAL_JOB_STATES, JobRow
 from .repository.writer import Writer
+from .retention import Retention
 from .states import check_allowed
 from .status import FarmEvent, JobStatus
 
@@ -65,9 +64,14 @@ class FarmRun:
         *,
         slots: int | None,
         capacity: Mapping[str, float] | None,
+        nodes: Mapping[str, WorkerAdapter | Node] | None,
         log_dir: str | os.PathLike[str] | None,
+        retention: float | None,
     ) -> None:
         """See `JobManager`."""
+        if retention is not None:
+            check_times(retention=retention)
+        self._retention = retention
         base = Path.cwd()
         self.repository: JobRepository
         if isinstance(repository, str | os.PathLike):
@@ -84,18 +88,20 @@ class FarmRun:
         self.listeners = Listeners()
         self.one_at_a_time = anyio.Lock()
         """Held from when it is looked whether a job may be added until it is."""
-        self._adapter = LocalWorkerAdapter() if adapter is None else adapter
+        if nodes is None:
+            only = Node(adapter=adapter or LocalWorkerAdapter(), slots=slots, capacity=capacity or {})
+            self.nodes = FarmNodes({"": only}, None)
+        elif adapter is not None or slots is not None:
+            raise ValueError("each node has an adapter and slots of its own: give nodes alone")
+        else:
+            named = {name: one if isinstance(one, Node) else Node(adapter=one) for name, one in nodes.items()}
+            self.nodes = FarmNodes(named, capacity)
+        self._adapter = self.nodes.adapter
         self._executor = Executor(self._adapter, make_local=LocalWorkerAdapter)
-        self._capacity = None if capacity is None else Needs(capacity)
-        place = Place("", _processors() if slots is None else slots, self._capacity or {})
-        gpus = None if Capabilities.of(self._adapter).remote else Gpus.of(self._capacity)
-        self.slots = Slots(
-            [place],
-            gpus=None if gpus is None else {place: gpus},
-            on_taken=lambda lane: self.table.took_turn(lane),
-            on_idle=lambda: self.table.wake(),
+        self.slots = self.nodes.make_slots(
+            on_taken=lambda lane: self.table.took_turn(lane), on_idle=lambda: self.table.wake()
         )
-        self._width = place.slots
+        self._width = self.nodes.width
         self._env = {VARIABLE: mark_of(this_process())}
 
     @asynccontextmanager
@@ -139,6 +145,9 @@ class FarmRun:
             try:
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._activate)
+                    if self._retention is not None:
+                        parts = (self.repository, self.ledger, self.log_dir, self.one_at_a_time)
+                        self._tasks.start_soon(Retention(self._retention, *parts).run)
                     self.is_open = True
                     try:
                         yield
@@ -167,10 +176,6 @@ class FarmRun:
         """Return the place of a new job in the order of creation."""
         self._last_place += 1
         return self._last_place
-
-    def check_needs(self, spec: JobSpec) -> None:
-        """Raise `SpecError` for a job that can never start here."""
-        check_needs(spec, self._capacity)
 
     async def row(self, job_id: str) -> JobRow:
         """Return what is known of a job, and durable. Raises `JobNotFoundError`."""
@@ -213,8 +218,11 @@ class FarmRun:
             await anyio.sleep(_PAUSE)
 
     async def ended_before(self, row: JobRow) -> Mapping[str, EndedState]:
-        """Return how those jobs ended that a job comes after, where they have."""
-        return await self.read(partial(self._ended, row))
+        """Return how those jobs ended that a job comes after; the others are in the table when it returns."""
+        while True:
+            ended = await self.read(partial(self._ended, row))
+            if all(other in ended or other in self.table for other in row.after):
+                return ended
 
     def status(self, row: JobRow) -> JobStatus:
         """Return what is told of a job."""
@@ -289,7 +297,3 @@ class FarmRun:
         else:
             _log.error("nothing new is started, for the repository cannot be written: %s; it is tried on", reason)
             self.slots.halt()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -19,16 +20,17 @@ from .._checks import check_type
 from .._command.adapter import WorkerAdapter
 from .._command.job import StreamName
 from .._spec.model import JobSpec
-from .._state.folder import resolve_job_dir
 from .chunk_changes import mark_done, retry
-from .chunk_rows import chunk_status, named_chunks
-from .farm_job import FarmJob
+from .chunk_log import ChunkLog
+from .chunk_rows import chunk_status
 from .farm_run import FarmRun
 from .listeners import Listener
-from .log_reader import LogName, LogReader
-from .repository.changes import ChunksChanged, JobAdded, JobFields
+from .log_reader import LogReader
+from .new_job import add_job, changed_fields
+from .nodes import Node, NodeStatus
+from .repository.changes import ChunksChanged
 from .repository.job_repository import JobRepository
-from .repository.rows import FINAL_JOB_STATES, ChunkStateName, JobRow, JobStateName
+from .repository.rows import ChunkStateName, JobRow, JobStateName
 from .settings import JobSettings
 from .states import check_idle
 from .status import ChunkStatus, FarmEvent, JobStatus
@@ -60,7 +62,9 @@ class JobManager:
         *,
         slots: int | None = None,
         capacity: Mapping[str, float] | None = None,
+        nodes: Mapping[str, WorkerAdapter | Node] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        retention: float | timedelta | None = None,
     ) -> None:
         """Take what runs the chunks, where the jobs are kept, and what the chunks of all jobs have together.
 
@@ -69,10 +73,24 @@ class JobManager:
         processor that this process may use unless it says otherwise; `capacity` is as in `JobExecutionOptions`. Each
         job has a folder of logs in `log_dir`, which is "logs" beside the repository unless it says otherwise.
 
+        Several machines are `nodes` by their names, each an adapter, or a `Node` that also says how many slots it has
+        and what else; `capacity` is what all of them have together then, such as licences.
+
+        With `retention`, a time in seconds, what ended or happened longer ago is forgotten: jobs with their logs, and
+        events. A job that another one waits for stays, and so does what was rendered.
+
         Entering the block raises `RepositoryLockedError` if another manager has the repository, `RepositoryError` if
         it cannot be used.
         """
-        self._farm = FarmRun(adapter, repository, slots=slots, capacity=capacity, log_dir=log_dir)
+        self._farm = FarmRun(
+            adapter,
+            repository,
+            slots=slots,
+            capacity=capacity,
+            nodes=nodes,
+            log_dir=log_dir,
+            retention=retention.total_seconds() if isinstance(retention, timedelta) else retention,
+        )
 
     async def __aenter__(self) -> Self:
         self._block = self._farm.opened()
@@ -116,39 +134,19 @@ class JobManager:
         """
         check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
         check_type("settings", settings, JobSettings, "a JobSettings")
-        run = self._run
-        run.check_needs(spec)
-        job_id = secrets.token_hex(_ID_BYTES)
-        own = run.job_folders / job_id
-        place = resolve_job_dir(spec, own if folder is None and spec.path is None else folder)
-        rows = [await run.row(other) for other in after]
-        ended = {row.id: row.state for row in rows if row.state in FINAL_JOB_STATES}
-        text = await anyio.to_thread.run_sync(partial(spec.model_dump_json, by_alias=True))
-        async with run.one_at_a_time:
-            if place != own:
-                await run.claims.check(job_id, spec, settings, place, after)
-            row = JobRow(
-                id=job_id,
-                place=run.next_place(),
-                name=spec.id if name is None else name,
-                created_at=time.time(),
-                settings=_to_json(settings),
-                owner=owner,
-                tags=tuple(tags),
-                comment=comment,
-                folder=os.fspath(place),
-                priority=priority,
-                not_before=not_before,
-                after=tuple(after),
-                total_chunks=len(spec.chunks),
-                total_frames=sum(chunk.frame_count for chunk in spec.chunks),
-                max_running=settings.max_running,
-                chunk_order=settings.chunk_order,
-            )
-            run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
-            run.table.add(FarmJob(row, settings), ended)
-        await run.ledger.flush()
-        return job_id
+        row = JobRow(
+            id=secrets.token_hex(_ID_BYTES),
+            place=0,
+            name=spec.id if name is None else name,
+            created_at=time.time(),
+            owner=owner,
+            tags=tuple(tags),
+            comment=comment,
+            priority=priority,
+            not_before=not_before,
+            after=tuple(after),
+        )
+        return await add_job(self._run, row, spec, settings, folder)
 
     async def get(self, job_id: str) -> JobStatus:
         """Return the job as it is."""
@@ -225,18 +223,10 @@ class JobManager:
         """Change a job that has not begun, or is paused and of which nothing runs; None leaves what it is about."""
         job = await self._run.changeable(job_id, "edited")
         check_idle(job.row, "edited", is_active=job.active is not None)
-        fields: JobFields = {}
         if settings is not None:
             check_type("settings", settings, JobSettings, "a JobSettings")
             job.settings = settings
-            fields |= {"settings": _to_json(settings), "max_running": settings.max_running}
-            fields["chunk_order"] = settings.chunk_order
-        if name is not None:
-            fields["name"] = name
-        if tags is not None:
-            fields["tags"] = tuple(tags)
-        if comment is not None:
-            fields["comment"] = comment
+        fields = changed_fields(settings, name, tags, comment)
         self._run.table.change(job, fields)
         await self._run.ledger.flush()
 
@@ -269,6 +259,19 @@ class JobManager:
         await run.until(lambda: job_id not in run.table)
         return await self.get(job_id)
 
+    async def list_nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes as they are; one without a name is the only one."""
+        return self._run.nodes.list()
+
+    async def drain_node(self, name: str) -> None:
+        """Start nothing more on a node, and let what runs there end. Raises `KeyError` if there is none so called."""
+        self._run.nodes.open(name, is_open=False)
+
+    async def resume_node(self, name: str) -> None:
+        """Have a node take part again."""
+        self._run.nodes.open(name, is_open=True)
+        self._run.slots.changed()
+
     @asynccontextmanager
     async def events(self, after: int | None = None) -> AsyncIterator[AsyncIterator[FarmEvent]]:
         """Iterate over what happens, inside the block; with `after`, also over what has changed since that event.
@@ -299,23 +302,5 @@ class JobManager:
         With `follow` also over what it writes from now on, until it ends, and one that has not begun is waited for.
         Nothing comes of an attempt that there was not.
         """
-        run = self._run
-
-        async def find() -> LogName:
-            while True:
-                row = await run.row(job_id)
-                (chunk,) = named_chunks(row, await run.read(partial(run.repository.chunks, job_id)), [chunk_id])
-                number = chunk.attempts if attempt is None else attempt
-                if number or not follow or row.state in FINAL_JOB_STATES:
-                    return LogName(run.log_dir / job_id, chunk_id, number, stream)
-                await run.until_begun(job_id, chunk_id)
-
-        def is_written(log: LogName) -> bool:
-            job = run.table.get(job_id)
-            return follow and job is not None and job.active is not None and job.active.runs(chunk_id, log.attempt)
-
-        return LogReader(find, is_written, offset)
-
-
-def _to_json(settings: JobSettings) -> str:
-    return settings.model_dump_json(by_alias=True, exclude_defaults=True)
+        log = ChunkLog(self._run, job_id, chunk_id, stream, attempt=attempt, follows=follow)
+        return LogReader(log.find, log.is_written, offset)

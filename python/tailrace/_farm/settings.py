@@ -85,6 +85,10 @@ class JobSettings(BaseModel, metaclass=RaisesSpecError):
         self.to_options(mask_env=(), log_dir=".")
         return self
 
+    def to_json(self) -> str:
+        """Return what differs from the defaults, as it is stored."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     def to_options(self, **more: Any) -> JobExecutionOptions:
         """Return the options that say the same, with `more` of them; raises `ValueError` for what cannot be used."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name not in _OF_A_FARM}

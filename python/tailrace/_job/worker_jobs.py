@@ -78,6 +78,7 @@ class WorkerJobs:
                 "command": command,
                 "slot": slot,
                 "needs": dict(chunk.needs),
+                "place": queued.slot.place.name,
                 "avoid_nodes": self._context.nodes.to_avoid(chunk.id),
             },
         )

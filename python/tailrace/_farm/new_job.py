@@ -1,0 +1,66 @@
+"""How a job becomes one of a farm's, and another than it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from .._spec.model import JobSpec
+from .._state.folder import resolve_job_dir
+from .farm_job import FarmJob
+from .farm_run import FarmRun
+from .repository.changes import JobAdded, JobFields
+from .repository.rows import JobRow
+from .settings import JobSettings
+
+
+async def add_job(
+    run: FarmRun, asked: JobRow, spec: JobSpec, settings: JobSettings, folder: str | os.PathLike[str] | None
+) -> str:
+    """Add a job of which the row has what was asked for, and return its id; see `JobManager.submit`."""
+    run.nodes.check_needs(spec)
+    for other in asked.after:
+        await run.row(other)
+    own = run.job_folders / asked.id
+    job_dir = resolve_job_dir(spec, own if folder is None and spec.path is None else folder)
+    text = await anyio.to_thread.run_sync(partial(spec.model_dump_json, by_alias=True))
+    async with run.one_at_a_time:
+        if job_dir != own:
+            await run.claims.check(asked.id, spec, settings, job_dir, asked.after)
+        ended = await run.ended_before(asked)
+        row = replace(
+            asked,
+            place=run.next_place(),
+            settings=settings.to_json(),
+            folder=os.fspath(job_dir),
+            total_chunks=len(spec.chunks),
+            total_frames=sum(chunk.frame_count for chunk in spec.chunks),
+            max_running=settings.max_running,
+            chunk_order=settings.chunk_order,
+        )
+        run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
+        run.table.add(FarmJob(row, settings), ended)
+    await run.ledger.flush()
+    return row.id
+
+
+def changed_fields(
+    settings: JobSettings | None, name: str | None, tags: Collection[str] | None, comment: str | None
+) -> JobFields:
+    """Return what changes of a job's row; None leaves what it is about."""
+    fields: JobFields = {}
+    if settings is not None:
+        fields |= {"settings": settings.to_json(), "max_running": settings.max_running}
+        fields["chunk_order"] = settings.chunk_order
+    if name is not None:
+        fields["name"] = name
+    if tags is not None:
+        fields["tags"] = tuple(tags)
+    if comment is not None:
+        fields["comment"] = comment
+    return fields

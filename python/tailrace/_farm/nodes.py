@@ -1,0 +1,166 @@
+"""The machines of a farm: each with an adapter, slots and a capacity of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, fields
+from types import TracebackType
+from typing import Self
+
+from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
+from .._command.job import WorkerJob
+from .._command.result import WorkerResult
+from .._errors import SpecError
+from .._job.capacity import Gpus, check_needs
+from .._job.slots import Slots
+from .._local.adapter import LocalWorkerAdapter
+from .._scheduling.packer import Lane
+from .._scheduling.places import Place
+from .._spec.model import JobSpec
+from .._spec.needs import CPUS, MEMORY, Needs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine of a farm, or what stands for one."""
+
+    adapter: WorkerAdapter
+    slots: int | None = None
+    """How many chunks run there at a time; None: one for each processor, where that is this machine."""
+    capacity: Mapping[str, float] = field(default_factory=dict)
+    """What its chunks have together; see `JobExecutionOptions.capacity`."""
+    tags: Collection[str] = ()
+    """What it has that does not become less: chunks need one of it (`"needs": {"avx512": 1}`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """A node as it was when it was asked for."""
+
+    name: str
+    slots: int
+    running: int
+    """How many of its slots are in use."""
+    is_open: bool
+    """Whether more is started there."""
+    capacity: Mapping[str, float]
+    tags: Collection[str]
+
+
+class FarmNodes:
+    """The nodes of a farm as places for chunks, and as one adapter that runs each chunk on its own."""
+
+    def __init__(self, nodes: Mapping[str, Node], shared: Mapping[str, float] | None) -> None:
+        """Take the nodes by their names, and what all of them have together."""
+        self._nodes = nodes
+        self._shared = None if shared is None else Needs(shared)
+        capacities = {name: Needs(node.capacity) for name, node in nodes.items()}
+        tags = {tag for node in nodes.values() for tag in node.tags}
+        # What one node names, the others have none of; but for what counts only where it is named.
+        counted = {name for capacity in capacities.values() for name in capacity} - {CPUS, MEMORY}
+        nothing = dict.fromkeys(counted | tags, 0.0)
+        self._places: dict[str, Place] = {}
+        for name, node in nodes.items():
+            capacity = {**nothing, **capacities[name], **dict.fromkeys(node.tags, math.inf)}
+            self._places[name] = Place(name, _slots_of(name, node), capacity)
+        self.width = sum(place.slots for place in self._places.values())
+        """How many slots there are in all."""
+        self.adapter: WorkerAdapter = _Dispatcher({name: node.adapter for name, node in nodes.items()})
+        if list(nodes) == [""]:
+            self.adapter = nodes[""].adapter
+
+    def make_slots(self, *, on_taken: Callable[[Lane], object], on_idle: Callable[[], object]) -> Slots:
+        """Return the slots of all of them; see `Slots`."""
+        gpus: dict[Place, Gpus] = {}
+        for name, node in self._nodes.items():
+            here = None if Capabilities.of(node.adapter).remote else Gpus.of(Needs(node.capacity))
+            if here is not None:
+                gpus[self._places[name]] = here
+        return Slots(self._places.values(), self._shared or {}, gpus=gpus, on_taken=on_taken, on_idle=on_idle)
+
+    def check_needs(self, spec: JobSpec) -> None:
+        """Raise `SpecError` if a chunk needs more than any node has, or all have together."""
+        if self._shared is None and not any(place.capacity for place in self._places.values()):
+            return
+        most: dict[str, float] = dict(self._shared or {})
+        for place in self._places.values():
+            for name, amount in place.capacity.items():
+                most[name] = max(most.get(name, 0.0), amount)
+        if any(MEMORY not in place.capacity for place in self._places.values()):
+            most.pop(MEMORY, None)
+        check_needs(spec, most)
+        for chunk in spec.chunks:
+            if chunk.needs and not any(_holds(place, chunk.needs) for place in self._places.values()):
+                raise SpecError(f"job {spec.id}: no node has all that chunk {chunk.id} needs: {dict(chunk.needs)}")
+
+    def list(self) -> Sequence[NodeStatus]:
+        """Return how they are, in their order."""
+        return [
+            NodeStatus(
+                name=name,
+                slots=place.slots,
+                running=place.slots - place.free_slots,
+                is_open=place.is_open,
+                capacity=Needs(self._nodes[name].capacity),
+                tags=tuple(self._nodes[name].tags),
+            )
+            for name, place in self._places.items()
+        ]
+
+    def open(self, name: str, *, is_open: bool) -> None:
+        """Have more started on a node, or not. Raises `KeyError` if there is none of that name."""
+        if name not in self._places:
+            raise KeyError(f"there is no node {name!r}, but {', '.join(map(repr, self._places))}")
+        self._places[name].is_open = is_open
+
+
+class _Dispatcher:
+    """Runs each chunk by the adapter of the node that it was given, and what is no chunk here."""
+
+    def __init__(self, adapters: Mapping[str, WorkerAdapter]) -> None:
+        self._adapters = adapters
+        self.capabilities = _common([Capabilities.of(adapter) for adapter in adapters.values()])
+        self.streams = self.capabilities.streams
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._opened.enter_async_context(open_adapters(self._adapters.values()))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, traceback)
+
+    async def execute(self, job: WorkerJob) -> WorkerResult:
+        place = job.meta.get("place")
+        if place is None:
+            return await LocalWorkerAdapter().execute(job)
+        result = await self._adapters[str(place)].execute(job)
+        if result.node is None:
+            result.node = str(place)
+        return result
+
+
+def _common(all_of_them: Sequence[Capabilities]) -> Capabilities:
+    """Return what holds for each of them."""
+    values = {name: all(getattr(one, name) for one in all_of_them) for name in _FIELDS}
+    return Capabilities(**{**values, "remote": any(one.remote for one in all_of_them)})
+
+
+_FIELDS = [one.name for one in fields(Capabilities)]
+
+
+def _holds(place: Place, needs: Mapping[str, float]) -> bool:
+    return all(amount <= place.capacity.get(name, math.inf) for name, amount in needs.items())
+
+
+def _slots_of(name: str, node: Node) -> int:
+    if node.slots is not None:
+        return node.slots
+    if Capabilities.of(node.adapter).remote:
+        raise ValueError(f"node {name!r} is another machine: say how many slots it has")
+    return len(os.sched_getaffinity(0))

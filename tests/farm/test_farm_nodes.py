@@ -1,0 +1,102 @@
+"""A farm of several machines: each chunk runs where there is what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.farms import begun, held, open_gate, shown, until
+from support.jobs import job
+from tailrace import JobManager, JobSpec, LocalWorkerAdapter, SpecError
+from tailrace._farm.nodes import Node
+
+pytestmark = pytest.mark.anyio
+
+GIB = 1 << 30
+
+
+def node(slots: int = 2, **fields: object) -> Node:
+    return Node(adapter=LocalWorkerAdapter(), slots=slots, **fields)  # type: ignore[arg-type]
+
+
+def farm(folder: Path, nodes: dict[str, Node], **options: object) -> JobManager:
+    return JobManager(repository=folder / "farm.db", nodes=nodes, **options)  # type: ignore[arg-type]
+
+
+def needing(spec: JobSpec, **needs: float) -> JobSpec:
+    return spec.model_copy(update={"needs": needs})
+
+
+async def test_chunks_are_spread_over_the_nodes_and_say_where_they_ran(tmp_path: Path) -> None:
+    async with farm(tmp_path, {"a": node(), "b": node()}) as manager:
+        job_id = await manager.submit(shown(tmp_path, *"wxyz", tail=held(tmp_path, "go")))
+        await until(lambda: len(begun(tmp_path)) == 4)
+        assert [(one.name, one.slots, one.running) for one in await manager.list_nodes()] == [("a", 2, 2), ("b", 2, 2)]
+        open_gate(tmp_path, "go")
+        assert (await manager.wait(job_id)).state == "completed"
+        assert sorted(str(chunk.node) for chunk in await manager.chunks(job_id)) == ["a", "a", "b", "b"]
+
+
+async def test_a_need_has_to_be_met_by_one_node(tmp_path: Path) -> None:
+    nodes = {name: node(capacity={"memory": 32 * GIB}) for name in "ab"}
+    async with farm(tmp_path, nodes) as manager:
+        with pytest.raises(SpecError, match="memory: 40G can never be had: the capacity has 32G"):
+            await manager.submit(needing(job("true"), memory=40.0 * GIB))
+        await manager.wait(await manager.submit(needing(job("true"), memory=32.0 * GIB)))
+
+
+async def test_tags_and_what_one_node_has_decide_where_a_chunk_runs(tmp_path: Path) -> None:
+    nodes = {"a": node(8), "b": node(1, tags=["avx512"], capacity={"big": 1}), "c": node(1, tags=["avx512"])}
+    async with farm(tmp_path, nodes) as manager:
+        spec = job("true", "true", "true")
+        tagged = await manager.wait(await manager.submit(needing(spec, avx512=1.0)))
+        assert {chunk.node for chunk in await manager.chunks(tagged.id)} <= {"b", "c"}
+        both = await manager.wait(await manager.submit(needing(spec, avx512=1.0, big=1.0)))
+        assert {chunk.node for chunk in await manager.chunks(both.id)} == {"b"}
+        with pytest.raises(SpecError, match="sse: 1 can never be had: the capacity names none"):
+            await manager.submit(needing(spec, sse=1.0))
+
+
+async def test_no_node_has_what_two_have_together(tmp_path: Path) -> None:
+    nodes = {"a": node(capacity={"x": 1}), "b": node(capacity={"y": 1})}
+    async with farm(tmp_path, nodes) as manager:
+        with pytest.raises(SpecError, match="no node has all that chunk 0 needs"):
+            await manager.submit(needing(job("true"), x=1.0, y=1.0))
+
+
+async def test_licences_are_counted_over_all_nodes(tmp_path: Path) -> None:
+    async with farm(tmp_path, {"a": node(), "b": node()}, capacity={"nuke_i": 3}) as manager:
+        spec = needing(shown(tmp_path, *"wxyz", tail=held(tmp_path, "go")), nuke_i=1.0)
+        job_id = await manager.submit(spec)
+        await manager.wait(await manager.submit(job("true")))
+        assert len(begun(tmp_path)) == 3
+        open_gate(tmp_path, "go")
+        assert (await manager.wait(job_id)).state == "completed"
+
+
+async def test_a_node_that_is_drained_lets_its_chunks_end_and_gets_no_more(tmp_path: Path) -> None:
+    async with farm(tmp_path, {"a": node(1), "b": node(1)}) as manager:
+        first = await manager.submit(shown(tmp_path, "x", "y", tail=held(tmp_path, "go")))
+        await until(lambda: len(begun(tmp_path)) == 2)
+        await manager.drain_node("a")
+        assert [one.is_open for one in await manager.list_nodes()] == [False, True]
+        open_gate(tmp_path, "go")
+        assert (await manager.wait(first)).state == "completed"
+        second = await manager.wait(await manager.submit(job("true", "true", "true")))
+        assert {chunk.node for chunk in await manager.chunks(second.id)} == {"b"}
+        await manager.drain_node("b")
+        third = await manager.submit(job("true"))
+        await manager.resume_node("a")
+        await manager.wait(third)
+        assert {chunk.node for chunk in await manager.chunks(third)} == {"a"}
+        with pytest.raises(KeyError, match="there is no node 'c', but 'a', 'b'"):
+            await manager.drain_node("c")
+
+
+async def test_a_merge_runs_here(tmp_path: Path) -> None:
+    async with farm(tmp_path, {"a": node(1)}) as manager:
+        status = await manager.wait(await manager.submit(job("echo a > chunk_0", merge="cat chunk_0 > all")))
+        assert (status.state, (Path(status.folder) / "all").read_text()) == ("completed", "a\n")
+    with pytest.raises(ValueError, match="give nodes alone"):
+        farm(tmp_path, {"a": node(1)}, slots=3)

@@ -1,0 +1,52 @@
+"""What is older than it is to be kept is forgotten, and nothing that is needed."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from support.farms import farm, until
+from support.jobs import job
+from tailrace import JobNotFoundError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_old_jobs_go_with_their_logs_and_events_but_not_what_they_rendered(tmp_path: Path) -> None:
+    async with farm(tmp_path) as manager:
+        old = await manager.wait(await manager.submit(job("echo a > chunk_0; echo said")))
+        needed = await manager.wait(await manager.submit(job("true")))
+        waits = await manager.submit(job("true"), after=[needed.id], not_before=time.time() + 999)
+        await anyio.sleep(0.6)
+        last = manager._farm.ledger.last_durable
+    async with farm(tmp_path, retention=timedelta(seconds=0.5)) as manager:
+
+        async def is_gone() -> bool:
+            return old.id not in [status.id for status in await manager.list()]
+
+        await until(is_gone)
+        with pytest.raises(JobNotFoundError):
+            await manager.get(old.id)
+        assert [status.id for status in await manager.list()] == [waits, needed.id]
+        await until(lambda: not (tmp_path / "logs" / old.id).exists())
+        assert (Path(old.folder) / "chunk_0").read_text() == "a\n"
+        async with manager.events(after=0) as events:
+            gap = await anext(events)
+            assert (gap.gap, gap.id) == (True, last)
+            assert ((await anext(events)).job_id, manager._farm.repository.check()) == (old.id, [])
+        # It may still be run again.
+        await manager.resume(waits)
+        assert (await manager.wait(waits)).state == "completed"
+
+
+async def test_nothing_is_forgotten_that_is_not_old(tmp_path: Path) -> None:
+    async with farm(tmp_path, retention=3600.0) as manager:
+        job_id = (await manager.wait(await manager.submit(job("true")))).id
+        await anyio.sleep(0.2)
+        assert (await manager.get(job_id)).state == "completed"
+    with pytest.raises(ValueError, match="retention must be a positive number"):
+        farm(tmp_path, retention=0)
