@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from .._errors import RepositoryLostError, RepositoryUnavailableError
+from .._errors import RepositoryError, RepositoryUnavailableError
 from .ledger import Ledger
 from .repository.job_repository import JobRepository
 
@@ -34,13 +34,13 @@ class Retention:
         self._one_at_a_time = one_at_a_time
 
     async def run(self) -> None:
-        """Do so until it is cancelled, or somebody else has the repository."""
+        """Do so until it is cancelled, or the repository is lost."""
         while True:
             try:
                 await self.forget()
             except RepositoryUnavailableError as error:
                 _log.warning("what is older than %g s is not forgotten yet: %s", self._seconds, error)
-            except RepositoryLostError:
+            except RepositoryError:
                 # Whoever writes is told too.
                 return
             await anyio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self._seconds / 10)))

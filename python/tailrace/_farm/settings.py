@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from .._command.result import Capture
+from .._errors import SpecError
 from .._events.types import FrameLevel
 from .._job.options import JobExecutionOptions
+from .._spec.command import parse_command
 from .._spec.validation import RaisesSpecError
 
 ChunkOrder: TypeAlias = Literal["listed", "ends_first", "middle_first", "reverse"]
@@ -81,6 +83,11 @@ class JobSettings(BaseModel, metaclass=RaisesSpecError):
     def _can_be_used(self) -> JobSettings:
         if self.audio is not None and self.output_file is None:
             raise ValueError("audio: is laid under what is joined into outputFile, which is missing")
+        if self.on_end is not None:
+            try:
+                parse_command(self.on_end)
+            except SpecError as error:
+                raise ValueError(f"onEnd: {error}") from None
         # Whose values are secret is a matter of where the job will run, and so is where its logs are.
         self.to_options(mask_env=(), log_dir=".")
         return self
