@@ -15,6 +15,7 @@ import pytest
 from support.farm_process import manager_process, printed_ids
 from support.farms import begun, farm, held, open_gate, shown, states, until
 from support.jobs import count_lines, job
+from support.loops import on_one_loop
 from support.processes import descendants_marked
 from tailrace import JobSpec
 from tailrace._errors import RepositoryLockedError
@@ -62,18 +63,27 @@ async def test_after_a_kill_what_was_finished_is_finished_and_the_rest_is_run(
 
 
 async def test_killed_at_random_moments_it_loses_nothing_and_finishes_all(tmp_path: Path) -> None:
-    where = str(tmp_path / "farm.db")
-    paths = [
-        written(
-            job(*[f"echo {n} >> ended; echo {n} > chunk_{n}" for n in range(8)], job_id=f"j{place}"),
-            tmp_path / f"j{place}",
-        )
-        for place in range(5)
-    ]
+    await kill_often(str(tmp_path / "farm.db"), tmp_path, times=6, jobs=5, chunks=8)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(7200)
+@on_one_loop
+async def test_killed_two_hundred_times_it_loses_nothing(where: str, tmp_path: Path) -> None:
+    for round_ in range(20):
+        folder = tmp_path / f"round-{round_}"
+        folder.mkdir()
+        await kill_often(where, folder, times=10, jobs=20, chunks=50)
+
+
+async def kill_often(where: str, folder: Path, *, times: int, jobs: int, chunks: int) -> None:
+    """Kill a manager of some jobs at random moments, and see what the next one makes of them."""
+    scripts = [f"echo {n} >> ended; echo {n} > chunk_{n}" for n in range(chunks)]
+    paths = [written(job(*scripts, job_id=f"j{place}"), folder / f"j{place}") for place in range(jobs)]
     ids: list[str] = []
     finished: dict[tuple[str, int], int] = {}
-    for _ in range(6):
-        with manager_process(where, tmp_path, *(() if ids else paths)) as process:
+    for _ in range(times):
+        with manager_process(where, folder, *(() if ids else paths), slots=4) as process:
             ids = await anyio.to_thread.run_sync(printed_ids, process) or ids
             await anyio.sleep(random.uniform(0, 0.25))
             process.kill()
@@ -81,20 +91,26 @@ async def test_killed_at_random_moments_it_loses_nothing_and_finishes_all(tmp_pa
         folders = {job_id: path.parent for job_id, path in zip(ids, paths, strict=True)}
         for job_id, chunk_id in completed_in(where):
             # What is known to be finished is never run again.
-            finished.setdefault((job_id, chunk_id), times_run(folders[job_id], chunk_id))
-    async with farm(tmp_path, slots=4) as manager:
-        with anyio.fail_after(60):
-            assert [(await manager.wait(job_id)).state for job_id in ids] == ["completed"] * 5
-        assert [one.id for one in await manager.list()] == ids[::-1]
+            if job_id in folders:
+                finished.setdefault((job_id, chunk_id), times_run(folders[job_id], chunk_id))
+    async with JobManager(repository=where, slots=4, log_dir=folder / "logs") as manager:
+        with anyio.fail_after(120):
+            assert [(await manager.wait(job_id)).state for job_id in ids] == ["completed"] * jobs
+        assert [one.id for one in await manager.list(limit=jobs)] == ids[::-1]
         assert manager._farm.repository.check() == []
     assert finished
     assert {key: times_run(folders[key[0]], key[1]) for key in finished} == finished
-    assert all(times_run(folder, chunk_id) >= 1 for folder in folders.values() for chunk_id in range(8))
+    assert all(times_run(place, chunk_id) >= 1 for place in folders.values() for chunk_id in range(chunks))
 
 
 def completed_in(where: str) -> list[tuple[str, int]]:
+    query = "SELECT job_id, chunk_id FROM chunks WHERE state = 'completed'"
+    if "://" in where:
+        from support.postgres import run_sql
+
+        return [(str(job_id), int(str(chunk_id))) for job_id, chunk_id in run_sql(where, query)]
     with contextlib.closing(sqlite3.connect(where)) as connection:
-        return list(connection.execute("SELECT job_id, chunk_id FROM chunks WHERE state = 'completed'"))
+        return list(connection.execute(query))
 
 
 def times_run(folder: Path, chunk_id: int) -> int:
