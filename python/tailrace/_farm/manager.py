@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
-from .._checks import check_type
+from .._checks import check_collection, check_type
 from .._command.adapter import WorkerAdapter
 from .._command.job import StreamName
 from .._spec.model import JobSpec
@@ -28,15 +27,14 @@ from .listeners import Listener
 from .log_reader import LogReader
 from .new_job import add_job, changed_fields
 from .nodes import Node, NodeStatus
-from .repository.changes import ChunksChanged
+from .repository.changes import ChunksChanged, JobFields
 from .repository.job_repository import JobRepository
-from .repository.rows import ChunkStateName, JobRow, JobStateName
+from .repository.rows import ChunkStateName, JobStateName
 from .settings import JobSettings
 from .states import check_idle
 from .status import ChunkStatus, FarmEvent, JobStatus
 
 _DEFAULTS = JobSettings()
-_ID_BYTES = 6
 
 
 class JobManager:
@@ -134,19 +132,16 @@ class JobManager:
         """
         check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
         check_type("settings", settings, JobSettings, "a JobSettings")
-        row = JobRow(
-            id=secrets.token_hex(_ID_BYTES),
-            place=0,
-            name=spec.id if name is None else name,
-            created_at=time.time(),
-            owner=owner,
-            tags=tuple(tags),
-            comment=comment,
-            priority=priority,
-            not_before=not_before,
-            after=tuple(after),
-        )
-        return await add_job(self._run, row, spec, settings, folder)
+        check_collection("tags", tags, str, "words")
+        check_collection("after", after, str, "ids")
+        asked: JobFields = {
+            **changed_fields(None, spec.id if name is None else name, tags, comment),
+            "owner": owner,
+            "priority": priority,
+            "not_before": not_before,
+            "after": tuple(after),
+        }
+        return await add_job(self._run, asked, spec, settings, folder)
 
     async def get(self, job_id: str) -> JobStatus:
         """Return the job as it is."""
@@ -174,11 +169,11 @@ class JobManager:
         job = await self._run.changeable(job_id, "paused at once" if now else "paused")
         if job.row.state != "paused":
             self._run.table.note(job, "paused", {"error": None}, {})
-        if job.active is not None and now:
-            job.active.end("paused")
-            await self._run.until(lambda: job.active is None)
-        elif job.active is not None:
-            job.active.pause()
+        if (active := job.active) is not None and now:
+            active.end("paused")
+            await self._run.until(lambda: job.active is not active)
+        elif active is not None:
+            active.pause()
         await self._run.ledger.flush()
 
     async def resume(self, job_id: str) -> None:
@@ -196,9 +191,9 @@ class JobManager:
     async def cancel(self, job_id: str) -> None:
         """End the job, and return when nothing of it runs any more. What is finished of it stays."""
         job = await self._run.changeable(job_id, "cancelled")
-        if job.active is not None:
-            job.active.end("cancelled")
-            await self._run.until(lambda: job.active is None)
+        if (active := job.active) is not None:
+            active.end("cancelled")
+            await self._run.until(lambda: job.active is not active)
         else:
             self._run.ledger.note(ChunksChanged(job_id, ("pending",), {"state": "cancelled"}))
             self._run.table.note(job, "cancelled", {"finished_at": time.time(), "error": None}, {})
@@ -226,8 +221,7 @@ class JobManager:
         if settings is not None:
             check_type("settings", settings, JobSettings, "a JobSettings")
             job.settings = settings
-        fields = changed_fields(settings, name, tags, comment)
-        self._run.table.change(job, fields)
+        self._run.table.change(job, changed_fields(settings, name, tags, comment))
         await self._run.ledger.flush()
 
     async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
@@ -280,8 +274,8 @@ class JobManager:
         not durable may be. Where changes are no longer kept, an event that is a `gap` says so.
         """
         run = self._run
-        last = run.ledger.last_durable
-        listener = Listener(run.repository, last if after is None else after, is_behind=after is not None)
+        begin = run.ledger.last_durable if after is None else after
+        listener = Listener(run.repository, begin, is_behind=after is not None)
         leave = run.listeners.add(listener)
         try:
             yield listener

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -18,35 +20,38 @@ from .repository.changes import JobAdded, JobFields
 from .repository.rows import JobRow
 from .settings import JobSettings
 
+_ID_BYTES = 6
+
 
 async def add_job(
-    run: FarmRun, asked: JobRow, spec: JobSpec, settings: JobSettings, folder: str | os.PathLike[str] | None
+    run: FarmRun, asked: JobFields, spec: JobSpec, settings: JobSettings, folder: str | os.PathLike[str] | None
 ) -> str:
-    """Add a job of which the row has what was asked for, and return its id; see `JobManager.submit`."""
+    """Add a job with the fields that were asked for, and return its id; see `JobManager.submit`."""
     run.nodes.check_needs(spec)
-    for other in asked.after:
+    after = asked["after"]
+    for other in after:
         await run.row(other)
-    own = run.job_folders / asked.id
+    job_id = secrets.token_hex(_ID_BYTES)
+    own = run.job_folders / job_id
     job_dir = resolve_job_dir(spec, own if folder is None and spec.path is None else folder)
     text = await anyio.to_thread.run_sync(partial(spec.model_dump_json, by_alias=True))
     async with run.one_at_a_time:
         if job_dir != own:
-            await run.claims.check(asked.id, spec, settings, job_dir, asked.after)
-        ended = await run.ended_before(asked)
-        row = replace(
-            asked,
-            place=run.next_place(),
-            settings=settings.to_json(),
-            folder=os.fspath(job_dir),
-            total_chunks=len(spec.chunks),
-            total_frames=sum(chunk.frame_count for chunk in spec.chunks),
-            max_running=settings.max_running,
-            chunk_order=settings.chunk_order,
-        )
+            await run.claims.check(job_id, spec, settings, job_dir, after)
+        fields: JobFields = {
+            **asked,
+            **changed_fields(settings, None, None, None),
+            "folder": os.fspath(job_dir),
+            "total_chunks": len(spec.chunks),
+            "total_frames": sum(chunk.frame_count for chunk in spec.chunks),
+        }
+        new = JobRow(id=job_id, place=run.next_place(), name=spec.id, created_at=time.time())
+        row = replace(new, **fields)
+        ended = await run.ended_before(row)
         run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
         run.table.add(FarmJob(row, settings), ended)
     await run.ledger.flush()
-    return row.id
+    return job_id
 
 
 def changed_fields(
