@@ -14,6 +14,8 @@ from support.jobs import job
 from tailrace import Chunk, JobSpec, LocalWorkerAdapter, SpecError
 from tailrace._errors import JobNotFoundError, JobStateError
 from tailrace._farm.manager import JobManager
+from tailrace._farm.repository.opening import open_repository
+from tailrace._farm.repository.owner import this_process
 from tailrace._farm.repository.sql_repository import SqlRepository
 from tailrace._farm.settings import JobSettings
 
@@ -176,6 +178,10 @@ async def test_what_leaves_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
         async with farm(tmp_path):
             await anyio.sleep(60)
     assert scope.cancelled_caught
+    # However it was left, nothing runs that the next one would have to wait for.
+    repository = open_repository(tmp_path / "farm.db")
+    assert repository.open(this_process()).previous is None
+    repository.close()
 
 
 async def test_a_repository_in_memory_will_do(tmp_path: Path) -> None:

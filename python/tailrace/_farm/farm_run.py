@@ -109,7 +109,7 @@ class FarmRun:
         """Have it open for the block; raises what ended it, if anything did, in place of what came out of the block."""
         found = await anyio.to_thread.run_sync(self.repository.open, this_process())
         self._last_place = found.last_place
-        is_clean = False
+        self._is_clean = False
         try:
             if found.previous is not None:
                 await anyio.to_thread.run_sync(await_end_of, found.previous)
@@ -131,10 +131,9 @@ class FarmRun:
                 await self._load()
                 async with open_adapters([self._adapter]), self._running():
                     yield
-                is_clean = self.error is None
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(partial(self.repository.close, clean=is_clean))
+                await anyio.to_thread.run_sync(partial(self.repository.close, clean=self._is_clean))
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -162,6 +161,7 @@ class FarmRun:
                 self.ledger.close()
                 with anyio.move_on_after(_PATIENCE, shield=True):
                     await self._is_written.wait()
+                self._is_clean = self._is_written.is_set() and self.error is None
                 self.ledger.fail(RepositoryError("the manager was closed"))
                 self.table.wake()
                 self.listeners.end(self.error)

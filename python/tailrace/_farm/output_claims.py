@@ -25,8 +25,8 @@ class OutputClaims:
         """Take the jobs that have not ended, and where they are."""
         self._table = table
         self._repository = repository
-        self._known: dict[str, JobOutputs] = {}
-        """What jobs write, once it has been asked for."""
+        self._known: dict[tuple[str, str], JobOutputs] = {}
+        """What jobs with such settings write, once it has been asked for."""
 
     async def check(
         self, job_id: str, spec: JobSpec, settings: JobSettings, folder: Path, after: Collection[str]
@@ -37,9 +37,10 @@ class OutputClaims:
             return
         outputs = await anyio.to_thread.run_sync(JobOutputs.of, spec, folder, settings.output_file)
         for rival in rivals:
-            if rival.id not in self._known:
-                self._known[rival.id] = await anyio.to_thread.run_sync(self._outputs_of, rival)
-            shared = outputs.shared_with(self._known[rival.id])
+            key = (rival.id, rival.settings)
+            if key not in self._known:
+                self._known[key] = await anyio.to_thread.run_sync(self._outputs_of, rival)
+            shared = outputs.shared_with(self._known[key])
             if shared is not None and rival.id in self._table:
                 raise JobStateError(
                     f"job {rival.id} is {rival.state} and writes {shared} in {folder} too: submit this one with"
@@ -47,7 +48,7 @@ class OutputClaims:
                     rival.id,
                     rival.state,
                 )
-        self._known = {id_: known for id_, known in self._known.items() if id_ in self._table}
+        self._known = {key: known for key, known in self._known.items() if key[0] in self._table}
 
     def _rivals(self, folder: Path, others: Collection[str]) -> list[JobRow]:
         key = os.path.realpath(folder)
