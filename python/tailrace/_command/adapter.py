@@ -69,6 +69,11 @@ class Capabilities:
     """
 
     @property
+    def may_wait(self) -> bool:
+        """Whether a command may wait elsewhere before it begins, and it is told when that is."""
+        return self.remote and self.tells_start
+
+    @property
     def sees_parts(self) -> bool:
         """Whether it can be seen which frames of a chunk are whole, and the others be rendered alone."""
         return self.shares_files and self.runs_any_command

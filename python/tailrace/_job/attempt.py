@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from .._spec.retry_command import fill_in_frames, frames_rendered
 from .._state.inspection import OutputFile, fingerprint_of
 from .._state.record import JobRecord
 from ..progress import ProgressParser, RenderError
+from .beginning import Beginning
 from .context import JobContext
 from .early_end import EarlyEnd
 from .frame_watch import FrameWatch, WholeFrames
@@ -133,7 +134,7 @@ class ChunkAttempt:
         """Return whether an attempt may render some frames of the chunk alone."""
         return chunk.has_parts and self._capabilities.sees_parts and chunk.id not in self._context.sharing
 
-    async def run(self, queued: QueuedChunk, plan: AttemptPlan) -> WorkerResult | Failure:
+    async def run(self, queued: QueuedChunk, plan: AttemptPlan, beginning: Beginning) -> WorkerResult | Failure:
         """Run the command once that was planned. Raises what a callback raised."""
         chunk = queued.chunk
         command, args = parse_command(plan.command)
@@ -168,7 +169,7 @@ class ChunkAttempt:
                 words,
                 output,
                 events,
-                watch=None if self._limit is None else watch,
+                on_started=self._on_started(beginning, frames, watch),
                 early=early,
                 memory=memory,
             )
@@ -193,6 +194,22 @@ class ChunkAttempt:
             # A callback raised and the adapter kept it to itself.
             raise self._reporter.error
         return outcome
+
+    def _on_started(
+        self, beginning: Beginning, frames: FrameWatch | None, watch: ProgressWatch | None
+    ) -> Callable[[], object] | None:
+        """Return what the adapter calls when the command begins; None if nobody has to know."""
+        if not beginning.is_waited_for:
+            return None if self._limit is None or watch is None else watch.begin
+
+        def begin() -> Awaitable[None] | None:
+            if watch is not None:
+                watch.begin()
+            if frames is not None:
+                frames.command_began()
+            return beginning.tell()
+
+        return begin
 
     async def watch(self) -> None:
         """Tell what is used and what progress came too soon after the last, and end what makes none, until cancelled.

@@ -96,6 +96,10 @@ class FrameWatch:
             # It is written once more, and may be torn then.
             whole.known.pop(frame, None)
 
+    def command_began(self) -> None:
+        """Count the time of the first frame from now on: the command waited for a place before."""
+        self._last = time.time()
+
     async def begin(self) -> None:
         """Take note of what is there, before the command begins: for output that was not set aside."""
         if self._inspector is not None:

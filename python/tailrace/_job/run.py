@@ -23,6 +23,7 @@ from .._events.types import ChunkFailed, ChunkRetrying, ChunkStarted, ChunkWarni
 from .._scheduling.packer import Lane
 from .._spec.model import Chunk
 from .attempt import ChunkAttempt, Failure
+from .beginning import Beginning
 from .context import JobContext
 from .full_disk import FullDisk
 from .lost_attempts import MOST_LOST, LostAttempts
@@ -212,14 +213,15 @@ class JobRun:
         self._attempts[chunk.id] = attempt
         emit = self._reporter.of_chunk(chunk.id, attempt)
         plan = self._attempt.plan(chunk)
-        await await_if_needed(
-            emit(
-                lambda head: ChunkStarted(
-                    **head, slot=queued.slot.number, command=self._context.mask.text(plan.command)
-                )
-            )
+        shown = self._context.mask.text(plan.command)
+        beginning = Beginning(
+            lambda: emit(lambda head: ChunkStarted(**head, slot=queued.slot.number, command=shown)),
+            is_waited_for=self._context.capabilities.may_wait,
         )
-        outcome = await self._attempt.run(queued, plan)
+        if not beginning.is_waited_for:
+            await await_if_needed(beginning.tell())
+        outcome = await self._attempt.run(queued, plan, beginning)
+        await beginning.make_up()
         if not isinstance(outcome, Failure):
             self._results[chunk.id] = outcome
             self._context.nodes.succeeded(outcome.node, chunk.id)

@@ -9,7 +9,6 @@ from .._command.job import SLOT_VARIABLE, STREAMS, WorkerJob, like
 from .._command.result import UsageSample
 from .._output.command_events import CommandEvents
 from .._output.pipeline import CommandOutput
-from .._output.progress_watch import ProgressWatch
 from .capacity import GPU_VARIABLE
 from .context import JobContext
 from .early_end import EarlyEnd
@@ -39,11 +38,11 @@ class WorkerJobs:
         output: CommandOutput,
         events: CommandEvents,
         *,
-        watch: ProgressWatch | None,
+        on_started: Callable[[], object] | None,
         early: EarlyEnd | None,
         memory: MemoryWatch | None,
     ) -> WorkerJob:
-        """Return that of a command, whose words these are; `watch`, if there is one, is told of its start."""
+        """Return that of a command, whose words these are."""
         chunk, slot, options = queued.chunk, queued.slot.number, self._options
         env = {
             **self._folder,
@@ -64,7 +63,7 @@ class WorkerJobs:
             args=words[1:],
             env=env,
             callbacks={stream: output.callback(stream) for stream in STREAMS},
-            on_started=None if watch is None else watch.begin,
+            on_started=on_started,
             on_warning=events.on_warning,
             ending=None if early is None else early.ending,
             on_usage=on_usage,
