@@ -63,10 +63,9 @@ test-containers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live te
 test-ray: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-ray $(BIN)/ffmpeg $(BIN)/ffprobe ## Run tests with a Ray cluster; installs Ray
 	sh scripts/in_own_network.sh python -m pytest -m ray
 
-# Its nodes have networks of their own, so this is done in one too: nothing of this machine's is touched.
 test-slurm: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests with a real Slurm, as root; installs it
 	sh scripts/install.sh slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2
-	unshare --net sh -c 'ip link set lo up && exec python -m pytest -m slurm'
+	sh scripts/in_own_network.sh python -m pytest -m slurm
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 

@@ -182,14 +182,15 @@ def test_needs_become_what_slurm_is_asked_for(needs: dict[str, float], expected:
 
 def test_a_step_takes_no_more_of_its_allocation_than_it_needs() -> None:
     options = arguments(WorkerJob("x"), in_allocation=True)
-    assert options[-3:] == ["--exact", "--mem=0", "--gres=none"]
+    assert options[-4:-1] == ["--exact", "--mem=0", "--gres=none"]
 
 
 def test_the_options_of_the_user_come_last_and_nothing_of_the_job_is_taken_for_one() -> None:
     job = WorkerJob("render", ["--time=1", "a b"], env={"SECRET": "hidden"})
     args = srun_arguments(job, "name", MARK, in_allocation=False, exclude=["beta", "alpha"], place=["--qos=night"])
     end = args.index("--")
-    assert args[end - 2 : end] == ["--exclude=alpha,beta", "--qos=night"]
+    # All but the name, by which the job is ended.
+    assert args[end - 3 : end] == ["--exclude=alpha,beta", "--qos=night", "--job-name=name"]
     assert args[-3:] == ["render", "--time=1", "a b"]
     assert not any("hidden" in arg for arg in args)
 

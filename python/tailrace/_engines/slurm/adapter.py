@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
@@ -84,10 +85,14 @@ class SlurmAdapter:
         allocation = os.environ.get("SLURM_JOB_ID")
         queued = QueuedJob(new_name(job), allocation)
         mark = secrets.token_hex(8)
-        exclude = await self._to_avoid(job, queued)
-        args = srun_arguments(
-            job, queued.name, mark, in_allocation=allocation is not None, exclude=exclude, place=self._options
+        arguments = partial(
+            srun_arguments, job, queued.name, mark, in_allocation=allocation is not None, place=self._options
         )
+        exclude = await self._to_avoid(job, queued)
+        args = arguments(exclude=exclude)
+        if exclude and allocation is None and not await queued.could_run(srun, args):
+            # What the chunk needs is on no other node.
+            args = arguments()
         execution = Execution(job, queued, mark)
         messages = os.memfd_create("tailrace-srun")
         watchdog.add(queued.name)
@@ -95,6 +100,9 @@ class SlurmAdapter:
             await execution.run(
                 _local_job(job, ["-c", HERE, "sh", MARK_VARIABLE, f"/proc/{os.getpid()}/fd/{messages}", srun, *args])
             )
+        except GeneratorExit:
+            # The event loop is gone, and nothing can be awaited any more.
+            raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await _clear_away(job, queued)

@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..._command.job import WorkerJob
@@ -43,9 +44,8 @@ def srun_arguments(
 
     Raises `ValueError` for a need that is not a number.
     """
-    folder = os.path.realpath(job.cwd or ".")
+    folder = Path(job.cwd or ".").absolute()
     return [
-        f"--job-name={name}",
         "--nodes=1",
         "--ntasks=1",
         "--input=none",
@@ -60,13 +60,15 @@ def srun_arguments(
         *_needed(job.meta.get("needs") or {}, in_allocation=in_allocation),
         *([f"--exclude={','.join(sorted(exclude))}"] if exclude else []),
         *place,
+        # By this name it is found and ended.
+        f"--job-name={name}",
         "--",
         "sh",
         "-c",
         SCRIPT,
         "sh",
         mark,
-        folder,
+        os.fspath(folder),
         job.command,
         *job.args,
     ]

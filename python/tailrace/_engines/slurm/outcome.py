@@ -69,7 +69,10 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
         return result
     cancelled = next((found for found in map(_CANCELLED.search, messages) if found is not None), None)
     has_memory_message = any(map(_MEMORY.search, messages))
-    if execution.is_complete and cancelled is None:
+    srun = execution.srun
+    has_succeeded = srun is not None and srun.exit_code == 0
+    # A command may print what looks like Slurm's own words, such as an old log.
+    if execution.is_complete and (cancelled is None or has_succeeded):
         if has_memory_message and result.exit_code in (-9, 137):
             result.killed_for_memory = _FULL
         return result

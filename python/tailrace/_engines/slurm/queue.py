@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -87,6 +88,11 @@ class QueuedJob:
             where = [] if partition is None else [f"--partition={partition}"]
             done = await self._run("sinfo", "--noheader", "--Node", "--format=%N", *where)
         return frozenset() if done is None or done.exit_code != 0 else frozenset(done.stdout.split())
+
+    async def could_run(self, srun: str, args: Sequence[str]) -> bool:
+        """Return whether Slurm would ever run srun with these arguments, as far as it can say without a job."""
+        done = await self._run(srun, "--test-only", *args)
+        return done is not None and done.exit_code == 0
 
     async def _jobs(self) -> list[tuple[str, str]] | None:
         return await self._listed("--name", self.name, "--format=%i %j")
