@@ -97,4 +97,7 @@ class RayAdapter:
             await self._connect(self._cluster.connect)
         needs = job.meta.get("needs")
         options = to_options(self._defaults, needs if isinstance(needs, Mapping) else {})
+        avoided = job.meta.get("avoid_nodes")
+        if avoided:
+            options |= await anyio.to_thread.run_sync(self._cluster.avoiding, avoided)
         return await RemoteCommand(job, self._cluster, options).run()

@@ -91,13 +91,15 @@ class Cluster:
                 self._task = self._endings = None
                 _leave_process()
 
-    def submit(self, order: bytes, options: Options, avoided: object) -> Any:
+    def avoiding(self, avoided: object) -> Options:
+        """Return the options that keep a chunk from the nodes that are named. Asks the head, which may take long."""
+        return avoiding({name: node_id for node_id, name in self._nodes().items()}, avoided) if avoided else {}
+
+    def submit(self, order: bytes, options: Options) -> Any:
         """Have a node run a pickled `Order`, and return the generator of what it sends.
 
         Raises `WorkerError` for needs that Ray does not know.
         """
-        if avoided:
-            options = {**options, **avoiding({name: node_id for node_id, name in self._nodes().items()}, avoided)}
         try:
             task = self._task.options(**self._of_each, **options)
         except (TypeError, ValueError) as error:
@@ -106,18 +108,25 @@ class Cluster:
 
     def end(self, key: str) -> None:
         """Have the command with this key end, wherever it runs; one that is over stays as it is."""
-        self._endings.end.remote(key)
+        if self._endings is not None:
+            self._endings.end.remote(key)
 
     def drop(self, items: Any) -> None:
         """Have a command not begin that waits; one that runs ends without a word."""
         import ray
 
-        ray.cancel(items)
+        if ray.is_initialized():
+            ray.cancel(items)
+
+    def learn_name(self, node_id: str) -> None:
+        """Find out what a node is called. Asks the head, which may take long."""
+        if node_id not in self._names:
+            # What the head cannot tell now is no reason to lose what a node has done.
+            with suppress(Exception):
+                self._names = {**self._names, **self._nodes()}
 
     def name_of(self, node_id: str) -> str:
-        """Return what a node is called: its name, which is its address where it was given none."""
-        if node_id not in self._names:
-            self._names = {**self._names, **self._nodes()}
+        """Return what a node is called: its name, which is its address where it was given none, or its id."""
         return self._names.get(node_id, node_id)
 
     def sweep(self, node_id: str, mark: str, seconds: float) -> bool:
@@ -125,6 +134,9 @@ class Cluster:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        if not ray.is_initialized():
+            # Asking would connect anew.
+            return False
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         try:
             is_gone = ray.get(
@@ -138,6 +150,8 @@ class Cluster:
         """Return the names of the nodes that are there, by their ids."""
         import ray
 
+        if not ray.is_initialized():
+            return {}
         return {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
 
 

@@ -19,13 +19,23 @@ _MOST = 4 * 2**20
 class ItemReader:
     """Reads the items of one command ahead of who takes them, but not far; the last one is `Ended` or `Lost`."""
 
-    def __init__(self, items: Any, timeout: float | None, ring: Callable[[], object]) -> None:
-        """Take Ray's generator, the command's limit, and what is called when there is something to `take`."""
+    def __init__(
+        self,
+        items: Any,
+        timeout: float | None,
+        ring: Callable[[], object],
+        on_node: Callable[[str], object],
+    ) -> None:
+        """Take Ray's generator, the command's limit, and what is called when there is something to `take`.
+
+        `on_node` is called before that with the id of the command's node, in the thread that reads.
+        """
         self.last: Ended | Lost | None = None
         """The last item, when it has come, though others may have to be taken before it."""
         self._items = items
         self._timeout = timeout
         self._ring = ring
+        self._on_node = on_node
         self._changed = threading.Condition()
         self._waiting: deque[Any] = deque()
         self._size = 0
@@ -69,6 +79,9 @@ class ItemReader:
             self._items = None
 
     def _put(self, item: Any) -> None:
+        if isinstance(item, Begun | Lost) and item.node_id is not None:
+            # Here, since it may take as long as the head does not answer.
+            self._on_node(item.node_id)
         with self._changed:
             if isinstance(item, bytes | list):
                 self._wait_for_room()

@@ -8,6 +8,7 @@ import os
 import pickle
 import uuid
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -49,15 +50,15 @@ class RemoteCommand:
             command=job.command,
             args=list(job.args),
             env={**(job.env or {}), MARK: self._key},
-            cwd=os.path.realpath(job.cwd or "."),
+            cwd=os.fspath(Path(job.cwd or ".").absolute()),
             timeout=job.timeout,
             cpu_idle_timeout=job.cpu_idle_timeout,
             kill_grace=job.kill_grace,
             merge_window=job.merge_window,
             wants_usage=job.on_usage is not None,
         )
-        self._items = cluster.submit(pickle.dumps(order), options, job.meta.get("avoid_nodes"))
-        self._reader = ItemReader(self._items, job.timeout, self._bell.ring)
+        self._items = cluster.submit(pickle.dumps(order), options)
+        self._reader = ItemReader(self._items, job.timeout, self._bell.ring, cluster.learn_name)
         self._node_id: str | None = None
         self._began_at = math.inf
         self._heard_at = math.inf
