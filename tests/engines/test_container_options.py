@@ -106,7 +106,7 @@ def test_a_name_tells_whether_its_owner_is_gone() -> None:
 )
 def test_a_client_without_a_daemon_is_told_apart(reason: str) -> None:
     assert Engine("docker").is_lost(reason)
-    assert not Engine("docker").is_lost("docker: Error response from daemon: No such image: blender:latest")
+    assert not Engine("docker").is_lost("docker: Error response from daemon: No such image: connectome:1")
 
 
 @pytest.mark.anyio

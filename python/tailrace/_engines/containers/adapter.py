@@ -14,7 +14,7 @@ from ..._errors import WorkerSpawnError
 from ..._local.adapter import LocalWorkerAdapter
 from .abilities import CAPABILITIES
 from .container import ENGINE_TIME, Container
-from .engine import Engine
+from .engine import Engine, new_name
 from .exchange import Exchange, container_init
 from .run_options import folder_of, run_options, variables
 
@@ -60,6 +60,13 @@ class DockerAdapter:
         for name, values in (("options", options), ("volumes", volumes)):
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise TypeError(f"{name} must be a sequence of str, not {values!r}")
+        for option in options:
+            if not option.startswith("-"):
+                raise ValueError(f"options must each begin with -, such as --network=host, not {option!r}")
+        for volume in volumes:
+            here, colon, there = volume.partition(":")
+            if not colon or not here.startswith("/") or not there.startswith("/"):
+                raise ValueError(f"volumes must be like /here:/there or /here:/there:ro, not {volume!r}")
         refused = next((option for option in options if option.partition("=")[0] in _REFUSED), None)
         if refused is not None:
             raise ValueError(f"options must not have {refused}: the container's first process is tailrace's")
@@ -78,12 +85,13 @@ class DockerAdapter:
         if not Path(folder_of(job)).is_dir():  # noqa: ASYNC240
             raise WorkerSpawnError(errno.ENOENT, f"cannot start {job.command}: there is no folder {folder_of(job)}")
         await self._engine.get_to_know()
-        with Exchange(variables(job)) as exchange:
-            container = Container(job, self._engine, exchange, self._image)
+        name = new_name()
+        with Exchange(name, variables(job)) as exchange:
+            container = Container(name, job, self._engine, exchange, self._image)
             arguments = run_options(
                 job,
                 exchange.folder,
-                name=container.name,
+                name=name,
                 image=self._image,
                 is_podman=self._engine.is_podman,
                 options=self._options,

@@ -15,7 +15,7 @@ from ..._command.job import WorkerJob
 from ..._command.memory_report import MemoryReport
 from ..._command.result import ResourceUsage, WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError, WorkerTimeoutError
-from .engine import Engine, new_name
+from .engine import Engine
 from .exchange import Exchange, Kind, Outcome
 
 ENGINE_TIME = 5.0
@@ -28,8 +28,8 @@ _GLANCE = 0.02
 class Container:
     """What runs the job's command, from before it is made until it is gone."""
 
-    def __init__(self, job: WorkerJob, engine: Engine, exchange: Exchange, image: str) -> None:
-        self.name = new_name()
+    def __init__(self, name: str, job: WorkerJob, engine: Engine, exchange: Exchange, image: str) -> None:
+        self.name = name
         self._job = job
         self._engine = engine
         self._exchange = exchange

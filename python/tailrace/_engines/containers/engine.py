@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
 from ..._local.adapter import LocalWorkerAdapter
+from .exchange import NAME_BEGINS, remove_left_behind
 from .run_options import OWNED
 
 _ANSWER_TIME = 30.0
@@ -24,7 +26,18 @@ _ANSWER_TIME = 30.0
 _TRIES = 4
 _BETWEEN_TRIES = 0.2
 
-_CONNECTION_WORDS = ("connect", "eof", "shutting down", "i/o timeout", "broken pipe", "transport is closing")
+_CONNECTION_WORDS = (
+    "cannot connect to",
+    "error during connect",
+    "connection re",
+    "connect: no such file",
+    ": eof",
+    "unexpected eof",
+    "shutting down",
+    "i/o timeout",
+    "broken pipe",
+    "transport is closing",
+)
 """One of them is in what a client says whose daemon is not there, or goes away."""
 
 _IMAGE_WORDS = ("no such image", "image not known")
@@ -64,6 +77,7 @@ class Engine:
         for name in listed.stdout.split():
             if _is_left_behind(name):
                 await self.remove(name)
+        await anyio.to_thread.run_sync(remove_left_behind, _is_left_behind)
 
     async def remove(self, name: str) -> str | None:
         """End and remove a container; return why that was not possible, None if it is gone."""
@@ -132,7 +146,7 @@ def _owner(pid: int) -> str:
 
 def _place() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    return f"tailrace-{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return f"{NAME_BEGINS}{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def _started(pid: int) -> str:

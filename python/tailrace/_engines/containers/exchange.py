@@ -7,7 +7,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,9 @@ from typing import NamedTuple, Self
 INSIDE = "/.tailrace"
 """Where the container has the folder."""
 
+NAME_BEGINS = "tailrace-"
+"""How the names of containers begin."""
+_ENDS_NAME = "_"
 _RECORD = struct.Struct("=7q")
 
 
@@ -79,10 +82,14 @@ class Outcome(NamedTuple):
 class Exchange:
     """Such a folder, for the one container that a `with` block runs."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        """Make it, with the variables that the command is to have. Raises `OSError` if that is not possible."""
+    def __init__(self, name: str, variables: Mapping[str, str]) -> None:
+        """Make it for the container of this name, with the variables that its command is to have.
+
+        Raises `OSError` if that is not possible.
+        """
         # The user of the container may be another one, other users of this machine are not to read the variables.
-        self._closed = Path(tempfile.mkdtemp(prefix="tailrace-container-"))
+        self._closed = Path(tempfile.mkdtemp(prefix=f"{name}{_ENDS_NAME}"))
+        self._outcome = -1
         try:
             self.folder = self._closed / "shared"
             self.folder.mkdir()
@@ -92,6 +99,8 @@ class Exchange:
             lines = [os.fsencode(f"{name}={value}\0") for name, value in variables.items()]
             self._write("variables", b"".join(lines), 0o444)
             self._write("outcome", b"", 0o666)
+            # The command can put anything in its place.
+            self._outcome = os.open(self.folder / "outcome", os.O_RDONLY | os.O_CLOEXEC)
             os.mkfifo(self.alive)
             self.alive.chmod(0o666)
         except BaseException:
@@ -105,10 +114,12 @@ class Exchange:
 
     def outcome(self) -> Outcome | None:
         """Return what is known; None if no process of the container has begun."""
-        record = (self.folder / "outcome").read_bytes()
+        record = os.pread(self._outcome, _RECORD.size, 0)
         if len(record) < _RECORD.size:
             return None
         kind, number, was_ended, killed, user, system, largest = _RECORD.unpack(record)
+        if kind not in list(Kind):
+            return None
         return Outcome(Kind(kind), number, bool(was_ended), killed, user / 1e6, system / 1e6, largest * 1024)
 
     def is_read(self) -> bool:
@@ -116,7 +127,8 @@ class Exchange:
         try:
             os.close(os.open(self.alive, os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
-            if error.errno != errno.ENXIO:
+            # Nobody reads it, or the command has taken it away.
+            if error.errno not in (errno.ENXIO, errno.ENOENT):
                 raise
             return False
         return True
@@ -135,4 +147,13 @@ class Exchange:
         path.chmod(mode)
 
     def _remove(self) -> None:
+        if self._outcome >= 0:
+            os.close(self._outcome)
         shutil.rmtree(self._closed, ignore_errors=True)
+
+
+def remove_left_behind(is_left_behind: Callable[[str], bool]) -> None:
+    """Remove the folders of containers whose names say that nobody is left who would: they hold variables."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{NAME_BEGINS}*{_ENDS_NAME}*"):
+        if is_left_behind(folder.name.partition(_ENDS_NAME)[0]):
+            shutil.rmtree(folder, ignore_errors=True)
