@@ -187,7 +187,7 @@ async def test_a_chunk_that_takes_more_memory_than_it_needs_is_told_of_once(tmp_
     events, error = await executed(spec, job_dir=tmp_path)
     assert error is None
     (warning,) = [event for event in events if isinstance(event, ChunkWarning)]
-    assert "GiB of memory, more than the 0.0488 GiB it needs" in warning.message
+    assert "MiB of memory, more than the 50.0 MiB of its needs" in warning.message
 
 
 @on_one_loop
@@ -230,6 +230,21 @@ def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(tmp_pa
         assert problem in refused.stderr, refused.stderr
 
 
+def test_a_capacity_may_be_given_in_parts_and_what_nobody_counts_or_needs_is_noted(tmp_path: Path) -> None:
+    spec = spec_of({"needs": {"seat": 1, "memory": "1G"}})
+    (tmp_path / "job.json").write_text(spec.model_dump_json(by_alias=True))
+    for words, note in (
+        (["--capacity", "seat=1", "--capacity", "memory=2G"], None),
+        (["--capacity", "seat=1,memry=2"], "note: no chunk needs memry of the capacity"),
+        ([], "note: the chunks need memory, seat, and nothing is counted: --capacity says what there is"),
+    ):
+        ran = _tailrace(tmp_path, "job", "run", "job.json", *words)
+        assert ran.returncode == 0, ran.stderr
+        assert (note in ran.stderr) if note else ("note: " not in ran.stderr), ran.stderr
+    refused = _tailrace(tmp_path, "job", "run", "job.json", "--capacity", "seat=1", "--capacity", "seat=2")
+    assert "seat is given twice" in refused.stderr
+
+
 def test_the_command_line_ends_what_takes_more_memory_than_it_needs(tmp_path: Path) -> None:
     spec = spec_of({"command": _EAT.format(80, 60), "needs": {"memory": 50 << 20}})
     (tmp_path / "job.json").write_text(spec.model_dump_json(by_alias=True))
@@ -263,7 +278,7 @@ async def test_memory_that_no_sample_has_seen_is_told_of_at_the_end() -> None:
         spec_of({"needs": {"memory": "2G"}}), JobExecutionOptions(on_event=events.append)
     )
     (warning,) = [event.message for event in events if isinstance(event, ChunkWarning)]
-    assert warning.startswith("it takes 3 GiB of memory, more than the 2 GiB it needs")
+    assert warning.startswith("it takes 3.0 GiB of memory, more than the 2.0 GiB of its needs")
 
 
 def test_planned_chunks_have_the_needs_that_were_asked_for(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class AdapterCommand(click.Command):
             type=_AdapterName(plugins),
             default=_DEFAULT,
             envvar="TAILRACE_ADAPTER",
-            help="Where the chunks run: here, on AWS Lambda, on Google Cloud Run, or on an HTTP worker. Default local.",
+            help="Where the chunks run; `tailrace adapters` says what each is. Default local.",
         )
         added = [adapter, *plugins.options(), streaming]
 

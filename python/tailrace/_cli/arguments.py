@@ -53,12 +53,12 @@ def parse_file_size(_: click.Context, __: click.Parameter, text: str | None) -> 
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def parse_amounts(_: click.Context, __: click.Parameter, text: str | None) -> Mapping[str, float] | None:
-    """Return what an option names: memory=64G,gpus=2."""
-    if text is None:
+def parse_amounts(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Mapping[str, float] | None:
+    """Return what an option names, each time that it is given: memory=64G,gpus=2."""
+    if not texts:
         return None
     amounts: dict[str, str | float] = {}
-    for part in text.split(","):
+    for part in ",".join(texts).split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals or not name:
             raise click.BadParameter(f"{part!r} is not of the form NAME=N, such as memory=64G or gpus=2")

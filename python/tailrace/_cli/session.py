@@ -209,6 +209,19 @@ class _Execution:
         print_message(f"job {self._spec.id}: {counted(done, 'chunk')} done, {len(self._asked) - done} to be run")
         return 0
 
+    def _uncounted(self) -> Iterator[str]:
+        """Yield a note of needs that nobody counts, and of what is counted and nobody needs, as a misspelled name."""
+        needed = sorted({name for chunk in self._spec.chunks for name, amount in chunk.needs.items() if amount})
+        capacity = self._request.capacity
+        if capacity is None:
+            # An engine counts them itself.
+            if needed and self._request.adapter.plugin.name == "local":
+                yield f"the chunks need {', '.join(needed)}, and nothing is counted: --capacity says what there is"
+            return
+        unneeded = [name for name in capacity if name not in (*needed, "memory")]
+        if unneeded:
+            yield f"no chunk needs {', '.join(unneeded)} of the capacity"
+
     def _check_machine(self) -> None:
         """Warn of what this machine lacks; raises `click.UsageError` if not one chunk can succeed."""
         # The others are not run here, and their files may be elsewhere.
@@ -237,7 +250,7 @@ class _Execution:
         if not self._request.quiet and self._request.events is None:
             for fault in self._request.adapter.faults:
                 print_message(f"note: {fault}")
-            for note in lint_job(self._spec):
+            for note in (*lint_job(self._spec), *self._uncounted()):
                 print_message(f"note: {note}")
         for note in self._selection.notes:
             print_message(f"note: {note}")

@@ -21,7 +21,7 @@ class ProcessMemory(NamedTuple):
     memory: int
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.pid}) {_to_text(self.memory)}"
+        return f"{self.name} ({self.pid}) {to_text(self.memory)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class MemoryReport:
     def __str__(self) -> str:
         parts = []
         if self.available is not None and self.total is not None:
-            part = f"{_to_text(self.available)} of {_to_text(self.total)} available"
+            part = f"{to_text(self.available)} of {to_text(self.total)} available"
             has_own_limit = self.available >= self.total * _MUCH
             parts.append(f"{part}, but its control group may have a limit of its own" if has_own_limit else part)
         if self.processes:
@@ -65,6 +65,7 @@ def _listed(processes: Iterable[ProcessMemory]) -> str:
     return ", ".join(map(str, processes))
 
 
-def _to_text(size: int) -> str:
+def to_text(size: int) -> str:
+    """Return bytes in the largest unit of which there is one: 1.5 GiB."""
     unit, name = next((unit for unit in _UNITS if size >= unit[0]), (2**10, "KiB"))
     return f"{size / unit:.1f} {name}"

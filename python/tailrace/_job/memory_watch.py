@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .._command.memory_report import to_text
 from .._command.result import UsageSample, WorkerResult
 from .early_end import EarlyEnd
-
-_GIB = 1 << 30
 
 
 def peak_memory(result: WorkerResult | None) -> int | None:
@@ -45,7 +44,7 @@ class MemoryWatch:
         if memory <= self._need or self._is_told:
             return
         self._is_told = True
-        more = f"it takes {memory / _GIB:.3g} GiB of memory, more than the {self._need / _GIB:.3g} GiB it needs"
+        more = f"it takes {to_text(memory)} of memory, more than the {to_text(int(self._need))} of its needs"
         if self._early is not None:
             self._early.end(f"was ended: {more}", "memory")
         else:

@@ -56,7 +56,7 @@ def to_amount(name: str, value: object) -> float:
         )
     if isinstance(value, str):
         if name != MEMORY:
-            raise ValueError(f"{name}: {value!r} should be a number")
+            raise ValueError(f"{name}: {value!r} should be a number; memory alone takes a size")
         found = re.fullmatch(_SIZE, value)
         if found is None:
             raise ValueError(f'memory: {value!r} should be a number of bytes, or a size such as "8G" or "512M"')

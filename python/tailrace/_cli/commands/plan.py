@@ -101,6 +101,7 @@ def _check_template(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option(
     "--needs",
     metavar="NAME=N,...",
+    multiple=True,
     callback=parse_amounts,
     help="What each chunk needs of --capacity: memory=8G,gpus=1,nuke_i=1.",
 )

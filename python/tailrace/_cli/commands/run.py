@@ -40,6 +40,7 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--capacity",
     metavar="NAME=N,...",
+    multiple=True,
     callback=parse_amounts,
     help="What the running chunks have together, for what they need: memory=64G,gpus=2,nuke_i=3.",
 )
