@@ -389,7 +389,8 @@ class SickDisk:
 
     @property
     def is_waited_for(self) -> bool:
-        return self._waiting > 0
+        # Once it is well, who waited for it is on its way.
+        return self._waiting > 0 and not self._is_well.is_set()
 
     def wait(self, name: str) -> None:
         """Wait for as long as a call takes that has to do with the file `name`."""
