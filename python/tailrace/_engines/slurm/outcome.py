@@ -69,10 +69,8 @@ async def conclude(execution: Execution, said: Sequence[str]) -> WorkerResult:
         return result
     cancelled = next((found for found in map(_CANCELLED.search, messages) if found is not None), None)
     has_memory_message = any(map(_MEMORY.search, messages))
-    srun = execution.srun
-    has_succeeded = srun is not None and srun.exit_code == 0
-    # A command may print what looks like Slurm's own words, such as an old log.
-    if execution.is_complete and (cancelled is None or has_succeeded):
+    # A command that has come to a good end may have printed what looks like Slurm's own words, such as an old log.
+    if execution.is_complete and (cancelled is None or result.exit_code == 0):
         if has_memory_message and result.exit_code in (-9, 137):
             result.killed_for_memory = _FULL
         return result
