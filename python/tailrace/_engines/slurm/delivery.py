@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -26,12 +27,17 @@ class Delivery:
         """Why the output could not be kept."""
         self.last_active = anyio.current_time()
         """When output came last, or a callback was done with it."""
-        self.is_busy = False
-        """Whether a callback is being awaited."""
         self._on_started = job.on_started
         self._on_change = on_change
         self._is_stopped = self._hears_last_words = False
-        self._scope = anyio.CancelScope()
+        # Both streams may have something to be awaited at a time.
+        self._scopes: set[anyio.CancelScope] = set()
+        self._deadline = math.inf
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a callback is being awaited."""
+        return bool(self._scopes)
 
     async def announce(self) -> None:
         """Call `on_started`."""
@@ -60,11 +66,14 @@ class Delivery:
         """Call no callback any more, but those that take last words; what is awaited of one is cancelled."""
         self._is_stopped = True
         self._hears_last_words = begin_last_words(self.stdout.callback, self.stderr.callback)
-        self._scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
 
     def limit(self, deadline: float) -> None:
         """Have callbacks done by then: they are cancelled, and called no more."""
-        self._scope.deadline = deadline
+        self._deadline = deadline
+        for scope in self._scopes:
+            scope.deadline = deadline
 
     async def _hand_on(self, stream: OutputStream, pieces: Iterable[Any]) -> None:
         if stream.callback is None:
@@ -88,15 +97,14 @@ class Delivery:
             self._on_change()
 
     async def _await(self, outcome: Awaitable[object]) -> None:
-        self.is_busy = True
+        scope = anyio.CancelScope(deadline=self._deadline)
+        self._scopes.add(scope)
         try:
-            with self._scope:
+            with scope:
                 await outcome
         finally:
-            self.is_busy = False
+            self._scopes.discard(scope)
             self.last_active = anyio.current_time()
             self._on_change()
-        if self._scope.cancelled_caught:
+        if scope.cancelled_caught:
             self._is_stopped = True
-            return
-        self._scope = anyio.CancelScope(deadline=self._scope.deadline)
