@@ -20,6 +20,8 @@ LIMIT = 0.2
 _SUCCESSOR_AFTER = 0.02
 _MOST_THREADS = 32
 """How many threads may be lost to files that do not answer."""
+_START_TIME = 19
+"""Its place among the fields of `stat` from the state on."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -198,6 +200,14 @@ def contents(number: int, name: str) -> bytes:
 def stat_fields(number: int) -> list[bytes]:
     """Return the fields of a process' `stat` from its state on (proc(5)); raises `OSError`."""
     return _name_and_fields(number)[1]
+
+
+def start_time(number: int) -> str:
+    """Return when the process began, in ticks since the machine was booted: its number may be another one's later.
+
+    Raises `OSError` if there is none.
+    """
+    return stat_fields(number)[_START_TIME].decode()
 
 
 def _name_and_fields(number: int) -> tuple[str, list[bytes]]:

@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -17,6 +16,7 @@ from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
 from ..._local.adapter import LocalWorkerAdapter
+from ..._local.process_files import start_time
 from .exchange import NAME_BEGINS, remove_left_behind
 from .run_options import OWNED
 
@@ -141,21 +141,13 @@ def _is_left_behind(name: str) -> bool:
 
 
 def _owner(pid: int) -> str:
-    return f"{_place()}-{pid}-{_try(lambda: _started(pid))}"
+    try:
+        began = start_time(pid)
+    except OSError:
+        began = "gone"
+    return f"{_place()}-{pid}-{began}"
 
 
 def _place() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     return f"{NAME_BEGINS}{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-
-
-def _started(pid: int) -> str:
-    """Return when the process began: the number may be another one's later (proc(5), starttime)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def _try(ask: Callable[[], str]) -> str:
-    try:
-        return ask()
-    except OSError:
-        return "gone"

@@ -6,12 +6,10 @@ import os
 import socket
 from pathlib import Path
 
-from ..._local.process_files import stat_fields
+from ..._local.process_files import start_time
 from .rows import Owner
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_START_TIME = 19
-"""Its place among the fields of `stat` from the state on, proc(5): ticks since the machine was booted."""
 
 
 def this_process() -> Owner:
@@ -21,4 +19,4 @@ def this_process() -> Owner:
 
 def process_start(pid: int) -> str:
     """Return what only the process that has this pid now has. Raises `OSError` if there is none."""
-    return f"{_BOOT_ID.read_text().strip()}/{stat_fields(pid)[_START_TIME].decode()}"
+    return f"{_BOOT_ID.read_text().strip()}/{start_time(pid)}"
