@@ -39,6 +39,7 @@ light_source { <2, 4, -3> 1 }
 BALL = "sphere { <clock, 0, 0>, 1 pigment { rgb <1, clock, 0> } }"
 
 MAKE_SCENE = """
+import os
 import sys
 import bpy
 scene = bpy.context.scene
@@ -47,7 +48,11 @@ scene.cycles.samples = 1
 scene.cycles.use_denoising = False
 scene.frame_step = 3
 if "--save" in sys.argv:
-    bpy.ops.wm.save_as_mainfile(filepath=sys.argv[sys.argv.index("--save") + 1])
+    saved = sys.argv[sys.argv.index("--save") + 1]
+    # Each chunk saves the scene, and Blender refuses a file that another one of it is saving.
+    own = f"{saved}.{os.getpid()}.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=own)
+    os.replace(own, saved)
 """
 
 
