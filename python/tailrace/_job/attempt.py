@@ -299,6 +299,8 @@ class ChunkAttempt:
         category = None if told is None else told.category
         if early is not None and ended is not None:
             category = early.category or category
+        # What it may take stays the same.
+        is_enforced = ended is not None and early is not None and early.category == "memory"
         if result is not None and result.killed_for_memory is not None:
             category = "memory"
         loss = loss_of(error)
@@ -307,7 +309,7 @@ class ChunkAttempt:
             result,
             None if error is None else self._mask.error(error, result),
             category,
-            is_worth_retrying(error, result, category, retry_on, was_ended=ended is not None),
+            not is_enforced and is_worth_retrying(error, result, category, retry_on, was_ended=ended is not None),
             loss,
             loss.node if loss is not None else None if result is None else result.node,
         )
