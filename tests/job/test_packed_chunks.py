@@ -194,10 +194,12 @@ async def test_a_chunk_that_takes_more_memory_than_it_needs_is_told_of_once(tmp_
 async def test_enforced_memory_ends_what_takes_more_than_it_needs(tmp_path: Path) -> None:
     spec = spec_of({"command": _EAT.format(80, 60), "needs": {"memory": 50 << 20}})
     with anyio.fail_after(30):
-        _, error = await executed(spec, enforce_memory=True, job_dir=tmp_path)
+        _, error = await executed(spec, enforce_memory=True, retries=2, job_dir=tmp_path)
     assert error is not None
     assert error.category == "memory"
     assert "was ended: it takes" in str(error)
+    # It would take as much again.
+    assert error.attempts == 1
 
 
 def test_gpus_are_counted_by_one_option_alone() -> None:
@@ -212,7 +214,10 @@ async def test_a_need_that_can_never_be_had_is_told_before_anything_starts(tmp_p
     assert not (tmp_path / "started").exists()
 
 
-def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(tmp_path: Path) -> None:
+def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     spec = spec_of({"command": "false", "needs": {"seat": 1}}, {"depends_on": (0,)}, {"needs": {"memory": "1G"}})
     (tmp_path / "job.json").write_text(spec.model_dump_json(by_alias=True))
     ran = _tailrace(tmp_path, "job", "run", "job.json", "--keep-going", "--capacity", "memory=2G,seat=1")
@@ -224,10 +229,12 @@ def test_the_command_line_packs_by_its_capacity_and_tells_what_is_skipped(tmp_pa
         ("memory=lots", "capacity: memory: 'lots' should be a number of bytes"),
         ("seat", "'seat' is not of the form NAME=N"),
         ("gpus=1.5", "gpus: 1.5 should be a whole number"),
+        ("gpus=100000,seat=1,memory=2G", "capacity: gpus: 100000 are more than CUDA_VISIBLE_DEVICES has (0)"),
     ):
-        refused = _tailrace(tmp_path, "job", "run", "job.json", "--capacity", capacity)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert problem in refused.stderr, refused.stderr
+        for words in ([], ["--dry-run"]):
+            refused = _tailrace(tmp_path, "job", "run", "job.json", *words, "--capacity", capacity)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert problem in refused.stderr, refused.stderr
 
 
 def test_a_capacity_may_be_given_in_parts_and_what_nobody_counts_or_needs_is_noted(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ class _Execution:
             )
 
     def list_chunks(self) -> int:
-        """Write what `run` would do with each chunk."""
+        """Write what `run` would do with each chunk, unless it would refuse the job or its options."""
+        self._options()
         for chunk_id in self._asked:
             reason = self._selection.reasons.get(chunk_id)
             frames = self._selection.chunk_frames.get(chunk_id)
@@ -352,7 +353,7 @@ class _Execution:
     def _options(self) -> JobExecutionOptions:
         request = self._request
         try:
-            return JobExecutionOptions(
+            options = JobExecutionOptions(
                 concurrency=request.concurrency,
                 capacity=request.capacity,
                 enforce_memory=request.enforce_memory,
@@ -390,8 +391,10 @@ class _Execution:
                 completed_chunk_ids=self._skipped,
                 slot_env=request.slot_env,
             )
+            JobExecutor(self._adapter).check(self._spec, options)
         except ValueError as error:
             raise click.UsageError(_in_option_names(str(error))) from error
+        return options
 
     def _choose_display(self) -> Display:
         request = self._request

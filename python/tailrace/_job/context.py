@@ -59,19 +59,16 @@ class JobContext:
     ) -> JobContext:
         """Return that of a new run.
 
-        Raises `SpecError` when chunks would overwrite each other's output that is to be verified or stitched, or can
-        never start, `TailraceError` when frames are to be looked at and what reads them is not installed.
+        Raises what `check_job` does.
         """
-        check_needs(spec, options.capacity, options.done_chunk_ids)
+        check_job(spec, options)
         job_dir = resolve_job_dir(spec, options.job_dir)
         run_id = os.urandom(8).hex()
         record = _make_record(spec, options, job_dir, run_id)
         sharing: frozenset[int] = frozenset()
         level = options.frame_level
         if record is not None or level is not None or options.stitcher is not None:
-            sharing = _find_shared_outputs(spec, options)
-        if level is not None:
-            require_tools(spec, level)
+            sharing = chunks_sharing_outputs(spec.chunks).union(chunks_whose_leftovers_are_outputs(spec.chunks))
         mask = SecretMask(options.mask_env, options.slot_env)
         capabilities = Capabilities.of(adapter)
         logs = _make_logs(spec, options)
@@ -98,15 +95,23 @@ class JobContext:
         )
 
 
-def _find_shared_outputs(spec: JobSpec, options: JobExecutionOptions) -> frozenset[int]:
-    sharing = chunks_sharing_outputs(spec.chunks)
-    if sharing and (options.frame_level is not None or options.stitcher is not None):
-        chunks = ", ".join(map(str, sorted(sharing)))
-        raise SpecError(
-            f"job {spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
-            " give each chunk an outputFile of its own"
-        )
-    return sharing.union(chunks_whose_leftovers_are_outputs(spec.chunks))
+def check_job(spec: JobSpec, options: JobExecutionOptions) -> None:
+    """Raise `SpecError` or `TailraceError` if the job cannot be run with these options.
+
+    That is where a chunk can never start, where chunks would overwrite each other's output that is to be verified or
+    stitched, and where frames are to be looked at and what reads them is not installed.
+    """
+    check_needs(spec, options.capacity, options.done_chunk_ids)
+    if options.frame_level is not None or options.stitcher is not None:
+        sharing = chunks_sharing_outputs(spec.chunks)
+        if sharing:
+            chunks = ", ".join(map(str, sorted(sharing)))
+            raise SpecError(
+                f"job {spec.id}: chunks {chunks} share output files, which cannot be verified or stitched:"
+                " give each chunk an outputFile of its own"
+            )
+    if options.frame_level is not None:
+        require_tools(spec, options.frame_level)
 
 
 def _make_record(spec: JobSpec, options: JobExecutionOptions, job_dir: Path, run_id: str) -> JobRecord | None:

@@ -11,11 +11,12 @@ from .._checks import check_method, check_type
 from .._command.adapter import Capabilities, WorkerAdapter
 from .._spec.frame_range import FrameRange
 from .._spec.model import JobSpec
-from .context import JobContext
+from .context import JobContext, check_job
 from .options import JobExecutionOptions
 from .report import JobReport
 from .run import JobRun
 from .share import Share
+from .slots import Slots
 from .stream import JobEventStream
 
 _DEFAULTS = JobExecutionOptions()
@@ -57,6 +58,12 @@ class Executor:
         """
         _check_arguments(spec, options, self._adapter)
         return await JobRun(JobContext.of(spec, options, self._adapter), self._make_local).execute()
+
+    def check(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> None:
+        """Raise what `execute` would raise for this job and these options alone; nothing is started or written."""
+        _check_arguments(spec, options, self._adapter)
+        check_job(spec, options)
+        Slots.of(options.concurrency, options.capacity, is_remote=Capabilities.of(self._adapter).remote)
 
     def stream(self, spec: JobSpec, options: JobExecutionOptions = _DEFAULTS) -> JobEventStream:
         """Run the job while its events are iterated over; its callbacks are called too.
