@@ -13,9 +13,12 @@ if ! command -v apt-get > /dev/null; then
     echo "These tests need$missing, and there is no apt-get here: install them in this system's own way." >&2
     exit 1
 fi
+# One at a time: apt does not wait for all of its locks.
+exec 9> "${TMPDIR:-/tmp}/tailrace-install.lock"
+flock 9
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
-# Another one may be at it.
+# Another program may be at it.
 $as_root apt-get update -qq -o DPkg::Lock::Timeout=600
 # What they only recommend is for other ways to use them, and takes minutes.
 $as_root apt-get install -qq --yes -o DPkg::Lock::Timeout=600 --no-install-recommends $missing
