@@ -41,7 +41,7 @@ SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 SwitchType=switch/none
 MpiDefault=none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
@@ -131,6 +131,17 @@ class SlurmCluster:
         while len(self.job_ids()) < count:
             assert time.monotonic() < deadline, self.ask("squeue")
             time.sleep(0.05)
+
+    def wait_until_saved(self, job: str) -> None:
+        """Return when slurmctld would know of a job after its death, too."""
+        began = time.time()
+        saved = self.folder / "state/job_state"
+        deadline = time.monotonic() + 20
+        while not saved.exists() or saved.stat().st_mtime < began:
+            assert time.monotonic() < deadline, f"job {job} is not saved"
+            # It is saved a moment after something has changed.
+            self.ask("scontrol", "update", f"JobId={job}", "Comment=saved")
+            time.sleep(0.2)
 
     def end_all_jobs(self) -> None:
         """Kill whatever runs, so that no command outlives its node."""
