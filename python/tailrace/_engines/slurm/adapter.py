@@ -12,12 +12,12 @@ from functools import partial
 import anyio
 
 from ..._checks import check_collection, check_limits, check_type
-from ..._command.adapter import Capabilities
 from ..._command.ending import warn_beside_an_error
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._errors import WorkerSpawnError
 from ..._local.python_spawn import MARK_VARIABLE
+from .abilities import CAPABILITIES
 from .arguments import HERE, new_name, srun_arguments, time_option
 from .execution import Execution
 from .outcome import conclude
@@ -40,9 +40,7 @@ class SlurmAdapter:
 
     streams = True
     remote = True
-    capabilities = Capabilities(
-        streams=True, tells_start=True, remote=True, shares_files=True, ends_early=True, honours_cpu_limit=False
-    )
+    capabilities = CAPABILITIES
 
     def __init__(
         self,

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ..._command.adapter import Capabilities, WorkerAdapter
+from ..._command.adapter import WorkerAdapter
 from ..._command.plugin import AdapterContext, AdapterPlugin
+from .abilities import CAPABILITIES
 
 _PARTITION = click.Option(
     ["--slurm-partition"],
@@ -46,8 +47,6 @@ SLURM = AdapterPlugin(
     options=(_PARTITION, _ACCOUNT, _OPTION),
     make=_make,
     summary="on the nodes of a Slurm cluster",
-    capabilities=Capabilities(
-        streams=True, tells_start=True, remote=True, shares_files=True, ends_early=True, honours_cpu_limit=False
-    ),
+    capabilities=CAPABILITIES,
     lacks=_lacks,
 )
