@@ -45,8 +45,8 @@ def outcome_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     """Return the exit code that is told, and what the command wrote to its standard output and error."""
     terminal, pipe = process.communicate(timeout=20)
     assert process.returncode == 0
-    stdout = MarkedStream(MARK, tells_start=True, has_messages=True)
-    stderr = MarkedStream(MARK, tells_start=False, has_messages=False)
+    stdout = MarkedStream(MARK, is_shared=True)
+    stderr = MarkedStream(MARK, is_shared=False)
     written = stdout.feed(pipe) + stdout.finish(), stderr.feed(terminal) + stderr.finish()
     assert stdout.ended is not None and stderr.ended is not None
     return exit_code(stdout.ended), *written
@@ -99,7 +99,7 @@ def test_a_command_whose_daemon_is_gone_is_ended(shell: list[str], mark: str) ->
 )
 def test_what_cannot_be_started_is_told(shell: list[str], reason: str, folder: str, program: str) -> None:
     _, pipe = start(shell, folder, program).communicate(timeout=20)
-    stream = MarkedStream(MARK, tells_start=True, has_messages=True)
+    stream = MarkedStream(MARK, is_shared=True)
     assert stream.feed(pipe) == b""
     assert (stream.refused, stream.began, stream.ended) == (reason, None, None)
 
@@ -125,7 +125,7 @@ def test_however_a_stream_is_cut_the_output_comes_out_and_nothing_else(
 ) -> None:
     # What stands in the same line before or behind it is not to be taken for a part of a message.
     before, behind = b"".join(first) + b"\n", b"".join(second)
-    stream = MarkedStream(MARK, tells_start=True, has_messages=True)
+    stream = MarkedStream(MARK, is_shared=True)
     data = b"slurmstepd: error: no TMPDIR\n" + BEGAN + before + CANCELLED + behind + b"\n" + ENDED
     output = b"".join(stream.feed(memoryview(piece)) for piece in cut(data, sizes)) + stream.finish()
     assert output == before + behind + b"\n"
@@ -136,20 +136,50 @@ def test_however_a_stream_is_cut_the_output_comes_out_and_nothing_else(
 @given(OUTPUT, SIZES)
 def test_the_command_s_own_stream_loses_nothing_that_looks_like_slurm_s(words: list[bytes], sizes: list[int]) -> None:
     output = b"".join(words) + CANCELLED
-    stream = MarkedStream(MARK, tells_start=False, has_messages=False)
+    stream = MarkedStream(MARK, is_shared=False)
     pieces = cut(output + ENDED, sizes)
     assert b"".join(stream.feed(piece) for piece in pieces) + stream.finish() == output
     assert stream.ended == "12.75|0|"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"slurmstepd: error: Unable to do anything\n",
+        CANCELLED.replace(b"7.0", b"7.1"),
+        CANCELLED.replace(b"7.0", b"17.0"),
+        CANCELLED.replace(b"STEP 7.0", b"JOB 6"),
+        b"slurmstepd-alpha: error: no end of line ",
+    ],
+)
+def test_what_looks_like_a_message_of_slurm_s_but_is_of_no_step_of_ours_is_the_command_s(line: bytes) -> None:
+    stream = MarkedStream(MARK, is_shared=True)
+    assert stream.feed(BEGAN + line + ENDED) + stream.finish() == line
+    assert (stream.messages, stream.ended) == ([], "12.75|0|")
+
+
+@pytest.mark.parametrize("named", [b"STEP 7.0", b"JOB 7", b"StepId=7.0", b"JobId=7"])
+def test_what_slurm_says_of_the_step_is_no_output(named: bytes) -> None:
+    stream = MarkedStream(MARK, is_shared=True)
+    message = CANCELLED.replace(b"STEP 7.0", named)
+    assert stream.feed(BEGAN + b"frame 1" + message + b" done\n" + ENDED) + stream.finish() == b"frame 1 done\n"
+    assert stream.messages == [message.decode().rstrip()]
+
+
+def test_what_comes_before_the_command_begins_is_none_of_its_output() -> None:
+    stream = MarkedStream(MARK, is_shared=True)
+    assert stream.feed(b"of a prolog\n" + BEGAN + b"frame 1\n") == b"frame 1\n"
+    assert stream.messages == ["of a prolog"]
+
+
 def test_only_what_may_be_the_beginning_of_a_message_is_kept_back() -> None:
-    stream = MarkedStream(MARK, tells_start=True, has_messages=True)
+    stream = MarkedStream(MARK, is_shared=True)
     assert stream.feed(BEGAN + b"frame 1 slurmst") == b"frame 1 "
     assert stream.feed(b"yle\rframe 2") == b"slurmstyle\rframe 2"
 
 
 def test_what_was_cut_off_within_its_own_words_is_no_output() -> None:
-    stream = MarkedStream(MARK, tells_start=True, has_messages=True)
+    stream = MarkedStream(MARK, is_shared=True)
     assert stream.feed(BEGAN + b"frame 1" + ENDED[:-2]) + stream.finish() == b"frame 1"
     assert stream.ended is None
 

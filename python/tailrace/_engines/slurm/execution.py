@@ -36,8 +36,8 @@ class Execution:
         self.queued = queued
         self.delivery = Delivery(job, self._notify)
         self.marked = {
-            "stdout": MarkedStream(mark, tells_start=True, has_messages=True),
-            "stderr": MarkedStream(mark, tells_start=False, has_messages=False),
+            "stdout": MarkedStream(mark, is_shared=True),
+            "stderr": MarkedStream(mark, is_shared=False),
         }
         self.node: str | None = None
         self.reason: Reason | None = None

@@ -14,9 +14,9 @@ _LONGEST = 4096
 class MarkedStream:
     """One stream of a step."""
 
-    def __init__(self, mark: str, *, tells_start: bool, has_messages: bool) -> None:
-        """Say whether the beginning is told in it, and whether slurmstepd writes into it too."""
-        self.began: str | None = None if tells_start else ""
+    def __init__(self, mark: str, *, is_shared: bool) -> None:
+        """Say whether slurmstepd writes into it too; that one tells the beginning as well."""
+        self.began: str | None = None if is_shared else ""
         """What was told of the beginning: None until then."""
         self.ended: str | None = None
         """What was told of the end: None until then."""
@@ -27,9 +27,10 @@ class MarkedStream:
         opening = MARK + mark.encode() + b" "
         told = re.escape(opening) + rb"([\w-]+) ?([^\x1e]*)\x1e\n"
         # As Slurm's log begins its lines; newer versions name the node too.
-        said = rb"|(slurmstepd(?:-[\w.-]+)?: (?:error|fatal): [^\n]*)\n" if has_messages else rb""
+        said = rb"|(slurmstepd(?:-[\w.-]+)?: (?:error|fatal): [^\n\x1e]*)\n" if is_shared else rb""
         self._pattern = re.compile(told + said)
-        self._openings = [(opening, MARK + b"\n"), *([(_SLURMSTEPD, b"\n")] if has_messages else [])]
+        self._names_the_step = re.compile(b"")
+        self._openings = [(opening, MARK + b"\n"), *([(_SLURMSTEPD, b"\n")] if is_shared else [])]
         self._held = b""
 
     def feed(self, data: bytes | memoryview) -> bytes:
@@ -38,13 +39,16 @@ class MarkedStream:
         kept = []
         start = 0
         for found in self._pattern.finditer(whole):
-            kept.append(whole[start : found.start()])
-            start = found.end()
+            if found[1] is None and not self._names_the_step.search(found[3]):
+                # An old log that the command prints, or the messages of an srun of its own, are of other steps.
+                continue
+            kept.append(self._output(whole[start : found.start()]))
             self._note(found)
+            start = found.end()
         held_from = self._beginning_of_something(whole, start)
         self._held = whole[held_from:]
-        kept.append(whole[start:held_from])
-        return self._output(b"".join(kept))
+        kept.append(self._output(whole[start:held_from]))
+        return b"".join(kept)
 
     def finish(self) -> bytes:
         """Return what was kept back."""
@@ -63,6 +67,9 @@ class MarkedStream:
         match kind:
             case b"began":
                 self.began = text
+                job_id, step_id, _ = text.split(" ", 2)
+                named = rf"(?i:step(?:id=| ){job_id}\.{step_id}|job(?:id=| ){job_id})\b"
+                self._names_the_step = re.compile(named.encode())
             case b"ended":
                 self.ended = text
             case _:
