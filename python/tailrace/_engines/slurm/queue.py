@@ -49,13 +49,13 @@ class QueuedJob:
         """Send a signal to all processes of the step; False if that could not be asked for."""
         if self.step is None:
             return False
-        done = await self._run("scancel", f"--signal={name}", self.step)
+        done = await self._run("scancel", "--ctld", f"--signal={name}", self.step)
         return done is not None and done.exit_code == 0
 
     async def cancel(self) -> None:
         """Take it out of the queue, or have Slurm end what runs of it at once."""
         for step, _ in await self._steps() or []:
-            await self._run("scancel", "--signal=KILL", step)
+            await self._run("scancel", "--ctld", "--signal=KILL", step)
         if self._allocation is None:
             await self._run("scancel", "--user", _user(), "--name", self.name)
 

@@ -26,7 +26,9 @@ done
 for again in 1 2 3; do
     [ -n "$names" ] || exit 0
     squeue --noheader --user "$(id -u)" --steps --format='%i %j' | while read -r step name; do
-        case " $names " in *" $name "*) scancel --signal=KILL "$step" ;; esac
+        # --ctld, or slurmstepd may take a step that ends just then for one that cannot be killed, and drain its node
+        # ("Kill task failed", Slurm 25.05 and older).
+        case " $names " in *" $name "*) scancel --ctld --signal=KILL "$step" ;; esac
     done
     for name in $names; do scancel --user "$(id -u)" --name "$name"; done
     sleep "$again"
