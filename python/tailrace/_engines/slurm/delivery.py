@@ -13,20 +13,22 @@ from ..._command.callbacks import begin_last_words
 from ..._command.capture import describe_write_error
 from ..._command.job import WorkerJob
 from ..._command.output_stream import OutputStream
+from ..._concurrency.loop_clock import LoopClock
 
 
 class Delivery:
     """Calls the callbacks of a job, until one raises or nobody wants the output any more."""
 
-    def __init__(self, job: WorkerJob, on_change: Callable[[], object]) -> None:
+    def __init__(self, job: WorkerJob, clock: LoopClock, on_change: Callable[[], object]) -> None:
         """Have `on_change` called whenever something here is new."""
+        self._clock = clock
         self.stdout, self.stderr = OutputStream(job, job.on_stdout), OutputStream(job, job.on_stderr)
         self.error: BaseException | None = None
         """What a callback raised."""
         self.fault: str | None = None
         """Why the output could not be kept."""
-        self.last_active = anyio.current_time()
-        """When output came last, or a callback was done with it."""
+        self.last_active = clock.now()
+        """When output came last, or a callback was done with it, by the clock."""
         self._on_started = job.on_started
         self._on_change = on_change
         self._is_stopped = self._hears_last_words = False
@@ -41,7 +43,7 @@ class Delivery:
 
     async def announce(self) -> None:
         """Call `on_started`."""
-        self.last_active = anyio.current_time()
+        self.last_active = self._clock.now()
         if self._on_started is not None:
             await self._call(self._on_started)
 
@@ -49,7 +51,7 @@ class Delivery:
         """Keep some output, and call the callback with it."""
         if not data:
             return
-        self.last_active = anyio.current_time()
+        self.last_active = self._clock.now()
         if self.fault is None:
             try:
                 stream.capture.push(data)
@@ -104,7 +106,7 @@ class Delivery:
                 await outcome
         finally:
             self._scopes.discard(scope)
-            self.last_active = anyio.current_time()
+            self.last_active = self._clock.now()
             self._on_change()
         if scope.cancelled_caught:
             self._is_stopped = True

@@ -13,6 +13,7 @@ from ..._command.ending import NO_STATUS
 from ..._command.job import WorkerJob
 from ..._command.output_stream import OutputStream
 from ..._command.result import Capture, WorkerResult
+from ..._concurrency.loop_clock import LoopClock
 from ..._local.adapter import LocalWorkerAdapter
 from .delivery import Delivery
 from .marked_stream import MarkedStream
@@ -34,11 +35,9 @@ class Execution:
     def __init__(self, job: WorkerJob, queued: QueuedJob, mark: str) -> None:
         self.job = job
         self.queued = queued
-        self.delivery = Delivery(job, self._notify)
-        self.marked = {
-            "stdout": MarkedStream(mark, is_shared=True),
-            "stderr": MarkedStream(mark, is_shared=False),
-        }
+        self._clock = LoopClock()
+        self.delivery = Delivery(job, self._clock, self._notify)
+        self.marked = {"stdout": MarkedStream(mark, is_shared=True), "stderr": MarkedStream(mark, is_shared=False)}
         self.node: str | None = None
         self.reason: Reason | None = None
         """Why it was ended before its time."""
@@ -49,8 +48,9 @@ class Execution:
         self._early = self._is_killed = False
         self._began: float | None = None
         self._ended: float | None = None
-        self._waiting: list[bytes] | None = []
-        self._over, self._changed = anyio.Event(), anyio.Event()
+        """By the clock, as what counts from there is silence."""
+        self._ahead: list[bytes] = []
+        self._announced, self._over, self._changed = anyio.Event(), anyio.Event(), anyio.Event()
         self._scope = anyio.CancelScope()
 
     @property
@@ -136,14 +136,21 @@ class Execution:
     def _take_stderr(self, data: memoryview) -> Awaitable[None] | None:
         output = self.marked["stderr"].feed(data)
         self._note_end()
-        if self._waiting is not None:
-            # The streams come apart: this one may be ahead of what tells the beginning.
-            self._waiting.append(output)
+        if self._began is None:
+            # The streams come apart, and this one may be ahead of what tells the beginning; by little, since that is
+            # written before the command is started.
+            self._ahead.append(output)
             return None
         return self._deliver(self.delivery.stderr, output)
 
     def _deliver(self, stream: OutputStream, output: bytes) -> Awaitable[None] | None:
-        return self.delivery.take(stream, output) if output else None
+        if not output:
+            return None
+        return self.delivery.take(stream, output) if self._announced.is_set() else self._deliver_later(stream, output)
+
+    async def _deliver_later(self, stream: OutputStream, output: bytes) -> None:
+        await self._announced.wait()
+        await self.delivery.take(stream, output)
 
     async def _begin(self, told: str, output: bytes) -> None:
         job_id, step_id, self.node, _ = told.split(" ")
@@ -152,14 +159,14 @@ class Execution:
         self._note_end()
         self._notify()
         await self.delivery.announce()
+        for each in self._ahead:
+            await self.delivery.take(self.delivery.stderr, each)
+        self._announced.set()
         await self.delivery.take(self.delivery.stdout, output)
-        while self._waiting:
-            await self.delivery.take(self.delivery.stderr, self._waiting.pop(0))
-        self._waiting = None
 
     def _note_end(self) -> None:
         if self.marked["stdout"].ended is not None and self._ended is None:
-            self._ended = anyio.current_time()
+            self._ended = self._clock.now()
             self._notify()
 
     async def _finish(self) -> None:
@@ -185,34 +192,32 @@ class Execution:
         with anyio.CancelScope(shield=True):
             while not self._over.is_set():
                 changed = self._changed
-                reason, deadline = self._due()
+                reason, left = self._due()
                 if reason is not None:
                     self.reason = reason
                     await self._end(reason)
                     return
-                with anyio.CancelScope(deadline=deadline):
-                    await changed.wait()
+                await self._clock.wait(changed.wait, left)
 
     def _due(self) -> tuple[Reason | None, float]:
-        """Return why it has to end now, or when to look again."""
+        """Return why it has to end now, or in how many seconds to look again."""
         if self.reason == "abandoned" or self.delivery.error is not None or self.delivery.fault is not None:
             return "abandoned", math.inf
+        if self._ended is None and self._early:
+            return "early", math.inf
         if self._began is None:
             return None, math.inf
         limits: list[tuple[Reason, float]] = []
         if self._ended is not None:
             if not self.delivery.is_busy:
-                limits.append(("held", max(self._ended, self.delivery.last_active) + DRAIN))
+                limits.append(("held", max(self._ended, self.delivery.last_active) + DRAIN - self._clock.now()))
         else:
-            if self._early:
-                return "early", math.inf
             if self.job.timeout is not None:
-                limits.append(("total", self._began + self.job.timeout))
+                limits.append(("total", self._began + self.job.timeout - anyio.current_time()))
             if self.job.idle_timeout is not None and not self.delivery.is_busy:
-                limits.append(("idle", self.delivery.last_active + self.job.idle_timeout))
-        now = anyio.current_time()
-        due = next((reason for reason, at in limits if at <= now), None)
-        return due, min((at for _, at in limits), default=math.inf)
+                limits.append(("idle", self.delivery.last_active + self.job.idle_timeout - self._clock.now()))
+        due = next((reason for reason, left in limits if left <= 0), None)
+        return due, min((left for _, left in limits), default=math.inf)
 
     async def _end(self, reason: Reason) -> None:
         """Have the step end: asked to terminate, and killed when the grace is over."""

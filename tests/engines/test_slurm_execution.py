@@ -1,0 +1,111 @@
+"""What becomes of a job around its command, by programs that stand in for Slurm's and run it here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+
+from tailrace import CommandEnding, LocalWorkerAdapter, SlurmAdapter, WorkerJob
+from tailrace._engines.slurm import execution
+
+pytestmark = pytest.mark.anyio
+
+RUNS = """
+while [ "$1" != -- ]; do shift; done
+shift
+export SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURMD_NODENAME=alpha
+exec "$@" 2>&3
+"""
+"""srun: the standard error of a step is its descriptor 3."""
+
+Programs = Callable[..., Path]
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Return what puts programs of these names and scripts before Slurm's; each call is noted in the file returned.
+
+    Slurm's others do nothing.
+    """
+    calls = tmp_path / "squeue.calls"
+    calls.touch()
+
+    def put(**scripts: str) -> Path:
+        for name in ("srun", "scancel", "squeue", "scontrol", "sinfo"):
+            path = tmp_path / name
+            path.write_text(f'#!/bin/sh\necho {name} "$@" >> {calls}\n{scripts.get(name, "")}\n')
+            path.chmod(0o755)
+        return calls
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    return put
+
+
+@pytest.mark.parametrize("backend", ["native", "python"])
+async def test_output_is_held_up_while_on_started_takes_its_time(
+    backend: Literal["native", "python"], programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "LocalWorkerAdapter", partial(LocalWorkerAdapter, backend=backend))
+    programs(srun=RUNS)
+    written = tmp_path / "written"
+    seen: list[object] = []
+
+    async def start() -> None:
+        await anyio.sleep(2)
+        seen.append(written.exists())
+
+    job = WorkerJob(
+        "sh",
+        ["-c", f"head -c 100000000 /dev/zero >&2; : > {written}"],
+        on_started=start,
+        stream="bytes",
+        on_stderr=lambda data: seen.append(len(data)),
+    )
+    with anyio.fail_after(60):
+        await SlurmAdapter().execute(job)
+    assert seen[0] is False, "all of its output was taken before on_started was done"
+    assert sum(size for size in seen[1:] if isinstance(size, int)) == 100_000_000
+
+
+async def test_an_event_loop_that_stands_still_does_not_make_a_command_silent(programs: Programs) -> None:
+    programs(srun=RUNS)
+    started = anyio.Event()
+
+    async def stall() -> None:
+        await started.wait()
+        await anyio.sleep(0.2)
+        time.sleep(2)  # noqa: ASYNC251
+
+    script = "for each in 1 2 3 4 5 6 7 8 9 10 11 12; do echo; sleep 0.25; done"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stall)
+        with anyio.fail_after(60):
+            job = WorkerJob("sh", ["-c", script], idle_timeout=1, on_started=started.set)
+            result = await SlurmAdapter().execute(job)
+    assert (result.exit_code, result.stdout) == (0, "\n" * 12)
+
+
+async def test_what_is_to_end_while_it_waits_for_its_node_is_withdrawn_at_once(programs: Programs) -> None:
+    programs(srun="exec sleep 60")
+    ending = CommandEnding()
+    started: list[None] = []
+    began = time.monotonic()
+    async with anyio.create_task_group() as tasks:
+
+        async def end() -> None:
+            await anyio.sleep(0.5)
+            ending.end()
+
+        tasks.start_soon(end)
+        job = WorkerJob("true", ending=ending, on_started=lambda: started.append(None))
+        result = await SlurmAdapter().execute(job)
+    assert time.monotonic() - began < 10
+    assert (result.exit_code, result.stdout, result.duration, started) == (-9, "", 0, [])
