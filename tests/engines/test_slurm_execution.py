@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 import pytest
 
-from tailrace import CommandEnding, LocalWorkerAdapter, SlurmAdapter, WorkerJob
+from tailrace import CommandEnding, LocalWorkerAdapter, SlurmAdapter, WorkerError, WorkerJob, WorkerSpawnError
 from tailrace._engines.slurm import execution
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,12 @@ export SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURMD_NODENAME=alpha
 exec "$@" 2>&3
 """
 """srun: the standard error of a step is its descriptor 3."""
+LOSES = RUNS.replace("exec", "timeout --signal=KILL 1")
+LISTS_UNTIL_CANCELLED = """
+! grep -q '^scancel --user' "$0.calls" || exit 0
+while [ $# -gt 0 ]; do [ "$1" != --name ] || echo "7 $2"; shift; done
+"""
+"""squeue."""
 
 Programs = Callable[..., Path]
 
@@ -47,6 +54,14 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     return put
+
+
+def wait_for_call(calls: Path, program: str) -> None:
+    """Return when a program has been called."""
+    deadline = time.monotonic() + 20
+    while f"{program} " not in calls.read_text():
+        assert time.monotonic() < deadline, f"nobody calls {program}"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("backend", ["native", "python"])
@@ -109,3 +124,41 @@ async def test_what_is_to_end_while_it_waits_for_its_node_is_withdrawn_at_once(p
         result = await SlurmAdapter().execute(job)
     assert time.monotonic() - began < 10
     assert (result.exit_code, result.stdout, result.duration, started) == (-9, "", 0, [])
+
+
+async def test_a_cancellation_while_slurm_is_asked_how_it_ended_leaves_no_job_behind(programs: Programs) -> None:
+    calls = programs(srun=LOSES, scontrol="sleep 60", squeue=LISTS_UNTIL_CANCELLED)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(SlurmAdapter().execute, WorkerJob("sleep", ["60"]))
+            await anyio.to_thread.run_sync(wait_for_call, calls, "scontrol")
+            tasks.cancel_scope.cancel()
+    assert "scancel --user" in calls.read_text()
+
+
+async def test_where_slurm_has_no_configuration_the_error_says_what_to_do(programs: Programs) -> None:
+    # As srun 22.05 says it.
+    programs(
+        srun="""
+echo 'srun: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host' >&2
+echo 'srun: error: fetch_config: DNS SRV lookup failed' >&2
+echo 'srun: error: _establish_config_source: failed to fetch config' >&2
+echo 'srun: fatal: Could not establish a configuration source' >&2
+exit 1
+"""
+    )
+    with pytest.raises(WorkerSpawnError, match=r"cannot start srun: .*configuration.* name it in SLURM_CONF$"):
+        await SlurmAdapter().execute(WorkerJob("true"))
+
+
+async def test_a_callback_that_raises_at_the_end_of_the_output_leaves_no_job_behind(programs: Programs) -> None:
+    calls = programs(srun=RUNS)
+
+    def fail(_: str) -> None:
+        raise WorkerError("of the callback's own")
+
+    # The last line is told when srun has ended.
+    job = WorkerJob("printf", ["no end of line"], stream="lines", on_stdout=fail)
+    with anyio.fail_after(30), pytest.raises(WorkerError, match="of the callback's own"):
+        await SlurmAdapter().execute(job)
+    assert "squeue" in calls.read_text(), "nobody has looked"

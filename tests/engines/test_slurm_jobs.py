@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from support import tunnel
 from support.slurm_cluster import NODES, SlurmCluster, running_slurm
+from tailrace import SlurmAdapter, WorkerJob
 
 pytestmark = pytest.mark.slurm
 
@@ -41,6 +44,24 @@ def test_the_demo_on_two_nodes_is_the_same_video_and_live(slurm: SlurmCluster, t
     told = [event for event in events if event["event"] == "chunk_output"]
     assert all(event["time"] < finished[event["chunk_id"]] for event in told)
     assert {event["chunk_id"] for event in told} == set(finished)
+
+
+@pytest.mark.anyio
+async def test_output_comes_while_the_command_runs(slurm: SlurmCluster) -> None:
+    came: list[tuple[float, float]] = []
+
+    def hear(line: str) -> None:
+        came.append((float(line), time.time()))
+
+    # Each line is when it was written.
+    script = "for each in 1 2 3 4 5 6; do date +%s.%N; sleep 1; done; date +%s.%N"
+    with anyio.fail_after(60):
+        await SlurmAdapter().execute(WorkerJob("sh", ["-c", script], stream="lines", on_stdout=hear))
+    assert len(came) == 7
+    ended = came[-1][0]
+    # On an idle machine it takes hundredths of a second.
+    assert all(heard - written < 0.5 for written, heard in came)
+    assert all(heard < ended for _, heard in came[:-1]), "it came at the end"
 
 
 def test_the_options_of_the_command_line_are_srun_s(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,32 @@ async def test_without_slurmctld_what_runs_comes_to_its_end_and_what_begins_is_l
         with anyio.fail_after(120):
             result = await SlurmAdapter().execute(replace(job, on_stdout=lambda _: begun.set()))
     assert (result.exit_code, result.stdout, result.truncated) == (3, "begun\ndone\n", False)
-    assert len(warnings) == 1 and "was not over 5 s after its command" in warnings[0]
+    assert "could not be ended: Slurm job 1 on node alpha, since Slurm does not answer" in warnings[0]
+    assert "was not over 5 s after its command" in warnings[1]
     with anyio.fail_after(120), pytest.raises(WorkerLostError, match="Unable to contact slurm controller") as caught:
         await SlurmAdapter().execute(WorkerJob("true"))
     assert not caught.value.may_run
     slurm.start_controller()
+
+
+async def test_what_is_cancelled_without_slurmctld_is_told_at_once_and_ends_when_that_is_back(
+    slurm: SlurmCluster, mark: str
+) -> None:
+    begun = anyio.Event()
+    warnings: list[str] = []
+    script = f"echo begun; sh -c 'sleep 200; : {mark}' & wait; : {mark}"
+    job = WorkerJob("sh", ["-c", script], on_stdout=lambda _: begun.set(), on_warning=warnings.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(SlurmAdapter().execute, job)
+        await begun.wait()
+        await anyio.to_thread.run_sync(slurm.wait_until_saved, "1")
+        slurm.controller.kill()
+        slurm.controller.wait()
+        asked = time.monotonic()
+        tasks.cancel_scope.cancel()
+    assert time.monotonic() - asked < 20
+    why = "since Slurm does not answer: it is cancelled as soon as that does"
+    assert warnings == [f"could not be ended: Slurm job 1 on node alpha, {why}"]
+    slurm.start_controller()
+    await anyio.to_thread.run_sync(slurm.wait_until_idle, 90)
+    assert "JobState=CANCELLED" in slurm.ask("scontrol", "show", "job", "1")

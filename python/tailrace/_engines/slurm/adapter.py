@@ -12,7 +12,6 @@ from functools import partial
 import anyio
 
 from ..._checks import check_collection, check_limits, check_type
-from ..._command.ending import warn_beside_an_error
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._errors import WorkerSpawnError
@@ -26,6 +25,8 @@ from .watchdog import watchdog
 
 _GRACE = 2.0
 """How long srun may take to withdraw what it has asked for, in seconds."""
+_MOMENT = 0.5
+"""How long the news that it has ended may take on their way through Slurm, in seconds."""
 _MOST_SAID = 2**20
 """How much of what srun itself says is read, in bytes."""
 
@@ -98,15 +99,14 @@ class SlurmAdapter:
             await execution.run(
                 _local_job(job, ["-c", HERE, "sh", MARK_VARIABLE, f"/proc/{os.getpid()}/fd/{messages}", srun, *args])
             )
+            return await conclude(execution, _lines_of(messages))
         except GeneratorExit:
             # The event loop is gone, and nothing can be awaited any more.
             raise
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await _clear_away(job, queued)
+                await queued.see_to_its_end(job, patience=_MOMENT)
             raise
-        else:
-            return await conclude(execution, _lines_of(messages))
         finally:
             watchdog.remove(queued.name)
             os.close(messages)
@@ -137,15 +137,6 @@ def _local_job(job: WorkerJob, args: Sequence[str]) -> WorkerJob:
         on_usage=None,
         on_warning=None,
     )
-
-
-async def _clear_away(job: WorkerJob, queued: QueuedJob) -> None:
-    """See that nothing of it waits or runs any more, after a cancellation."""
-    if queued.step is not None and await queued.is_gone(0.5):
-        return
-    await queued.cancel()
-    if not await queued.is_gone(5):
-        warn_beside_an_error(job, [f"could not be ended: {queued}"])
 
 
 def _lines_of(messages: int) -> list[str]:

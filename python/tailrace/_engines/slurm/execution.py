@@ -38,7 +38,6 @@ class Execution:
         self._clock = LoopClock()
         self.delivery = Delivery(job, self._clock, self._notify)
         self.marked = {"stdout": MarkedStream(mark, is_shared=True), "stderr": MarkedStream(mark, is_shared=False)}
-        self.node: str | None = None
         self.reason: Reason | None = None
         """Why it was ended before its time."""
         self.srun: WorkerResult | None = None
@@ -99,7 +98,7 @@ class Execution:
             stderr,
             duration=taken,
             truncated=stdout.truncated or stderr.truncated or (self._began is not None and not self.is_complete),
-            node=self.node,
+            node=self.queued.node,
         )
 
     async def _run_srun(self, srun: WorkerJob) -> None:
@@ -153,7 +152,7 @@ class Execution:
         await self.delivery.take(stream, output)
 
     async def _begin(self, told: str, output: bytes) -> None:
-        job_id, step_id, self.node, _ = told.split(" ")
+        job_id, step_id, self.queued.node, _ = told.split(" ")
         self.queued.step = f"{job_id}.{step_id}"
         self._began = anyio.current_time()
         self._note_end()
@@ -228,9 +227,12 @@ class Execution:
             if reason != "held" and await self.queued.signal(str(REQUEST)) and await self._is_over_by(grace_ends):
                 return
             self._is_killed = self.marked["stdout"].ended is None
-            if await self.queued.signal("KILL") and await self._is_over_by(anyio.current_time() + _PATIENCE):
+            can_kill = self.queued.answers and await self.queued.signal("KILL")
+            if can_kill and await self._is_over_by(anyio.current_time() + _PATIENCE):
                 return
-        # It waits, or is just being started, or Slurm does not answer: srun gives up what it has asked for.
+            if not self.queued.answers:
+                self.queued.leave_to_watchdog(self.job)
+        # It waits, or is just being started, or cannot be killed: srun gives up what it has asked for.
         self._scope.cancel()
         await self._over.wait()
 

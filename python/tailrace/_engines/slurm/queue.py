@@ -6,27 +6,28 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import anyio
 
+from ..._command.ending import warn_beside_an_error
 from ..._command.job import WorkerJob
-from ..._command.result import WorkerResult
 from ..._errors import WorkerError
 from ..._local.adapter import LocalWorkerAdapter
+from .watchdog import watchdog
 
-_PATIENCE = 20.0
-"""How long one of Slurm's programs may take, in seconds."""
+_PATIENCE = 5.0
+"""How long one of Slurm's programs may take, and then the end of what it was asked to end, in seconds.
+
+Without slurmctld they try for much longer, `MessageTimeout` of slurm.conf.
+"""
 _LOOK_AGAIN = 0.2
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What Slurm says of a job that has ended, or of one that it cannot be asked about."""
-
-    state: str
-    """Empty where it is not known."""
-    reason: str = ""
+UNREACHABLE = re.compile(
+    r"unable to contact slurm controller|socket timed out|connect failure|communication connection failure"
+    r"|zero bytes were transmitted|controller.* not responding",
+    re.IGNORECASE,
+)
+"""How Slurm's programs say that slurmctld does not answer them."""
 
 
 class QueuedJob:
@@ -37,62 +38,91 @@ class QueuedJob:
         self.name = name
         self.step: str | None = None
         """Its number, once that is known: a step's, with that of its job before the dot."""
+        self.node: str | None = None
+        """Where it runs, or did, once that is known."""
+        self.answers = True
+        """Whether Slurm did what it was asked last."""
+        self.is_over: bool | None = None
+        """Whether nothing of it waits or runs any more; None: nobody has looked."""
         self._allocation = allocation
         self._local = LocalWorkerAdapter()
 
     def __str__(self) -> str:
         if self.step is None:
             return f"Slurm job {self.name}"
-        return f"Slurm step {self.step}" if self._allocation else f"Slurm job {self.step.partition('.')[0]}"
+        number = f"step {self.step}" if self._allocation else f"job {self.step.partition('.')[0]}"
+        return f"Slurm {number} on node {self.node}"
 
     async def signal(self, name: str) -> bool:
         """Send a signal to all processes of the step; False if that could not be asked for."""
-        if self.step is None:
-            return False
-        done = await self._run("scancel", "--ctld", f"--signal={name}", self.step)
-        return done is not None and done.exit_code == 0
+        return self.step is not None and await self._done("scancel", "--ctld", f"--signal={name}", self.step)
 
-    async def cancel(self) -> None:
-        """Take it out of the queue, or have Slurm end what runs of it at once."""
+    async def see_to_its_end(self, job: WorkerJob, *, patience: float = _PATIENCE) -> bool:
+        """Have nothing of it wait or run any more, and return whether Slurm says so; it may take so long by itself.
+
+        If Slurm does not say so, `job` is warned, and the watchdog goes on with it.
+        """
+        if self.is_over is None:
+            if await self._ends(patience) or (self.answers and await self._ends_cancelled()):
+                self.is_over = True
+            else:
+                self.leave_to_watchdog(job)
+        return bool(self.is_over)
+
+    def leave_to_watchdog(self, job: WorkerJob) -> None:
+        """Have it ended when that can be done, and warn `job` of it."""
+        self.is_over = False
+        watchdog.end(self.name)
+        why = "" if self.answers else ", since Slurm does not answer: it is cancelled as soon as that does"
+        warn_beside_an_error(job, [f"could not be ended: {self}{why}"])
+
+    async def _ends_cancelled(self) -> bool:
         for step, _ in await self._steps() or []:
-            await self._run("scancel", "--ctld", "--signal=KILL", step)
+            await self._done("scancel", "--ctld", "--signal=KILL", step)
         if self._allocation is None:
-            await self._run("scancel", "--user", _user(), "--name", self.name)
+            await self._done("scancel", "--user", _user(), "--name", self.name)
+        return await self._ends(_PATIENCE)
 
-    async def is_gone(self, seconds: float) -> bool:
+    async def _ends(self, seconds: float) -> bool:
         """Whether nothing of it waits or runs any more; it may take so many seconds."""
         deadline = anyio.current_time() + seconds
         while True:
             left = await (self._steps() if self._allocation else self._jobs())
             if left is not None and not left:
                 return True
-            if anyio.current_time() >= deadline:
+            if not self.answers or anyio.current_time() >= deadline:
                 return False
             await anyio.sleep(_LOOK_AGAIN)
 
-    async def what_became_of_it(self) -> Known:
-        """Return what Slurm knows; of a step that has ended, it knows nothing."""
+    async def state(self) -> str:
+        """Return what Slurm calls the state of the job; empty if it does not say, as of a step that has ended.
+
+        While what is left of a job is tidied away it does not say how that ended: this is waited for a little.
+        """
         if self.step is None or self._allocation:
-            return Known("")
-        done = await self._run("scontrol", "--oneliner", "show", "job", self.step.partition(".")[0])
-        if done is None or done.exit_code != 0:
-            return Known("")
-        found = dict(re.findall(r"(JobState|Reason)=(\S+)", done.stdout))
-        return Known(found.get("JobState", ""), found.get("Reason", ""))
+            return ""
+        deadline = anyio.current_time() + _PATIENCE
+        while True:
+            shown = await self._asked("scontrol", "--oneliner", "show", "job", self.step.partition(".")[0])
+            found = re.search(r"JobState=(\S+)", shown or "")
+            if found is None:
+                return ""
+            if found[1] != "COMPLETING" or anyio.current_time() >= deadline:
+                return found[1]
+            await anyio.sleep(_LOOK_AGAIN)
 
     async def nodes(self, partition: str | None) -> frozenset[str]:
         """Return the names of the nodes that it might run on; empty if Slurm does not say."""
         if self._allocation:
-            done = await self._run("scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", ""))
+            shown = await self._asked("scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", ""))
         else:
             where = [] if partition is None else [f"--partition={partition}"]
-            done = await self._run("sinfo", "--noheader", "--Node", "--format=%N", *where)
-        return frozenset() if done is None or done.exit_code != 0 else frozenset(done.stdout.split())
+            shown = await self._asked("sinfo", "--noheader", "--Node", "--format=%N", *where)
+        return frozenset((shown or "").split())
 
     async def could_run(self, srun: str, args: Sequence[str]) -> bool:
         """Return whether Slurm would ever run srun with these arguments, as far as it can say without a job."""
-        done = await self._run(srun, "--test-only", *args)
-        return done is not None and done.exit_code == 0
+        return await self._done(srun, "--test-only", *args)
 
     async def _jobs(self) -> list[tuple[str, str]] | None:
         return await self._listed("--name", self.name, "--format=%i %j")
@@ -103,17 +133,24 @@ class QueuedJob:
 
     async def _listed(self, *options: str) -> list[tuple[str, str]] | None:
         """Return the numbers and names of what is listed under our name; None if Slurm could not be asked."""
-        done = await self._run("squeue", "--noheader", "--user", _user(), *options)
-        if done is None or done.exit_code != 0:
+        shown = await self._asked("squeue", "--noheader", "--user", _user(), *options)
+        if shown is None:
             return None
-        words = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
+        words = [line.split(maxsplit=1) for line in shown.splitlines() if line.strip()]
         return [(each[0], each[1]) for each in words if len(each) == 2 and each[1].strip() == self.name]
 
-    async def _run(self, program: str, *args: str) -> WorkerResult | None:
+    async def _done(self, program: str, *args: str) -> bool:
+        return await self._asked(program, *args) is not None
+
+    async def _asked(self, program: str, *args: str) -> str | None:
+        """Return what one of Slurm's programs prints; None if it fails, or takes too long."""
         try:
-            return await self._local.execute(WorkerJob(program, args, timeout=_PATIENCE))
+            done = await self._local.execute(WorkerJob(program, args, timeout=_PATIENCE, kill_grace=1.0))
         except WorkerError:
+            self.answers = False
             return None
+        self.answers = not UNREACHABLE.search(done.stderr)
+        return done.stdout if done.exit_code == 0 else None
 
 
 def find_srun() -> str | None:

@@ -1,4 +1,4 @@
-"""Ends what this process has submitted when it is killed, and can do nothing about it any more.
+"""Ends what this process has submitted when it cannot do so itself: it was killed, or Slurm does not answer.
 
 Slurm does not: a job goes on when its `srun` is killed.
 """
@@ -10,30 +10,68 @@ import os
 import shutil
 import threading
 
-_SCRIPT = r"""
-names=
+from .on_node import REQUEST
+
+_SCRIPT = (
+    f"request={REQUEST}"
+    r"""
+user=$(id -u)
+list() { squeue --noheader --user "$user" "$@" --format='%i %j'; }
+
+# What has one of these names is asked to end, and then killed. --ctld, or slurmstepd may take a step that ends just
+# then for one that cannot be killed, and drain its node ("Kill task failed", Slurm 25.05 and older). It is over when
+# nothing was listed for three times: an srun that was just submitting something may be done with that a moment later.
+# Where Slurm does not answer for a day, it is given up.
+end_all() {
+    names=" $* " round=1 clear=0 silent=0
+    while [ "$clear" -lt 3 ] && [ "$silent" -lt 8640 ]; do
+        if ! listed=$(list && list --steps); then
+            silent=$((silent + 1))
+            sleep 10
+            continue
+        fi
+        jobs= steps=
+        while read -r number name; do
+            case "$names" in *" $name "*) ;; *) continue ;; esac
+            case $number in *.*) steps="$steps $number" ;; *) jobs="$jobs $number" ;; esac
+        done <<END
+$listed
+END
+        clear=$((clear + 1))
+        [ -z "$jobs$steps" ] || clear=0
+        if [ "$round" = 1 ]; then
+            [ -z "$steps" ] || scancel --signal="$request" $steps
+            [ -z "$jobs" ] || scancel --state=PENDING $jobs
+        else
+            [ -z "$steps" ] || scancel --ctld --signal=KILL $steps
+            [ -z "$jobs" ] || scancel $jobs
+        fi
+        round=2
+        sleep 2
+    done
+}
+
+names= doomed= sweeper=0
+stop_sweeper() { read -r _ _ _ parent _ < "/proc/$sweeper/stat" && [ "$parent" = $$ ] && kill "$sweeper"; }
+
 while read -r what name; do
+    rest=
+    for each in $names; do [ "$each" = "$name" ] || rest="$rest $each"; done
+    names=$rest
     case $what in
         +) names="$names $name" ;;
-        -)
-            rest=
-            for each in $names; do [ "$each" = "$name" ] || rest="$rest $each"; done
-            names=$rest
+        !)
+            doomed="$doomed $name"
+            stop_sweeper
+            end_all $doomed < /dev/null &
+            sweeper=$!
             ;;
     esac
 done
-# An srun that was just submitting something may be done with that a moment later.
-for again in 1 2 3; do
-    [ -n "$names" ] || exit 0
-    squeue --noheader --user "$(id -u)" --steps --format='%i %j' | while read -r step name; do
-        # --ctld, or slurmstepd may take a step that ends just then for one that cannot be killed, and drain its node
-        # ("Kill task failed", Slurm 25.05 and older).
-        case " $names " in *" $name "*) scancel --ctld --signal=KILL "$step" ;; esac
-    done
-    for name in $names; do scancel --user "$(id -u)" --name "$name"; done
-    sleep "$again"
-done
+stop_sweeper
+[ -z "$names$doomed" ] || end_all $names $doomed
 """
+)
 """Reads what there is, line by line; the end of it is the end of whoever wrote it."""
 
 
@@ -58,6 +96,12 @@ class Watchdog:
         with self._lock:
             self._names.discard(name)
             self._write(f"- {name}\n")
+
+    def end(self, name: str) -> None:
+        """Have it ended as soon as Slurm answers, whatever becomes of this process, and forget it here."""
+        with self._lock:
+            self._names.discard(name)
+            self._write(f"! {name}\n")
 
     def forget(self) -> None:
         """Give up the pipe, in a fork of the process that it belongs to."""
