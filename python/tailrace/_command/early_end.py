@@ -26,8 +26,9 @@ class CommandEnding:
         """Have the command and all that it started ended, as by a limit: asked to terminate, killed after `kill_grace`.
 
         Returns at once; `execute` then returns the result, with the exit code that this gave and all of the output. A
-        command that has not begun is ended as soon as it has, one that is over stays as it is. A second call changes
-        nothing. To be called in the event loop that runs the command.
+        command that has not begun is ended as soon as it has, or taken out of the queue that it waits in: its exit code
+        is -9 then, as of one that was killed. One that is over stays as it is. A second call changes nothing. To be
+        called in the event loop that runs the command.
         """
         self._is_asked = True
         if self._end is not None:

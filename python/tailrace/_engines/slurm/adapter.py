@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from .abilities import CAPABILITIES
 from .arguments import HERE, new_name, srun_arguments, time_option
 from .execution import Execution
 from .outcome import conclude
-from .queue import QueuedJob, find_srun
+from .queue import QueuedJob
 from .watchdog import watchdog
 
 _GRACE = 2.0
@@ -71,12 +72,12 @@ class SlurmAdapter:
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` on a node, to its end.
 
-        Raises `WorkerSpawnError` if `srun` is not installed or the node has no such program or folder,
-        `WorkerTimeoutError` if a limit of the job ended it, `WorkerLostError` if its node, Slurm, or its place there
-        was lost, and `WorkerError` if Slurm refuses it or its time limit ended it. What a callback raises comes out
-        unchanged.
+        Raises `WorkerSpawnError` if `srun` is not installed or has no configuration or the node has no such program or
+        folder, `WorkerTimeoutError` if a limit of the job ended it, `WorkerLostError` if its node, Slurm, or its place
+        there was lost, and `WorkerError` if Slurm refuses it or its time limit ended it. What a callback raises comes
+        out unchanged.
         """
-        srun = find_srun()
+        srun = shutil.which("srun")
         if srun is None:
             raise WorkerSpawnError(
                 errno.ENOENT, "cannot start srun: Slurm's commands are not in the PATH of this machine"

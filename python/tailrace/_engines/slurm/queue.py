@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 
 import anyio
@@ -77,7 +76,7 @@ class QueuedJob:
         warn_beside_an_error(job, [f"could not be ended: {self}{why}"])
 
     async def _ends_cancelled(self) -> bool:
-        for step, _ in await self._steps() or []:
+        for step in await self._steps() or []:
             await self._done("scancel", "--ctld", "--signal=KILL", step)
         if self._allocation is None:
             await self._done("scancel", "--user", _user(), "--name", self.name)
@@ -87,8 +86,7 @@ class QueuedJob:
         """Whether nothing of it waits or runs any more; it may take so many seconds."""
         deadline = anyio.current_time() + seconds
         while True:
-            left = await (self._steps() if self._allocation else self._jobs())
-            if left is not None and not left:
+            if await (self._steps() if self._allocation else self._jobs()) == []:
                 return True
             if not self.answers or anyio.current_time() >= deadline:
                 return False
@@ -124,20 +122,20 @@ class QueuedJob:
         """Return whether Slurm would ever run srun with these arguments, as far as it can say without a job."""
         return await self._done(srun, "--test-only", *args)
 
-    async def _jobs(self) -> list[tuple[str, str]] | None:
+    async def _jobs(self) -> list[str] | None:
         return await self._listed("--name", self.name, "--format=%i %j")
 
-    async def _steps(self) -> list[tuple[str, str]] | None:
+    async def _steps(self) -> list[str] | None:
         where = [] if self._allocation is None else ["--jobs", self._allocation]
         return await self._listed("--steps", *where, "--format=%i %j")
 
-    async def _listed(self, *options: str) -> list[tuple[str, str]] | None:
-        """Return the numbers and names of what is listed under our name; None if Slurm could not be asked."""
+    async def _listed(self, *options: str) -> list[str] | None:
+        """Return the numbers of what is listed under our name; None if Slurm could not be asked."""
         shown = await self._asked("squeue", "--noheader", "--user", _user(), *options)
         if shown is None:
             return None
-        words = [line.split(maxsplit=1) for line in shown.splitlines() if line.strip()]
-        return [(each[0], each[1]) for each in words if len(each) == 2 and each[1].strip() == self.name]
+        lines = [line.split(maxsplit=1) for line in shown.splitlines()]
+        return [line[0] for line in lines if len(line) == 2 and line[1].strip() == self.name]
 
     async def _done(self, program: str, *args: str) -> bool:
         return await self._asked(program, *args) is not None
@@ -151,11 +149,6 @@ class QueuedJob:
             return None
         self.answers = not UNREACHABLE.search(done.stderr)
         return done.stdout if done.exit_code == 0 else None
-
-
-def find_srun() -> str | None:
-    """Return the path of `srun`, None if it is not installed."""
-    return shutil.which("srun")
 
 
 def _user() -> str:
