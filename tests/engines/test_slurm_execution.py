@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,8 @@ import pytest
 
 from tailrace import CommandEnding, LocalWorkerAdapter, SlurmAdapter, WorkerError, WorkerJob, WorkerSpawnError
 from tailrace._engines.slurm import execution
+from tailrace._engines.slurm.on_node import REQUEST
+from tailrace._engines.slurm.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +48,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     calls.touch()
 
     def put(**scripts: str) -> Path:
-        for name in ("srun", "scancel", "squeue", "scontrol", "sinfo"):
+        for name in ("srun", "scancel", "squeue", "scontrol", "sinfo", *scripts):
             path = tmp_path / name
             path.write_text(f'#!/bin/sh\necho {name} "$@" >> {calls}\n{scripts.get(name, "")}\n')
             path.chmod(0o755)
@@ -59,7 +62,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 def wait_for_call(calls: Path, program: str) -> None:
     """Return when a program has been called."""
     deadline = time.monotonic() + 20
-    while f"{program} " not in calls.read_text():
+    while not re.search(f"^{program} ", calls.read_text(), re.MULTILINE):
         assert time.monotonic() < deadline, f"nobody calls {program}"
         time.sleep(0.05)
 
@@ -162,3 +165,34 @@ async def test_a_callback_that_raises_at_the_end_of_the_output_leaves_no_job_beh
     with anyio.fail_after(30), pytest.raises(WorkerError, match="of the callback's own"):
         await SlurmAdapter().execute(job)
     assert "squeue" in calls.read_text(), "nobody has looked"
+
+
+ANSWERS_LATER = """
+[ "$(grep -c ^squeue "$0.calls")" -gt 3 ] || exit 1
+! grep -q '^scancel --ctld' "$0.calls" || exit 0
+case " $* " in
+    *" --steps "*) echo "7.0 tailrace-1-ours"; echo "8.0 tailrace-1-others" ;;
+    *) echo "7 tailrace-1-ours"; echo "8 tailrace-1-others"; echo "9 tailrace-2-ours"; echo "10 a b" ;;
+esac
+"""
+"""squeue: it fails for three times, and what is listed then has gone when a step has been killed."""
+
+
+@pytest.mark.parametrize("is_dead", [True, False], ids=["dead", "alive"])
+def test_what_slurm_cannot_be_asked_to_end_is_ended_when_it_answers(is_dead: bool, programs: Programs) -> None:
+    calls = programs(squeue=ANSWERS_LATER, sleep="exec /bin/sleep 0.1")
+    watchdog = Watchdog()
+    for name in ("tailrace-1-ours", "tailrace-2-ours", "tailrace-3-ours"):
+        watchdog.add(name)
+    watchdog.remove("tailrace-3-ours")
+    if not is_dead:
+        watchdog.end("tailrace-1-ours")
+        watchdog.end("tailrace-2-ours")
+        wait_for_call(calls, "scancel --ctld")
+    watchdog.forget()
+    wait_for_call(calls, "scancel --ctld")
+    asked = [line.split(maxsplit=1)[1] for line in calls.read_text().splitlines() if line.startswith("scancel")]
+    assert asked[0] == f"--signal={REQUEST} 7.0"
+    assert asked[1] == "--state=PENDING 7 9"
+    assert asked[2] == "--ctld --signal=KILL 7.0"
+    assert not any(number in line.split() for line in asked for number in ("8", "8.0", "10"))
