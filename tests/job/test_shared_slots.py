@@ -42,3 +42,23 @@ async def test_halted_slots_are_not_handed_out() -> None:
     slots.go_on()
     assert woken.is_set()
     assert slots.take(lane) is not None
+
+
+def test_a_lane_is_woken_once_for_its_turn_until_it_looks_or_leaves() -> None:
+    slots, woken = Slots([Place("", 1)], on_idle=lambda: None), []
+    first, second = Lane(rank=(0,)), Lane(rank=(1,))
+    slots.join(first, lambda: woken.append("first"))
+    slots.join(second, lambda: woken.append("second"))
+    for lane in (first, second):
+        slots.add(lane, 1, (0,), {})
+    slots.changed()
+    slots.changed()
+    assert slots.take(second) is None
+    assert woken == ["first"]
+    slots.leave(first)
+    assert woken == ["first", "second"]
+    assert slots.take(second) is not None
+    slots.add(second, 2, (0,), {})
+    slots.give_back(second, 1)
+    slots.changed()
+    assert woken == ["first", "second", "second"]

@@ -46,6 +46,8 @@ class Slots:
         self._packer: Packer[tuple[Lane, int]] = Packer(self._places, shared, clock=anyio.current_time)
         self._is_halted = False
         self._wakers: dict[Lane, Callable[[], object]] = {}
+        self._woken: Lane | None = None
+        """The lane that was woken for its turn and has not looked yet."""
         self._taken: dict[tuple[Lane, int], Slot] = {}
 
     @classmethod
@@ -65,6 +67,7 @@ class Slots:
     def leave(self, lane: Lane) -> None:
         """Give back what the lane has, and have nothing wait there any more."""
         del self._wakers[lane]
+        self._has_looked(lane)
         self._packer.withdraw_lane(lane)
         for key in [key for key in self._taken if key[0] is lane]:
             self._give_back(key)
@@ -90,12 +93,13 @@ class Slots:
 
         None if nothing fits now, or it is the turn of another lane, which is woken.
         """
+        self._has_looked(lane)
         turn = self._next()
         if turn is None:
             self._tell_if_idle()
             return None
         if turn.lane is not lane:
-            self._wakers[turn.lane]()
+            self._wake(turn.lane)
             return None
         key = turn.item
         place, number, needs = self._packer.hand_out(turn)
@@ -119,7 +123,7 @@ class Slots:
             (wake,) = self._wakers.values()
             wake()
         elif (turn := self._next()) is not None:
-            self._wakers[turn.lane]()
+            self._wake(turn.lane)
         else:
             self._tell_if_idle()
 
@@ -137,6 +141,15 @@ class Slots:
         """Hand out slots again."""
         self._is_halted = False
         self.changed()
+
+    def _wake(self, lane: Lane) -> None:
+        if lane is not self._woken:
+            self._woken = lane
+            self._wakers[lane]()
+
+    def _has_looked(self, lane: Lane) -> None:
+        if lane is self._woken:
+            self._woken = None
 
     def _next(self) -> Turn[tuple[Lane, int]] | None:
         return None if self._is_halted else self._packer.next()
