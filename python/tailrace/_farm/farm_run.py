@@ -219,10 +219,11 @@ class FarmRun:
 
     async def ended_before(self, row: JobRow) -> Mapping[str, EndedState]:
         """Return how those jobs ended that a job comes after; the others are in the table when it returns."""
-        while True:
+        while row.after:
             ended = await self.read(partial(self._ended, row))
             if all(other in ended or other in self.table for other in row.after):
                 return ended
+        return {}
 
     def status(self, row: JobRow) -> JobStatus:
         """Return what is told of a job."""

@@ -81,7 +81,7 @@ class JobRunner:
 
     async def _run(self, job: FarmJob, active: ActiveJob) -> None:
         # What was noted of its chunks has to be there.
-        await self._ledger.flush()
+        await self._ledger.flush(job.row.id)
         spec, rows, changed = await self._load(job)
         rows = self._take_back(job, spec, rows, changed)
         done = {row.chunk_id for row in rows if row.state == "completed"}

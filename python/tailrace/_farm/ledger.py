@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import anyio
@@ -24,6 +24,9 @@ from .repository.rows import ChunkStateName, EventRow, JobStateName
 from .repository.writer import Writer
 from .status import FarmEvent, StateChange
 
+_GATHERED = 0.05
+"""How long changes wait for others that are written with them, in seconds, where nobody waits for them."""
+
 
 class Ledger:
     """Takes changes at once, in order, and has what has come together written in one transaction after the other.
@@ -39,8 +42,12 @@ class Ledger:
         self._last_event = last_event
         self._publish = publish
         self._changes: list[Change] = []
+        self._being_written: Sequence[Change] = ()
         self._events: list[FarmEvent] = []
         self._noted = anyio.Event()
+        self._asked = anyio.Event()
+        """Set when somebody waits for changes."""
+        self._askers = 0
         self._count = 0
         self._written = 0
         self._progressed = anyio.Event()
@@ -71,23 +78,29 @@ class Ledger:
         """Have another state of a chunk written, with what changes with it, and told."""
         self._change(job_id, chunk_id, state, ChunkChanged(job_id, chunk_id, {"state": state, **fields}), details)
 
-    async def flush(self) -> None:
-        """Return when everything is durable that was noted before; what cannot be written now is waited for.
+    async def flush(self, job_id: str | None = None) -> None:
+        """Return when everything is durable that was noted before, or what was of a job; it is waited for without end.
 
         Raises `RepositoryLostError` if another manager has the repository, `RepositoryError` if this one was closed
         before it could be written.
         """
-        wanted = self._count
-        while self._written < wanted:
-            if self._error is not None:
-                raise type(self._error)(str(self._error))
-            await self._progressed.wait()
+        wanted = self._count if job_id is None else self._last_of(job_id)
+        self._askers += 1
+        try:
+            while self._written < wanted:
+                if self._error is not None:
+                    raise type(self._error)(str(self._error))
+                self._asked.set()
+                await self._progressed.wait()
+        finally:
+            self._askers -= 1
 
     async def run(self) -> None:
         """Write until `close` was called and all is written. Raises `RepositoryError` when it cannot go on."""
         try:
             while self._changes or not self._is_closed:
                 if self._changes:
+                    await self._gather()
                     await self._write()
                 else:
                     await self._noted.wait()
@@ -100,22 +113,38 @@ class Ledger:
         """Have `run` end when it has written what there is."""
         self._is_closed = True
         self._noted.set()
+        self._asked.set()
 
     def fail(self, error: RepositoryError) -> None:
         """Have all who wait for their changes get that error."""
         self._error = self._error or error
         self._wake()
 
+    async def _gather(self) -> None:
+        """Let more come together, unless somebody waits for what there is."""
+        if not self._askers and not self._is_closed:
+            self._asked = anyio.Event()
+            with anyio.move_on_after(_GATHERED):
+                await self._asked.wait()
+
     async def _write(self) -> None:
         changes, self._changes = self._changes, []
         events, self._events = self._events, []
+        self._being_written = changes
         await self._writer.submit(changes)
+        self._being_written = ()
         self._written += len(changes)
         if events:
             self.last_durable = events[-1].id
         for event in events:
             self._publish(event)
         self._wake()
+
+    def _last_of(self, job_id: str) -> int:
+        """Return how many changes are noted up to the last one of a job that is not known to be written."""
+        left = [*self._being_written, *self._changes]
+        after = next((place for place, change in enumerate(reversed(left)) if _job_of(change) == job_id), len(left))
+        return self._count - after
 
     def _wake(self) -> None:
         progressed, self._progressed = self._progressed, anyio.Event()
@@ -138,6 +167,10 @@ class Ledger:
         )
         self._events.append(event)
         self.note(change, _to_change(event.id, job_id, event.time, chunk_id, {"state": state, **details}))
+
+
+def _job_of(change: Change) -> str | None:
+    return change.job.id if isinstance(change, JobAdded) else change.job_id
 
 
 def _to_change(number: int, job_id: str, now: float, chunk_id: int | None, told: Mapping[str, Any]) -> EventAdded:
