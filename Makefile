@@ -104,6 +104,7 @@ bench: $(VENV)/.built $(VENV)/.group-bench ## Measure against asyncio, trio, uvl
 	python benches/remote.py
 	python benches/frames.py
 	python benches/repository.py
+	python benches/manager.py
 
 develop: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-bench $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie ## Set up .venv with the package, editable, and every tool
 

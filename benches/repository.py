@@ -1,7 +1,7 @@
 """Measures what a farm's repository does on this machine, in SQLite and in PostgreSQL. Prints one table.
 
-`farm.py [--quick]`. The PostgreSQL server is one of its own, on this disk, and shares the cores. What is durable waits
-for the disk: the last row says how long that takes.
+`repository.py [--quick]`. The PostgreSQL server is one of its own, on this disk, and shares the cores. What is durable
+waits for the disk: the last row says how long that takes.
 """
 
 from __future__ import annotations
