@@ -15,10 +15,11 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
-from .._checks import check_collection, check_type
+from .._checks import check_type
 from .._command.adapter import WorkerAdapter
 from .._command.job import StreamName
 from .._spec.model import JobSpec
+from .arguments import check_chunk_ids, check_moment, check_priority, check_settings, check_states, check_words
 from .chunk_changes import mark_done, retry
 from .chunk_log import ChunkLog
 from .chunk_rows import chunk_status
@@ -29,7 +30,7 @@ from .new_job import add_job, changed_fields
 from .nodes import Node, NodeStatus
 from .repository.changes import ChunksChanged, JobFields
 from .repository.job_repository import JobRepository
-from .repository.rows import ChunkStateName, JobStateName
+from .repository.rows import CHUNK_STATES, JOB_STATES, ChunkStateName, JobStateName
 from .settings import JobSettings
 from .states import check_idle
 from .status import ChunkStatus, FarmEvent, JobStatus
@@ -131,9 +132,10 @@ class JobManager:
         and is not among those that it comes after.
         """
         check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
-        check_type("settings", settings, JobSettings, "a JobSettings")
-        check_collection("tags", tags, str, "words")
-        check_collection("after", after, str, "ids")
+        check_settings(settings)
+        check_words(tags=tags, after=after, name=name, owner=owner, comment=comment)
+        check_priority(priority)
+        check_moment(not_before)
         asked: JobFields = {
             **changed_fields(None, spec.id if name is None else name, tags, comment),
             "owner": owner,
@@ -151,6 +153,7 @@ class JobManager:
         self, states: Collection[JobStateName] | None = None, limit: int = 100, before: str | None = None
     ) -> Sequence[JobStatus]:
         """Return jobs, the newest first: those in some of the states, those that are older than the job `before`."""
+        check_states(states, JOB_STATES)
         run = self._run
         place = None if before is None else (await run.row(before)).place
         rows = await run.read(partial(run.repository.jobs, states, limit=limit, before=place))
@@ -158,6 +161,7 @@ class JobManager:
 
     async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
         """Return the chunks of the job, or those in some of the states, in their order."""
+        check_states(states, CHUNK_STATES)
         run = self._run
         await run.row(job_id)
         rows = await run.read(partial(run.repository.chunks, job_id, states))
@@ -201,7 +205,7 @@ class JobManager:
 
     async def set_priority(self, job_id: str, priority: int) -> None:
         """Change which chunks come first: those of the job with the higher priority."""
-        check_type("priority", priority, int, "a whole number")
+        check_priority(priority)
         self._run.table.change(await self._run.changeable(job_id, "changed in priority"), {"priority": priority})
         self._run.slots.changed()
         await self._run.ledger.flush()
@@ -216,10 +220,12 @@ class JobManager:
         comment: str | None = None,
     ) -> None:
         """Change a job that has not begun, or is paused and of which nothing runs; None leaves what it is about."""
+        check_words(tags=tags, name=name, comment=comment)
+        if settings is not None:
+            check_settings(settings)
         job = await self._run.changeable(job_id, "edited")
         check_idle(job.row, "edited", is_active=job.active is not None)
         if settings is not None:
-            check_type("settings", settings, JobSettings, "a JobSettings")
             job.settings = settings
         self._run.table.change(job, changed_fields(settings, name, tags, comment))
         await self._run.ledger.flush()
@@ -230,10 +236,13 @@ class JobManager:
         With `done` chunks that are named are run again though they are completed. What was tried before takes none of
         their retries. Where some are left that are not run again, the job ends as failed, and is not merged.
         """
+        if chunk_ids is not None:
+            check_chunk_ids(chunk_ids)
         await retry(self._run, job_id, chunk_ids, done=done)
 
     async def mark_done(self, job_id: str, chunk_ids: Collection[int]) -> None:
         """Have chunks count as completed that are not, of a job of which nothing runs."""
+        check_chunk_ids(chunk_ids)
         await mark_done(self._run, job_id, chunk_ids)
 
     async def delete(self, job_id: str) -> None:

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from .._spec.model import JobSpec
 from .._state.folder import resolve_job_dir
+from .arguments import check_size
 from .farm_job import FarmJob
 from .farm_run import FarmRun
 from .repository.changes import JobAdded, JobFields
@@ -27,6 +28,7 @@ async def add_job(
     run: FarmRun, asked: JobFields, spec: JobSpec, settings: JobSettings, folder: str | os.PathLike[str] | None
 ) -> str:
     """Add a job with the fields that were asked for, and return its id; see `JobManager.submit`."""
+    check_size(spec)
     run.nodes.check_needs(spec)
     after = asked["after"]
     for other in after:
@@ -48,8 +50,10 @@ async def add_job(
         new = JobRow(id=job_id, place=run.next_place(), name=spec.id, created_at=time.time())
         row = replace(new, **fields)
         ended = await run.ended_before(row)
+        # Made before it is noted: whatever it raises, nothing of it is written then.
+        job = FarmJob(row, settings)
         run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
-        run.table.add(FarmJob(row, settings), ended)
+        run.table.add(job, ended)
     await run.ledger.flush()
     return job_id
 

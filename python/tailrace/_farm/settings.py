@@ -22,8 +22,11 @@ middle on, ever finer; the last one first. The second and the third show early w
 _KEPT = 64 * 1024
 """How much of the output of a chunk is kept in memory, in bytes: all of it is in the logs."""
 
+MOST = (1 << 31) - 1
+"""The largest number that every database takes."""
+
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class JobSettings(BaseModel, metaclass=RaisesSpecError):

@@ -1,0 +1,69 @@
+"""Says what an argument of a manager's method has to be, before it is noted: what can never be written ends a farm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+from .._checks import check_collection, check_type
+from .._errors import SpecError
+from .._spec.model import JobSpec
+from .settings import MOST, JobSettings
+
+
+def check_settings(settings: object) -> None:
+    """Raise `TypeError` unless it is a `JobSettings`."""
+    check_type("settings", settings, JobSettings, "a JobSettings")
+
+
+def check_words(*, tags: object = (), after: object = (), **texts: object) -> None:
+    """Raise `TypeError` unless `tags` and `after` are collections of texts, and all others texts; None is left out."""
+    for name, value, described in (("tags", tags, "words"), ("after", after, "ids")):
+        if value is not None:
+            check_collection(name, value, str, described)
+    for name, value in texts.items():
+        if value is not None:
+            check_type(name, value, str, "a text")
+
+
+def check_priority(priority: object) -> None:
+    """Raise `TypeError` or `ValueError` unless it is a whole number that every database takes."""
+    # To Python, True is an int.
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise TypeError(f"priority must be a whole number, not {priority!r}")
+    if abs(priority) > MOST:
+        raise ValueError(f"priority must be from -{MOST} to {MOST}")
+
+
+def check_moment(not_before: object) -> None:
+    """Raise `TypeError` or `ValueError` unless it is a time, or None."""
+    if not_before is None:
+        return
+    if not isinstance(not_before, int | float) or isinstance(not_before, bool):
+        raise TypeError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
+    if not math.isfinite(not_before):
+        raise ValueError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
+
+
+def check_chunk_ids(chunk_ids: object) -> None:
+    """Raise `TypeError` unless it is a collection of ids."""
+    check_collection("chunk_ids", chunk_ids, int, "chunks' ids")
+
+
+def check_states(states: Collection[str] | None, known: Sequence[str]) -> None:
+    """Raise `TypeError` or `ValueError` unless they are states that there are, or None."""
+    if states is None:
+        return
+    check_collection("states", states, str, "states")
+    for state in states:
+        if state not in known:
+            raise ValueError(f"states: {state!r} is none of {', '.join(known)}")
+
+
+def check_size(spec: JobSpec) -> None:
+    """Raise `SpecError` where numbers in a job are larger than a database takes."""
+    largest = max((chunk.id for chunk in spec.chunks), default=0)
+    if largest > MOST:
+        raise SpecError(f"job {spec.id}: chunk {largest}: a farm takes ids up to {MOST}")
+    if (frames := sum(chunk.frame_count for chunk in spec.chunks)) > MOST:
+        raise SpecError(f"job {spec.id}: it has {frames} frames, and a farm takes jobs of up to {MOST}")
