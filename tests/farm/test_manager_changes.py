@@ -175,7 +175,7 @@ async def test_a_skipped_chunk_is_not_retried_without_what_it_depends_on(tmp_pat
     spec = spec.model_copy(update={"chunks": (spec.chunks[0], second)})
     async with farm(tmp_path) as manager:
         status = await manager.wait(await manager.submit(spec))
-        with pytest.raises(JobStateError, match="its chunk 1 depends on chunk 0, which failed: retry that too"):
+        with pytest.raises(JobStateError, match="its chunk 1 depends on chunk 0, which is failed: retry that too"):
             await manager.retry(status.id, [1])
         open_gate(tmp_path, "good")
         await manager.retry(status.id, [1, 0])

@@ -32,7 +32,7 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         row = await run.row(job_id)
         check_allowed(row, "retried")
         spec, rows = stored = await run.read(partial(_read, run, job_id))
-        again = chunks_to_retry(row, rows, chunk_ids, done=done)
+        again = chunks_to_retry(row, spec, rows, chunk_ids, done=done)
         job = FarmJob.of(row)
         await run.claims.check(job_id, spec, job.settings, Path(row.folder or "."), row.after)
         ended = await run.ended_before(row)

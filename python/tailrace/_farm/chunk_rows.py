@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .._command.result import ResourceUsage
 from .._errors import JobNotFoundError, JobStateError
+from .._spec.model import JobSpec
 from .active_job import ActiveJob
 from .repository.changes import JobFields
 from .repository.rows import ChunkRow, ChunkStateName, JobRow
@@ -42,12 +43,12 @@ def named_chunks(job: JobRow, rows: Sequence[ChunkRow], chunk_ids: Collection[in
 
 
 def chunks_to_retry(
-    job: JobRow, rows: Sequence[ChunkRow], asked: Collection[int] | None, *, done: bool
+    job: JobRow, spec: JobSpec, rows: Sequence[ChunkRow], asked: Collection[int] | None, *, done: bool
 ) -> Sequence[ChunkRow]:
-    """Return the chunks of an ended job that are to be run again.
+    """Return the chunks of an ended job, whose specification this is, that are to be run again.
 
     Raises `JobNotFoundError` for one that it does not have, `JobStateError` for one that is completed and not asked for
-    as such, or that could not be run since another one was not, and if there is nothing to do.
+    as such, or that depends on one that is not completed and not run again, and if there is nothing to do.
     """
     if asked is None:
         if job.state == "completed":
@@ -55,17 +56,19 @@ def chunks_to_retry(
             raise JobStateError(message, job.id, job.state)
         return [row for row in rows if row.state != "completed"]
     again = named_chunks(job, rows, asked)
-    ids = {row.chunk_id for row in again}
+    states = {row.chunk_id: row.state for row in rows} | {row.chunk_id: "completed" for row in again}
+    depends_on = {chunk.id: chunk.depends_on for chunk in spec.chunks}
     for row in again:
         if row.state == "completed" and not done:
             message = f"job {job.id} is {job.state} and its chunk {row.chunk_id} is completed: done=True runs it again"
             raise JobStateError(message, job.id, job.state)
-        if row.state == "skipped" and row.skipped_because not in ids:
-            message = (
-                f"job {job.id} is {job.state}: its chunk {row.chunk_id} depends on chunk {row.skipped_because}, which"
-                " failed: retry that too"
-            )
-            raise JobStateError(message, job.id, job.state)
+        for other in depends_on[row.chunk_id]:
+            if states[other] != "completed":
+                message = (
+                    f"job {job.id} is {job.state}: its chunk {row.chunk_id} depends on chunk {other}, which is"
+                    f" {states[other]}: retry that too"
+                )
+                raise JobStateError(message, job.id, job.state)
     return again
 
 
