@@ -22,7 +22,7 @@ from .._job.executor import Executor
 from .._local.adapter import LocalWorkerAdapter
 from .._spec.model import JobSpec
 from .activation import next_time, to_activate
-from .end_command import run_end_command
+from .end_command import EndCommands
 from .farm_job import FarmJob
 from .former_commands import VARIABLE, await_end_of, mark_of
 from .job_runner import JobRunner
@@ -115,6 +115,8 @@ class FarmRun:
                 await anyio.to_thread.run_sync(await_end_of, found.previous)
             async with Writer(self.repository, on_trouble=self._in_trouble, patience=_PATIENCE) as writer:
                 self.ledger = Ledger(writer, found.last_event, self.listeners.publish)
+                local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
+                self._end_commands = EndCommands(local, self._env, self.ledger)
                 self.table = JobTable(self.ledger, on_end=self._job_ended)
                 self.claims = OutputClaims(self.table, self.repository)
                 self._runner = JobRunner(
@@ -284,8 +286,7 @@ class FarmRun:
 
     def _job_ended(self, job: FarmJob) -> None:
         if job.settings.on_end is not None:
-            local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
-            self._tasks.start_soon(run_end_command, job.settings.on_end, job.row, local, self._env)
+            self._tasks.start_soon(self._end_commands.run, job.settings.on_end, job.row)
 
     def _publish(self, job_id: str, event: JobEvent) -> None:
         if self.listeners:
