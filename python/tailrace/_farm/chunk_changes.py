@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from .._spec.model import JobSpec
@@ -34,7 +33,7 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         spec, rows = stored = await run.read(partial(_read, run, job_id))
         again = chunks_to_retry(row, spec, rows, chunk_ids, done=done)
         job = FarmJob.of(row)
-        await run.claims.check(job_id, spec, job.settings, Path(row.folder or "."), row.after)
+        await run.claims.check(row)
         ended = await run.ended_before(row)
         job.to_render_again = frozenset(chunk.chunk_id for chunk in again if chunk.state == "completed")
         for chunk in again:

@@ -118,7 +118,7 @@ class FarmRun:
                 local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
                 self._end_commands = EndCommands(local, self._env, self.ledger)
                 self.table = JobTable(self.ledger, on_end=self._job_ended)
-                self.claims = OutputClaims(self.table, self.repository)
+                self.claims = OutputClaims(self.table, self.repository, self.read)
                 self._runner = JobRunner(
                     self._executor,
                     self.repository,

@@ -24,6 +24,7 @@ from .chunk_changes import mark_done, retry
 from .chunk_log import ChunkLog
 from .chunk_rows import chunk_status
 from .farm_run import FarmRun
+from .job_changes import edit, resume
 from .listeners import Listener
 from .log_reader import LogReader
 from .new_job import add_job, changed_fields
@@ -182,15 +183,7 @@ class JobManager:
 
     async def resume(self, job_id: str) -> None:
         """Have a paused job go on, or one that waits for other jobs or for a time begin without that."""
-        table = self._run.table
-        job = await self._run.changeable(job_id, "resumed")
-        if job.row.state == "paused":
-            goes_on = job.active is not None and job.active.has_begun and job.active.resume()
-            table.note(job, "running" if goes_on else "pending", {}, {})
-        else:
-            table.note(job, "pending", {"after": (), "not_before": None, "error": None}, {})
-        self._run.slots.changed()
-        await self._run.ledger.flush()
+        await resume(self._run, job_id)
 
     async def cancel(self, job_id: str) -> None:
         """End the job, and return when nothing of it runs any more. What is finished of it stays."""
@@ -223,12 +216,7 @@ class JobManager:
         check_words(tags=tags, name=name, comment=comment)
         if settings is not None:
             check_settings(settings)
-        job = await self._run.changeable(job_id, "edited")
-        check_idle(job.row, "edited", is_active=job.active is not None)
-        if settings is not None:
-            job.settings = settings
-        self._run.table.change(job, changed_fields(settings, name, tags, comment))
-        await self._run.ledger.flush()
+        await edit(self._run, job_id, settings, changed_fields(settings, name, tags, comment))
 
     async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
         """Run chunks of a job that has ended again: those that failed, were skipped or cancelled, or some of them.

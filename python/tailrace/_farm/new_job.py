@@ -38,8 +38,6 @@ async def add_job(
     job_dir = resolve_job_dir(spec, own if folder is None and spec.path is None else folder)
     text = await anyio.to_thread.run_sync(partial(spec.model_dump_json, by_alias=True))
     async with run.one_at_a_time:
-        if job_dir != own:
-            await run.claims.check(job_id, spec, settings, job_dir, after)
         fields: JobFields = {
             **asked,
             **changed_fields(settings, None, None, None),
@@ -49,6 +47,8 @@ async def add_job(
         }
         new = JobRow(id=job_id, place=run.next_place(), name=spec.id, created_at=time.time())
         row = replace(new, **fields)
+        if job_dir != own:
+            await run.claims.check(row, spec)
         ended = await run.ended_before(row)
         # Made before it is noted: whatever it raises, nothing of it is written then.
         job = FarmJob(row, settings)
