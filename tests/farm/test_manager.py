@@ -169,6 +169,17 @@ async def test_a_manager_is_used_inside_its_block(tmp_path: Path) -> None:
         await manager.list()
 
 
+async def test_a_manager_that_is_open_is_not_opened_again_and_none_the_worse(tmp_path: Path) -> None:
+    manager = farm(tmp_path)
+    async with manager:
+        with pytest.raises(RuntimeError, match="is open already"):
+            async with manager:
+                pass
+        assert (await manager.wait(await manager.submit(job("true")))).state == "completed"
+    async with manager:
+        assert len(await manager.list()) == 1
+
+
 async def test_what_leaves_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="mine"):
         async with farm(tmp_path) as manager:

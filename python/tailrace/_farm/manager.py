@@ -93,8 +93,11 @@ class JobManager:
         )
 
     async def __aenter__(self) -> Self:
-        self._block = self._farm.opened()
-        await self._block.__aenter__()
+        if self._farm.is_open:
+            raise RuntimeError("the manager is open already: make another one, over a repository of its own")
+        block = self._farm.opened()
+        await block.__aenter__()
+        self._block = block
         return self
 
     async def __aexit__(
