@@ -168,3 +168,39 @@ async def test_output_of_a_chunk_that_has_not_begun_is_waited_for(tmp_path: Path
             await anyio.sleep(0.1)
             await manager.resume(job_id)
         assert found == [b"late\n"]
+
+
+async def test_an_attempt_that_is_named_is_waited_for(tmp_path: Path) -> None:
+    spec = job(f"echo x >> tries; echo $(wc -l < tries) >&2; {held(tmp_path, 'go')}; exit 1")
+    found: dict[int, list[bytes]] = {}
+
+    async def read(attempt: int) -> None:
+        found[attempt] = [piece async for piece in manager.output(job_id, 0, attempt=attempt)]
+
+    async with farm(tmp_path, slots=1) as manager:
+        other = await manager.submit(job(held(tmp_path, "other")))
+        job_id = await manager.submit(spec, JobSettings(retries=1, retry_delay=0))
+        async with anyio.create_task_group() as tasks:
+            for attempt in (1, 2, 3):
+                tasks.start_soon(read, attempt)
+            await anyio.sleep(0.2)
+            assert found == {}
+            open_gate(tmp_path, "other")
+            await manager.wait(other)
+            await until(lambda: (tmp_path / "jobs" / job_id / "tries").exists())
+            await anyio.sleep(0.3)
+            assert found == {}
+            open_gate(tmp_path, "go")
+    assert found == {1: [b"1\n"], 2: [b"2\n"], 3: []}
+
+
+async def test_a_listener_that_is_behind_ends_when_the_manager_is_closed(tmp_path: Path) -> None:
+    found: list[FarmEvent] = []
+    async with farm(tmp_path) as manager:
+        await manager.wait(await manager.submit(job("true")))
+        behind = manager.events(after=0)
+        events = await behind.__aenter__()
+    with anyio.fail_after(20):
+        found += [event async for event in events]
+    assert found == []
+    await behind.__aexit__(None, None, None)

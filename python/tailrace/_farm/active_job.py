@@ -66,6 +66,8 @@ class ActiveJob:
         self._frames: dict[int, int] = {}
         self._running: dict[int, int] = {}
         """The attempts at the chunks that run."""
+        self._attempts: dict[int, int] = {}
+        """How many attempts at each chunk have begun."""
         self._failed = 0
         self._scope = anyio.CancelScope()
         self._ending: Ending | None = None
@@ -76,6 +78,7 @@ class ActiveJob:
         self.state = JobState(chunks)
         self._frames = {chunk.id: chunk.frame_count for chunk in chunks}
         self._lost = {row.chunk_id: row.lost for row in rows if row.lost}
+        self._attempts = {row.chunk_id: row.attempts for row in rows if row.attempts}
 
     async def run(self, execute: Callable[[], Awaitable[object]]) -> None:
         """Run it to its end, and note how that was."""
@@ -122,9 +125,9 @@ class ActiveJob:
         """Return whether that attempt at the chunk is running."""
         return self._running.get(chunk_id) == attempt
 
-    def is_running(self, chunk_id: int) -> bool:
-        """Return whether an attempt at the chunk is running."""
-        return chunk_id in self._running
+    def last_attempt(self, chunk_id: int) -> int:
+        """Return the number of the last attempt at the chunk that began; 0 if none has."""
+        return self._attempts.get(chunk_id, 0)
 
     def frames_done(self) -> float:
         """Return how many frames of chunks that run are rendered, in parts too."""
@@ -151,7 +154,7 @@ class ActiveJob:
                         began["started_at"] = event.time
                     self._table.note(self._job, "running", began, {})
             case ChunkStarted(chunk_id=chunk_id, attempt=attempt, slot=slot):
-                self._running[chunk_id] = attempt
+                self._running[chunk_id] = self._attempts[chunk_id] = attempt
                 fields: ChunkFields = {**_NEW_ATTEMPT, "attempts": attempt, "started_at": event.time, "slot": slot}
                 self._chunk(chunk_id, "running", fields, {"attempt": attempt})
             case ChunkRetrying(chunk_id=chunk_id, reason=reason):

@@ -39,10 +39,11 @@ class ChunkLog:
             row = await run.row(self._job_id)
             rows = await run.read(partial(run.repository.chunks, self._job_id))
             (chunk,) = named_chunks(row, rows, [self._chunk_id])
-            attempt = chunk.attempts if self._attempt is None else self._attempt
-            if attempt or not self._follows or row.state in FINAL_JOB_STATES:
+            wanted = self._attempt or 1
+            if chunk.attempts >= wanted or not self._follows or row.state in FINAL_JOB_STATES:
+                attempt = chunk.attempts if self._attempt is None else self._attempt
                 return LogName(run.log_dir / self._job_id, self._chunk_id, attempt, self._stream)
-            await run.until_begun(self._job_id, self._chunk_id)
+            await run.until_begun(self._job_id, self._chunk_id, wanted)
 
     def is_written(self, log: LogName) -> bool:
         """Return whether there is more to come."""

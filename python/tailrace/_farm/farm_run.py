@@ -211,10 +211,12 @@ class FarmRun:
                 raise RuntimeError("the manager was closed meanwhile")
             await self.table.changed.wait()
 
-    async def until_begun(self, job_id: str, chunk_id: int) -> None:
-        """Return when a chunk that has not begun may have, or its job has ended."""
-        while (job := self.table.get(job_id)) is not None and self.is_open:
-            if job.active is not None and job.active.is_running(chunk_id):
+    async def until_begun(self, job_id: str, chunk_id: int, attempt: int) -> None:
+        """Return when an attempt at a chunk may have begun, or its job has ended."""
+        job = self.table.get(job_id)
+        active = None if job is None else job.active
+        while job is not None and self.table.get(job_id) is job and job.active is active and self.is_open:
+            if active is not None and active.last_attempt(chunk_id) >= attempt:
                 return
             # Each chunk that begins would wake all who wait for any.
             await anyio.sleep(_PAUSE)

@@ -10,6 +10,7 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
+from .._errors import RepositoryError
 from .ledger import event_of
 from .repository.job_repository import JobRepository
 from .status import FarmEvent
@@ -47,7 +48,7 @@ class Listener:
         self._came.set()
 
     def end(self, error: Exception | None) -> None:
-        """Have the iteration end after the last event; it raises `error` then."""
+        """Have the iteration end after the last event that waits here; it raises `error` then."""
         self._has_ended, self._error = True, error
         self._came.set()
 
@@ -58,7 +59,7 @@ class Listener:
         while True:
             if self._read:
                 event = self._read.popleft()
-            elif self._is_behind:
+            elif self._is_behind and not self._has_ended:
                 await self._catch_up()
                 continue
             elif self._waiting:
@@ -82,8 +83,11 @@ class Listener:
         self._is_behind = False
         try:
             page = await anyio.to_thread.run_sync(partial(self._repository.events, self._last, limit=_PAGE))
-        except BaseException:
+        except BaseException as error:
             self._is_behind = True
+            if self._has_ended and isinstance(error, RepositoryError):
+                # It was closed meanwhile.
+                return
             raise
         if page.pruned > self._last:
             self._read.append(FarmEvent(id=page.pruned, job_id="", time=0.0, event=None, gap=True))
