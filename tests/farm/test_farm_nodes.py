@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
-from tailrace import JobManager, JobSpec, LocalWorkerAdapter, SpecError
+from tailrace import Capabilities, HttpWorkerAdapter, JobManager, JobSpec, LocalWorkerAdapter, SpecError, WorkerAdapter
 from tailrace._farm.nodes import Node
 
 pytestmark = pytest.mark.anyio
 
 GIB = 1 << 30
+
+
+class Elsewhere(LocalWorkerAdapter):
+    """Says that it runs commands on another machine."""
+
+    capabilities = Capabilities(streams=True, remote=True, shares_files=True, runs_any_command=True)
 
 
 def node(slots: int = 2, **fields: object) -> Node:
@@ -100,3 +107,18 @@ async def test_a_merge_runs_here(tmp_path: Path) -> None:
         assert (status.state, (Path(status.folder) / "all").read_text()) == ("completed", "a\n")
     with pytest.raises(ValueError, match="give nodes alone"):
         farm(tmp_path, {"a": node(1)}, slots=3)
+
+
+async def test_commands_here_are_known_as_the_managers_also_beside_a_machine_elsewhere(tmp_path: Path) -> None:
+    script = 'test -n "$TAILRACE_FARM"'
+    nodes = {"a": node(1), "b": Node(adapter=Elsewhere(), slots=1)}
+    async with farm(tmp_path, nodes) as manager:
+        status = await manager.wait(await manager.submit(job(script, script, merge=script)))
+        assert (status.state, status.error) == ("completed", None)
+
+
+async def test_a_node_has_as_many_slots_as_there_are_processors_here(tmp_path: Path) -> None:
+    nodes: dict[str, WorkerAdapter | Node] = {"a": LocalWorkerAdapter(), "b": HttpWorkerAdapter("http://127.0.0.1:1")}
+    async with JobManager(repository=tmp_path / "farm.db", nodes=nodes) as manager:
+        count = len(os.sched_getaffinity(0))
+        assert [(one.name, one.slots) for one in await manager.list_nodes()] == [("a", count), ("b", count)]

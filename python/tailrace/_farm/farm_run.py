@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from .._checks import check_times
-from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
+from .._command.adapter import WorkerAdapter, open_adapters
 from .._errors import JobNotFoundError, RepositoryError
 from .._events.types import JobEvent
 from .._job.executor import Executor
@@ -128,7 +128,7 @@ class FarmRun:
                     width=self._width,
                     log_dir=self.log_dir,
                     publish=self._publish,
-                    env={} if Capabilities.of(self._adapter).remote else self._env,
+                    env=self._env,
                 )
                 await self._load()
                 async with open_adapters([self._adapter]), self._running():

@@ -29,7 +29,7 @@ class Node:
 
     adapter: WorkerAdapter
     slots: int | None = None
-    """How many chunks run there at a time; None: one for each processor, where that is this machine."""
+    """How many chunks run there at a time; None: as many as this process may use processors here, wherever it is."""
     capacity: Mapping[str, float] = field(default_factory=dict)
     """What its chunks have together; see `JobExecutionOptions.capacity`."""
     tags: Collection[str] = ()
@@ -65,7 +65,8 @@ class FarmNodes:
         self._places: dict[str, Place] = {}
         for name, node in nodes.items():
             capacity = {**nothing, **capacities[name], **dict.fromkeys(node.tags, math.inf)}
-            self._places[name] = Place(name, _slots_of(name, node), capacity)
+            slots = len(os.sched_getaffinity(0)) if node.slots is None else node.slots
+            self._places[name] = Place(name, slots, capacity)
         self.width = sum(place.slots for place in self._places.values())
         """How many slots there are in all."""
         self.adapter: WorkerAdapter = _Dispatcher({name: node.adapter for name, node in nodes.items()})
@@ -156,11 +157,3 @@ _FIELDS = [one.name for one in fields(Capabilities)]
 
 def _holds(place: Place, needs: Mapping[str, float]) -> bool:
     return all(amount <= place.capacity.get(name, math.inf) for name, amount in needs.items())
-
-
-def _slots_of(name: str, node: Node) -> int:
-    if node.slots is not None:
-        return node.slots
-    if Capabilities.of(node.adapter).remote:
-        raise ValueError(f"node {name!r} is another machine: say how many slots it has")
-    return len(os.sched_getaffinity(0))
