@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +22,8 @@ from tailrace._errors import RepositoryLostError, RepositoryUnavailableError
 from tailrace._farm.manager import JobManager
 from tailrace._farm.repository.sql_repository import SqlRepository
 from tailrace._farm.repository.sqlite import SqliteFile
+from tailrace._state.folder import job_folder
+from tailrace._state.lock import JobLock
 
 pytestmark = pytest.mark.anyio
 
@@ -118,38 +119,68 @@ async def test_leaving_does_not_wait_for_ever_for_a_disk_that_is_full(
         assert connection.execute("SELECT state FROM chunks").fetchall() == [("running",)]
 
 
+async def test_a_job_whose_files_another_run_has_waits_for_that(tmp_path: Path) -> None:
+    folder = tmp_path / "shot"
+    spec = job("true")
+    lock_folder = job_folder(folder, spec.id)
+    lock_folder.mkdir(parents=True)
+    lock = JobLock(lock_folder / "lock", "job job-1 is being run")
+    async with JobManager(repository=tmp_path / "farm.db", slots=1, log_dir=tmp_path / "logs") as manager:
+        first = await manager.wait(await manager.submit(job("true")))
+        job_id = await manager.submit(spec, folder=folder, after=[first.id])
+
+        async def says_so() -> bool:
+            return "is being run by process" in ((await manager.get(job_id)).error or "")
+
+        await until(says_so)
+        assert (await manager.get(job_id)).state == "pending"
+        # Others are none the worse.
+        assert (await manager.wait(await manager.submit(job("true"), priority=-1))).state == "completed"
+        lock.release()
+        status = await manager.wait(job_id)
+        assert (status.state, status.error) == ("completed", None)
+
+
 async def test_a_frozen_manager_that_was_taken_over_writes_nothing_and_ends(
-    postgres_url: str, tmp_path: Path, mark: str
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
+    monkeypatch.setattr("tailrace._farm.former_commands._PATIENCE", 0.5)
     folder = tmp_path / "shot"
     folder.mkdir()
     path = folder / "job.json"
-    script = f"echo x >> ran; {held(tmp_path, 'go')}; : {mark}"
-    path.write_text(job(script, script).model_dump_json(by_alias=True))
+    # A chunk that runs twice at a time says so.
+    scripts = [
+        f"exec 9> lock{number}; flock -n 9 || touch twice; echo {number} >> ran; {held(tmp_path, 'go')}; : {mark}"
+        for number in range(3)
+    ]
+    path.write_text(job(*scripts).model_dump_json(by_alias=True))
+
+    async def waits() -> bool:
+        status = await manager.get(job_id)
+        return status.state == "pending" and f"is being run by process {process.pid} already" in (status.error or "")
+
     with manager_process(postgres_url, tmp_path, path) as process:
         (job_id,) = await anyio.to_thread.run_sync(printed_ids, process)
         await until(lambda: count_lines(folder / "ran") == 2)
         await anyio.sleep(0.3)
         process.send_signal(signal.SIGSTOP)
         await anyio.to_thread.run_sync(_drop_locks, postgres_url)
-        began = time.monotonic()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_continue_later, process.send_signal, 2.0)
-            async with JobManager(repository=postgres_url, slots=2, log_dir=tmp_path / "logs2") as manager:
-                # Not before the one before could have been seen to end: what it had begun is gone by now.
-                assert time.monotonic() - began >= 1.5
-                await until(lambda: count_lines(folder / "ran") == 4)
-                assert len(descendants_marked(mark)) <= 2 * 2
-                open_gate(tmp_path, "go")
-                status = await manager.wait(job_id)
-                assert (status.state, status.completed_chunks) == ("completed", 2)
-                assert manager._farm.repository.check() == []
-        assert await anyio.to_thread.run_sync(process.wait) != 0
-
-
-async def _continue_later(send_signal: object, seconds: float) -> None:
-    await anyio.sleep(seconds)
-    send_signal(signal.SIGCONT)  # type: ignore[operator]
+        async with JobManager(repository=postgres_url, slots=2, log_dir=tmp_path / "logs2") as manager:
+            # What the one before had begun is gone, and it has the folder as long as it does not go on.
+            assert descendants_marked(mark) == []
+            await until(waits)
+            await anyio.sleep(1)
+            process.send_signal(signal.SIGCONT)
+            assert await anyio.to_thread.run_sync(process.wait) != 0
+            await until(lambda: count_lines(folder / "ran") == 4)
+            # It has not begun the third one, for which it had a slot.
+            assert sorted((folder / "ran").read_text().split()) == ["0", "0", "1", "1"]
+            open_gate(tmp_path, "go")
+            status = await manager.wait(job_id)
+            assert (status.state, status.completed_chunks) == ("completed", 3)
+            assert manager._farm.repository.check() == []
+    assert count_lines(folder / "ran") == 5
+    assert not (folder / "twice").exists()
 
 
 def _drop_locks(url: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from .._command.result import WorkerResult
-from .._errors import ChunkFailedError, TailraceError
+from .._errors import ChunkFailedError, JobLockedError, TailraceError
 from .._events.state import JobState
 from .._events.types import (
     ChunkFailed,
@@ -33,6 +33,10 @@ from .repository.rows import ChunkRow, ChunkStateName
 
 Ending: TypeAlias = Literal["paused", "cancelled", "pending"]
 """What a job is to be that is ended before its time."""
+
+_SHORTEST_DELAY = 1.0
+_LONGEST_DELAY = 10.0
+"""For how long a job is put off at most, in seconds: what it takes to try is much where it has many chunks."""
 
 _NEW_ATTEMPT: ChunkFields = {
     "exit_code": None,
@@ -81,7 +85,7 @@ class ActiveJob:
         self._attempts = {row.chunk_id: row.attempts for row in rows if row.attempts}
 
     async def run(self, execute: Callable[[], Awaitable[object]]) -> None:
-        """Run it to its end, and note how that was."""
+        """Run it to its end, and note how that was; where another run has its files, it is to be tried again later."""
         error: Exception | None = None
         is_over = False
         try:
@@ -95,10 +99,16 @@ class ActiveJob:
             self._job.active = None
             if is_over:
                 self._end("completed", None)
+            elif isinstance(error, JobLockedError) and self._ending != "cancelled":
+                self._put_off(str(error))
             elif error is not None and self._ending != "cancelled":
                 self._fail(error)
             else:
                 self._end_early(self._ending or "pending")
+        if self._job.is_put_off:
+            await anyio.sleep(self._job.delay)
+            self._job.is_put_off = False
+            self._table.wake()
 
     def end(self, ending: Ending) -> None:
         """End what runs, and have the job be that."""
@@ -148,6 +158,7 @@ class ActiveJob:
         match event:
             case JobStarted():
                 self.has_begun = True
+                self._job.delay = 0.0
                 if row.state == "pending":
                     began: JobFields = {"error": None}
                     if row.started_at is None:
@@ -200,6 +211,14 @@ class ActiveJob:
         if self._job.row.state in ("running", "merging"):
             self._table.note(self._job, "pending", {}, {})
         self._table.wake()
+
+    def _put_off(self, reason: str) -> None:
+        """Have it be pending for a while, and say why."""
+        job = self._job
+        self._end_early("pending")
+        if job.row.state == "pending" and job.row.error != reason:
+            self._table.note(job, "pending", {"error": reason}, {"error": reason})
+        job.is_put_off, job.delay = True, min(2 * job.delay or _SHORTEST_DELAY, _LONGEST_DELAY)
 
     def _fail(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, TailraceError | ValueError) else f"{type(error).__name__}: {error}"

@@ -30,6 +30,10 @@ class FarmJob:
     """Its folder by the name that has no links in it."""
     to_render_again: frozenset[int] = frozenset()
     """Chunks that are rendered in whole though their frames are there."""
+    is_put_off: bool = False
+    """Whether it waits a while before it takes part again, since another run has its files."""
+    delay: float = 0.0
+    """How long it was put off last, in seconds."""
 
     @classmethod
     def of(cls, row: JobRow) -> FarmJob:

@@ -37,6 +37,7 @@ from .repository.owner import this_process
 from .repository.rows import FINAL_JOB_STATES, JobRow
 from .repository.writer import Writer
 from .retention import Retention
+from .standstill import Standstill
 from .states import check_allowed
 from .status import FarmEvent, JobStatus
 
@@ -98,8 +99,11 @@ class FarmRun:
             self.nodes = FarmNodes(named, capacity)
         self._adapter = self.nodes.adapter
         self._executor = Executor(self._adapter, make_local=LocalWorkerAdapter)
+        self._standstill = Standstill()
         self.slots = self.nodes.make_slots(
-            on_taken=lambda lane: self.table.took_turn(lane), on_idle=lambda: self.table.wake()
+            on_taken=lambda lane: self.table.took_turn(lane),
+            on_idle=lambda: self.table.wake(),
+            may_start=self._standstill.is_over,
         )
         self._width = self.nodes.width
         self._env = {VARIABLE: mark_of(this_process())}
@@ -146,6 +150,7 @@ class FarmRun:
             try:
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._activate)
+                    self._tasks.start_soon(self._standstill.watch, self.ledger, self.slots.changed)
                     if self._retention is not None:
                         parts = (self.repository, self.ledger, self.log_dir, self.one_at_a_time)
                         self._tasks.start_soon(Retention(self._retention, *parts).run)

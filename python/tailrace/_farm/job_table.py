@@ -100,14 +100,15 @@ class JobTable:
         row = job.row
         if row.state != "pending" or job.active is not None or (row.not_before is not None and row.not_before > now):
             return False
-        return all(self._ended.get(other) == "completed" for other in row.after)
+        return not job.is_put_off and self._has_what_it_comes_after(row)
 
     def update_obstacles(self) -> None:
         """Have each job that waits for one that will not be completed say so in its error."""
         for job in list(self._jobs.values()):
             if job.row.after and job.row.state == "pending":
                 obstacle = self._obstacle(job.row)
-                if obstacle != job.row.error:
+                # What else keeps one from beginning, `ActiveJob` says.
+                if obstacle != job.row.error and not self._has_what_it_comes_after(job.row):
                     self.note(job, "pending", {"error": obstacle}, {"error": obstacle})
 
     def comes_after(self, ids: Collection[str]) -> set[str]:
@@ -120,6 +121,9 @@ class JobTable:
                 found.add(job.row.id)
                 left += job.row.after
         return found
+
+    def _has_what_it_comes_after(self, row: JobRow) -> bool:
+        return all(self._ended.get(other) == "completed" for other in row.after)
 
     def _obstacle(self, row: JobRow) -> str | None:
         for other in row.after:

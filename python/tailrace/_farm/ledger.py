@@ -95,6 +95,12 @@ class Ledger:
         finally:
             self._askers -= 1
 
+    async def confirm(self) -> None:
+        """Return once the repository is known to be ours still; raises what `flush` does."""
+        # Nothing is of no job, but it is written as all else is.
+        self.note(JobChanged("", {}))
+        await self.flush()
+
     async def run(self) -> None:
         """Write until `close` was called and all is written. Raises `RepositoryError` when it cannot go on."""
         try:

@@ -73,14 +73,23 @@ class FarmNodes:
         if list(nodes) == [""]:
             self.adapter = nodes[""].adapter
 
-    def make_slots(self, *, on_taken: Callable[[Lane], object], on_idle: Callable[[], object]) -> Slots:
+    def make_slots(
+        self, *, on_taken: Callable[[Lane], object], on_idle: Callable[[], object], may_start: Callable[[], bool]
+    ) -> Slots:
         """Return the slots of all of them; see `Slots`."""
         gpus: dict[Place, Gpus] = {}
         for name, node in self._nodes.items():
             here = None if Capabilities.of(node.adapter).remote else Gpus.of(Needs(node.capacity))
             if here is not None:
                 gpus[self._places[name]] = here
-        return Slots(self._places.values(), self._shared or {}, gpus=gpus, on_taken=on_taken, on_idle=on_idle)
+        return Slots(
+            self._places.values(),
+            self._shared or {},
+            gpus=gpus,
+            on_taken=on_taken,
+            on_idle=on_idle,
+            may_start=may_start,
+        )
 
     def check_needs(self, spec: JobSpec) -> None:
         """Raise `SpecError` if a chunk needs more than any node has, or all have together."""

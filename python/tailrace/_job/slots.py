@@ -33,16 +33,19 @@ class Slots:
         gpus: Mapping[Place, Gpus] | None = None,
         on_taken: Callable[[Lane], object] | None = None,
         on_idle: Callable[[], object] | None = None,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the places, what all have together, and the GPUs of those places where each chunk gets its own.
 
         `on_taken` is told of the lane of each chunk that gets a slot; `on_idle` is called when slots are free that
-        nothing which waits can have now.
+        nothing which waits can have now. As long as `may_start` says no, none is handed out; then `changed` has to be
+        called.
         """
         self._places = tuple(places)
         self._gpus = gpus or {}
         self._on_taken = on_taken
         self._on_idle = on_idle
+        self._may_start = may_start
         self._packer: Packer[tuple[Lane, int]] = Packer(self._places, shared, clock=anyio.current_time)
         self._is_halted = False
         self._wakers: dict[Lane, Callable[[], object]] = {}
@@ -152,7 +155,7 @@ class Slots:
             self._woken = None
 
     def _next(self) -> Turn[tuple[Lane, int]] | None:
-        return None if self._is_halted else self._packer.next()
+        return None if self._is_halted or not self._may_start() else self._packer.next()
 
     def _tell_if_idle(self) -> None:
         if self._on_idle is not None and any(place.has_room for place in self._places):
