@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tailrace._engines.slurm.watchdog import watchdog
+
 CONTROLLER = "10.77.0.1"
 NODES = {"alpha": "10.77.0.11", "beta": "10.77.0.12"}
 GPUS = ("/dev/zero", "/dev/full")
@@ -260,6 +262,8 @@ def running_slurm(folder: Path) -> Iterator[SlurmCluster]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in cluster.environment.items():
                 patch.setenv(name, value)
+            # One that was started before asks another cluster.
+            watchdog.forget()
             try:
                 yield cluster
             finally:

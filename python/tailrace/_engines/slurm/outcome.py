@@ -112,6 +112,9 @@ async def _interrupted(
 
 def _how_lost(execution: Execution, state: str, cancelled: re.Match[str] | None, why: str) -> str:
     queued, srun = execution.queued, execution.srun
+    if srun is not None and srun.exit_code < 0:
+        # What Slurm makes of that is a cancellation.
+        return f"{queued} was lost: srun ended with {srun.exit_code}"
     if cancelled is not None or state.startswith("CANCELLED"):
         cause = None if cancelled is None else cancelled[1]
         return f"{queued} was cancelled" + (f" because of {cause.lower()}" if cause else "")
