@@ -23,7 +23,8 @@ async def test_while_the_event_loop_runs_the_clock_tells_its_time() -> None:
     clock = LoopClock()
     before, began = clock.now(), anyio.current_time()
     await wait_until(clock, before + 1.2, anyio.Event())
-    assert 1.2 <= anyio.current_time() - began < 1.7
+    # More on a busy machine, where the loop is held up.
+    assert 1.2 <= anyio.current_time() - began < 5
 
 
 async def test_the_clock_stands_still_with_the_event_loop() -> None:
@@ -34,7 +35,7 @@ async def test_the_clock_stands_still_with_the_event_loop() -> None:
         await anyio.sleep(0.1)
         time.sleep(2)  # noqa: ASYNC251
     # As long as without it, but for the step in which it began.
-    assert anyio.current_time() - began > 2 + 0.8 - 0.5
+    assert anyio.current_time() - began > 2 + 0.8 - 0.2
 
 
 async def test_what_has_come_meanwhile_is_heard_before_the_time_is_up() -> None:
