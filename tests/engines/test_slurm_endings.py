@@ -112,7 +112,7 @@ async def test_a_command_whose_slurmstepd_is_killed_is_lost_and_ended_on_its_nod
     slurm: SlurmCluster, mark: str
 ) -> None:
     def kill() -> None:
-        (stepd,) = slurm.stepds("alpha")
+        (stepd,) = slurm.stepds("alpha", slurm.job_ids()[0])
         os.kill(stepd, signal.SIGKILL)
 
     error = await lost(lasting(mark), SlurmAdapter(), kill)

@@ -104,14 +104,15 @@ class SlurmCluster:
                 os.kill(pid, signal.SIGKILL)
         slurmd.wait()
 
-    def stepds(self, node: str) -> list[int]:
-        """Return the processes that look after a node's steps."""
+    def stepds(self, node: str, job: str = "") -> list[int]:
+        """Return the processes that look after a node's steps, or those of one job: others may be ending still."""
+        title = f"slurmstepd: [{job}." if job else "slurmstepd"
         namespace = Path(f"/proc/{self._namespaces[node].pid}/ns/uts").stat().st_ino
         found = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with contextlib.suppress(OSError):
-                    is_stepd = (folder / "cmdline").read_bytes().startswith(b"slurmstepd")
+                    is_stepd = (folder / "cmdline").read_bytes().startswith(title.encode())
                     if is_stepd and (folder / "ns/uts").stat().st_ino == namespace:
                         found.append(int(folder.name))
         return found
