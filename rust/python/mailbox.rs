@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A signal that arrives just before the wait begins does not interrupt it; this bounds how long it goes unnoticed.
-const SIGNAL_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+const SIGNAL_CHECK: Duration = Duration::from_millis(200);
 
 /// Collects which executions have news.
 #[pyclass(frozen, module = "tailrace._native")]
@@ -40,7 +40,11 @@ impl Mailbox {
         });
         loop {
             let mut descriptors = [PollFd::new(&*self.0, PollFlags::IN)];
-            let polled = py.detach(|| poll(&mut descriptors, Some(&SIGNAL_CHECK)));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let patience = left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK));
+            // Less than a second.
+            let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+            let polled = py.detach(|| poll(&mut descriptors, Some(&patience)));
             py.check_signals()?;
             match polled {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {

@@ -10,6 +10,7 @@ import pytest
 from tailrace import WorkerJob
 from tailrace._local import native
 from tailrace._local.wakeup import Notifications
+from tailrace._native import Mailbox
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +51,9 @@ async def test_a_command_of_which_nothing_is_heard_is_given_up_with_a_message(mo
     (warning,) = await see_to_the_end(1000, monkeypatch)
     assert "nothing was heard of it" in warning
     assert 0.9 < time.monotonic() - started < 20
+
+
+def test_news_are_waited_for_no_longer_than_was_asked() -> None:
+    began = time.monotonic()
+    assert not Mailbox().wait(0.01)
+    assert time.monotonic() - began < 0.15
