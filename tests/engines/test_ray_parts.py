@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 import pickle
-import threading
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailrace._engines.ray.gathering import LARGEST, Gathering
 from tailrace._engines.ray.losses import to_loss
 from tailrace._engines.ray.needs import avoiding, to_options
-from tailrace._engines.ray.outbox import Outbox
-from tailrace._engines.ray.output_items import LARGEST, pack, size_of, unpack
+from tailrace._engines.ray.output_items import pack, size_of, unpack
 
 DEFAULTS = {"num_cpus": None, "num_gpus": 1, "memory": None, "resources": {"disk": 2}}
 
@@ -64,41 +64,37 @@ def test_output_comes_out_of_an_item_as_it_went_in(pieces: list[tuple[int, bytes
     assert all(first[0] != second[0] for first, second in itertools.pairwise(came))
 
 
-def test_an_outbox_gives_all_there_is_up_to_a_limit_and_the_end_last() -> None:
-    outbox = Outbox[str]()
-    half = memoryview(bytes(LARGEST // 2))
-    for stream in (0, 1, 0):
-        outbox.put(stream, half)
-    outbox.note("a note")
-    outbox.finish("over")
-    pieces, notes, end = outbox.take(1)
-    assert ([stream for stream, _ in pieces], notes, end) == ([0, 1], ["a note"], None)
-    pieces, notes, end = outbox.take(1)
-    assert ([stream for stream, _ in pieces], notes, end) == ([0], [], "over")
+def test_little_output_is_sent_at_once() -> None:
+    gathering = Gathering()
+    assert gathering.patience is None
+    gathering.add(1, memoryview(b"a line\n"))
+    assert gathering.patience == 0
+    assert list(unpack(gathering.take())) == [(1, memoryview(b"a line\n"))]
+    assert gathering.patience is None
 
 
-def test_a_full_outbox_holds_the_writer_up_until_there_is_room_or_nobody_takes_any_more() -> None:
-    outbox = Outbox[str]()
-    piece = memoryview(bytes(LARGEST))
-    outbox.put(0, piece)
-    outbox.put(0, piece)
-    went_on = threading.Event()
+def test_much_output_is_gathered_for_a_while_into_a_large_item() -> None:
+    gathering = Gathering()
+    part = memoryview(bytes(LARGEST // 8))
+    gathering.add(0, part)
+    assert 0 < (gathering.patience or 0) <= 0.05
+    time.sleep(0.05)
+    assert gathering.patience == 0
+    gathering.take()
+    # Much came just now: there will be more, however little of it there is yet.
+    gathering.add(0, part[:10])
+    assert gathering.patience
+    gathering.add(1, memoryview(bytes(LARGEST)))
+    assert gathering.patience == 0
+    assert [stream for stream, _ in unpack(gathering.take())] == [0, 1]
 
-    def write() -> None:
-        outbox.put(0, piece)
-        went_on.set()
-        for _ in range(9):
-            outbox.put(0, piece)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert not went_on.wait(0.2)
-    outbox.take(1)
-    assert went_on.wait(5)
-    outbox.discard()
-    writer.join(5)
-    assert not writer.is_alive()
-    assert outbox.take(0) == ([], [], None)
+def test_nothing_is_gathered_that_nobody_takes_any_more() -> None:
+    gathering = Gathering()
+    gathering.add(0, memoryview(b"before"))
+    gathering.discard()
+    gathering.add(0, memoryview(b"after"))
+    assert gathering.patience is None
 
 
 class NodeDiedError(Exception):

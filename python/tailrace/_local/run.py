@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import time
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
 import anyio
 
+from .._command.callbacks import close_unused
 from .._command.job import WorkerJob, is_async
 from .._command.result import WorkerResult
 from .adapter import LocalWorkerAdapter
-from .early_ends import can_end_early, connect
-
-if TYPE_CHECKING:
-    from .._native import Execution, Mailbox
 
 
 def run(job: WorkerJob) -> WorkerResult:
@@ -31,56 +25,23 @@ def run(job: WorkerJob) -> WorkerResult:
         if is_async(callback):
             raise _async_callback()
     try:
-        from .._native import Mailbox
-        from .native import Endable, UsageTeller, start, to_result, warn_of_rest
+        from .blocking import blocking
     except ImportError:
         return anyio.run(LocalWorkerAdapter(backend="python").execute, job)
-    mailbox = Mailbox()
-    execution = start(job, mailbox)
-    tell_usage = UsageTeller(job, execution)
-    disconnect = None
-    try:
-        if can_end_early(job):
-            disconnect = connect(job, Endable(execution))
-        if job.on_started is not None and inspect.isawaitable(started := job.on_started()):
-            _close(started)
-            raise _async_callback()
-        while not execution.finished:
-            awaitable = execution.deliver()
-            if awaitable is not None:
-                _close(awaitable)
-                raise _async_callback()
-            tell_usage()
-            if not execution.backlog and not execution.finished:
-                mailbox.wait()
-    except BaseException:
-        execution.stop()
-        _until_over(job, execution, mailbox)
-        warn_of_rest(job, execution)
-        raise
-    finally:
-        if disconnect is not None:
-            disconnect()
-    return to_result(job, execution)
+    with blocking(job) as command:
+        if job.on_started is not None:
+            _refuse_awaitable(job.on_started())
+        while not command.is_finished:
+            _refuse_awaitable(command.deliver())
+            command.wait()
+    return command.result()
 
 
-def _until_over(job: WorkerJob, execution: Execution, mailbox: Mailbox) -> None:
-    from .native import LOOK_AGAIN, PATIENCE
-
-    deadline = time.monotonic() + job.kill_grace + PATIENCE
-    while not execution.over and time.monotonic() < deadline:
-        try:
-            mailbox.wait(LOOK_AGAIN)
-        except BaseException:  # noqa: BLE001, S112
-            # A second Ctrl-C: the first is on its way out as soon as the tree is gone.
-            continue
+def _refuse_awaitable(returned: object) -> None:
+    if inspect.isawaitable(returned):
+        close_unused(returned)
+        raise _async_callback()
 
 
 def _async_callback() -> TypeError:
     return TypeError("run() cannot await an async callback: use LocalWorkerAdapter in async code")
-
-
-def _close(awaitable: Awaitable[object]) -> None:
-    # A coroutine that is dropped without having been awaited warns about it.
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,15 +18,12 @@ from ..._command.ending import describe_error
 from ..._command.job import WorkerJob
 from ..._command.result import Capture, WorkerResult
 from ..._errors import WorkerError
-from ..._local.run import run
-from .outbox import Outbox
-from .output_items import pack
+from ..._local.blocking import blocking
+from .gathering import Gathering
 from .words import Begun, Ended, Lost, Order, Used, Warned
 
-_GLANCE = 0.1
-"""How often to look for a cancellation by Ray, in seconds: it interrupts nothing that waits."""
-_GATHER = 0.005
-"""How long output may be gathered, in seconds: an item costs far more than a line in it."""
+_MERGED = 0.005
+"""How long the core waits for more of little output, in seconds: an item costs far more than a line in it."""
 _JUDGED = 64 * 1024
 """How many bytes the core keeps of each stream, to tell whether it lost some."""
 
@@ -35,14 +32,20 @@ _OF_RAY = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
 
 
 def run_command(order: Order, node_id: str, wait_for_end: Callable[[], Future[Any]]) -> Iterator[object]:
-    """Yield `Begun`, then the output in `bytes` of `output_items` and other words, at last `Ended` or `Lost`.
+    """Yield `Begun`, then the output in items of `output_items` and other words, at last `Ended` or `Lost`.
 
     The future that `wait_for_end` returns ends the command when it is done: because that is asked for, or with an
     exception, where whoever could ask is gone. So does a cancellation by Ray, after which nothing can be yielded: all
     of the command is gone then before the next item is tried.
     """
-    ending, outbox = CommandEnding(), Outbox[Ended | Lost]()
+    ending, gathering = CommandEnding(), Gathering()
+    words: deque[object] = deque()
+    warnings: list[str] = []
     lost: list[str] = []
+
+    def warn(message: str) -> None:
+        warnings.append(message)
+        words.append(Warned(message))
 
     def end(asked: Future[Any]) -> None:
         error = asked.exception()
@@ -51,72 +54,63 @@ def run_command(order: Order, node_id: str, wait_for_end: Callable[[], Future[An
         ending.end()
 
     def cancel() -> None:
-        outbox.discard()
+        gathering.discard()
         ending.end()
 
     with _on_interrupt(cancel), _without_variables_of_ray():
         yield Begun(node_id)
-        runner = threading.Thread(target=_run, args=(order, ending, outbox), name="tailrace-command", daemon=True)
-        runner.start()
+        wait_for_end().add_done_callback(end)
         try:
-            wait_for_end().add_done_callback(end)
-            while True:
-                pieces, words, ended = outbox.take(_GLANCE)
-                if pieces:
-                    yield pack(pieces)
-                # Not `yield from`: what Ray asks a generator for, an iterator over a list does not have.
-                for word in words:  # noqa: UP028
-                    yield word
-                if ended is not None:
-                    yield Lost(f"it could not be told any more to end: {lost[0]}", True) if lost else ended
-                    return
-        finally:
-            # Whoever does not want it any more, nothing of it may be left when the task ends.
-            cancel()
-            runner.join()
+            job = WorkerJob(
+                order.command,
+                order.args,
+                env=order.env,
+                cwd=order.cwd,
+                timeout=order.timeout,
+                cpu_idle_timeout=order.cpu_idle_timeout,
+                kill_grace=order.kill_grace,
+                stream="bytes",
+                merge_window=max(order.merge_window, _MERGED),
+                capture=Capture.tail(_JUDGED),
+                ending=ending,
+                on_stdout=partial(gathering.add, 0),
+                on_stderr=partial(gathering.add, 1),
+                on_warning=warn,
+                on_usage=(lambda sample: words.append(Used(sample))) if order.wants_usage else None,
+            )
+            with blocking(job) as command:
+                while not command.is_finished:
+                    command.deliver()
+                    if gathering.patience == 0:
+                        yield gathering.take()
+                    while words and not gathering.is_discarding:
+                        yield words.popleft()
+                    command.wait(gathering.patience)
+            outcome: WorkerResult | WorkerError = command.result()
+        except WorkerError as error:
+            outcome = error
+        except Exception as error:  # noqa: BLE001 (whatever it is has to be told)
+            yield Lost(f"the node failed at it: {describe_error(error)}")
+            return
+        if gathering.patience is not None:
+            yield gathering.take()
+        # Not `yield from`: what Ray asks a generator for, an iterator over these does not have.
+        while words:
+            yield words.popleft()
+        yield Lost(f"it could not be told any more to end: {lost[0]}", True) if lost else _ended(outcome, warnings)
 
 
-def _run(order: Order, ending: CommandEnding, outbox: Outbox[Ended | Lost]) -> None:
-    warnings: list[str] = []
-
-    def warn(message: str) -> None:
-        warnings.append(message)
-        outbox.note(Warned(message))
-
-    try:
-        job = WorkerJob(
-            order.command,
-            order.args,
-            env=order.env,
-            cwd=order.cwd,
-            timeout=order.timeout,
-            cpu_idle_timeout=order.cpu_idle_timeout,
-            kill_grace=order.kill_grace,
-            stream="bytes",
-            merge_window=max(order.merge_window, _GATHER),
-            capture=Capture.tail(_JUDGED),
-            ending=ending,
-            on_stdout=partial(outbox.put, 0),
-            on_stderr=partial(outbox.put, 1),
-            on_warning=warn,
-            on_usage=(lambda sample: outbox.note(Used(sample))) if order.wants_usage else None,
-        )
-        result: WorkerResult | None = run(job)
-        raised: WorkerError | None = None
-    except WorkerError as error:
-        raised, result = error, error.result
-    except BaseException as error:  # noqa: BLE001 (whatever it is has to be told)
-        outbox.finish(Lost(f"the node failed at it: {describe_error(error)}"))
-        return
-    is_cut = result is not None and _is_cut(result, warnings)
-    if result is not None:
-        # The output is there already.
-        result = result.wrapped(lambda _: PythonCapture(Capture.none()))
-    if raised is not None:
-        raised.result = result
-    outcome = raised or result
-    assert outcome is not None  # noqa: S101
-    outbox.finish(Ended(outcome, is_cut))
+def _ended(outcome: WorkerResult | WorkerError, warnings: list[str]) -> Ended:
+    result = outcome.result if isinstance(outcome, WorkerError) else outcome
+    if result is None:
+        return Ended(outcome, is_cut=False)
+    is_cut = _is_cut(result, warnings)
+    # The output is there already.
+    result = result.wrapped(lambda _: PythonCapture(Capture.none()))
+    if isinstance(outcome, WorkerError):
+        outcome.result = result
+        return Ended(outcome, is_cut)
+    return Ended(result, is_cut)
 
 
 def _is_cut(result: WorkerResult, warnings: list[str]) -> bool:

@@ -13,8 +13,6 @@ from typing import Any, TypeAlias
 
 Item: TypeAlias = bytes | list[Any]
 
-LARGEST = 4 * 2**20
-"""How much output goes into an item, in bytes; the last piece may go beyond."""
 _LARGE = 32 * 1024
 """How long pieces have to be, on the average, to go as buffers, of which each takes some microseconds."""
 
