@@ -10,10 +10,10 @@ import anyio
 import anyio.to_thread
 
 from ..._checks import check_type
-from ..._command.adapter import Capabilities
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
 from ..._extras import missing_extra
+from .abilities import CAPABILITIES
 from .cluster import Cluster, take_back_sigterm
 from .needs import to_options
 
@@ -32,7 +32,7 @@ class RayAdapter:
 
     streams = True
     remote = True
-    capabilities = Capabilities(streams=True, tells_start=True, remote=True, ends_early=True)
+    capabilities = CAPABILITIES
 
     def __init__(
         self,

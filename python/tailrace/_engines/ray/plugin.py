@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from ..._command.adapter import Capabilities, WorkerAdapter
+from ..._command.adapter import WorkerAdapter
 from ..._command.plugin import AdapterContext, AdapterPlugin
 from ..._extras import lacking
+from .abilities import CAPABILITIES
 
 _ADDRESS = click.Option(
     ["--ray-address"],
@@ -32,6 +33,6 @@ RAY = AdapterPlugin(
     options=(_ADDRESS,),
     make=_make,
     summary="on the nodes of a Ray cluster",
-    capabilities=Capabilities(streams=True, tells_start=True, remote=True, ends_early=True),
+    capabilities=CAPABILITIES,
     lacks=partial(lacking, "ray", ["ray"]),
 )
