@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import pickle
 import time
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.loops import on_one_loop
 from tailrace._engines.ray.gathering import LARGEST, Gathering
 from tailrace._engines.ray.losses import to_loss
 from tailrace._engines.ray.needs import avoiding, to_options
 from tailrace._engines.ray.output_items import pack, size_of, unpack
+from tailrace._engines.ray.remote_functions import endings_class
 
 DEFAULTS = {"num_cpus": None, "num_gpus": 1, "memory": None, "resources": {"disk": 2}}
 
@@ -39,6 +42,32 @@ def test_nodes_are_avoided_by_their_ids_and_never_all() -> None:
     assert avoiding(nodes, ("a", "gone", "b"))["label_selector"] == {"ray.io/node-id": "!in(01, 02)"}
     assert avoiding(nodes, ("gone",)) == avoiding(nodes, ()) == avoiding(nodes, None) == {}
     assert avoiding(nodes, ("a", "b", "c")) == {}
+
+
+@pytest.mark.anyio
+@on_one_loop
+async def test_a_command_is_told_to_end_whether_that_is_asked_before_it_listens_or_later() -> None:
+    endings = endings_class()()
+    await endings.end("early")
+    await endings.wait("early")
+    late = asyncio.create_task(endings.wait("late"))
+    await asyncio.sleep(0)
+    assert not late.done()
+    await endings.end("late")
+    await late
+
+
+@pytest.mark.anyio
+@on_one_loop
+async def test_nothing_is_kept_of_commands_that_are_over() -> None:
+    endings = endings_class(remembered_for=0.01)()
+    listening = asyncio.create_task(endings.wait("ran"))
+    await asyncio.sleep(0)
+    for key in ("ran", "ran", "was cancelled before it began"):
+        await endings.end(key)
+    await listening
+    await asyncio.sleep(0.1)
+    assert [len(kept) for kept in vars(endings).values()] == [0, 0]
 
 
 PIECES = st.lists(st.tuples(st.integers(0, 1), st.binary(min_size=1, max_size=9)))

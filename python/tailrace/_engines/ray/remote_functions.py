@@ -54,27 +54,39 @@ def make_endings(node_id: str) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 100_000, "max_restarts": -1, "max_task_retries": -1}
+    strategy = NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return ray.remote(endings_class()).options(scheduling_strategy=strategy, **options).remote()
+
+
+def endings_class(remembered_for: float = 600.0) -> Any:
+    """Return the class of that actor, which remembers so many seconds what nobody waited for when it came."""
+
     class TailraceEndings:
         def __init__(self) -> None:
-            self._asked: dict[str, Any] = {}
-
-        def _event(self, key: str) -> Any:
-            import asyncio
-
-            return self._asked.setdefault(key, asyncio.Event())
+            self._waiting: dict[str, Any] = {}
+            self._asked: set[str] = set()
 
         async def wait(self, key: str) -> None:
             """Return when the command with this key has to end, or has ended."""
-            await self._event(key).wait()
-            self._asked.pop(key, None)
+            import asyncio
+
+            if key not in self._asked:
+                event = self._waiting[key] = asyncio.Event()
+                await event.wait()
+                del self._waiting[key]
 
         async def end(self, key: str) -> None:
-            """Have `wait` return."""
-            self._event(key).set()
+            """Have `wait` return, and if it comes soon too."""
+            import asyncio
 
-    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 100_000, "max_restarts": -1, "max_task_retries": -1}
-    strategy = NodeAffinitySchedulingStrategy(node_id, soft=True)
-    return ray.remote(TailraceEndings).options(scheduling_strategy=strategy, **options).remote()
+            if key in self._waiting:
+                self._waiting[key].set()
+            else:
+                self._asked.add(key)
+                asyncio.get_running_loop().call_later(remembered_for, self._asked.discard, key)
+
+    return TailraceEndings
 
 
 def make_sweep() -> Any:
