@@ -1,8 +1,8 @@
 """Measures commands on a Ray cluster of this machine beside bare tasks of Ray's. Prints one table.
 
-`ray_cluster.py [--quick]`, in a network of its own: `scripts/in_own_network.sh python benches/ray_cluster.py`. What is
-compared runs in turn; the medians are told, and that of the pairs' ratios. The bare tasks yield as many bytes in
-pieces of 1 MiB, without a command, and run `true` by `subprocess`.
+`ray_cluster.py [--quick] [--streams N]`, in a network of its own: `scripts/in_own_network.sh python
+benches/ray_cluster.py`. What is compared runs in turn; the medians are told, and that of the pairs' ratios. The bare
+tasks yield as many bytes in pieces of 1 MiB, without a command, and run `true` by `subprocess`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,15 +42,17 @@ CHUNKS = 100
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="measure less")
-    is_quick = parser.parse_args().quick
-    size, lines, rounds = (256, 400, 3) if is_quick else (1024, 2000, 5)
+    parser.add_argument("--streams", type=int, metavar="N", help="measure so many streams at a time, and nothing else")
+    options = parser.parse_args()
+    size, lines, rounds = (256, 400, 3) if options.quick else (1024, 2000, 5)
+    counts = (1, STREAMS) if options.streams is None else (options.streams,)
     # It would tell its makers.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = Cluster()
     cluster.add_node(num_cpus=STREAMS, object_store_memory=2**30, include_dashboard=False)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        rows = anyio.run(_measure, size, lines, rounds)
+        rows = anyio.run(_measure, counts, size, None if options.streams else lines, rounds)
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -61,10 +63,10 @@ def main() -> int:
     return 0 if all("MISSED" not in row[-1] for row in rows) else 1
 
 
-async def _measure(size: int, lines: int, rounds: int) -> list[list[str]]:
+async def _measure(counts: Sequence[int], size: int, lines: int | None, rounds: int) -> list[list[str]]:
     rows = []
     async with RayAdapter() as adapter:
-        for streams in (1, STREAMS):
+        for streams in counts:
             each = size if streams == 1 else size // 4
             await _ours(adapter, streams, 1)
             _bare(streams, 1)
@@ -80,6 +82,8 @@ async def _measure(size: int, lines: int, rounds: int) -> list[list[str]]:
                     _verdict(ratio >= 0.8, "0.8"),
                 ]
             )
+        if lines is None:
+            return rows
         delay = await _delay(adapter, lines)
         rows.append([f"{LINES_A_SECOND} lines/s, p99 ms", f"{delay:.1f}", "", "", _verdict(delay < 20, "20")])
         ours, bare, ratio = await _in_pairs(rounds, lambda: _ours_short(adapter), _bare_short)
