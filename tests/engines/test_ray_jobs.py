@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -94,6 +95,28 @@ def test_a_job_whose_host_ends_leaves_nothing_on_any_node(
     assert time.monotonic() - began < 15
     assert host.returncode in (-number, 128 + number)
     assert all(line.startswith("tailrace: ") or "network_util.cc" in line for line in told.splitlines()), told
+
+
+@pytest.mark.anyio
+@on_one_loop
+async def test_output_comes_while_its_command_runs_as_its_time_stamps_show(cluster: RayCluster, tmp_path: Path) -> None:
+    printing = "import time; [(print(time.time(), flush=True), time.sleep(0.5)) for _ in range(7)]"
+    folder = _write_job(tmp_path, [f"{sys.executable} -I -S -c '{printing}'"] * 3)
+    came: dict[int, list[tuple[float, float]]] = {}
+
+    def take(chunk_id: int, line: str) -> None:
+        came.setdefault(chunk_id, []).append((float(line), time.time()))
+
+    options = JobExecutionOptions(concurrency=3, record=False, stream="lines", on_chunk_stdout=take)
+    async with RayAdapter(cluster.address) as adapter:
+        report = await JobExecutor(adapter).execute(JobSpec.load(folder / "job.json"), options)
+    assert {result.node for result in report.results.values()} == {"a", "b"}
+    assert [len(came[chunk_id]) for chunk_id in range(3)] == [7, 7, 7]
+    for lines in came.values():
+        # Some milliseconds where there is no other load.
+        assert all(seen - printed < 0.5 for printed, seen in lines), lines
+        # The command still had to write, and to sleep.
+        assert all(seen < following for (_, seen), (following, _) in itertools.pairwise(lines)), lines
 
 
 @pytest.mark.anyio
