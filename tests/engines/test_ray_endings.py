@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,21 @@ async def test_time_in_which_a_callback_is_busy_is_no_silence(adapter: RayAdapte
     script = "echo one; sleep 2; echo two"
     result = await adapter.execute(WorkerJob("sh", ["-c", script], idle_timeout=1, on_stdout=take))
     assert result.stdout == "one\ntwo\n"
+
+
+async def test_time_in_which_the_event_loop_does_not_run_is_no_silence(adapter: RayAdapter) -> None:
+    begun = anyio.Event()
+
+    async def stall() -> None:
+        await begun.wait()
+        await anyio.sleep(0.5)
+        time.sleep(3)  # noqa: ASYNC251 (that is what is tried)
+
+    script = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.5; done"
+    job = WorkerJob("sh", ["-c", script], idle_timeout=1.5, on_stdout=lambda _: begun.set())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stall)
+        assert (await adapter.execute(job)).stdout.splitlines()[-1] == "10"
 
 
 async def test_a_slow_callback_holds_the_command_up(adapter: RayAdapter, tmp_path: Path) -> None:

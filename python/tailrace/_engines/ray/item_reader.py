@@ -42,6 +42,11 @@ class ItemReader:
         self._hurries_from: float | None = None
         threading.Thread(target=self._run, name="tailrace-ray", daemon=True).start()
 
+    @property
+    def has_come(self) -> bool:
+        """Whether there is something to `take`."""
+        return bool(self._waiting)
+
     def take(self) -> Any | None:
         """Return the next item, None if there is none yet."""
         with self._changed:

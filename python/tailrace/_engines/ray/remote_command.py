@@ -17,6 +17,7 @@ from ..._command.callbacks import begin_last_words
 from ..._command.ending import NO_STATUS, limit_error, warn, warn_beside_an_error
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
+from ..._concurrency.loop_clock import LoopClock
 from ..._errors import WorkerError, WorkerLostError, WorkerTimeoutError
 from .bell import Bell
 from .cluster import Cluster
@@ -45,6 +46,7 @@ class RemoteCommand:
         self._key = str(uuid.uuid4())
         self._delivery = Delivery(job)
         self._bell = Bell(self._set_deadline)
+        self._clock = LoopClock()
         order = Order(
             key=self._key,
             command=job.command,
@@ -62,7 +64,7 @@ class RemoteCommand:
         self._node_id: str | None = None
         self._began_at = math.inf
         self._heard_at = math.inf
-        """When it wrote last, or a callback was busy with that."""
+        """When it wrote last, or a callback was busy with that, by the clock."""
         self._asked_at = math.inf
         """When it was asked to end before its time."""
         self._is_silent = False
@@ -94,7 +96,7 @@ class RemoteCommand:
             item = self._reader.take()
             if isinstance(item, bytes | list):
                 await self._delivery.take(item)
-                self._heard_at = anyio.current_time()
+                self._heard_at = self._clock.now()
             elif isinstance(item, Begun):
                 await self._begin(item)
             elif isinstance(item, Warned):
@@ -118,19 +120,19 @@ class RemoteCommand:
         started = None if self._job.on_started is None else self._job.on_started()
         if inspect.isawaitable(started):
             await self._delivery.wait_for(started)
-        self._heard_at = anyio.current_time()
+        self._heard_at = self._clock.now()
 
     async def _wait(self) -> None:
         """Wait for more; at the limit of its silence the command is asked to end."""
-        limit = math.inf if self._job.idle_timeout is None else self._job.idle_timeout
-        is_over = True
-        with anyio.CancelScope(deadline=math.inf if self._is_silent else self._heard_at + limit):
+        limit = self._job.idle_timeout
+        if limit is None or self._is_silent or self._heard_at == math.inf:
             await self._bell.wait()
-            is_over = False
+        else:
+            await self._clock.wait(self._bell.wait, self._heard_at + limit - self._clock.now())
+            if self._clock.now() >= self._heard_at + limit and not self._reader.has_come:
+                self._is_silent = True
+                self._ask_to_end()
         self._delivery.rested()
-        if is_over and self._reader.last is None:
-            self._is_silent = True
-            self._ask_to_end()
 
     def _ask_to_end(self) -> None:
         if self._asked_at == math.inf:
