@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from support import ROOT
 from support.processes import DAEMON, descendants_marked, wait_until_marked
 from support.ray_cluster import running_ray_cluster
 from tailrace import Capture, RayAdapter, WorkerError, WorkerJob, WorkerLostError
@@ -66,6 +68,29 @@ async def test_a_command_that_waits_for_a_node_can_be_cancelled_and_does_not_beg
     assert scope.cancelled_caught
     assert begun == []
     assert (await adapter.execute(WorkerJob("echo", ["after"]))).stdout == "after\n"
+
+
+async def test_a_need_that_no_node_can_meet_is_warned_of_once(adapter: RayAdapter) -> None:
+    warnings: list[str] = []
+    job = WorkerJob("true", meta={"needs": {"cpus": 64, "nuke_i": 1}}, on_warning=warnings.append)
+    with anyio.move_on_after(8):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(adapter.execute, job)
+    assert warnings == [
+        "waits for a node: none of the Ray cluster has what it needs:"
+        " cpus=64 (one has at most 4), nuke_i=1 (one has at most 0)"
+    ]
+
+
+async def test_commands_that_wait_for_a_node_have_no_thread_each(adapter: RayAdapter) -> None:
+    threads = len(threading.enumerate())
+    async with anyio.create_task_group() as tasks:
+        for _ in range(40):
+            tasks.start_soon(adapter.execute, WorkerJob("true", meta={"needs": {"threads_are_counted": 1}}))
+        await anyio.sleep(1)
+        assert len(threading.enumerate()) <= threads + 10
+        tasks.cancel_scope.cancel()
 
 
 async def test_the_environment_has_nothing_of_ray_s_that_changes_what_a_renderer_does(adapter: RayAdapter) -> None:
@@ -190,6 +215,33 @@ async def test_time_in_which_the_event_loop_does_not_run_is_no_silence(adapter: 
         assert (await adapter.execute(job)).stdout.splitlines()[-1] == "10"
 
 
+async def test_what_is_written_in_the_grace_after_a_limit_does_not_pile_up_here(
+    adapter: RayAdapter, tmp_path: Path
+) -> None:
+    progress = tmp_path / "progress"
+    script = (
+        "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"for n in range(2000): os.write(1, bytes(1 << 20)); open({str(progress)!r}, 'w').write(str(n))"
+    )
+
+    async def hang(_: memoryview) -> None:
+        await anyio.sleep(60)
+
+    job = WorkerJob(
+        sys.executable,
+        ["-c", script],
+        stream="bytes",
+        capture=Capture.none(),
+        timeout=1.5,
+        kill_grace=5,
+        on_stdout=hang,
+    )
+    with pytest.raises(TimeoutError, match=r"ran longer than 1\.5 s"):
+        await adapter.execute(job)
+    # The callback hung until the command was over.
+    assert int(progress.read_text()) < 160
+
+
 async def test_a_slow_callback_holds_the_command_up(adapter: RayAdapter, tmp_path: Path) -> None:
     progress = tmp_path / "progress"
     script = (
@@ -234,15 +286,31 @@ async def test_an_object_store_that_is_full_loses_no_output(adapter: RayAdapter)
     assert sum(map(len, views)) == 400 << 20
 
 
-async def test_a_cluster_that_is_not_there_is_told_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("auto", "none runs on this machine"),
+        ("head", "Invalid address format: head"),
+    ],
+)
+async def test_a_cluster_that_is_not_there_is_told_in_one_line_with_the_remedy(
+    wrong: str, reason: str, tmp_path: Path
+) -> None:
     script = (
         "import anyio, tailrace\n"
-        "try: anyio.run(tailrace.RayAdapter('127.0.0.1:1').execute, tailrace.WorkerJob('true'))\n"
+        f"try: anyio.run(tailrace.RayAdapter({wrong!r}).execute, tailrace.WorkerJob('true'))\n"
         "except tailrace.WorkerLostError as error: print(error)"
     )
-    ended = await anyio.run_process([sys.executable, "-c", script], check=True)
-    assert ended.stdout.decode().startswith("no connection to the Ray cluster '127.0.0.1:1'")
-    assert (ended.stdout.count(b"\n"), ended.stderr) == (1, b"")
+    # Where "auto" does not find the cluster of these tests: by its processes, and by a file.
+    command = ["sh", str(ROOT / "scripts/in_own_network.sh"), sys.executable, "-c", script]
+    ended = await anyio.run_process(command, env=os.environ | {"RAY_TMPDIR": str(tmp_path)}, check=True)
+    told = ended.stdout.decode()
+    assert told.startswith(f"no connection to the Ray cluster '{wrong}': ")
+    assert reason in told
+    assert "--ray-address" in told
+    assert "RayAdapter(address)" in told
+    assert (told.count("\n"), ended.stderr) == (1, b"")
 
 
 class Log:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.loops import on_one_loop
 from tailrace._engines.ray.gathering import LARGEST, Gathering
 from tailrace._engines.ray.losses import to_loss
-from tailrace._engines.ray.needs import avoiding, to_options
+from tailrace._engines.ray.needs import avoiding, lacking_everywhere, resources_of, tell_apart, to_options
 from tailrace._engines.ray.output_items import pack, size_of, unpack
 from tailrace._engines.ray.remote_functions import endings_class
 
@@ -42,6 +42,32 @@ def test_nodes_are_avoided_by_their_ids_and_never_all() -> None:
     assert avoiding(nodes, ("a", "gone", "b"))["label_selector"] == {"ray.io/node-id": "!in(01, 02)"}
     assert avoiding(nodes, ("gone",)) == avoiding(nodes, ()) == avoiding(nodes, None) == {}
     assert avoiding(nodes, ("a", "b", "c")) == {}
+
+
+@pytest.mark.parametrize(
+    ("needs", "lacking"),
+    [
+        ({"cpus": 8, "disk": 2}, None),
+        ({"cpus": 64}, "cpus=64 (one has at most 16)"),
+        ({"cpus": 1, "nuke_i": 1}, "nuke_i=1 (one has at most 0)"),
+        ({"memory": 2**31}, "memory=2.0 GiB (one has at most 1.0 GiB)"),
+        ({"cpus": 16, "gpus": 1}, "cpus=16 (one has at most 16), gpus=1 (one has at most 1)"),
+        ({}, None),
+    ],
+)
+def test_needs_that_no_node_can_meet_are_told_with_the_most_that_one_has(
+    needs: dict[str, float], lacking: str | None
+) -> None:
+    nodes = [{"CPU": 16.0, "memory": 2.0**30, "disk": 9.0}, {"CPU": 4.0, "GPU": 1.0}]
+    assert lacking_everywhere(resources_of(to_options({}, needs)), nodes) == lacking
+
+
+def test_nodes_with_the_same_name_are_told_apart() -> None:
+    assert tell_apart({"0123456789": "a", "abcdefabcd": "b", "9876543210": "a"}) == {
+        "0123456789": "a (01234567)",
+        "abcdefabcd": "b",
+        "9876543210": "a (98765432)",
+    }
 
 
 @pytest.mark.anyio

@@ -13,7 +13,8 @@ from typing import Any
 from ..._command.ending import describe_error
 from ..._errors import WorkerError, WorkerLostError
 from ..._version import installed_version
-from .needs import Options, avoiding
+from .losses import excerpt
+from .needs import Options, avoiding, lacking_everywhere, resources_of, tell_apart
 from .remote_functions import make_command_task, make_endings, make_sweep
 
 _SET_BY_RAY = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
@@ -40,6 +41,7 @@ class Cluster:
         self._of_each: Options = {}
         self._version = installed_version()
         self._names: dict[str, str] = {}
+        self._looked_for: set[frozenset[tuple[str, float]]] = set()
 
     @property
     def is_connected(self) -> bool:
@@ -67,9 +69,8 @@ class Cluster:
                 _check_reachable(self._address)
                 is_ours = _enter_process(self._address, self._runtime_env)
                 self._endings = make_endings(ray.get_runtime_context().get_node_id())
-            except (OSError, RuntimeError, ray.exceptions.RayError) as error:
-                told = f"no connection to the Ray cluster {self._address!r}: {describe_error(error)}"
-                raise WorkerLostError(told) from error
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise _no_connection(self._address, error) from error
             # That of `ray.init` holds for all tasks, and may have folders of this machine.
             self._of_each = {} if is_ours or self._runtime_env is None else {"runtime_env": self._runtime_env}
             self._task = make_command_task()
@@ -93,7 +94,7 @@ class Cluster:
 
     def avoiding(self, avoided: object) -> Options:
         """Return the options that keep a chunk from the nodes that are named. Asks the head, which may take long."""
-        return avoiding({name: node_id for node_id, name in self._nodes().items()}, avoided) if avoided else {}
+        return avoiding({self._names.get(node_id, name): node_id for node_id, name in _names().items()}, avoided)
 
     def submit(self, order: bytes, options: Options) -> Any:
         """Have a node run a pickled `Order`, and return the generator of what it sends.
@@ -118,12 +119,23 @@ class Cluster:
         if ray.is_initialized():
             ray.cancel(items)
 
+    def lacking(self, options: Options) -> str | None:
+        """Return a warning if no node can meet these needs; once for the same. Asks the head, which may take long."""
+        taken = resources_of(options)
+        needs = frozenset(taken.items())
+        if needs in self._looked_for:
+            return None
+        self._looked_for.add(needs)
+        lacking = lacking_everywhere(taken, [node["Resources"] for node in _nodes()])
+        return lacking and f"waits for a node: none of the Ray cluster has what it needs: {lacking}"
+
     def learn_name(self, node_id: str) -> None:
         """Find out what a node is called. Asks the head, which may take long."""
         if node_id not in self._names:
             # What the head cannot tell now is no reason to lose what a node has done.
             with suppress(Exception):
-                self._names = {**self._names, **self._nodes()}
+                # Who is known already keeps the name, whoever has come with the same.
+                self._names = {**_names(), **self._names}
 
     def name_of(self, node_id: str) -> str:
         """Return what a node is called: its name, which is its address where it was given none, or its id."""
@@ -146,13 +158,27 @@ class Cluster:
             return False
         return bool(is_gone)
 
-    def _nodes(self) -> dict[str, str]:
-        """Return the names of the nodes that are there, by their ids."""
-        import ray
 
-        if not ray.is_initialized():
-            return {}
-        return {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
+def _nodes() -> list[dict[str, Any]]:
+    """Return what Ray tells of the nodes that are there."""
+    import ray
+
+    # Asking would connect anew.
+    return [node for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else []
+
+
+def _names() -> dict[str, str]:
+    return tell_apart({node["NodeID"]: node["NodeName"] for node in _nodes()})
+
+
+def _no_connection(address: str, error: Exception) -> WorkerLostError:
+    # What Ray says of "auto" is about options that nobody has here.
+    is_none_there = address == "auto" and type(error) is ConnectionError
+    reason = "none runs on this machine" if is_none_there else excerpt(error)
+    return WorkerLostError(
+        f"no connection to the Ray cluster {address!r}: {reason}: give HOST:PORT of its head with --ray-address"
+        " (RayAdapter(address)), and make this machine a node of it: ray start --address HOST:PORT"
+    )
 
 
 def _enter_process(address: str, runtime_env: dict[str, Any] | None) -> bool:

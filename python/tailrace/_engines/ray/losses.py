@@ -29,10 +29,11 @@ def to_loss(error: BaseException) -> Lost:
     # Of what a task raised, the kind is in the cause, or among the bases of a class made for it.
     kinds = {base.__name__ for raised in (error, getattr(error, "cause", None)) for base in type(raised).__mro__}
     told = next((reason for name, reason in _REASONS.items() if name in kinds), None)
-    return Lost(told or f"Ray failed: {_excerpt(error)}", is_seen_ended=not kinds.isdisjoint(_NOTHING_RUNS))
+    return Lost(told or f"Ray failed: {excerpt(error)}", is_seen_ended=not kinds.isdisjoint(_NOTHING_RUNS))
 
 
-def _excerpt(error: BaseException) -> str:
+def excerpt(error: BaseException) -> str:
+    """Return what an error of Ray's says in one line that is not too long."""
     # Ray's messages have paragraphs, of which the first sentence says what there was.
     text = describe_error(error)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

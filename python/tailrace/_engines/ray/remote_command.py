@@ -60,7 +60,9 @@ class RemoteCommand:
             wants_usage=job.on_usage is not None,
         )
         self._items = cluster.submit(pickle.dumps(order), options)
-        self._reader = ItemReader(self._items, job.timeout, self._bell.ring, cluster.learn_name)
+        self._reader = ItemReader(
+            self._items, job.timeout, self._bell.ring, cluster.learn_name, partial(cluster.lacking, options)
+        )
         self._node_id: str | None = None
         self._began_at = math.inf
         self._heard_at = math.inf
