@@ -7,14 +7,16 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-const SHARED: [&str; 2] = ["rust/zygote/system_call.rs", "rust/program.rs"];
+const SHARED: [&str; 3] = ["rust/zygote/system_call.rs", "rust/zygote/descriptor_message.rs", "rust/program.rs"];
 const ZYGOTE: [&str; 2] = ["rust/zygote/main.rs", "rust/zygote/order.rs"];
-const CONTAINER_INIT: [&str; 5] = [
+const CONTAINER_INIT: [&str; 7] = [
     "rust/container_init/main.rs",
     "rust/container_init/arena.rs",
     "rust/container_init/kernel.rs",
+    "rust/container_init/link.rs",
     "rust/container_init/memory.rs",
     "rust/container_init/outcome.rs",
+    "rust/container_init/stand_in.rs",
 ];
 
 fn main() -> io::Result<()> {

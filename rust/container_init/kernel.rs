@@ -13,10 +13,10 @@ pub const EVERYBODY: c_int = -1;
 
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 const REQUESTS: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14;
+const SET_DUMPABLE: usize = 4;
 const SET_MASK: usize = 2;
 const SIGNAL_SET: usize = 8;
 const HERE: usize = -100_isize as usize;
-const WRITE_ONLY: usize = 1;
 const NOT_BLOCKING: usize = 0o4000;
 const CLOSE_ON_EXEC: usize = 0o2_000_000;
 const READ_AND_WRITE: usize = 3;
@@ -28,6 +28,9 @@ const MONOTONIC: usize = 1;
 const CHILDREN: usize = -1_isize as usize;
 const ONLY_LOOK: usize = 1;
 const READABLE: i16 = 1;
+/// Where a `struct signalfd_siginfo` has these, in words of four bytes.
+const SIGNAL_NUMBER: usize = 0;
+const SIGNAL_SENDER: usize = 3;
 const NONE_LEFT: c_int = 10;
 const INTERRUPTED: c_int = 4;
 
@@ -50,25 +53,15 @@ pub fn own_number() -> usize {
     unsafe { system_call(number::GETPID, []).unwrap_or(0) }
 }
 
-pub fn open_fifo(path: &CStr) -> Result<c_int, c_int> {
-    open(path, NOT_BLOCKING)
+/// Have nobody of the container reach what this process has open, by /proc: proc(5), "dumpable" in prctl(2).
+pub fn shut_off() {
+    // SAFETY: it touches no memory.
+    let _ = unsafe { system_call(number::PRCTL, [SET_DUMPABLE, 0]) };
 }
 
-pub fn open_to_write(path: &CStr) -> Result<c_int, c_int> {
-    open(path, WRITE_ONLY)
-}
-
-fn open(path: &CStr, how: usize) -> Result<c_int, c_int> {
+fn open(path: &CStr) -> Result<c_int, c_int> {
     // SAFETY: the path is a string.
-    unsafe { system_call(number::OPENAT, [HERE, path.as_ptr() as usize, how | CLOSE_ON_EXEC, 0]) }
-        .map(|file| file as c_int)
-}
-
-/// Whether nobody holds the other end of the FIFO.
-pub fn is_at_end(fifo: c_int) -> bool {
-    let mut byte = 0_u8;
-    // SAFETY: there is room for the byte.
-    unsafe { system_call(number::READ, [fifo as usize, &raw mut byte as usize, 1]) == Ok(0) }
+    unsafe { system_call(number::OPENAT, [HERE, path.as_ptr() as usize, CLOSE_ON_EXEC, 0]) }.map(|file| file as c_int)
 }
 
 /// Keep all signals from this process; return a descriptor that has the requests to end, and the news of children.
@@ -84,25 +77,41 @@ pub fn signals_as_descriptor() -> Result<c_int, c_int> {
     }
 }
 
-/// Wait for either, at most so many milliseconds; return whether the end is asked for. A negative descriptor is nobody.
-pub fn wait(signals: c_int, alive: c_int, timeout: Option<u64>) -> bool {
+/// What `wait` was woken by.
+pub struct Heard {
+    /// A request to end, by a process of this container or by somebody outside.
+    pub request: Option<Sender>,
+    pub end_of_link: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    Outside,
+    Inside,
+}
+
+/// Wait for signals and the end of the link, at most so many milliseconds. A negative descriptor is nobody.
+pub fn wait(signals: c_int, link: c_int, timeout: Option<u64>) -> Heard {
     let mut watched = [
         Watched { descriptor: signals, wanted: READABLE, seen: 0 },
-        Watched { descriptor: alive, wanted: READABLE, seen: 0 },
+        Watched { descriptor: link, wanted: READABLE, seen: 0 },
     ];
     let limit = timeout.map(|milliseconds| [milliseconds / 1000, milliseconds % 1000 * 1_000_000]);
     let limit_at = limit.as_ref().map_or(0, |limit| limit.as_ptr() as usize);
-    let mut is_asked = false;
-    // SAFETY: the kernel writes what it has seen, and reads the limit. A `struct signalfd_siginfo` has 128 bytes and
-    // begins with the number of the signal.
+    let mut request = None;
+    // SAFETY: the kernel writes what it has seen, and reads the limit. A `struct signalfd_siginfo` has 128 bytes.
     unsafe {
         let _ = system_call(number::PPOLL, [watched.as_mut_ptr() as usize, watched.len(), limit_at, 0, SIGNAL_SET]);
         let mut signal = [0_u32; 32];
         while system_call(number::READ, [signals as usize, signal.as_mut_ptr() as usize, size_of_val(&signal)]).is_ok()
         {
-            is_asked |= (&raw const signal[0]).read_volatile() != CHILDREN_CHANGED as u32;
+            let field = |index: usize| (&raw const signal[index]).read_volatile();
+            if field(SIGNAL_NUMBER) != CHILDREN_CHANGED as u32 && request != Some(Sender::Outside) {
+                // Who is outside has no number in here: pid_namespaces(7).
+                request = Some(if field(SIGNAL_SENDER) == 0 { Sender::Outside } else { Sender::Inside });
+            }
         }
-        is_asked || (&raw const watched[1].seen).read_volatile() != 0
+        Heard { request, end_of_link: (&raw const watched[1].seen).read_volatile() != 0 }
     }
 }
 
@@ -156,7 +165,7 @@ pub fn write_at_start(file: c_int, bytes: *const u8, length: usize) {
 
 /// Read the beginning of a file, as far as there is room; nothing if it cannot be read.
 pub fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
-    let Ok(file) = open(path, 0) else { return &[] };
+    let Ok(file) = open(path) else { return &[] };
     // SAFETY: the kernel writes no more than there is room for.
     unsafe {
         let read = system_call(number::READ, [file as usize, buffer.as_mut_ptr() as usize, buffer.len()]);
@@ -166,8 +175,7 @@ pub fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
 }
 
 /// Return all of a file, for as long as this process lives; nothing if it cannot be read or is empty.
-pub fn map_file(path: &CStr) -> &'static [u8] {
-    let Ok(file) = open(path, 0) else { return &[] };
+pub fn map_file(file: c_int) -> &'static [u8] {
     // SAFETY: the mapping is as long as the file, which nobody changes.
     unsafe {
         let size = system_call(number::LSEEK, [file as usize, 0, SEEK_END]).unwrap_or(0);

@@ -1,22 +1,28 @@
 //! The first process of a container: it runs one command, and sees to it that nothing outlives the command or its host.
 //!
-//! Engines tell 128+N for a command that signal N ended and for one that exits so by itself, and 127 for what is not
-//! there as for any other exit; so this writes down what happened, in the folder that the host shares with it. There too
-//! is a FIFO which the host holds open: at its end, or at a signal, all processes are asked to terminate, and killed after
-//! the grace. That needs no engine, which may be gone by then.
+//! It connects to the host by a socket in a folder that both share, and is sent the pipes that the host reads, so that no
+//! engine has to copy what the command writes; a file for what became of the command, since engines tell 128+N for one
+//! that signal N ended and for one that exits so by itself, and 127 for what is not there as for any other exit; a file of
+//! variables; and a link to its stand-in on the host. At the end of that link, or at a signal, all processes are asked to
+//! terminate, and killed after the grace. That needs no engine, which may be gone by then. The command gets none of
+//! these but the pipes, so that it can neither keep up the link nor write the file.
 //!
-//! Arguments: the grace in milliseconds, the command, its arguments.
+//! Arguments: the grace in milliseconds, the command, its arguments. The stand-in is this program too: see there.
 
 #![no_std]
 #![no_main]
 
 mod arena;
+#[path = "../zygote/descriptor_message.rs"]
+mod descriptor_message;
 mod kernel;
+mod link;
 mod memory;
 mod outcome;
 #[allow(dead_code)]
 #[path = "../program.rs"]
 mod program;
+mod stand_in;
 #[path = "../zygote/system_call.rs"]
 mod system_call;
 
@@ -24,14 +30,13 @@ use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
 
 use arena::Arena;
-use kernel::{CHILDREN_CHANGED, EVERYBODY, KILL, TERMINATE, exit};
-use outcome::{Kind, Outcome};
+use kernel::{CHILDREN_CHANGED, EVERYBODY, KILL, Sender, TERMINATE, exit};
+use outcome::{EndedBy, Kind, Outcome};
 use program::{Program, Step, become_program};
+use stand_in::stand_in;
 use system_call::{clone_with, number};
 
-const ALIVE: &CStr = c"/.tailrace/alive";
-const OUTCOME: &CStr = c"/.tailrace/outcome";
-const VARIABLES: &CStr = c"/.tailrace/variables";
+const SOCKET: &CStr = c"/.tailrace/socket";
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const STACK: usize = 64 << 10;
 const SHARING_MEMORY_UNTIL_LOADED: usize = 0x100 | 0x4000;
@@ -62,6 +67,9 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
     unsafe {
         let argument_count = *stack;
         let arguments = stack.add(1).cast::<*const c_char>();
+        if argument_count == 2 {
+            stand_in(CStr::from_ptr(*arguments.add(1)));
+        }
         if argument_count < 3 || kernel::own_number() != 1 {
             // `kill(-1)` would reach everybody else's processes.
             exit(125);
@@ -69,16 +77,18 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
         let grace = to_number(*arguments.add(1));
         let argv = arguments.add(2);
         let inherited = arguments.add(argument_count + 1);
-        let (Ok(alive), Ok(file)) = (kernel::open_fifo(ALIVE), kernel::open_to_write(OUTCOME)) else { exit(125) };
-        let mut outcome = Outcome::begun(file);
+        kernel::shut_off();
         let Ok(signals) = kernel::signals_as_descriptor() else { exit(125) };
-        if kernel::is_at_end(alive) {
-            // The host went away while the engine made the container.
-            outcome.finish(Kind::NotStarted, 0);
-            exit(0);
-        }
+        let Ok(host) = link::connect(SOCKET) else { exit(125) };
+        // It is never closed: at its end the host sees that this process is gone.
+        let Some([link, stdout, stderr, outcome, variables]) = link::receive_descriptors(host) else {
+            // The host is gone, or wants the command no more.
+            exit(0)
+        };
+        let mut outcome = Outcome::begun(outcome);
         let mut arena = Arena::new();
-        let environment = merged(&mut arena, inherited);
+        let environment = merged(&mut arena, kernel::map_file(variables), inherited);
+        let descriptors = [0, stdout, stderr];
         let files = candidates(&mut arena, *argv, value_of(environment, b"PATH").unwrap_or(DEFAULT_PATH));
         let mut child = Child {
             program: Program {
@@ -87,8 +97,8 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
                 argv,
                 envp: environment,
                 cwd: ptr::null(),
-                descriptors: ptr::null(),
-                descriptor_count: 0,
+                descriptors: descriptors.as_ptr(),
+                descriptor_count: descriptors.len() as c_int,
                 open_files: ptr::null(),
                 made_by_host: false,
             },
@@ -112,7 +122,7 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
                 exit(126)
             }
         };
-        watch(command, alive, signals, grace, &mut outcome)
+        watch(command, link, signals, grace, &mut outcome)
     }
 }
 
@@ -126,8 +136,8 @@ unsafe extern "C" fn run(child: *mut Child) {
     exit(127)
 }
 
-/// Wait for the command, then end what it left; end everything at the host's word.
-fn watch(command: c_int, alive: c_int, signals: c_int, grace: u64, outcome: &mut Outcome) -> ! {
+/// Wait for the command, then end what it left; end everything if anybody asks for it.
+fn watch(command: c_int, link: c_int, signals: c_int, grace: u64, outcome: &mut Outcome) -> ! {
     let mut status = None;
     let mut deadline = None;
     let is_all_gone = loop {
@@ -144,9 +154,12 @@ fn watch(command: c_int, alive: c_int, signals: c_int, grace: u64, outcome: &mut
             break is_all_gone;
         }
         let timeout = deadline.map(|deadline| deadline - now);
-        let is_asked = kernel::wait(signals, if deadline.is_none() { alive } else { -1 }, timeout);
-        if is_asked && deadline.is_none() {
-            outcome.was_ended = 1;
+        let heard = kernel::wait(signals, if deadline.is_none() { link } else { -1 }, timeout);
+        let sender = if heard.end_of_link { Some(Sender::Outside) } else { heard.request };
+        if let Some(sender) = sender
+            && deadline.is_none()
+        {
+            outcome.ended_by = if sender == Sender::Inside { EndedBy::Inside } else { EndedBy::Outside };
             deadline = Some(kernel::milliseconds() + grace);
             kernel::kill(EVERYBODY, TERMINATE);
         }
@@ -159,6 +172,7 @@ fn watch(command: c_int, alive: c_int, signals: c_int, grace: u64, outcome: &mut
             }
         }
     }
+    link::hang_up(link);
     // As wait(2) has it: the signal, or the exit code above it.
     let status = status.unwrap_or(KILL);
     let signal = status & 0x7f;
@@ -173,10 +187,9 @@ fn watch(command: c_int, alive: c_int, signals: c_int, grace: u64, outcome: &mut
 
 /// Return the variables of the job, which the host has written one after another, and those of the image that the job has
 /// not.
-unsafe fn merged(arena: &mut Arena, inherited: *const *const c_char) -> *const *const c_char {
+unsafe fn merged(arena: &mut Arena, own: &'static [u8], inherited: *const *const c_char) -> *const *const c_char {
     // SAFETY: each of the strings ends with a zero byte, and the list with NULL; there is room for all of both.
     unsafe {
-        let own = kernel::map_file(VARIABLES);
         let most = own.iter().filter(|byte| **byte == 0).count() + count(inherited) + 1;
         let list = arena.take(most * size_of::<usize>()).cast::<*const c_char>();
         let mut next = list;

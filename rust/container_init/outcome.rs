@@ -10,7 +10,7 @@ pub enum Kind {
     Signalled,
     /// There is no such program; with the number of the error.
     NoProgram,
-    /// The same for any other reason, 0 being that the host was gone.
+    /// The same for any other reason.
     NotStarted,
 }
 
@@ -21,7 +21,7 @@ struct Record {
     kind: i64,
     /// The exit code, signal or number of an error.
     number: i64,
-    was_ended: i64,
+    ended_by: i64,
     /// How many processes of the container the kernel killed for want of memory.
     killed_for_memory: i64,
     user_microseconds: i64,
@@ -30,16 +30,26 @@ struct Record {
     largest: i64,
 }
 
+/// Who asked for the end of the command before it came to it by itself.
+#[derive(Clone, Copy)]
+pub enum EndedBy {
+    Nobody,
+    /// The host, or somebody by the engine.
+    Outside,
+    /// A process of the container: the command, or what it started.
+    Inside,
+}
+
 pub struct Outcome {
     file: c_int,
-    pub was_ended: i64,
+    pub ended_by: EndedBy,
     killed_before: i64,
 }
 
 impl Outcome {
     /// Tell that this process runs.
     pub fn begun(file: c_int) -> Self {
-        let outcome = Self { file, was_ended: 0, killed_before: killed_for_memory() };
+        let outcome = Self { file, ended_by: EndedBy::Nobody, killed_before: killed_for_memory() };
         outcome.write(0, 0);
         outcome
     }
@@ -53,7 +63,7 @@ impl Outcome {
         let record = Record {
             kind,
             number,
-            was_ended: self.was_ended,
+            ended_by: self.ended_by as i64,
             killed_for_memory: killed_for_memory() - self.killed_before,
             user_microseconds,
             system_microseconds,

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod descriptor_message;
 mod order;
 #[path = "../program.rs"]
 mod program;
@@ -14,6 +15,7 @@ mod system_call;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 
+use descriptor_message::{receive, send};
 use order::{Answer, BASE, IMAGE, MEMORY, Order, SOCKET, STACK, Slot};
 use program::become_program;
 use system_call::{clone_with, number, system_call};
@@ -26,10 +28,6 @@ const SET_DESCRIPTOR_FLAGS: usize = 2;
 const CLOSE_ON_EXEC: usize = 1;
 const SET_NAME: usize = 15;
 const SET_MASK: usize = 2;
-const RECEIVE_CLOSE_ON_EXEC: usize = 0x4000_0000;
-const NO_SIGNAL: usize = 0x4000;
-const SOCKET_LEVEL: c_int = 1;
-const RIGHTS: c_int = 1;
 const CLONE_VM: usize = 0x100;
 const CLONE_PIDFD: usize = 0x1000;
 const CLONE_PARENT: usize = 0x8000;
@@ -46,35 +44,6 @@ core::arch::global_asm!(".globl _start", "_start:", "mov x29, xzr", "bl {serve}"
 fn panic(_: &core::panic::PanicInfo) -> ! {
     exit(1)
 }
-
-#[repr(C)]
-struct Vector {
-    base: usize,
-    length: usize,
-}
-
-/// `struct msghdr`.
-#[repr(C)]
-struct Message {
-    name: usize,
-    name_length: usize,
-    vectors: usize,
-    vector_count: usize,
-    control: usize,
-    control_length: usize,
-    flags: usize,
-}
-
-/// `struct cmsghdr` with as many descriptors as there can be.
-#[repr(C, align(8))]
-struct Control {
-    length: usize,
-    level: c_int,
-    kind: c_int,
-    descriptors: [c_int; 4],
-}
-
-const CONTROL_HEADER: usize = 16;
 
 #[repr(C)]
 struct CloneArguments {
@@ -108,20 +77,15 @@ extern "C" fn serve() -> ! {
         close(IMAGE);
         loop {
             let mut order = Order { offset: 0, size: 0 };
-            let mut control = Control { length: 0, level: 0, kind: 0, descriptors: [-1; 4] };
-            let mut vector = Vector { base: &raw mut order as usize, length: size_of::<Order>() };
-            let mut message = to_message(&mut vector, &mut control, size_of::<Control>());
-            let received =
-                system_call(number::RECVMSG, [SOCKET as usize, &raw mut message as usize, RECEIVE_CLOSE_ON_EXEC]);
-            if received != Ok(size_of::<Order>()) {
+            let received = receive(SOCKET, (&raw mut order).cast(), size_of::<Order>());
+            if received.length != Ok(size_of::<Order>()) {
                 // The core has closed its end, or has gone.
                 exit(0);
             }
-            let count = control.length.saturating_sub(CONTROL_HEADER) / size_of::<c_int>();
-            let [stdout, stderr, cgroup, _] = control.descriptors;
-            let made = if count < 2 { Err(MFILE) } else { make(&order, [stdout, stderr], cgroup) };
+            let [stdout, stderr, cgroup, ..] = received.descriptors;
+            let made = if received.count < 2 { Err(MFILE) } else { make(&order, [stdout, stderr], cgroup) };
             answer(made);
-            for descriptor in control.descriptors {
+            for descriptor in received.descriptors {
                 if descriptor >= 0 {
                     close(descriptor);
                 }
@@ -195,25 +159,10 @@ fn answer(made: Result<(c_int, c_int), c_int>) {
         Ok((pid, pidfd)) => (Answer { pid, errno: 0 }, pidfd),
         Err(errno) => (Answer { pid: 0, errno }, -1),
     };
-    let length = CONTROL_HEADER + size_of::<c_int>();
-    let mut control = Control { length, level: SOCKET_LEVEL, kind: RIGHTS, descriptors: [pidfd, 0, 0, 0] };
-    let mut vector = Vector { base: &raw const answer as usize, length: size_of::<Answer>() };
-    let room = if made.is_ok() { length.next_multiple_of(size_of::<usize>()) } else { 0 };
-    let message = to_message(&mut vector, &mut control, room);
-    // SAFETY: the message refers to what lives until then.
-    let _ = unsafe { system_call(number::SENDMSG, [SOCKET as usize, &raw const message as usize, NO_SIGNAL]) };
-}
-
-fn to_message(vector: &mut Vector, control: &mut Control, control_length: usize) -> Message {
-    Message {
-        name: 0,
-        name_length: 0,
-        vectors: vector as *mut Vector as usize,
-        vector_count: 1,
-        control: if control_length == 0 { 0 } else { control as *mut Control as usize },
-        control_length,
-        flags: 0,
-    }
+    let descriptors = [pidfd];
+    let sent = if made.is_ok() { &descriptors[..] } else { &[] };
+    // SAFETY: it is the answer's length.
+    unsafe { send(SOCKET, (&raw const answer).cast(), size_of::<Answer>(), sent) };
 }
 
 fn close(descriptor: c_int) {

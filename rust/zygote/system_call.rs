@@ -121,6 +121,7 @@ pub mod number {
     pub const CLONE: usize = 56;
     pub const CLOSE: usize = 3;
     pub const CLOSE_RANGE: usize = 436;
+    pub const CONNECT: usize = 42;
     pub const DUP3: usize = 292;
     pub const EXECVE: usize = 59;
     pub const EXECVEAT: usize = 322;
@@ -142,7 +143,9 @@ pub mod number {
     pub const RT_SIGPROCMASK: usize = 14;
     pub const SENDMSG: usize = 46;
     pub const SETSID: usize = 112;
+    pub const SHUTDOWN: usize = 48;
     pub const SIGNALFD4: usize = 289;
+    pub const SOCKET: usize = 41;
     pub const STATX: usize = 332;
     pub const WAIT4: usize = 61;
 }
@@ -155,6 +158,7 @@ pub mod number {
     pub const CLONE: usize = 220;
     pub const CLOSE: usize = 57;
     pub const CLOSE_RANGE: usize = 436;
+    pub const CONNECT: usize = 203;
     pub const DUP3: usize = 24;
     pub const EXECVE: usize = 221;
     pub const EXECVEAT: usize = 281;
@@ -176,7 +180,9 @@ pub mod number {
     pub const RT_SIGPROCMASK: usize = 135;
     pub const SENDMSG: usize = 211;
     pub const SETSID: usize = 157;
+    pub const SHUTDOWN: usize = 210;
     pub const SIGNALFD4: usize = 74;
+    pub const SOCKET: usize = 198;
     pub const STATX: usize = 291;
     pub const WAIT4: usize = 260;
 }

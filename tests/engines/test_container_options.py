@@ -17,6 +17,11 @@ from tailrace._cli.root import cli
 from tailrace._engines.containers.engine import Engine, _is_left_behind, new_name
 from tailrace._engines.containers.run_options import run_options, variables
 
+_REFUSED = [
+    *("--detach", "--detach=false", "--tty", "--interactive", "--attach=stdout", "--name=a", "--rm=false"),
+    *("--log-driver=json-file", "--init", "--pid=host", "--entrypoint=/bin/sh", "--restart=always"),
+]
+
 
 def told(
     job: WorkerJob, *, is_podman: bool = False, options: tuple[str, ...] = (), volumes: tuple[str, ...] = ()
@@ -30,10 +35,10 @@ def with_needs(needs: dict[str, float], **fields: Any) -> WorkerJob:
 
 
 def test_the_command_comes_behind_the_image_and_the_user_s_options_behind_ours() -> None:
-    words = told(WorkerJob("render", ["--frame", "1"], kill_grace=1.5), options=("--network=host", "--rm=false"))
+    words = told(WorkerJob("render", ["--frame", "1"], kill_grace=1.5), options=("--network=host", "--cpus=1"))
     assert words[-4:] == ["1500", "render", "--frame", "1"]
-    assert words[-7:-4] == ["--rm=false", "--entrypoint=/.tailrace/init", "image"]
-    assert words.index("--rm") < words.index("--rm=false")
+    assert words[-7:-4] == ["--cpus=1", "--entrypoint=/.tailrace/init", "image"]
+    assert "--rm" in words
 
 
 @pytest.mark.parametrize("options", [("--network=host",), ("--network", "host"), ("--net=host",), ("--net", "host")])
@@ -105,8 +110,8 @@ def test_a_name_tells_whether_its_owner_is_gone() -> None:
     ],
 )
 def test_a_client_without_a_daemon_is_told_apart(reason: str) -> None:
-    assert Engine("docker").is_lost(reason)
-    assert not Engine("docker").is_lost("docker: Error response from daemon: No such image: connectome:1")
+    assert Engine("docker", "image").is_lost(reason)
+    assert not Engine("docker", "image").is_lost("docker: Error response from daemon: No such image: connectome:1")
 
 
 @pytest.mark.anyio
@@ -114,8 +119,38 @@ async def test_a_program_that_is_not_installed_is_told_with_the_remedy(tmp_path:
     adapter = DockerAdapter("image", engine="no-such-engine")
     with pytest.raises(WorkerSpawnError, match="no-such-engine is not installed, or not in the PATH: install it"):
         await adapter.execute(WorkerJob("render", cwd=tmp_path))
+    with pytest.raises(WorkerSpawnError, match="no-such-engine is not installed"):
+        async with adapter:
+            pass
     with pytest.raises(WorkerSpawnError, match="there is no folder /no/such/folder"):
         await adapter.execute(WorkerJob("render", cwd="/no/such/folder"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("missing", "there"), [("docker", "podman"), ("podman", "docker")])
+async def test_where_the_other_engine_is_there_it_is_named(
+    missing: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / there).write_text("#!/bin/sh\n")
+    (tmp_path / there).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        WorkerSpawnError, match=f"{missing} is not installed.*: but {there} is: .*--docker-engine {there}"
+    ):
+        await DockerAdapter("image", engine=missing).execute(WorkerJob("render", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("option", ["-d", "-t", "-dt", "-it", "-Pt", "-a", "-qd=false", *_REFUSED])
+def test_options_that_take_a_container_out_of_our_hands_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"options must not have {option}: .* \(leave --[a-z-]+ out\)$"):
+        DockerAdapter("image", options=["--network=host", option])
+
+
+@pytest.mark.parametrize(
+    "option", ["-v/data:/data", "-eA=editor", "-u1:1", "-hnode", "--net=host", "-P", "--detach-keys=a"]
+)
+def test_other_options_are_the_user_s_affair(option: str) -> None:
+    DockerAdapter("image", options=[option])
 
 
 @pytest.mark.parametrize(
@@ -125,9 +160,10 @@ async def test_a_program_that_is_not_installed_is_told_with_the_remedy(tmp_path:
         ({"image": "--privileged"}, ValueError),
         ({"image": "a", "engine": ""}, ValueError),
         ({"image": "a", "options": "--privileged"}, TypeError),
-        ({"image": "a", "options": ["--init"]}, ValueError),
-        ({"image": "a", "options": ["--pid=host"]}, ValueError),
+        ({"image": "a", "options": ["host"]}, ValueError),
+        ({"image": "a", "options": ["-"]}, ValueError),
         ({"image": "a", "volumes": [1]}, TypeError),
+        ({"image": "a", "volumes": ["assets:/assets"]}, ValueError),
     ],
 )
 def test_what_cannot_be_used_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +25,7 @@ from support.jobs import job as job_of
 from support.processes import wait_until_marked, wait_until_none_is_marked
 from support.tunnel import compare, job_command, run_job, search_path, small_tunnel
 from tailrace import (
+    Capture,
     ChunkFailedError,
     ChunkRetrying,
     DockerAdapter,
@@ -49,6 +53,12 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Have an engine ready for all tests."""
     with running_engine(request.param, tmp_path_factory.mktemp(request.param)) as engine:
         yield engine
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(engine: ContainerEngine) -> None:
+    """Have each test find no container but its own."""
+    engine.wait_until_empty()
 
 
 @pytest.fixture
@@ -160,21 +170,31 @@ async def test_a_chunk_that_wants_more_memory_than_it_needs_fails_for_that(
 
 
 @pytest.mark.parametrize(
-    ("image", "options", "reason"),
-    [
-        ("no-such-image", [], r"no-such-image.*\(get it with: \w+ pull no-such-image\)"),
-        (IMAGE, ["--no-such-option"], "unknown flag: --no-such-option"),
-        (IMAGE, ["--volume=/no/such/folder:/assets:bad-mode"], "bad-mode"),
-    ],
-    ids=["image", "option", "volume"],
+    ("option", "reason"),
+    [("--no-such-option", "unknown flag: --no-such-option"), ("--volume=/no/such/folder:/assets:bad-mode", "bad-mode")],
+    ids=["option", "volume"],
 )
 async def test_what_the_engine_refuses_is_told_with_its_reason(
-    image: str, options: list[str], reason: str, engine: ContainerEngine, tmp_path: Path
+    option: str, reason: str, engine: ContainerEngine, tmp_path: Path
 ) -> None:
-    adapter = DockerAdapter(image, engine=engine.program, options=options)
-    with pytest.raises(WorkerSpawnError, match=f"cannot start render in a container of {image}: .*{reason}"):
-        await adapter.execute(WorkerJob("render", cwd=tmp_path))
+    with pytest.raises(WorkerSpawnError, match=f"cannot start render in a container of {IMAGE}: .*{reason}"):
+        await engine.adapter(options=[option]).execute(WorkerJob("render", cwd=tmp_path))
     assert await anyio.to_thread.run_sync(engine.containers) == []
+
+
+def test_an_image_that_is_not_there_is_told_once_before_the_first_chunk(
+    engine: ContainerEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(job_of(*["echo begun > log"] * 3).model_dump_json(by_alias=True))
+    options = ["--docker-image", "no-such-image", "--docker-engine", engine.program, "--keep-going"]
+    command = job_command(tmp_path, "--adapter", "docker", *options)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    expected = (
+        f"{engine.program} does not have the image no-such-image (get it with: {engine.program} pull no-such-image)"
+    )
+    assert ran.stderr.count(expected) == 1
+    assert not (tmp_path / "log").exists()
 
 
 async def test_an_engine_that_does_not_answer_is_told_at_once(
@@ -187,20 +207,55 @@ async def test_an_engine_that_does_not_answer_is_told_at_once(
         await engine.adapter().execute(WorkerJob("render", cwd=tmp_path))
 
 
-@pytest.mark.parametrize("order", [["kill"], ["stop"], ["rm", "--force"]], ids=lambda order: order[0])
+@pytest.mark.parametrize(
+    ("order", "capture"),
+    [(["kill"], Capture.full()), (["stop"], Capture.none()), (["rm", "--force"], Capture.full())],
+    ids=["kill", "stop", "rm"],
+)
 async def test_a_container_that_somebody_else_ends_is_lost(
-    order: list[str], run: Run, engine: ContainerEngine, mark: str
+    order: list[str], capture: Capture, run: Run, engine: ContainerEngine, mark: str
 ) -> None:
     async def end(_: object) -> None:
         (name,) = await anyio.to_thread.run_sync(engine.containers)
         await anyio.to_thread.run_sync(lambda: engine.ask(*order, name))
 
+    # What the command says is not taken for words of the engine.
+    script = marked("echo begun; echo 'error during connect: unexpected EOF' >&2", mark)
     with pytest.raises(WorkerLostError, match="the container was ended from outside") as caught:
-        await run(marked("echo begun", mark), on_stdout=end)
+        await run(script, on_stdout=end, capture=capture)
     assert not caught.value.may_run
     assert caught.value.node == os.uname().nodename
-    assert caught.value.result is not None and caught.value.result.stdout == "begun\n"
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == ("" if capture.kind == "none" else "begun\n")
     await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
+
+
+async def test_a_command_cannot_write_down_how_it_ended(run: Run, engine: ContainerEngine, mark: str) -> None:
+    async def kill(_: object) -> None:
+        (name,) = await anyio.to_thread.run_sync(engine.containers)
+        await anyio.to_thread.run_sync(engine.ask, "kill", name)
+
+    # As the first process writes of a command that has exited with 0.
+    record = r"{ printf '\001'; head -c 55 /dev/zero; }"
+    script = f"for file in /proc/1/fd/*; do {record} > $file; done 2> /dev/null; echo begun"
+    with pytest.raises(WorkerLostError, match="the container was ended from outside"):
+        await run(marked(script, mark), on_stdout=kill)
+
+
+@pytest.mark.parametrize("status", [1, 125])
+async def test_a_command_that_speaks_as_the_engine_does_has_failed_by_itself(status: int, run: Run) -> None:
+    words = "Cannot connect to the Docker daemon"
+    result = await run(f"echo '{words}' >&2; exit {status}")
+    assert (result.exit_code, result.stderr) == (status, f"{words}\n")
+
+
+async def test_a_command_that_ends_its_own_container_has_failed_by_itself(run: Run) -> None:
+    warnings: list[str] = []
+    result = await run("kill 1; sleep 30", on_warning=warnings.append)
+    assert result.exit_code == -signal.SIGTERM
+    assert [warning for warning in warnings if "told the first process of its container to end" in warning] == warnings
+    assert len(warnings) == 1
+    assert (await run("kill -9 $$")).exit_code == -signal.SIGKILL
 
 
 async def test_a_frozen_container_is_ended_by_its_limit(run: Run, engine: ContainerEngine, mark: str) -> None:
@@ -208,27 +263,78 @@ async def test_a_frozen_container_is_ended_by_its_limit(run: Run, engine: Contai
         (name,) = await anyio.to_thread.run_sync(engine.containers)
         await anyio.to_thread.run_sync(engine.ask, "pause", name)
 
-    with pytest.raises(WorkerTimeoutError, match="sh was ended because it ran longer than 3 s"):
-        await run(marked("echo begun", mark), timeout=3, kill_grace=0.5, on_stdout=freeze)
+    with pytest.raises(WorkerTimeoutError, match="sh was ended because it ran longer than 1 s"):
+        await run(marked("echo begun", mark), timeout=1, kill_grace=0.5, on_stdout=freeze)
     await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
     await anyio.to_thread.run_sync(engine.wait_until_empty)
 
 
-async def test_a_client_that_is_killed_ends_its_container_and_is_lost(
+async def test_a_container_whose_stand_in_is_killed_ends_and_is_lost(
     run: Run, engine: ContainerEngine, mark: str
 ) -> None:
     def kill(_: object) -> None:
-        words = f"{engine.program}\0run\0".encode()
-        clients = [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(words)]
-        for client in clients:
-            if mark.encode() in client.read_bytes():
-                os.kill(int(client.parent.name), signal.SIGKILL)
+        (name,) = engine.containers()
+        (stand_in,) = [
+            path.parent.name
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if path.read_bytes().endswith(b"/shared/init\0socket\0") and name in str((path.parent / "exe").readlink())
+        ]
+        os.kill(int(stand_in), signal.SIGKILL)
 
     with pytest.raises(WorkerLostError) as caught:
         await run(marked("echo begun", mark), on_stdout=kill, kill_grace=0.5)
     assert not caught.value.may_run
     await anyio.to_thread.run_sync(wait_until_none_is_marked, mark)
     await anyio.to_thread.run_sync(engine.wait_until_empty)
+
+
+async def test_limits_and_the_announcement_count_from_when_the_command_begins(
+    engine: ContainerEngine, tmp_path: Path
+) -> None:
+    slow = tmp_path / engine.program
+    program = shutil.which(engine.program)
+    slow.write_text(f'#!/bin/sh\ntest "$1" != run || sleep 3\nexec {program} "$@"\n')
+    slow.chmod(0o755)
+    adapter = DockerAdapter(IMAGE, engine=str(slow))
+    announced: list[float] = []
+    begin = time.monotonic()
+    job = WorkerJob(
+        "sh",
+        ["-c", "sleep 0.5; echo done"],
+        cwd=tmp_path,
+        timeout=2.5,
+        idle_timeout=2.5,
+        on_started=lambda: announced.append(time.monotonic() - begin),
+    )
+    result = await adapter.execute(job)
+    assert result.stdout == "done\n"
+    assert result.duration < 2.5
+    assert len(announced) == 1 and announced[0] > 3
+    with pytest.raises(WorkerTimeoutError, match="ran longer than"):
+        await adapter.execute(replace(job, timeout=0.2))
+
+
+async def test_output_comes_while_the_command_runs(engine: ContainerEngine, tmp_path: Path) -> None:
+    # The clock that /proc/uptime shows is the same in a container.
+    heard: list[tuple[float, float]] = []
+
+    def note(_: int, line: str) -> None:
+        heard.append((float(line.split()[0]), time.clock_gettime(time.CLOCK_BOOTTIME)))
+
+    spec = job_of("cat /proc/uptime; sleep 2; cat /proc/uptime")
+    options = JobExecutionOptions(job_dir=tmp_path, record=False, stream="lines", on_chunk_stdout=note)
+    await JobExecutor(engine.adapter()).execute(spec, options)
+    (first, first_heard), (last, _) = heard
+    # Some 10 ms on a machine that has nothing else to do.
+    assert 0 <= first_heard - first + 0.01 < 1
+    assert first_heard < last
+
+
+async def test_a_user_of_the_container_s_own_can_open_its_output(engine: ContainerEngine, tmp_path: Path) -> None:
+    adapter = engine.adapter(options=["--user=1234:1234"])
+    job = WorkerJob("sh", ["-c", "echo out > /dev/stdout; echo err > /dev/stderr; id -u"], cwd=tmp_path)
+    result = await adapter.execute(job)
+    assert (result.stdout, result.stderr) == ("out\n1234\n", "err\n")
 
 
 async def test_what_a_killed_host_left_is_removed_by_the_next(run: Run, engine: ContainerEngine) -> None:
@@ -238,7 +344,7 @@ async def test_what_a_killed_host_left_is_removed_by_the_next(run: Run, engine: 
         create = partial(engine.ask, "create", f"--name={each}", "--label=tailrace", IMAGE, "true")
         await anyio.to_thread.run_sync(create)
     assert (await run("true")).exit_code == 0
-    assert await anyio.to_thread.run_sync(engine.containers) == ["of-somebody-else"]
+    await anyio.to_thread.run_sync(lambda: engine.wait_until_empty(but=["of-somebody-else"]))
     await anyio.to_thread.run_sync(engine.ask, "rm", "of-somebody-else")
 
 
@@ -263,32 +369,27 @@ def _in_container(engine: ContainerEngine, path: str) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_ctrl_c_leaves_no_container(number: int, engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
     host = _start_job(engine, tmp_path, mark)
-    wait_until_marked(mark, 2 * 4)
+    wait_until_marked(mark, 2 * 3)
     host.send_signal(number)
     assert host.wait(30) == 128 + number
     wait_until_none_is_marked(mark)
     engine.wait_until_empty()
 
 
-def test_killing_the_host_leaves_no_container(engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
-    host = _start_job(engine, tmp_path, mark)
-    wait_until_marked(mark, 2 * 4)
+@pytest.mark.parametrize("holds", [False, True], ids=["plain", "holding what the first process has"])
+def test_killing_the_host_leaves_no_container(holds: bool, engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
+    hold = "for file in /.tailrace/* /proc/1/fd/*; do sleep 300 <> $file & done; " if holds else ""
+    host = _start_job(engine, tmp_path, mark, hold)
+    wait_until_marked(mark, 2 * 3)
     host.kill()
     host.wait()
     wait_until_none_is_marked(mark)
-    _tidy_podman(engine)
     engine.wait_until_empty()
 
 
-def _tidy_podman(engine: ContainerEngine) -> None:
-    # What runs has ended. podman's list may go on to name it: its conmon may have been killed with the host.
-    if engine.daemon is None:
-        engine.tidy()
-
-
-def _start_job(engine: ContainerEngine, folder: Path, mark: str) -> subprocess.Popen[bytes]:
+def _start_job(engine: ContainerEngine, folder: Path, mark: str, first: str = "") -> subprocess.Popen[bytes]:
     """Run a job of two chunks that do not end by themselves."""
-    spec = job_of(*[marked("echo begun", mark)] * 2)
+    spec = job_of(*[marked(f"{first}echo begun", mark)] * 2)
     (folder / "job.json").write_text(spec.model_dump_json(by_alias=True))
     command = job_command(folder, "--adapter", "docker", "--docker-image", IMAGE, "--docker-engine", engine.program)
     return subprocess.Popen([*command, "--concurrency", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -321,13 +422,22 @@ async def test_a_chunk_runs_again_when_the_daemon_was_restarted(
     assert len(reports[0].results) == 3
     logs = [(tmp_path / f"log-{number}").read_text() for number in range(3)]
     assert logs[2] == "begun\ndone\n"
-    # A container of podman comes to its end without conmon; only nobody can tell then whether all output was heard.
-    again = "begun\nbegun\ndone\n" if engine.daemon is not None else "begun\ndone\nbegun\ndone\n"
-    assert logs[:2] == [again] * 2
-    # The third chunk may have found no engine to begin with.
     reasons = [event.reason for event in events if isinstance(event, ChunkRetrying)]
-    assert len(reasons) >= 2
-    assert [reason for reason in reasons if not reason.startswith(f"{engine.program} was lost")] == []
+    if engine.daemon is None:
+        # A container comes to its end without conmon, and nothing of it is lost.
+        assert logs == ["begun\ndone\n"] * 3
+        assert reasons == []
+        # But nobody removes it before the next process does.
+        await anyio.to_thread.run_sync(engine.remove_all)
+    else:
+        assert logs[:2] == ["begun\nbegun\ndone\n"] * 2
+        # The third chunk may have found no engine to begin with.
+        assert len(reasons) >= 2
+        # One that was restarted ends what it finds running, and answers again.
+        assert {reason.partition(":")[0] for reason in reasons} <= {
+            "docker was lost",
+            "the container was ended from outside",
+        }
     await anyio.to_thread.run_sync(engine.wait_until_empty)
 
 
@@ -345,10 +455,9 @@ def test_the_interpreter_s_exit_leaves_no_container(engine: ContainerEngine, tmp
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
     )
-    wait_until_marked(mark, 5)
+    wait_until_marked(mark, 4)
     assert host.stdin is not None
     host.stdin.close()
     host.wait(30)
     wait_until_none_is_marked(mark)
-    _tidy_podman(engine)
     engine.wait_until_empty()

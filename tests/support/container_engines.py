@@ -7,16 +7,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from tailrace import DockerAdapter, WorkerJob
+from tailrace import DockerAdapter
 
 IMAGE = "tailrace-test"
 
@@ -27,7 +26,10 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
+lock_type = "file"
+tmp_dir = "{folder}/tmp"
 """
+"""Those of two stores would share their locks, each numbering its containers from 0."""
 _STORAGE_CONF = """
 [storage]
 driver = "vfs"
@@ -69,14 +71,15 @@ class ContainerEngine:
             if words.startswith(b"/usr/bin/conmon\0") and folder in words:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
-    def tidy(self) -> None:
-        """Do what the next process does that uses the engine."""
-        anyio.run(self.adapter().execute, WorkerJob("true"))
-
-    def wait_until_empty(self) -> None:
-        """Return when there are no containers."""
-        deadline = time.monotonic() + 10
+    def remove_all(self) -> None:
+        """Have all containers removed; what has lost its conmon may have to be told twice."""
         while names := self.containers():
+            self.ask("rm", "--force", *names)
+
+    def wait_until_empty(self, *, but: Sequence[str] = ()) -> None:
+        """Return when there are no containers, or none but those: the engine removes what has ended by and by."""
+        deadline = time.monotonic() + 10
+        while (names := self.containers()) != list(but):
             assert time.monotonic() < deadline, f"left: {names}"
             time.sleep(0.05)
 
@@ -139,8 +142,8 @@ def running_engine(name: str, folder: Path) -> Iterator[ContainerEngine]:
         if shutil.which(program) is None:
             pytest.fail(f"this test needs {program}: `make test-containers` installs it")
     if name == "podman":
-        for conf, text in (("containers", _CONTAINERS_CONF), ("storage", _STORAGE_CONF.format(folder=folder))):
-            (folder / f"{conf}.conf").write_text(text)
+        for conf, text in (("containers", _CONTAINERS_CONF), ("storage", _STORAGE_CONF)):
+            (folder / f"{conf}.conf").write_text(text.format(folder=folder))
         names = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
         engine = ContainerEngine(name, {variable: str(folder / file) for variable, file in names.items()})
     else:
@@ -152,10 +155,7 @@ def running_engine(name: str, folder: Path) -> Iterator[ContainerEngine]:
         try:
             engine.ask("import", str(_make_archive(folder)), IMAGE)
             yield engine
-            left = engine.containers()
-            if left:
-                engine.ask("rm", "--force", *left)
-            assert left == []
+            engine.wait_until_empty()
         finally:
             if engine.daemon is not None:
                 engine.daemon.stop()

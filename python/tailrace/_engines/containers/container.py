@@ -1,141 +1,166 @@
-"""One container: its end, and what that says of the command."""
+"""One container: its beginning, its end, and what that says of the command."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import anyio
 
-from ..._command.ending import warn_beside_an_error
+from ..._command.ending import warn, warn_beside_an_error
 from ..._command.job import WorkerJob
 from ..._command.memory_report import MemoryReport
 from ..._command.result import ResourceUsage, WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError, WorkerTimeoutError
+from ..._local.adapter import LocalWorkerAdapter
 from .engine import Engine
-from .exchange import Exchange, Kind, Outcome
+from .exchange import SOCKET, Exchange
+from .outcome import EndedBy, Kind, Outcome
+from .run_options import variables
 
-ENGINE_TIME = 5.0
-"""How long the engine may take, beside `kill_grace`, to tell that a container has ended, in seconds."""
+_TIME_TO_END = 5.0
+"""How long a container may take to be over, beside `kill_grace`, before the engine has to end it, in seconds."""
 
-_GLANCE = 0.02
-"""How often to look whether a container is there of which its client tells no more, in seconds."""
+_TIME_TO_CONNECT = 10.0
+"""How long the first process of a container that has been started may take to connect, in seconds."""
 
 
 class Container:
     """What runs the job's command, from before it is made until it is gone."""
 
-    def __init__(self, name: str, job: WorkerJob, engine: Engine, exchange: Exchange, image: str) -> None:
-        self.name = name
+    def __init__(self, name: str, job: WorkerJob, engine: Engine, exchange: Exchange) -> None:
+        self._name = name
         self._job = job
         self._engine = engine
         self._exchange = exchange
-        self._image = image
+        self._local = LocalWorkerAdapter()
         self._left: str | None = None
         """What runs on, though it was to be ended."""
 
-    async def end_beside(self, error: BaseException, client: str) -> None:
-        """Return when the container has ended whose client was ended, and tell what is left; have `error` tell of it.
+    async def run(self, arguments: Sequence[str]) -> WorkerResult:
+        """Have the engine run it with these arguments, and return the result of the command.
 
-        `client` is how the error calls the command.
+        Raises `WorkerSpawnError` if it could not be started, `WorkerLostError` if the container was lost, and what
+        `LocalWorkerAdapter.execute` does.
         """
-        await self._end()
-        if isinstance(error, WorkerTimeoutError):
-            error.args = (str(error).replace(client, self._job.command, 1),)
-        if isinstance(error, WorkerError) and error.result is not None:
-            self._complete(error.result, self._exchange.outcome())
-        if self._left is not None:
-            warn_beside_an_error(self._job, [self._left])
+        try:
+            await self._start(arguments)
+            result = await self._local.execute(self._stand_in())
+        except GeneratorExit:
+            # The event loop is gone, and nothing can be awaited any more.
+            raise
+        except BaseException as error:
+            # The command has had its grace, or has not begun.
+            await self._end(1)
+            self._tell_of_command(error)
+            if self._left is not None:
+                warn_beside_an_error(self._job, [self._left])
+            raise
+        return await self._to_result(result)
 
-    async def to_result(self, result: WorkerResult) -> WorkerResult:
-        """Return what the client's result says of the command; raises what became of it if it has not come to its end.
+    async def _start(self, arguments: Sequence[str]) -> None:
+        """Return when the container is there, and its first process waits for what it is to begin with."""
+        started = await self._engine.run(arguments, folder=self._exchange.folder)
+        if started.returncode != 0:
+            raise await self._start_error(self._engine.reason(started))
+        with anyio.move_on_after(_TIME_TO_CONNECT) as scope:
+            await self._exchange.meet_container()
+        if scope.cancelled_caught:
+            raise await self._start_error("it has started, but cannot connect to this process")
 
-        That is `WorkerSpawnError` if it could not be started, `WorkerLostError` if the container was lost.
-        """
+    def _stand_in(self) -> WorkerJob:
+        """Return the job that is here what the command is there: limits and the end of it are about that process."""
+        return replace(
+            self._job,
+            command=str(self._exchange.init),
+            args=[SOCKET],
+            env=None,
+            cwd=self._exchange.folder,
+            kill_grace=self._job.kill_grace + _TIME_TO_END,
+            on_started=self._begin,
+            # It does no work.
+            cpu_idle_timeout=None,
+            on_usage=None,
+        )
+
+    async def _begin(self) -> None:
+        await self._exchange.begin(variables(self._job))
+        if self._job.on_started is not None:
+            told = self._job.on_started()
+            if inspect.isawaitable(told):
+                await told
+
+    async def _to_result(self, result: WorkerResult) -> WorkerResult:
         outcome = self._exchange.outcome()
         if outcome is None or outcome.kind is Kind.RUNNING:
-            # The client has gone before it.
-            await self._end()
-            has_begun = outcome is not None
+            # The stand-in has gone before it, or the container was killed.
+            await self._end(self._job.kill_grace + _TIME_TO_END)
             outcome = self._exchange.outcome()
-        else:
-            has_begun = True
         self._complete(result, outcome)
         if self._job.ending is not None and self._job.ending.is_asked:
             if self._left is not None:
                 warn_beside_an_error(self._job, [self._left])
             return result
-        if not has_begun:
-            raise await self._start_error(result)
         if outcome is not None and outcome.is_failed_start:
             reason = os.strerror(outcome.number).lower()
             if outcome.kind is Kind.NOT_STARTED and outcome.number == errno.ENOENT:
                 reason = "the program is there, but not the interpreter or the loader that it names"
-            raise WorkerSpawnError(outcome.number, f"cannot start {self._job.command} in {self._image}: {reason}")
-        loss = self._loss(outcome, result)
-        if loss is not None:
-            await self._end()
-            message = loss if self._left is None else f"{loss}; {self._left}"
+            raise WorkerSpawnError(
+                outcome.number, f"cannot start {self._job.command} in {self._engine.image}: {reason}"
+            )
+        if outcome is None or not outcome.has_run or outcome.ended_by is EndedBy.OUTSIDE:
+            reason = await self._engine.outage() or "the container was ended from outside"
+            message = reason if self._left is None else f"{reason}; {self._left}"
             raise WorkerLostError(message, result, node=result.node, may_run=self._left is not None)
+        if outcome.ended_by is EndedBy.INSIDE:
+            warn(self._job, ["a process of it told the first process of its container to end, and so ended all"])
         return result
 
-    async def _end(self) -> None:
-        """Wait until the container has ended itself, as nobody holds its FIFO any more; else have the engine end it."""
+    async def _end(self, patience: float) -> None:
+        """Wait until the container has ended itself, as nobody keeps up its link any more; else have the engine end it.
+
+        It may have been made and not started, too.
+        """
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._job.kill_grace + ENGINE_TIME):
-                while self._exchange.is_read():  # noqa: ASYNC110 (nothing tells of it)
-                    await anyio.sleep(_GLANCE)
-            outcome = self._exchange.outcome()
-            is_over = outcome is not None and outcome.kind is not Kind.RUNNING and not self._exchange.is_read()
-            if is_over and not self._engine.is_podman:
+            self._exchange.call_off()
+            if await self._exchange.is_over(patience):
                 return
-            if self._exchange.is_read():
-                # Perhaps somebody has paused it: it takes no signal then.
-                await self._engine.resume(self.name)
-            # It may have been made and not started, too. That of podman may be over and yet be listed: where
-            # there are control groups of both versions, what would remove it is ended as a part of the client's tree.
-            reason = await self._engine.remove(self.name)
-            if reason is not None and self._exchange.is_read():
-                advice = f"end it with: {self._engine.program} rm --force {self.name}"
-                self._left = f"container {self.name} may still run ({reason}): {advice}"
+            # Perhaps somebody has paused it: it takes no signal then.
+            await self._engine.resume(self._name)
+            reason = await self._engine.remove(self._name)
+            if reason is not None:
+                advice = f"end it with: {self._engine.program} rm --force {self._name}"
+                self._left = f"container {self._name} may still run ({reason}): {advice}"
+
+    def _tell_of_command(self, error: BaseException) -> None:
+        """Have an error of the stand-in tell of the command."""
+        if isinstance(error, WorkerTimeoutError):
+            error.args = (str(error).replace(str(self._exchange.init), self._job.command, 1),)
+        if isinstance(error, WorkerError) and error.result is not None:
+            self._complete(error.result, self._exchange.outcome())
 
     def _complete(self, result: WorkerResult, outcome: Outcome | None) -> None:
-        """Say of the command what the client's result says of the client."""
-        client_code, result.exit_code = result.exit_code, -signal.SIGTERM
+        """Say of the command what the result says of the stand-in."""
+        result.exit_code = -signal.SIGTERM
         result.node = socket.gethostname()
         result.usage = result.killed_for_memory = None
         if outcome is None or not outcome.has_run:
-            # Ended before it began.
+            # Ended before it began, or with its container.
             return
-        self._is_heard_out = client_code == outcome.client_code
         result.exit_code = outcome.exit_code
         result.usage = ResourceUsage(outcome.cpu_user, outcome.cpu_system, outcome.max_rss or None)
-        if outcome.killed_for_memory and not outcome.was_ended and outcome.client_code == 128 + signal.SIGKILL:
+        if outcome.was_killed_for_memory:
             needs = self._job.meta.get("needs")
             limit = needs.get("memory") if isinstance(needs, Mapping) else None
             result.killed_for_memory = MemoryReport(True, 0, int(limit)) if limit else MemoryReport(True)
 
-    async def _start_error(self, result: WorkerResult) -> WorkerError:
-        reason = self._engine.reason(result)
-        if self._engine.is_lost(reason):
-            # So that the chunk does not use up its turns within the restart.
-            await self._engine.wait_for_answer()
-            return WorkerLostError(f"{self._engine.program} was lost: {reason}", result, node=result.node)
-        advice = self._engine.advice(reason, self._image)
-        return WorkerSpawnError(
-            0, f"cannot start {self._job.command} in a container of {self._image}: {reason}{advice}"
-        )
-
-    def _loss(self, outcome: Outcome | None, result: WorkerResult) -> str | None:
-        """Return why the command has not come to an end of its own; None if it has."""
-        if outcome is not None and outcome.has_run and not outcome.was_ended and self._is_heard_out:
-            return None
-        reason = self._engine.reason(result)
-        if self._engine.is_lost(reason):
-            return f"{self._engine.program} was lost: {reason}"
-        if outcome is not None and outcome.has_run and not outcome.was_ended:
-            return f"{self._engine.program} was lost before it told of the end of the command"
-        return "the container was ended from outside"
+    async def _start_error(self, reason: str) -> WorkerError:
+        outage = await self._engine.outage(reason)
+        if outage is not None:
+            return WorkerLostError(outage, node=socket.gethostname())
+        return WorkerSpawnError(0, f"cannot start {self._job.command} in a container of {self._engine.image}: {reason}")

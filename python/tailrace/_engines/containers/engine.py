@@ -7,21 +7,26 @@ import errno
 import itertools
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
+from subprocess import DEVNULL, CompletedProcess
 
 import anyio
 import anyio.to_thread
 
-from ..._command.job import WorkerJob
-from ..._command.result import WorkerResult
-from ..._errors import WorkerError, WorkerSpawnError, WorkerTimeoutError
-from ..._local.adapter import LocalWorkerAdapter
+from ..._errors import WorkerError, WorkerSpawnError
 from ..._local.process_files import start_time
 from .exchange import NAME_BEGINS, remove_left_behind
 from .run_options import OWNED
 
 _ANSWER_TIME = 30.0
 """How long the engine may take for an answer, in seconds."""
+
+_START_TIME = 600.0
+"""How long it may take to start a container, in seconds: some kinds of storage copy the whole image."""
+
+_OTHERS = {"docker": "podman", "podman": "docker"}
 
 _TRIES = 4
 _BETWEEN_TRIES = 0.2
@@ -40,24 +45,22 @@ _CONNECTION_WORDS = (
 )
 """One of them is in what a client says whose daemon is not there, or goes away."""
 
-_IMAGE_WORDS = ("no such image", "image not known")
-
 _numbers = itertools.count()
 
 
 class Engine:
     """Asks the engine questions; raises `WorkerSpawnError` where there is none."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, image: str) -> None:
         self.program = program
+        self.image = image
         self.is_podman = False
         self._is_known = False
-        self._local = LocalWorkerAdapter()
 
     async def get_to_know(self) -> None:
         """Find out what the program is, and remove what hosts have left that are gone; once.
 
-        Raises `WorkerSpawnError` if it is not there or does not answer.
+        Raises `WorkerSpawnError` if it is not there, does not answer, or does not have the image.
         """
         if self._is_known:
             return
@@ -66,18 +69,25 @@ class Engine:
         except WorkerSpawnError as error:
             if error.errno != errno.ENOENT:
                 raise
-            message = f"{self.program} is not installed, or not in the PATH: install it, or name another engine"
-            raise WorkerSpawnError(errno.ENOENT, message) from error
+            raise WorkerSpawnError(errno.ENOENT, self._lack()) from error
         # docker may be podman by another name.
-        self.is_podman = "podman" in version.stdout.lower()
+        self.is_podman = b"podman" in version.stdout.lower()
         listed = await self._ask("ps", "--all", f"--filter=label={OWNED}", "--format={{.Names}}")
-        if listed.exit_code != 0:
+        if listed.returncode != 0:
             raise WorkerSpawnError(errno.ECONNREFUSED, f"{self.program} does not answer: {self.reason(listed)}")
+        if (await self._ask("image", "inspect", self.image)).returncode != 0:
+            advice = f"get it with: {self.program} pull {self.image}"
+            raise WorkerSpawnError(errno.ENOENT, f"{self.program} does not have the image {self.image} ({advice})")
         self._is_known = True
-        for name in listed.stdout.split():
+        for name in listed.stdout.decode().split():
             if _is_left_behind(name):
                 await self.remove(name)
         await anyio.to_thread.run_sync(remove_left_behind, _is_left_behind)
+
+    async def run(self, arguments: Sequence[str], *, folder: Path) -> CompletedProcess[bytes]:
+        """Have a container run, and return what the client says of its start; `folder` is where the client runs."""
+        # podman's conmon leaves a file named "oom" where it began, when memory was lacking.
+        return await self._ask("run", "--detach", *arguments, limit=_START_TIME, folder=folder)
 
     async def remove(self, name: str) -> str | None:
         """End and remove a container; return why that was not possible, None if it is gone."""
@@ -90,7 +100,7 @@ class Engine:
             except WorkerError as error:
                 return str(error)
             reason = self.reason(removed)
-            if removed.exit_code == 0 or "no such container" in reason.lower():
+            if removed.returncode == 0 or "no such container" in reason.lower():
                 return None
             await anyio.sleep(_BETWEEN_TRIES)
         return reason
@@ -100,32 +110,59 @@ class Engine:
         with contextlib.suppress(WorkerError):
             await self._ask("unpause", name)
 
-    async def wait_for_answer(self) -> None:
-        """Return when the engine answers, or does not for longer than a restart takes."""
-        with anyio.move_on_after(_ANSWER_TIME), contextlib.suppress(WorkerError):
-            while (await self._ask("ps", "--quiet")).exit_code != 0:  # noqa: ASYNC110 (nothing tells of it)
-                await anyio.sleep(0.5)
+    async def outage(self, reason: str = "") -> str | None:
+        """Return that the engine was lost, if it was, or `reason`, a client's, says so; None if it is there.
 
-    def reason(self, result: WorkerResult) -> str:
+        Waits for it to be there again, but no longer than a restart takes: what is run again at once would only be lost
+        again.
+        """
+        silence = await self._silence()
+        if silence is None and not self.is_lost(reason):
+            return None
+        with anyio.move_on_after(_ANSWER_TIME):
+            while await self._silence() is not None:  # noqa: ASYNC110 (nothing tells of it)
+                await anyio.sleep(0.5)
+        return f"{self.program} was lost: {reason or silence}"
+
+    def reason(self, asked: CompletedProcess[bytes]) -> str:
         """Return what the client said last, but for advice."""
-        lines = [line.strip() for line in result.ends(4096)[1].decode(errors="replace").splitlines()]
+        lines = [line.strip() for line in asked.stderr.decode(errors="replace").splitlines()]
         told = [line for line in lines if line and not line.startswith(("Usage:", "Run '", "See '"))]
-        return told[-1] if told else f"{self.program} ended with {result.exit_code} and said nothing"
+        return told[-1] if told else f"{self.program} ended with {asked.returncode} and said nothing"
 
     def is_lost(self, reason: str) -> bool:
         """Whether that is the reason of a client without an engine."""
         return any(word in reason.lower() for word in _CONNECTION_WORDS)
 
-    def advice(self, reason: str, image: str) -> str:
-        """Return what helps, to be put behind the reason."""
-        lacks_image = any(word in reason.lower() for word in _IMAGE_WORDS)
-        return f" (get it with: {self.program} pull {image})" if lacks_image else ""
-
-    async def _ask(self, *words: str) -> WorkerResult:
+    async def _silence(self) -> str | None:
+        """Return why the engine does not answer; None if it does."""
         try:
-            return await self._local.execute(WorkerJob(self.program, words, timeout=_ANSWER_TIME, kill_grace=1))
-        except WorkerTimeoutError as error:
-            raise WorkerSpawnError(errno.ETIMEDOUT, str(error)) from error
+            asked = await self._ask("ps", "--quiet")
+        except WorkerError as error:
+            return str(error)
+        return None if asked.returncode == 0 else self.reason(asked)
+
+    def _lack(self) -> str:
+        other = _OTHERS.get(self.program)
+        remedy = "install it, or name another engine"
+        if other is not None and which(other) is not None:
+            remedy = f'but {other} is: take that, with --docker-engine {other} or engine="{other}"'
+        return f"{self.program} is not installed, or not in the PATH: {remedy}"
+
+    async def _ask(
+        self, *words: str, limit: float = _ANSWER_TIME, folder: Path | None = None
+    ) -> CompletedProcess[bytes]:
+        # Not by the local adapter, which ends what a command leaves: podman leaves what looks after a container.
+        try:
+            with anyio.fail_after(limit):
+                return await anyio.run_process(
+                    [self.program, *words], stdin=DEVNULL, cwd=folder, check=False, start_new_session=True
+                )
+        except TimeoutError:
+            message = f"{self.program} {words[0]} has not answered for {limit:g} s"
+            raise WorkerSpawnError(errno.ETIMEDOUT, message) from None
+        except OSError as error:
+            raise WorkerSpawnError(error.errno or 0, f"cannot start {self.program}: {error.strerror}") from error
 
 
 def new_name() -> str:

@@ -1,25 +1,34 @@
-"""The folder that the first process of a container shares with this machine: see rust/container_init/main.rs."""
+"""What the first process of a container shares with this machine: see rust/container_init/main.rs."""
 
 from __future__ import annotations
 
-import errno
+import array
+import contextlib
 import os
 import shutil
-import struct
+import socket
 import tempfile
-from collections.abc import Callable, Mapping
-from enum import IntEnum
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
+
+import anyio
+
+from .outcome import Outcome
 
 INSIDE = "/.tailrace"
 """Where the container has the folder."""
 
+SOCKET = "socket"
+"""What is in it beside the first process, `init`: where that and its stand-in here connect."""
+
 NAME_BEGINS = "tailrace-"
 """How the names of containers begin."""
 _ENDS_NAME = "_"
-_RECORD = struct.Struct("=7q")
+
+_STAND_IN_TIME = 10.0
+"""How long a process that was started here may take to connect, in seconds."""
 
 
 def container_init() -> bytes:
@@ -34,104 +43,72 @@ def container_init() -> bytes:
     raise ImportError("containers need the native core of tailrace, for Linux on x86-64 or AArch64")
 
 
-class Kind(IntEnum):
-    """How a command ended; the numbers are those of rust/container_init/outcome.rs."""
-
-    RUNNING = 0
-    EXITED = 1
-    SIGNALLED = 2
-    NO_PROGRAM = 3
-    NOT_STARTED = 4
-
-
-class Outcome(NamedTuple):
-    """What the container's first process wrote down."""
-
-    kind: Kind
-    number: int
-    """The exit code, the signal, or the number of the error; 0 for `NOT_STARTED`: it was ended before."""
-    was_ended: bool
-    """Whether the end was asked for, by this machine or by anybody else."""
-    killed_for_memory: int
-    """How many of the container's processes the kernel killed for want of memory."""
-    cpu_user: float
-    cpu_system: float
-    max_rss: int
-
-    @property
-    def has_run(self) -> bool:
-        """Whether the command has begun, and ended."""
-        return self.kind in (Kind.EXITED, Kind.SIGNALLED)
-
-    @property
-    def is_failed_start(self) -> bool:
-        """Whether the kernel could not start it, and the number says why."""
-        return self.kind in (Kind.NO_PROGRAM, Kind.NOT_STARTED) and self.number != 0
-
-    @property
-    def client_code(self) -> int:
-        """What the engine's client exits with then, if all went well."""
-        return 128 + self.number if self.kind is Kind.SIGNALLED else self.number
-
-    @property
-    def exit_code(self) -> int:
-        """The same for a `WorkerResult`."""
-        return -self.number if self.kind is Kind.SIGNALLED else self.number
-
-
 class Exchange:
-    """Such a folder, for the one container that a `with` block runs."""
+    """A folder for the one container that a `with` block runs, and the connections by the socket in it."""
 
-    def __init__(self, name: str, variables: Mapping[str, str]) -> None:
-        """Make it for the container of this name, with the variables that its command is to have.
-
-        Raises `OSError` if that is not possible.
-        """
-        # The user of the container may be another one, other users of this machine are not to read the variables.
+    def __init__(self, name: str) -> None:
+        """Make it for the container of this name. Raises `OSError` if that is not possible."""
+        # The user of the container may be another one; other users of this machine are not to connect.
         self._closed = Path(tempfile.mkdtemp(prefix=f"{name}{_ENDS_NAME}"))
-        self._outcome = -1
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._container: socket.socket | None = None
+        """The connection to its first process."""
+        self._outcome = os.memfd_create("tailrace-outcome")
         try:
             self.folder = self._closed / "shared"
             self.folder.mkdir()
             self.folder.chmod(0o755)
-            self._write("init", container_init(), 0o555)
-            # In a file, since the command line of a client can be seen by everybody, and its own variables by itself.
-            lines = [os.fsencode(f"{name}={value}\0") for name, value in variables.items()]
-            self._write("variables", b"".join(lines), 0o444)
-            self._write("outcome", b"", 0o666)
-            # The command can put anything in its place.
-            self._outcome = os.open(self.folder / "outcome", os.O_RDONLY | os.O_CLOEXEC)
-            os.mkfifo(self.alive)
-            self.alive.chmod(0o666)
+            self.init.write_bytes(container_init())
+            self.init.chmod(0o555)
+            self._listen()
         except BaseException:
             self._remove()
             raise
 
     @property
-    def alive(self) -> Path:
-        """The FIFO that someone has to hold open for as long as the container may run."""
-        return self.folder / "alive"
+    def init(self) -> Path:
+        """The container's first process, and its stand-in here."""
+        return self.folder / "init"
 
     def outcome(self) -> Outcome | None:
-        """Return what is known; None if no process of the container has begun."""
-        record = os.pread(self._outcome, _RECORD.size, 0)
-        if len(record) < _RECORD.size:
-            return None
-        kind, number, was_ended, killed, user, system, largest = _RECORD.unpack(record)
-        if kind not in list(Kind):
-            return None
-        return Outcome(Kind(kind), number, bool(was_ended), killed, user / 1e6, system / 1e6, largest * 1024)
+        """Return what became of the command; None if it was not begun."""
+        return Outcome.read(self._outcome)
 
-    def is_read(self) -> bool:
-        """Whether the first process of the container is there. To be asked when nobody here holds the FIFO open."""
-        try:
-            os.close(os.open(self.alive, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError as error:
-            # Nobody reads it, or the command has taken it away.
-            if error.errno not in (errno.ENXIO, errno.ENOENT):
-                raise
+    async def meet_container(self) -> None:
+        """Return when the container's first process has connected."""
+        self._container = await self._accept()
+
+    async def begin(self, variables: Mapping[str, str]) -> None:
+        """Have the container's first process begin the command, with these variables, for the stand-in here.
+
+        If the stand-in does not connect, it has been ended, and the command does not begin.
+        """
+        with anyio.move_on_after(_STAND_IN_TIME):
+            with await self._accept() as link:
+                await anyio.wait_readable(link)
+                pipes = _received(link)
+                try:
+                    self._hand_over([link.fileno(), *pipes, self._outcome], variables)
+                finally:
+                    for pipe in pipes:
+                        os.close(pipe)
+        # Nobody else is to come.
+        self._listener.close()
+
+    def call_off(self) -> None:
+        """Have a first process that waits for its command end."""
+        # It may be gone, too.
+        with contextlib.suppress(OSError):
+            if self._container is not None:
+                self._container.shutdown(socket.SHUT_WR)
+
+    async def is_over(self, patience: float) -> bool:
+        """Whether the container's first process has come, and is gone within so many seconds."""
+        if self._container is None:
             return False
-        return True
+        with anyio.move_on_after(patience) as scope:
+            await anyio.wait_readable(self._container)
+        return not scope.cancelled_caught
 
     def __enter__(self) -> Self:
         return self
@@ -141,19 +118,54 @@ class Exchange:
     ) -> None:
         self._remove()
 
-    def _write(self, name: str, content: bytes, mode: int) -> None:
-        path = self.folder / name
-        path.write_bytes(content)
-        path.chmod(mode)
+    def _listen(self) -> None:
+        folder = os.open(self.folder, os.O_PATH | os.O_CLOEXEC)
+        try:
+            # The path of a socket has at most 107 bytes.
+            self._listener.bind(f"/proc/self/fd/{folder}/{SOCKET}")
+        finally:
+            os.close(folder)
+        (self.folder / SOCKET).chmod(0o666)
+        self._listener.listen()
+        self._listener.setblocking(False)
+
+    async def _accept(self) -> socket.socket:
+        await anyio.wait_readable(self._listener)
+        connection, _ = self._listener.accept()
+        return connection
+
+    def _hand_over(self, descriptors: list[int], variables: Mapping[str, str]) -> None:
+        # In a file, not in a command line, which everybody can see, nor in the engine's records.
+        with os.fdopen(os.memfd_create("tailrace-variables"), "wb") as file:
+            file.writelines(os.fsencode(f"{name}={value}\0") for name, value in variables.items())
+            file.flush()
+            # The first process may be gone.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if self._container is not None:
+                    socket.send_fds(self._container, [b"\0"], [*descriptors, file.fileno()])
 
     def _remove(self) -> None:
-        if self._outcome >= 0:
-            os.close(self._outcome)
+        self._listener.close()
+        if self._container is not None:
+            self._container.close()
+        os.close(self._outcome)
         shutil.rmtree(self._closed, ignore_errors=True)
 
 
+def _received(link: socket.socket) -> Sequence[int]:
+    """Return the two pipes that a stand-in has sent; nothing if it is gone."""
+    pipes = array.array("i")
+    _, messages, _, _ = link.recvmsg(1, socket.CMSG_SPACE(2 * pipes.itemsize), socket.MSG_CMSG_CLOEXEC)
+    for _, _, data in messages:
+        pipes.frombytes(data)
+    for pipe in pipes:
+        # The container may have another user, who is to be able to open /dev/stdout.
+        os.fchmod(pipe, 0o666)
+    return pipes
+
+
 def remove_left_behind(is_left_behind: Callable[[str], bool]) -> None:
-    """Remove the folders of containers whose names say that nobody is left who would: they hold variables."""
+    """Remove the folders of containers whose names say that nobody is left who would."""
     for folder in Path(tempfile.gettempdir()).glob(f"{NAME_BEGINS}*{_ENDS_NAME}*"):
         if is_left_behind(folder.name.partition(_ENDS_NAME)[0]):
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,62 @@ OWNED = "tailrace"
 
 _NETWORK = ("--network", "--net")
 
+_REFUSED = frozenset(
+    {
+        "attach",
+        "cidfile",
+        "detach",
+        "entrypoint",
+        "init",
+        "interactive",
+        "log-driver",
+        "name",
+        "pid",
+        "restart",
+        "rm",
+        "tty",
+    }
+)
+"""Options that would take a container out of our hands."""
+_REFUSED_LETTERS = {"a": "attach", "d": "detach", "i": "interactive", "t": "tty"}
+_LETTERS_WITHOUT_VALUES = frozenset("Pq") | _REFUSED_LETTERS.keys()
+"""Those of one letter that more can follow."""
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Raise `ValueError` for options of `docker run` that cannot be used."""
+    for option in options:
+        if len(option) < 2 or not option.startswith("-"):
+            raise ValueError(f"options must each begin with -, such as --network=host, not {option!r}")
+        refused = _refused(option)
+        if refused is not None:
+            raise ValueError(
+                f"options must not have {option}: how a container runs, and what becomes of it, is up to tailrace"
+                f" (leave --{refused} out)"
+            )
+
+
+def _refused(option: str) -> str | None:
+    """Return which option that is, if it is refused."""
+    if option.startswith("--"):
+        name = option[2:].partition("=")[0]
+        return name if name in _REFUSED else None
+    for letter in option[1:]:
+        if letter in _REFUSED_LETTERS:
+            return _REFUSED_LETTERS[letter]
+        if letter not in _LETTERS_WITHOUT_VALUES:
+            # The rest is its value.
+            return None
+    return None
+
+
+def check_volumes(volumes: Sequence[str]) -> None:
+    """Raise `ValueError` for what is not like /here:/there or /here:/there:ro."""
+    for volume in volumes:
+        here, colon, there = volume.partition(":")
+        if not colon or not here.startswith("/") or not there.startswith("/"):
+            raise ValueError(f"volumes must be like /here:/there or /here:/there:ro, not {volume!r}")
+
 
 def run_options(
     job: WorkerJob,
@@ -28,24 +84,23 @@ def run_options(
     options: Sequence[str],
     volumes: Sequence[str],
 ) -> list[str]:
-    """Return the arguments of `docker` or `podman` that run the job's command.
+    """Return the arguments of `docker run` or `podman run` that run the job's command.
 
     `shared` is the folder of the `Exchange`. The user's own options come behind ours, so that they win.
     """
     folder = folder_of(job)
     mounts = dict.fromkeys([os.path.realpath(folder), folder])
     return [
-        "run",
         "--rm",
         f"--name={name}",
         f"--label={OWNED}",
         # A pull would count for the limits of a chunk, and its progress would stand in the chunk's stderr.
         "--pull=never",
-        # The engine's own copy of the output, as JSON, takes longer than all the rest.
+        # There is no output that passes the engine.
         "--log-driver=none",
         *([] if _names_a_network(options) else ["--network=none"]),
         *_user(is_podman=is_podman),
-        *_mount(str(shared), INSIDE),
+        *_mount(str(shared), INSIDE, "readonly"),
         *(word for target in mounts for word in _mount(os.path.realpath(folder), target)),
         f"--workdir={os.path.realpath(folder)}",
         *(f"--volume={volume}" for volume in volumes),
@@ -87,9 +142,9 @@ def _user(*, is_podman: bool) -> Iterator[str]:
             yield "--userns=keep-id"
 
 
-def _mount(source: str, target: str) -> tuple[str, str]:
+def _mount(source: str, target: str, *more: str) -> tuple[str, str]:
     # A field of comma-separated values (RFC 4180): colons and commas are nothing special in quotes.
-    fields = ["type=bind", f"source={source}", f"target={target}"]
+    fields = ["type=bind", f"source={source}", f"target={target}", *more]
     return "--mount", ",".join('"' + field.replace('"', '""') + '"' for field in fields)
 
 
