@@ -1,7 +1,8 @@
 """Measures containers beside the engine's own client: bytes a second, and a hundred commands. Prints one table.
 
-`containers.py IMAGE [--engine E] [--option O]... [--quick]`. The image needs `head` and `true`. Both sides get the same
-options, take turns, and the median of the ratios of neighbours counts.
+`containers.py [--engine docker|podman] [--quick]`, as root: it makes an image and starts the engine with storage of its
+own, as the tests do (`make test-containers` installs all). `--image I` takes an image and the engine as they are, with
+`sh`, `head` and `true` in it. Both sides get the same options and take turns; the median of their ratios counts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 from rich.console import Console
@@ -29,11 +31,22 @@ CONCURRENCY = 4
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("image")
-    parser.add_argument("--engine", default="docker")
+    parser.add_argument("--engine", default="docker", choices=("docker", "podman"))
+    parser.add_argument("--image", help="one that the engine has")
     parser.add_argument("--option", action="append", default=[], help="an option of `docker run`; may be given again")
     parser.add_argument("--quick", action="store_true", help="measure less")
     arguments = parser.parse_args()
+    if arguments.image is not None:
+        return _measure(arguments)
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+    from support.container_engines import IMAGE, running_engine
+
+    arguments.image = IMAGE
+    with tempfile.TemporaryDirectory(prefix="containers-") as folder, running_engine(arguments.engine, Path(folder)):
+        return _measure(arguments)
+
+
+def _measure(arguments: argparse.Namespace) -> int:
     size, commands, pairs = (256, 20, 3) if arguments.quick else (1024, COMMANDS, 5)
     adapter = DockerAdapter(arguments.image, engine=arguments.engine, options=arguments.option)
     client = shlex.join(
