@@ -26,10 +26,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
-lock_type = "file"
-tmp_dir = "{folder}/tmp"
 """
-"""Those of two stores would share their locks, each numbering its containers from 0."""
 _STORAGE_CONF = """
 [storage]
 driver = "vfs"
@@ -71,10 +68,13 @@ class ContainerEngine:
             if words.startswith(b"/usr/bin/conmon\0") and folder in words:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
-    def remove_all(self) -> None:
-        """Have all containers removed; what has lost its conmon may have to be told twice."""
+    def clear(self) -> None:
+        """Return when there are no containers. Those that the engine does not remove in 3 s are removed."""
+        deadline = time.monotonic() + 3
         while names := self.containers():
-            self.ask("rm", "--force", *names)
+            if time.monotonic() > deadline:
+                self.ask("rm", "--force", *names)
+            time.sleep(0.05)
 
     def wait_until_empty(self, *, but: Sequence[str] = ()) -> None:
         """Return when there are no containers, or none but those: the engine removes what has ended by and by."""
@@ -142,8 +142,8 @@ def running_engine(name: str, folder: Path) -> Iterator[ContainerEngine]:
         if shutil.which(program) is None:
             pytest.fail(f"this test needs {program}: `make test-containers` installs it")
     if name == "podman":
-        for conf, text in (("containers", _CONTAINERS_CONF), ("storage", _STORAGE_CONF)):
-            (folder / f"{conf}.conf").write_text(text.format(folder=folder))
+        for conf, text in (("containers", _CONTAINERS_CONF), ("storage", _STORAGE_CONF.format(folder=folder))):
+            (folder / f"{conf}.conf").write_text(text)
         names = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
         engine = ContainerEngine(name, {variable: str(folder / file) for variable, file in names.items()})
     else:
@@ -155,7 +155,7 @@ def running_engine(name: str, folder: Path) -> Iterator[ContainerEngine]:
         try:
             engine.ask("import", str(_make_archive(folder)), IMAGE)
             yield engine
-            engine.wait_until_empty()
+            engine.clear()
         finally:
             if engine.daemon is not None:
                 engine.daemon.stop()

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import anyio
+
 from ..._checks import check_collection, check_type
 from ..._command.job import WorkerJob
 from ..._command.result import WorkerResult
@@ -64,7 +66,9 @@ class DockerAdapter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Do nothing: containers end with their commands."""
+        """Remove what an engine has not removed of containers that have ended; it should have."""
+        with anyio.CancelScope(shield=True):
+            await self._engine.remove_ended()
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` in a container to its end; its limits count from when the command begins there.

@@ -96,6 +96,7 @@ class Container:
                 await told
 
     async def _to_result(self, result: WorkerResult) -> WorkerResult:
+        self._engine.expect_removal(self._name)
         outcome = self._exchange.outcome()
         if outcome is None or outcome.kind is Kind.RUNNING:
             # The stand-in has gone before it, or the container was killed.
@@ -129,6 +130,7 @@ class Container:
         with anyio.CancelScope(shield=True):
             self._exchange.call_off()
             if await self._exchange.is_over(patience):
+                self._engine.expect_removal(self._name)
                 return
             # Perhaps somebody has paused it: it takes no signal then.
             await self._engine.resume(self._name)

@@ -26,6 +26,9 @@ _ANSWER_TIME = 30.0
 _START_TIME = 600.0
 """How long it may take to start a container, in seconds: some kinds of storage copy the whole image."""
 
+_MOST_ENDED = 1000
+"""After how many containers it is asked whether it has removed them, in a job or a farm that goes on."""
+
 _OTHERS = {"docker": "podman", "podman": "docker"}
 
 _TRIES = 4
@@ -56,6 +59,7 @@ class Engine:
         self.image = image
         self.is_podman = False
         self._is_known = False
+        self._ended: set[str] = set()
 
     async def get_to_know(self) -> None:
         """Find out what the program is, and remove what hosts have left that are gone; once.
@@ -72,20 +76,20 @@ class Engine:
             raise WorkerSpawnError(errno.ENOENT, self._lack()) from error
         # docker may be podman by another name.
         self.is_podman = b"podman" in version.stdout.lower()
-        listed = await self._ask("ps", "--all", f"--filter=label={OWNED}", "--format={{.Names}}")
-        if listed.returncode != 0:
-            raise WorkerSpawnError(errno.ECONNREFUSED, f"{self.program} does not answer: {self.reason(listed)}")
+        names = await self._names()
         if (await self._ask("image", "inspect", self.image)).returncode != 0:
             advice = f"get it with: {self.program} pull {self.image}"
             raise WorkerSpawnError(errno.ENOENT, f"{self.program} does not have the image {self.image} ({advice})")
         self._is_known = True
-        for name in listed.stdout.decode().split():
+        for name in names:
             if _is_left_behind(name):
                 await self.remove(name)
         await anyio.to_thread.run_sync(remove_left_behind, _is_left_behind)
 
     async def run(self, arguments: Sequence[str], *, folder: Path) -> CompletedProcess[bytes]:
         """Have a container run, and return what the client says of its start; `folder` is where the client runs."""
+        if len(self._ended) >= _MOST_ENDED:
+            await self.remove_ended()
         # podman's conmon leaves a file named "oom" where it began, when memory was lacking.
         return await self._ask("run", "--detach", *arguments, limit=_START_TIME, folder=folder)
 
@@ -104,6 +108,18 @@ class Engine:
                 return None
             await anyio.sleep(_BETWEEN_TRIES)
         return reason
+
+    def expect_removal(self, name: str) -> None:
+        """Take down a container that has ended, which the engine removes by itself."""
+        self._ended.add(name)
+
+    async def remove_ended(self) -> None:
+        """Remove what the engine should have removed, and has not: podman needs a conmon that is alive for it."""
+        ended, self._ended = self._ended, set()
+        if ended:
+            with contextlib.suppress(WorkerError):
+                for name in ended.intersection(await self._names()):
+                    await self.remove(name)
 
     async def resume(self, name: str) -> None:
         """Have a container go on, if it is paused."""
@@ -133,6 +149,13 @@ class Engine:
     def is_lost(self, reason: str) -> bool:
         """Whether that is the reason of a client without an engine."""
         return any(word in reason.lower() for word in _CONNECTION_WORDS)
+
+    async def _names(self) -> Sequence[str]:
+        """Return those of all containers of ours. Raises `WorkerSpawnError` if the engine does not answer."""
+        listed = await self._ask("ps", "--all", f"--filter=label={OWNED}", "--format={{.Names}}")
+        if listed.returncode != 0:
+            raise WorkerSpawnError(errno.ECONNREFUSED, f"{self.program} does not answer: {self.reason(listed)}")
+        return listed.stdout.decode().split()
 
     async def _silence(self) -> str | None:
         """Return why the engine does not answer; None if it does."""
