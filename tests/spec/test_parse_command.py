@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import SpecError, parse_command
+from tailrace._spec.command import check_command
 
 _WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=8)
 
@@ -32,6 +34,18 @@ def test_words_and_quotations_are_told_apart(text: str, expected: tuple[str, lis
 @given(command=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), args=_WORDS)
 def test_what_shlex_quotes_comes_back_unchanged(command: str, args: list[str]) -> None:
     assert parse_command(shlex.join([command, *args])) == (command, args)
+
+
+@given(text=st.text(st.sampled_from("ab '\"\\ \t\n\x0b\xa0é\0#"), max_size=12))
+def test_what_is_only_checked_is_refused_as_what_is_split(text: str) -> None:
+    def refusal(read: Callable[[str], object]) -> str | None:
+        try:
+            read(text)
+        except SpecError as error:
+            return str(error)
+        return None
+
+    assert refusal(check_command) == refusal(parse_command)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "''", "'' a", "a 'b", 'a "b', "a \\", "a\0b"])

@@ -8,6 +8,13 @@ from .._errors import SpecError
 
 _NOT_PLAIN = re.compile(r"""[^!-~ \t\r\n]|['"\\]""")
 """Without any of these the shell's rules are to split at blanks, which is done far quicker."""
+_SOUND = re.compile(
+    r"""
+    [ \t\r\n]*+ (?: [^ \t\r\n'"\\\0] | \\[^\0] )                          # a first word that is more than a quotation
+    (?: [^'"\\\0]++ | \\[^\0] | '[^'\0]*+' | "(?: [^"\\\0]++ | \\[^\0] )*" )*  # and nothing without its end
+    """,
+    re.VERBOSE,
+)
 # `shlex` copies a word for each of its characters. Nothing here goes back over what has matched.
 _SPACES = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r"[^ \t\r\n'\"\\]*")
@@ -29,6 +36,12 @@ def parse_command(text: str) -> tuple[str, list[str]]:
     if not words or not words[0]:
         raise SpecError(f"{_shorten(text)} does not name a command")
     return words[0], words[1:]
+
+
+def check_command(text: str) -> None:
+    """Raise `SpecError` where `parse_command` does; most texts need not be split for that."""
+    if not _SOUND.fullmatch(text):
+        parse_command(text)
 
 
 def _split(text: str) -> list[str]:

@@ -26,10 +26,10 @@ from pydantic.alias_generators import to_camel
 
 from .._errors import SpecError
 from .._scheduling.dependencies import find_circle
-from .command import parse_command
+from .command import check_command
 from .frame_range import LARGEST_FRAME, FrameRange
 from .frame_rate import exact_frame_rate
-from .needs import Needs, NeedsField
+from .needs import NOTHING_NEEDED, Needs, NeedsField
 from .numbered_name import is_numbered
 from .retry_command import check_retry_command, fill_in_frames
 from .source import is_url, read_json, read_source, shown_source, stem_of
@@ -178,7 +178,8 @@ class Chunk(_Part):
     )
 
     needs: NeedsField = Field(
-        default_factory=Needs,
+        # One for all: of a hundred thousand, each would be looked at whenever Python looks for what is unused.
+        default_factory=lambda: NOTHING_NEEDED,
         description="What it needs of what there is: memory, gpus, cpus and anything else with a name, such as"
         " licences. Over the job's, key by key.",
     )
@@ -189,7 +190,7 @@ class Chunk(_Part):
     @field_validator("output_file", "output_files")
     @classmethod
     def _has_no_nul(cls, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if any("\0" in name for name in names):
+        if "\0" in "".join(names):
             raise ValueError("a file name must not contain a NUL byte")
         return names
 
@@ -464,7 +465,7 @@ def _described_circle(circle: Sequence[int]) -> str:
 
 def _checked_command(text: str) -> str:
     try:
-        parse_command(text)
+        check_command(text)
     except SpecError as error:
         # pydantic passes on what is not a ValueError, without the place.
         raise ValueError(str(error)) from None

@@ -48,6 +48,9 @@ class Needs(Mapping[str, float]):
         return repr(self._amounts)
 
 
+NOTHING_NEEDED = Needs()
+
+
 def to_amount(name: str, value: object) -> float:
     """Return how much of `name` that is, in bytes or pieces. Raises `ValueError` for what is no amount."""
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
