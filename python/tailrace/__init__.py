@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         MergeStarted,
     )
     from ._executor import JobExecutor
+    from ._farm.checking import check_farm
     from ._farm.farm import Farm
     from ._farm.manager import JobManager
     from ._farm.nodes import Node, NodeStatus
@@ -140,6 +141,7 @@ _NAMES = {
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
+    "_farm.checking": "check_farm",
     "_farm.farm": "Farm",
     "_farm.manager": "JobManager",
     "_farm.nodes": "Node NodeStatus",
@@ -279,6 +281,7 @@ __all__ = [
     "WorkerSpawnError",
     "WorkerTimeoutError",
     "__version__",
+    "check_farm",
     "check_frame",
     "check_frames",
     "check_job_frames",

@@ -108,6 +108,7 @@ NAMES = {
         WorkerSpawnError
         WorkerTimeoutError
         __version__
+        check_farm
         check_frame
         check_frames
         check_job_frames

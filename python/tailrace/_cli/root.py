@@ -73,6 +73,11 @@ def job() -> None:
     """Plan, run and check jobs, and join what they render."""
 
 
+@cli.group(cls=LazyGroup, modules={"check": ".commands.farm_check"})
+def farm() -> None:
+    """Look after what a farm keeps of its jobs."""
+
+
 @cli.group(cls=LazyGroup, modules={"serve": ".commands.serve"})
 def worker() -> None:
     """Run chunks for other machines."""

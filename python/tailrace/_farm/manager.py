@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -252,6 +253,18 @@ class JobManager:
         await run.row(job_id)
         await run.until(lambda: job_id not in run.table)
         return await self.get(job_id)
+
+    async def check(self) -> Sequence[str]:
+        """Return what is wrong with the repository, a line for each: what the database finds, and what contradicts."""
+        return await self._run.read(self._run.repository.check)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the repository as it is now into a file; the farm goes on meanwhile.
+
+        A manager of the copy goes on from there. Raises `RepositoryError` if it cannot be written, and for PostgreSQL,
+        whose own programs do that.
+        """
+        await self._run.read(partial(self._run.repository.backup, Path(path)))
 
     async def list_nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes as they are; one without a name is the only one."""

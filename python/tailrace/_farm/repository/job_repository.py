@@ -18,8 +18,8 @@ class JobRepository(Protocol):
     been written then, except that a `write` may have been.
     """
 
-    def open(self, owner: Owner) -> Opened:
-        """Take it, and bring it up to date.
+    def open(self, owner: Owner | None) -> Opened:
+        """Take it, and bring it up to date; None is for a look alone, after which it is whose it was before.
 
         Raises `RepositoryLockedError` if a process that lives has it, `RepositoryError` if it cannot be used, as one of
         a newer version, which is left as it is.

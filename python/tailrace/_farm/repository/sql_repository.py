@@ -39,8 +39,8 @@ class SqlRepository:
         """Return one that is gone with the process, for tests."""
         return cls(SqliteMemory())
 
-    def open(self, owner: Owner) -> Opened:
-        """Take it, and bring it up to date."""
+    def open(self, owner: Owner | None) -> Opened:
+        """Take it, and bring it up to date; None is for a look alone."""
         with self._database.mutex:
             if self._epoch:
                 raise RepositoryError(f"{self._database.label} is open already")
@@ -59,7 +59,7 @@ class SqlRepository:
                 previous = Owner(found.owner_host, found.owner_pid, found.owner_start)
             return Opened(self._epoch, previous, self._last_event, self._last_place)
 
-    def _take(self, connection: Connection, owner: Owner) -> Row[Any]:
+    def _take(self, connection: Connection, owner: Owner | None) -> Row[Any]:
         with connection.begin():
             schema.refuse_unknown(connection, self._database.label, self._migrations)
         self._database.prepare(connection)
@@ -67,15 +67,10 @@ class SqlRepository:
             schema.upgrade(connection, self._migrations)
         with connection.begin():
             found = connection.execute(select(repository).with_for_update()).one()
-            connection.execute(
-                update(repository).values(
-                    epoch=found.epoch + 1,
-                    number=0,
-                    owner_host=owner.host,
-                    owner_pid=owner.pid,
-                    owner_start=owner.start,
-                )
-            )
+            values: dict[str, object] = {"epoch": found.epoch + 1, "number": 0}
+            if owner is not None:
+                values |= {"owner_host": owner.host, "owner_pid": owner.pid, "owner_start": owner.start}
+            connection.execute(update(repository).values(**values))
         return found
 
     def close(self, *, clean: bool = True) -> None:

@@ -105,6 +105,9 @@ class SqliteFile(Database):
             with closing(sqlite3.connect(partial)) as copy, self.reading() as connection:
                 # In one step, which sees one state: each change would have it begin anew.
                 _raw(connection).backup(copy)
+                # Nothing runs for the copy: a manager of it leaves alone what this one runs.
+                copy.execute("UPDATE repository SET owner_host = NULL, owner_pid = NULL, owner_start = NULL")
+                copy.commit()
             partial.replace(target)
             _sync(target)
             _sync(target.parent)
