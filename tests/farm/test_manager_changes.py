@@ -10,8 +10,10 @@ import pytest
 
 from support.farms import begun, farm, held, open_gate, shown, states, until, until_states
 from support.jobs import count_lines, job
+from tailrace import WorkerLostError
 from tailrace._errors import JobNotFoundError, JobStateError
 from tailrace._farm.settings import JobSettings
+from tailrace.testing import FakeAdapter, FakeExecution
 
 pytestmark = pytest.mark.anyio
 
@@ -283,3 +285,20 @@ async def test_a_paused_merge_begins_anew(tmp_path: Path) -> None:
         await manager.resume(job_id)
         assert (await manager.wait(job_id)).state == "completed"
         assert (count_lines(folder / "merges"), count_lines(folder / "ran")) == (2, 1)
+
+
+async def test_what_was_lost_before_a_pause_takes_no_retry_after_it(tmp_path: Path) -> None:
+    lost = FakeExecution(error=WorkerLostError("node a was lost", node="a"))
+    adapter = FakeAdapter([lost, lost, FakeExecution(duration=60), FakeExecution(exit_code=1), FakeExecution()])
+    async with farm(tmp_path, adapter=adapter) as manager:
+        job_id = await manager.submit(job("true"), JobSettings(retries=1, retry_delay=0))
+
+        async def is_at_the_third() -> bool:
+            return [(one.state, one.attempts) for one in await manager.chunks(job_id)] == [("running", 3)]
+
+        await until(is_at_the_third)
+        await manager.pause(job_id, now=True)
+        await manager.resume(job_id)
+        assert (await manager.wait(job_id)).state == "completed"
+        (chunk,) = manager._farm.repository.chunks(job_id)
+        assert (chunk.attempts, chunk.lost) == (5, 3)

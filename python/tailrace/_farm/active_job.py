@@ -28,7 +28,7 @@ from .._spec.model import Chunk
 from .farm_job import FarmJob
 from .job_table import JobTable
 from .ledger import Ledger
-from .repository.changes import ChunkFields, ChunksChanged, JobFields
+from .repository.changes import ChunkChanged, ChunkFields, ChunksChanged, JobFields
 from .repository.rows import ChunkRow, ChunkStateName
 
 Ending: TypeAlias = Literal["paused", "cancelled", "pending"]
@@ -149,6 +149,11 @@ class ActiveJob:
         if command is None or chunk is None:
             return 0.0
         return min(1.0, max(command.fraction or 0.0, chunk.frames_done / max(1, chunk.frames)))
+
+    def lost(self, chunk_id: int) -> None:
+        """Take that what ran a chunk was lost, which is no attempt at it, in later runs neither."""
+        lost = self._lost[chunk_id] = self._lost.get(chunk_id, 0) + 1
+        self._ledger.note(ChunkChanged(self._job.row.id, chunk_id, {"lost": lost}))
 
     def on_event(self, event: JobEvent) -> None:
         """Take an event of the executor's."""

@@ -97,6 +97,7 @@ class JobRunner:
             uncounted={row.chunk_id: row.lost for row in rows if row.lost},
             in_order=partial(in_order, order=job.settings.chunk_order),
             env=self._env,
+            on_lost=active.lost,
         )
         await self._executor.execute_with(share, spec, options)
         if given_up:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .._spec.model import Chunk
 
@@ -14,8 +14,9 @@ MOST_LOST = 5
 class LostAttempts:
     """Counts them, since they are none of a chunk's retries."""
 
-    def __init__(self, before: Mapping[int, int] | None = None) -> None:
-        """Take how many there were of each chunk before."""
+    def __init__(self, before: Mapping[int, int], on_lost: Callable[[int], object]) -> None:
+        """Take how many there were of each chunk before, and who is told of each that comes."""
+        self._on_lost = on_lost
         self._in_all = Counter(before)
         self._in_a_row: Counter[int] = Counter()
 
@@ -23,6 +24,7 @@ class LostAttempts:
         """Count another one, and return how many that are in a row."""
         self._in_all[chunk.id] += 1
         self._in_a_row[chunk.id] += 1
+        self._on_lost(chunk.id)
         return self._in_a_row[chunk.id]
 
     def end_row(self, chunk: Chunk) -> None:

@@ -81,7 +81,7 @@ class JobRun:
         self._record_failure: TailraceError | None = None
         self._reporter = JobReporter(context, done_before=len(self._done_before), on_error=self._end)
         self._full_disk = FullDisk(context)
-        self._lost = LostAttempts(share.uncounted)
+        self._lost = LostAttempts(share.uncounted, share.on_lost)
         self._attempt = ChunkAttempt(context, self._reporter, self._queue.following, self._end)
 
     async def execute(self) -> JobReport:

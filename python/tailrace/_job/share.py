@@ -10,6 +10,10 @@ from .._spec.model import Chunk
 from .slots import Slots
 
 
+def _nobody_listens(_: int) -> None:
+    pass
+
+
 def _as_listed(chunks: Sequence[Chunk]) -> Sequence[Chunk]:
     return chunks
 
@@ -24,6 +28,8 @@ class Share:
     """How many attempts at each chunk there were."""
     uncounted: Mapping[int, int] = field(default_factory=dict)
     """How many of them take no retry of it."""
+    on_lost: Callable[[int], object] = _nobody_listens
+    """Told of each chunk whose attempt comes to nothing for no fault of its own."""
     in_order: Callable[[Sequence[Chunk]], Sequence[Chunk]] = _as_listed
     """Returns the chunks in the order in which they are to begin."""
     env: Mapping[str, str] = field(default_factory=dict)
