@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import ROOT
-from support.farm_rows import ids, opened
+from support.farm_rows import count_states, ids, opened
 
 _WRITER = """
 import sys, anyio
@@ -104,7 +104,7 @@ def crash_again_and_again(where: str, folder: Path, times: int, seed: int) -> No
                     durable[job_id] = None
                 else:
                     assert job.completed_chunks >= least
-                    assert repository.chunk_counts(job_id).get("completed", 0) == job.completed_chunks
+                    assert count_states(repository, job_id)["completed"] == job.completed_chunks
                     assert len(repository.events(0, job_id=job_id).events) == 1 + job.completed_chunks
                     durable[job_id] = job.completed_chunks
             # Nor is there anything that it only began to say.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from support.farm_rows import added, changed, chunk, event, ids, opened
+from support.farm_rows import added, changed, chunk, count_states, event, ids, opened
 from tailrace._farm.repository import queries
 from tailrace._farm.repository.changes import Change, ChunksChanged, JobDeleted
 from tailrace._farm.repository.owner import this_process
@@ -39,7 +39,6 @@ def test_a_job_comes_back_as_it_was_written(where: str) -> None:
         total_chunks=3,
         total_frames=12,
         max_running=2,
-        chunk_order="middle",
     )
     spec = json.dumps({"chunks": ["\ud800 half a character", "ä" * 1000]}, ensure_ascii=False)
     with opened(where) as repository:
@@ -58,7 +57,7 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
     with opened(where) as repository:
         repository.write([added(1)])
         first, second, third = repository.chunks("job-1")
-        assert (first.chunk_id, first.place, first.state, first.attempts, first.tree) == (10, 0, "pending", 0, None)
+        assert (first.chunk_id, first.place, first.state, first.attempts, first.node) == (10, 0, "pending", 0, None)
         assert (third.chunk_id, third.place) == (12, 2)
         values: dict[str, Any] = {
             "state": "failed",
@@ -73,15 +72,13 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
             "category": "scene",
             "usage": '{"cpu":1}',
             "outputs": "{}",
-            "begun_frames": "1-3",
             "skipped_because": 10,
-            "tree": "123/456",
         }
         repository.write([chunk(1, 11, **values), changed(1, failed_chunks=1)])
         after = repository.chunks("job-1")
         assert after[1] == replace(second, **values)
         assert [after[0], after[2]] == [first, third]
-        assert repository.chunk_counts("job-1") == {"pending": 2, "failed": 1}
+        assert count_states(repository, "job-1") == {"pending": 2, "failed": 1}
         assert repository.chunks("job-1", ["failed"]) == [after[1]]
         assert repository.chunks("job-1", after=0, limit=1) == [after[1]]
         assert repository.chunks("job-1", ["pending"], after=0) == [third]
@@ -176,7 +173,7 @@ def test_a_batch_is_written_whole_or_not_at_all(where: str) -> None:
                 repository.write(changes)
             assert ids(repository.jobs()) == ["job-1"]
             assert ids(repository.events(0).events) == [1]
-            assert repository.chunk_counts("job-1") == {"pending": 3}
+            assert count_states(repository, "job-1") == {"pending": 3}
         repository.write([event(2)])
         assert ids(repository.events(0).events) == [1, 2]
 
@@ -271,7 +268,7 @@ def test_a_repository_in_memory_does_the_same(tmp_path: Path) -> None:
     assert repository.open(this_process()).epoch == 1
     repository.write([added(1), event(1)])
     repository.write([chunk(1, 10, state="completed"), changed(1, completed_chunks=1)])
-    assert repository.chunk_counts("job-1") == {"completed": 1, "pending": 2}
+    assert count_states(repository, "job-1") == {"completed": 1, "pending": 2}
     assert repository.check() == []
     repository.backup(tmp_path / "copy.db")
     repository.close()
@@ -292,4 +289,4 @@ def test_all_chunks_in_some_states_are_changed_at_once_and_in_order(where: str) 
         repository.write(changes)
         found = [(row.state, row.error) for row in repository.chunks("job-1")]
         assert found == [("completed", None), ("cancelled", None), ("cancelled", "late")]
-        assert repository.chunk_counts("job-2") == {"pending": 3}
+        assert count_states(repository, "job-2") == {"pending": 3}

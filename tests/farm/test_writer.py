@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from support.farm_rows import added, changed, chunk, event, ids, opened
+from support.farm_rows import added, changed, chunk, count_states, event, ids, opened
 from support.postgres import run_sql
 from tailrace import TailraceError
 from tailrace._errors import RepositoryError, RepositoryLostError, RepositoryUnavailableError
@@ -82,7 +82,7 @@ async def test_what_was_submitted_is_seen_by_whoever_reads_next(where: str) -> N
             await writer.submit([added(1)])
             for number in range(10, 13):
                 await writer.submit([chunk(1, number, state="completed")])
-                assert repository.chunk_counts("job-1")["completed"] == number - 9
+                assert count_states(repository, "job-1")["completed"] == number - 9
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,11 @@ def chunk(number: int, chunk_id: int, **fields: Any) -> ChunkChanged:
 
 def event(number: int, job: int | None = 1) -> EventAdded:
     return EventAdded(number, None if job is None else f"job-{job}", float(number), "state", f'{{"n":{number}}}')
+
+
+def count_states(repository: JobRepository, job_id: str) -> Counter[str]:
+    """Return how many chunks the job has in each state."""
+    return Counter(row.state for row in repository.chunks(job_id))
 
 
 def ids(rows: Sequence[Any]) -> list[Any]:

@@ -65,7 +65,6 @@ def changed_fields(
     fields: JobFields = {}
     if settings is not None:
         fields |= {"settings": settings.to_json(), "max_running": settings.max_running}
-        fields["chunk_order"] = settings.chunk_order
     if name is not None:
         fields["name"] = name
     if tags is not None:

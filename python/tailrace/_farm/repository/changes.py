@@ -35,7 +35,6 @@ class JobFields(TypedDict, total=False):
     total_frames: int
     finished_frames: int
     max_running: int | None
-    chunk_order: str
 
 
 class ChunkFields(TypedDict, total=False):
@@ -53,9 +52,7 @@ class ChunkFields(TypedDict, total=False):
     category: str | None
     usage: str | None
     outputs: str | None
-    begun_frames: str | None
     skipped_because: int | None
-    tree: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -61,9 +61,6 @@ class JobRepository(Protocol):
         limit: int | None = None,
     ) -> list[ChunkRow]:
         """Return chunks of the job by their place; `after` is the place of the last one that is known already."""
-
-    def chunk_counts(self, job_id: str) -> Mapping[ChunkStateName, int]:
-        """Return how many chunks the job has in each state; a state that none has is left out."""
 
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""

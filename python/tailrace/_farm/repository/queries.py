@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, select
 
 from .rows import FINAL_JOB_STATES, ChunkRow, ChunkStateName, EventPage, EventRow, JobRow, JobStateName
 from .tables import chunks, events, jobs, predecessors, repository, specs
@@ -79,11 +79,6 @@ def read_chunks(
     if after is not None:
         query = query.where(chunks.c.place > after)
     return [ChunkRow(**row._mapping) for row in connection.execute(query)]
-
-
-def count_chunks(connection: Connection, job_id: str) -> dict[ChunkStateName, int]:
-    query = select(chunks.c.state, func.count()).where(chunks.c.job_id == job_id).group_by(chunks.c.state)
-    return {cast("ChunkStateName", state): count for state, count in connection.execute(query)}
 
 
 def read_events(connection: Connection, after: int, limit: int, job_id: str | None) -> EventPage:

@@ -53,15 +53,14 @@ class JobRow:
     total_frames: int = 0
     finished_frames: int = 0
     max_running: int | None = None
-    chunk_order: str = "listed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRow:
     """A chunk of a job; `place` counts from 0 in the order of the specification.
 
-    `lost` is how many times what ran it was lost, `duration` is seconds, `usage` and `outputs` are JSON, `begun_frames`
-    a frame range, `skipped_because` the chunk it depended on. `tree` is what it takes to end what may still run of it.
+    `lost` is how many times what ran it was lost, `duration` is seconds, `usage` and `outputs` are JSON,
+    `skipped_because` is the chunk that it depended on.
     """
 
     job_id: str
@@ -79,9 +78,7 @@ class ChunkRow:
     category: str | None
     usage: str | None
     outputs: str | None
-    begun_frames: str | None
     skipped_because: int | None
-    tree: str | None
 
 
 class EventRow(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,11 +143,6 @@ class SqlRepository:
         """Return chunks of the job by their place; `after` is the place of the last one that is known already."""
         with self._reading() as connection:
             return queries.read_chunks(connection, job_id, states, after, limit)
-
-    def chunk_counts(self, job_id: str) -> Mapping[ChunkStateName, int]:
-        """Return how many chunks the job has in each state; a state that none has is left out."""
-        with self._reading() as connection:
-            return queries.count_chunks(connection, job_id)
 
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""

@@ -63,7 +63,6 @@ jobs = Table(
     _count("total_frames"),
     _count("finished_frames"),
     Column("max_running", Integer),
-    Column("chunk_order", Text, nullable=False),
     Index("jobs_by_state", "state", "place"),
 )
 
@@ -104,9 +103,7 @@ chunks = Table(
     Column("category", Text),
     Column("usage", Text),
     Column("outputs", Text),
-    Column("begun_frames", Text),
     Column("skipped_because", BigInteger),
-    Column("tree", Text),
     Index("chunks_by_place", "job_id", "place", unique=True),
     sqlite_with_rowid=False,
 )

@@ -60,7 +60,6 @@ def upgrade() -> None:
         _count("total_frames"),
         _count("finished_frames"),
         sa.Column("max_running", sa.Integer),
-        sa.Column("chunk_order", sa.Text, nullable=False),
     )
     op.create_index("jobs_by_state", "jobs", ["state", "place"])
     op.create_table(
@@ -89,9 +88,7 @@ def upgrade() -> None:
         sa.Column("category", sa.Text),
         sa.Column("usage", sa.Text),
         sa.Column("outputs", sa.Text),
-        sa.Column("begun_frames", sa.Text),
         sa.Column("skipped_because", sa.BigInteger),
-        sa.Column("tree", sa.Text),
         sqlite_with_rowid=False,
     )
     op.create_index("chunks_by_place", "chunks", ["job_id", "place"], unique=True)
