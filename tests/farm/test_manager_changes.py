@@ -171,6 +171,21 @@ async def test_a_chunk_that_is_rendered_again_is_rendered_in_whole(tmp_path: Pat
         assert (Path(status.folder) / "ran").read_text().split() == ["whole", "whole"]
 
 
+async def test_it_is_rendered_in_whole_by_the_next_manager_too(tmp_path: Path) -> None:
+    spec = job("for n in 0 1 2 3 4 5 6 7 8 9; do echo x > f.$n; done; echo whole >> ran")
+    chunk = spec.chunks[0].model_copy(update={"output_file": "f.#", "retry_command": "sh -c 'echo {frames} >> ran'"})
+    async with farm(tmp_path, slots=1) as manager:
+        status = await manager.wait(await manager.submit(spec.model_copy(update={"chunks": (chunk,)})))
+        await manager.submit(job(held(tmp_path, "go")), priority=1)
+        await manager.retry(status.id, [0], done=True)
+    open_gate(tmp_path, "go")
+    async with farm(tmp_path, slots=1) as manager:
+        assert (await manager.wait(status.id)).state == "completed"
+        assert (Path(status.folder) / "ran").read_text().split() == ["whole", "whole"]
+        # What was asked for is done.
+        assert manager._farm.repository.chunks(status.id)[0].frames_again is None
+
+
 async def test_a_skipped_chunk_is_not_retried_without_what_it_depends_on(tmp_path: Path) -> None:
     spec = job(f"[ -e {tmp_path}/good ]", "true")
     second = spec.chunks[1].model_copy(update={"depends_on": (0,)})

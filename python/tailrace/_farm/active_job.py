@@ -181,7 +181,8 @@ class ActiveJob:
                 self._running.pop(chunk_id, None)
                 frames = row.finished_frames + self._frames[chunk_id]
                 self._table.count(self._job, {"completed_chunks": row.completed_chunks + 1, "finished_frames": frames})
-                self._chunk(chunk_id, "completed", _ended(result), {"exitCode": result.exit_code})
+                ended: ChunkFields = {**_ended(result), "frames_again": None}
+                self._chunk(chunk_id, "completed", ended, {"exitCode": result.exit_code})
                 self._end_if_idle()
             case ChunkFailed(chunk_id=chunk_id, error=error):
                 self._running.pop(chunk_id, None)

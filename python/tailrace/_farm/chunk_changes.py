@@ -10,7 +10,7 @@ from .._spec.model import JobSpec
 from .chunk_rows import chunks_to_retry, counts_after, named_chunks
 from .farm_job import FarmJob
 from .farm_run import FarmRun
-from .repository.changes import JobChanged
+from .repository.changes import ChunkFields, JobChanged
 from .repository.rows import ChunkRow, ChunkStateName
 from .states import check_allowed, check_idle
 
@@ -35,9 +35,12 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         job = FarmJob.of(row)
         await run.claims.check(row)
         ended = await run.ended_before(row)
-        job.to_render_again = frozenset(chunk.chunk_id for chunk in again if chunk.state == "completed")
+        frames = {chunk.id: str(chunk.frames) for chunk in spec.chunks}
         for chunk in again:
-            run.ledger.chunk(job_id, chunk.chunk_id, "pending", {"error": None, "lost": chunk.attempts}, {})
+            fields: ChunkFields = {"error": None, "lost": chunk.attempts}
+            if chunk.state == "completed":
+                fields["frames_again"] = frames[chunk.chunk_id]
+            run.ledger.chunk(job_id, chunk.chunk_id, "pending", fields, {})
         pending: dict[int, ChunkStateName] = {chunk.chunk_id: "pending" for chunk in again}
         run.table.add(job, ended)
         counts = counts_after(rows, pending, stored.frames)

@@ -28,8 +28,6 @@ class FarmJob:
     """Rises each time one of its chunks gets a slot."""
     folder_key: str = ""
     """Its folder by the name that has no links in it."""
-    to_render_again: frozenset[int] = frozenset()
-    """Chunks that are rendered in whole though their frames are there."""
     is_put_off: bool = False
     """Whether it waits a while before it takes part again, since another run has its files."""
     delay: float = 0.0

@@ -17,7 +17,7 @@ from .._job.executor import Executor
 from .._job.options import JobExecutionOptions
 from .._job.share import Share
 from .._job.slots import Slots
-from .._spec.model import Chunk, JobSpec
+from .._spec.model import JobSpec
 from .._state.artifacts import changed_outputs
 from .._stitching.ffmpeg import FfmpegStitcher
 from .active_job import ActiveJob
@@ -88,7 +88,7 @@ class JobRunner:
         # Only those are run again that are asked for.
         given_up = {row.chunk_id: row for row in rows if row.state in ("failed", "skipped", "cancelled")}
         active.expect([chunk for chunk in spec.chunks if chunk.id not in given_up], rows)
-        options = self._options(job, active, spec, done | given_up.keys(), merges=not given_up)
+        options = self._options(job, active, rows, done | given_up.keys(), merges=not given_up)
         active.failure_limit = options.failure_limit
         share = Share(
             slots=self._slots,
@@ -140,19 +140,19 @@ class JobRunner:
         return rows
 
     def _options(
-        self, job: FarmJob, active: ActiveJob, spec: JobSpec, not_run: set[int], *, merges: bool
+        self, job: FarmJob, active: ActiveJob, rows: Sequence[ChunkRow], not_run: set[int], *, merges: bool
     ) -> JobExecutionOptions:
         row, settings = job.row, job.settings
         merges = merges and settings.merge
         is_stitched = merges and settings.output_file is not None
         audio = None if settings.audio is None else Path(row.folder or ".", settings.audio)
-        again: Sequence[Chunk] = [chunk for chunk in spec.chunks if chunk.id in job.to_render_again - not_run]
+        again = {one.chunk_id: one.frames_again for one in rows if one.frames_again and one.chunk_id not in not_run}
         return settings.to_options(
             concurrency=min(self._width, row.max_running or self._width),
             job_dir=row.folder,
             log_dir=self._log_dir / row.id,
             completed_chunk_ids=not_run,
-            chunk_frames={chunk.id: chunk.frames for chunk in again},
+            chunk_frames=again,
             merge=merges,
             merge_timeout=settings.merge_timeout if merges else None,
             stitcher=FfmpegStitcher(audio=audio) if is_stitched else None,

@@ -53,6 +53,7 @@ class ChunkFields(TypedDict, total=False):
     usage: str | None
     outputs: str | None
     skipped_because: int | None
+    frames_again: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class ChunkRow:
     """A chunk of a job; `place` counts from 0 in the order of the specification.
 
     `lost` is how many times what ran it was lost, `duration` is seconds, `usage` and `outputs` are JSON,
-    `skipped_because` is the chunk that it depended on.
+    `skipped_because` is the chunk that it depended on, `frames_again` a range of those that are rendered though they
+    are there.
     """
 
     job_id: str
@@ -79,6 +80,7 @@ class ChunkRow:
     usage: str | None
     outputs: str | None
     skipped_because: int | None
+    frames_again: str | None
 
 
 class EventRow(NamedTuple):

@@ -104,6 +104,7 @@ chunks = Table(
     Column("usage", Text),
     Column("outputs", Text),
     Column("skipped_because", BigInteger),
+    Column("frames_again", Text),
     Index("chunks_by_place", "job_id", "place", unique=True),
     sqlite_with_rowid=False,
 )

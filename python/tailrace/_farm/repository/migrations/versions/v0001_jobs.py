@@ -89,6 +89,7 @@ def upgrade() -> None:
         sa.Column("usage", sa.Text),
         sa.Column("outputs", sa.Text),
         sa.Column("skipped_because", sa.BigInteger),
+        sa.Column("frames_again", sa.Text),
         sqlite_with_rowid=False,
     )
     op.create_index("chunks_by_place", "chunks", ["job_id", "place"], unique=True)
