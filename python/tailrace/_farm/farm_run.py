@@ -284,6 +284,8 @@ class FarmRun:
         while True:
             changed = self.table.changed
             self.table.update_obstacles()
+            if self.nodes.try_again():
+                self.slots.changed()
             now = time.time()
             waiting = [job for job in self.table if self.table.is_ready(job, now)]
             for job in to_activate(waiting, self.table, slots=self._width, spare=self.slots.spare()):

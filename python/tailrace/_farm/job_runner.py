@@ -150,6 +150,7 @@ class JobRunner:
         return settings.to_options(
             concurrency=min(self._width, row.max_running or self._width),
             job_dir=row.folder,
+            meta={"job_id": row.id},
             log_dir=self._log_dir / row.id,
             completed_chunk_ids=not_run,
             chunk_frames=again,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,6 +22,9 @@ from .._scheduling.packer import Lane
 from .._scheduling.places import Place
 from .._spec.model import JobSpec
 from .._spec.needs import CPUS, MEMORY, Needs
+from .sick_nodes import SickNodes
+
+_log = logging.getLogger("tailrace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,9 @@ class NodeStatus:
     running: int
     """How many of its slots are in use."""
     is_open: bool
-    """Whether more is started there."""
+    """Whether more is started there: it is neither drained nor left out."""
+    is_left_out: bool
+    """Whether chunks of several jobs failed there one after another: it is tried again ten minutes later."""
     capacity: Mapping[str, float]
     tags: Collection[str]
 
@@ -69,7 +75,10 @@ class FarmNodes:
             self._places[name] = Place(name, slots, capacity)
         self.width = sum(place.slots for place in self._places.values())
         """How many slots there are in all."""
-        self.adapter: WorkerAdapter = _Dispatcher({name: node.adapter for name, node in nodes.items()})
+        self._sick = SickNodes(nodes)
+        self._drained: set[str] = set()
+        adapters = {name: node.adapter for name, node in nodes.items()}
+        self.adapter: WorkerAdapter = _Dispatcher(adapters, self._ended)
         if list(nodes) == [""]:
             self.adapter = nodes[""].adapter
 
@@ -114,6 +123,7 @@ class FarmNodes:
                 slots=place.slots,
                 running=place.slots - place.free_slots,
                 is_open=place.is_open,
+                is_left_out=name in self._sick,
                 capacity=Needs(self._nodes[name].capacity),
                 tags=tuple(self._nodes[name].tags),
             )
@@ -124,14 +134,40 @@ class FarmNodes:
         """Have more started on a node, or not. Raises `KeyError` if there is none of that name."""
         if name not in self._places:
             raise KeyError(f"there is no node {name!r}, but {', '.join(map(repr, self._places))}")
+        if is_open:
+            self._drained.discard(name)
+            self._sick.forget(name)
+        else:
+            self._drained.add(name)
         self._places[name].is_open = is_open
+
+    def try_again(self) -> bool:
+        """Have more started on nodes that have been left out for long enough; return whether there are any."""
+        well = self._sick.well_again()
+        for name in well:
+            self._places[name].is_open = name not in self._drained
+            _log.warning("node %s is tried again", name)
+        return bool(well)
+
+    def _ended(self, name: str, meta: Mapping[str, object], has_failed: bool) -> None:
+        """Take how a command of a chunk ended on a node."""
+        if not has_failed:
+            self._sick.succeeded(name)
+        elif told := self._sick.failed(name, str(meta["job_id"]), meta["chunk_id"]):
+            _log.warning("%s", told)
+            self._places[name].is_open = False
 
 
 class _Dispatcher:
     """Runs each chunk by the adapter of the node that it was given, and what is no chunk here."""
 
-    def __init__(self, adapters: Mapping[str, WorkerAdapter]) -> None:
+    def __init__(
+        self,
+        adapters: Mapping[str, WorkerAdapter],
+        on_end: Callable[[str, Mapping[str, object], bool], object],
+    ) -> None:
         self._adapters = adapters
+        self._on_end = on_end
         self.capabilities = _common([Capabilities.of(adapter) for adapter in adapters.values()])
         self.streams = self.capabilities.streams
         self._opened = AsyncExitStack()
@@ -149,9 +185,15 @@ class _Dispatcher:
         place = job.meta.get("place")
         if place is None:
             return await LocalWorkerAdapter().execute(job)
-        result = await self._adapters[str(place)].execute(job)
+        name = str(place)
+        try:
+            result = await self._adapters[name].execute(job)
+        except Exception:
+            self._on_end(name, job.meta, True)
+            raise
+        self._on_end(name, job.meta, result.exit_code != 0)
         if result.node is None:
-            result.node = str(place)
+            result.node = name
         return result
 
 
