@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from ._farm.farm import Farm
     from ._farm.manager import JobManager
     from ._farm.nodes import Node, NodeStatus
+    from ._farm.retention import Retention
     from ._farm.settings import JobSettings
     from ._farm.status import ChunkStatus, FarmEvent, JobStatus, StateChange
     from ._frames.checker import check_frame, check_frames
@@ -145,6 +146,7 @@ _NAMES = {
     "_farm.farm": "Farm",
     "_farm.manager": "JobManager",
     "_farm.nodes": "Node NodeStatus",
+    "_farm.retention": "Retention",
     "_farm.settings": "JobSettings",
     "_farm.status": "ChunkStatus FarmEvent JobStatus StateChange",
     "_frames.checker": "check_frame check_frames",
@@ -258,6 +260,7 @@ __all__ = [
     "RepositoryLostError",
     "RepositoryUnavailableError",
     "ResourceUsage",
+    "Retention",
     "RunningCommand",
     "SceneInfo",
     "SlurmAdapter",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from support.farms import farm, until
 from support.jobs import job
-from tailrace import JobNotFoundError
+from tailrace import JobNotFoundError, Retention
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +51,28 @@ async def test_nothing_is_forgotten_that_is_not_old(tmp_path: Path) -> None:
         assert (await manager.get(job_id)).state == "completed"
     with pytest.raises(ValueError, match="retention must be a positive number"):
         farm(tmp_path, retention=0)
+
+
+async def test_of_logs_that_take_too_much_room_those_of_the_jobs_that_ended_first_go(tmp_path: Path) -> None:
+    says = "head -c 100000 /dev/zero"
+    async with farm(tmp_path, slots=1) as manager:
+        # It is the oldest, and ends last.
+        late = await manager.submit(job(says), not_before=2e9)
+        ids = [(await manager.wait(await manager.submit(job(says)))).id for _ in range(3)]
+        await manager.resume(late)
+        await manager.wait(late)
+        waits = await manager.submit(job("true"), not_before=2e9)
+    async with farm(tmp_path, retention=Retention(log_bytes=250_000)) as manager:
+
+        async def some_are_gone() -> bool:
+            return [status.id for status in await manager.list()] == [waits, ids[2], late]
+
+        await until(some_are_gone)
+        await until(lambda: not any((tmp_path / "logs" / job_id).exists() for job_id in ids[:2]))
+        assert manager._farm.repository.check() == []
+
+
+@pytest.mark.parametrize("limits", [{"log_bytes": -1}, {"log_bytes": 1.5}, {"age": 0}, {"age": timedelta(0)}])
+def test_what_is_no_limit_is_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"log_bytes|retention"):
+        Retention(**limits)

@@ -85,6 +85,7 @@ NAMES = {
         RepositoryLostError
         RepositoryUnavailableError
         ResourceUsage
+        Retention
         RunningCommand
         SceneInfo
         SlurmAdapter

@@ -14,7 +14,6 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from .._checks import check_times
 from .._command.adapter import WorkerAdapter, open_adapters
 from .._errors import JobNotFoundError, RepositoryError
 from .._events.types import JobEvent
@@ -24,6 +23,7 @@ from .._spec.model import JobSpec
 from .activation import next_time, to_activate
 from .end_command import EndCommands
 from .farm_job import FarmJob
+from .forgetting import Forgetting
 from .former_commands import VARIABLE, await_end_of, mark_of
 from .job_runner import JobRunner
 from .job_table import EndedState, JobTable
@@ -67,11 +67,9 @@ class FarmRun:
         capacity: Mapping[str, float] | None,
         nodes: Mapping[str, WorkerAdapter | Node] | None,
         log_dir: str | os.PathLike[str] | None,
-        retention: float | None,
+        retention: Retention,
     ) -> None:
         """See `JobManager`."""
-        if retention is not None:
-            check_times(retention=retention)
         self._retention = retention
         base = Path.cwd()
         self.repository: JobRepository
@@ -151,9 +149,9 @@ class FarmRun:
                 async with anyio.create_task_group() as self._tasks:
                     self._tasks.start_soon(self._activate)
                     self._tasks.start_soon(self._standstill.watch, self.ledger, self.slots.changed)
-                    if self._retention is not None:
+                    if self._retention != Retention():
                         parts = (self.repository, self.ledger, self.log_dir, self.one_at_a_time)
-                        self._tasks.start_soon(Retention(self._retention, *parts).run)
+                        self._tasks.start_soon(Forgetting(self._retention, *parts).run)
                     self.is_open = True
                     try:
                         yield

@@ -33,6 +33,7 @@ from .nodes import Node, NodeStatus
 from .repository.changes import ChunksChanged, JobFields
 from .repository.job_repository import JobRepository
 from .repository.rows import CHUNK_STATES, JOB_STATES, ChunkStateName, JobStateName
+from .retention import Retention
 from .settings import JobSettings
 from .states import check_idle
 from .status import ChunkStatus, FarmEvent, JobStatus
@@ -65,7 +66,7 @@ class JobManager:
         capacity: Mapping[str, float] | None = None,
         nodes: Mapping[str, WorkerAdapter | Node] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
-        retention: float | timedelta | None = None,
+        retention: Retention | float | timedelta | None = None,
     ) -> None:
         """Take what runs the chunks, where the jobs are kept, and what the chunks of all jobs have together.
 
@@ -78,7 +79,8 @@ class JobManager:
         and what else; `capacity` is what all of them have together then, such as licences.
 
         With `retention`, a time in seconds, what ended or happened longer ago is forgotten: jobs with their logs, and
-        events. A job that another one waits for stays, and so does what was rendered.
+        events. A `Retention` limits the size of logs too. A job that another one waits for stays, and so does what was
+        rendered.
 
         Entering the block raises `RepositoryLockedError` if another manager has the repository, `RepositoryError` if
         it cannot be used.
@@ -90,7 +92,7 @@ class JobManager:
             capacity=capacity,
             nodes=nodes,
             log_dir=log_dir,
-            retention=retention.total_seconds() if isinstance(retention, timedelta) else retention,
+            retention=Retention.of(retention),
         )
 
     async def __aenter__(self) -> Self:

@@ -1,59 +1,40 @@
-"""What a farm forgets with time."""
+"""How much a farm keeps of what has ended."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import time
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
 
-import anyio
-import anyio.to_thread
-
-from .._errors import RepositoryError, RepositoryUnavailableError
-from .ledger import Ledger
-from .repository.job_repository import JobRepository
-
-_log = logging.getLogger("tailrace")
-_LONGEST_PAUSE = 3600.0
-_SHORTEST_PAUSE = 0.1
+from .._checks import check_times
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Forgets, now and then, jobs that ended and events that happened so many seconds ago, and the jobs' logs."""
+    """What a farm keeps of jobs that have ended; None is no limit. Raises `TypeError` or `ValueError` for none."""
 
-    def __init__(
-        self, seconds: float, repository: JobRepository, ledger: Ledger, log_dir: Path, one_at_a_time: anyio.Lock
-    ) -> None:
-        """Take how long they are kept, and where they are; who holds the lock may begin jobs again."""
-        self._seconds = seconds
-        self._repository = repository
-        self._ledger = ledger
-        self._log_dir = log_dir
-        self._one_at_a_time = one_at_a_time
+    age: float | timedelta | None = None
+    """How long jobs are kept that ended, with their logs, and events that happened, in seconds."""
+    log_bytes: int | None = None
+    """How much room the logs of jobs that ended may take: of more, the jobs that ended first go with theirs."""
 
-    async def run(self) -> None:
-        """Do so until it is cancelled, or the repository is lost."""
-        while True:
-            try:
-                await self.forget()
-            except RepositoryUnavailableError as error:
-                _log.warning("what is older than %g s is not forgotten yet: %s", self._seconds, error)
-            except RepositoryError:
-                # Whoever writes is told too.
-                return
-            await anyio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self._seconds / 10)))
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            check_times(retention=self.seconds)
+        if self.log_bytes is not None and (isinstance(self.log_bytes, bool) or not isinstance(self.log_bytes, int)):
+            raise TypeError(f"log_bytes must be a whole number of bytes, not {self.log_bytes!r}")
+        if self.log_bytes is not None and self.log_bytes < 0:
+            raise ValueError(f"log_bytes must be a number of bytes, 0 or more: {self.log_bytes}")
 
-    async def forget(self) -> None:
-        """Do so once."""
-        before = time.time() - self._seconds
-        async with self._one_at_a_time:
-            # A job that begins again has to be seen as one.
-            await self._ledger.flush()
-            prune = partial(self._repository.prune, jobs_before=before, events_before=before)
-            pruned = await anyio.to_thread.run_sync(prune)
-            for job_id in pruned.job_ids:
-                self._ledger.deleted(job_id)
-        for job_id in pruned.job_ids:
-            await anyio.to_thread.run_sync(partial(shutil.rmtree, self._log_dir / job_id, ignore_errors=True))
+    @classmethod
+    def of(cls, given: RetentionLike | None) -> Retention:
+        """Return that which is meant; a time alone is an age."""
+        return given if isinstance(given, Retention) else cls(age=given)
+
+    @property
+    def seconds(self) -> float | None:
+        """The age."""
+        return self.age.total_seconds() if isinstance(self.age, timedelta) else self.age
+
+
+RetentionLike: TypeAlias = "Retention | float | timedelta"
