@@ -33,10 +33,18 @@ def mark_of(owner: Owner) -> str:
 def await_end_of(former: Owner) -> None:
     """Return when no command of a manager that did not close its repository is running on this machine.
 
-    Blocks. Those that nobody ends are killed; what cannot be is told in the log.
+    Blocks. Those that nobody ends are killed; what cannot be, or cannot be seen, is told in the log.
     """
-    if former.host != socket.gethostname() or former == this_process():
-        # Of another machine nothing can be seen, and what this process ran it has ended.
+    if former == this_process():
+        # What it ran it has ended.
+        return
+    if former.host != socket.gethostname():
+        _log.warning(
+            "process %s on %s, which had this farm before, did not close it: what it may still run there cannot be seen"
+            " from here, and would write its files beside what is started now; if it is not known to be gone, end it",
+            former.pid,
+            former.host,
+        )
         return
     began = time.monotonic()
     while (left := _marked(mark_of(former))) and (waited := time.monotonic() - began) < _LONGEST:
