@@ -64,6 +64,12 @@ async def test_nothing_new_is_started_while_nothing_can_be_written_down(
                 await anyio.sleep(0.5)
                 # The one has ended meanwhile; the other is not begun.
                 assert begun(tmp_path) == ["a"]
+                with anyio.fail_after(5):
+                    # What is told is what is written.
+                    status = await manager.get(job_id)
+                    assert (status.state, status.priority, status.completed_chunks) == ("running", 0, 0)
+                    assert [one.priority for one in await manager.list()] == [0]
+                    assert [one.state for one in await manager.chunks(job_id)] == ["running", "pending"]
                 repository.error = None
             status = await manager.wait(job_id)
         assert (status.state, status.priority, status.completed_chunks) == ("completed", 3, 2)

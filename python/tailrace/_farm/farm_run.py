@@ -190,7 +190,17 @@ class FarmRun:
                 return job.row
         row = await self.read(partial(self.repository.job, job_id))
         if row is None:
-            raise JobNotFoundError(f"there is no job {job_id}", job_id)
+            raise _no_such_job(job_id)
+        return row
+
+    async def seen(self, job_id: str) -> JobRow:
+        """Return what is known of a job, and durable, as it was written last where nothing can be written now."""
+        await self.ledger.settle()
+        if not self.ledger.is_stuck:
+            return await self.row(job_id)
+        row = await anyio.to_thread.run_sync(self.repository.job, job_id)
+        if row is None:
+            raise _no_such_job(job_id)
         return row
 
     async def changeable(self, job_id: str, what: str) -> FarmJob:
@@ -203,6 +213,11 @@ class FarmRun:
     async def read(self, function: Callable[[], _T]) -> _T:
         """Return what a method of the repository returns, once everything is written until now."""
         await self.ledger.flush()
+        return await anyio.to_thread.run_sync(function)
+
+    async def look(self, function: Callable[[], _T]) -> _T:
+        """Do the same, without waiting for what cannot be written now."""
+        await self.ledger.settle()
         return await anyio.to_thread.run_sync(function)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
@@ -300,9 +315,14 @@ class FarmRun:
             self.listeners.publish(FarmEvent(id=self.ledger.last_durable, job_id=job_id, time=event.time, event=event))
 
     def _in_trouble(self, reason: str | None) -> None:
+        self.ledger.stuck(is_so=reason is not None)
         if reason is None:
             _log.warning("the repository can be written again: the farm goes on")
             self.slots.go_on()
         else:
             _log.error("nothing new is started, for the repository cannot be written: %s; it is tried on", reason)
             self.slots.halt()
+
+
+def _no_such_job(job_id: str) -> JobNotFoundError:
+    return JobNotFoundError(f"there is no job {job_id}", job_id)

@@ -38,6 +38,8 @@ class Ledger:
         """Take what writes, the id of the last event that was ever written, and who is told of those to come."""
         self.last_durable = last_event
         """The id of the last change that is durable."""
+        self.is_stuck = False
+        """Whether nothing can be written now, as far as is known."""
         self._writer = writer
         self._last_event = last_event
         self._publish = publish
@@ -85,15 +87,19 @@ class Ledger:
         before it could be written.
         """
         wanted = self._count if job_id is None else self._last_of(job_id)
-        self._askers += 1
-        try:
-            while self._written < wanted:
-                if self._error is not None:
-                    raise type(self._error)(str(self._error))
-                self._asked.set()
-                await self._progressed.wait()
-        finally:
-            self._askers -= 1
+        while self._written < wanted:
+            await self._progress()
+
+    async def settle(self) -> None:
+        """Return when everything is durable that was noted before, or nothing can be written now; raises the same."""
+        wanted = self._count
+        while self._written < wanted and not self.is_stuck:
+            await self._progress()
+
+    def stuck(self, *, is_so: bool) -> None:
+        """Note whether nothing can be written now."""
+        self.is_stuck = is_so
+        self._wake()
 
     async def confirm(self) -> None:
         """Return once the repository is known to be ours still; raises what `flush` does."""
@@ -132,6 +138,16 @@ class Ledger:
             self._asked = anyio.Event()
             with anyio.move_on_after(_GATHERED):
                 await self._asked.wait()
+
+    async def _progress(self) -> None:
+        if self._error is not None:
+            raise type(self._error)(str(self._error))
+        self._askers += 1
+        self._asked.set()
+        try:
+            await self._progressed.wait()
+        finally:
+            self._askers -= 1
 
     async def _write(self) -> None:
         changes, self._changes = self._changes, []

@@ -154,7 +154,7 @@ class JobManager:
 
     async def get(self, job_id: str) -> JobStatus:
         """Return the job as it is."""
-        return self._run.status(await self._run.row(job_id))
+        return self._run.status(await self._run.seen(job_id))
 
     async def list(
         self, states: Collection[JobStateName] | None = None, limit: int = 100, before: str | None = None
@@ -162,16 +162,16 @@ class JobManager:
         """Return jobs, the newest first: those in some of the states, those that are older than the job `before`."""
         check_states(states, JOB_STATES)
         run = self._run
-        place = None if before is None else (await run.row(before)).place
-        rows = await run.read(partial(run.repository.jobs, states, limit=limit, before=place))
+        place = None if before is None else (await run.seen(before)).place
+        rows = await run.look(partial(run.repository.jobs, states, limit=limit, before=place))
         return [run.status(row) for row in rows]
 
     async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
         """Return the chunks of the job, or those in some of the states, in their order."""
         check_states(states, CHUNK_STATES)
         run = self._run
-        await run.row(job_id)
-        rows = await run.read(partial(run.repository.chunks, job_id, states))
+        await run.seen(job_id)
+        rows = await run.look(partial(run.repository.chunks, job_id, states))
         job = run.table.get(job_id)
         return [chunk_status(row, None if job is None else job.active) for row in rows]
 
