@@ -40,6 +40,7 @@ async def test_chunks_are_spread_over_the_nodes_and_say_where_they_ran(tmp_path:
         job_id = await manager.submit(shown(tmp_path, *"wxyz", tail=held(tmp_path, "go")))
         await until(lambda: len(begun(tmp_path)) == 4)
         assert [(one.name, one.slots, one.running) for one in await manager.list_nodes()] == [("a", 2, 2), ("b", 2, 2)]
+        assert sorted(str(chunk.node) for chunk in await manager.chunks(job_id)) == ["a", "a", "b", "b"]
         open_gate(tmp_path, "go")
         assert (await manager.wait(job_id)).state == "completed"
         assert sorted(str(chunk.node) for chunk in await manager.chunks(job_id)) == ["a", "a", "b", "b"]

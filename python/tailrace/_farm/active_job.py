@@ -53,9 +53,15 @@ class ActiveJob:
     """Takes the events of a running job and notes what they change; ends it where that is asked for."""
 
     def __init__(
-        self, job: FarmJob, table: JobTable, ledger: Ledger, publish: Callable[[str, JobEvent], object]
+        self,
+        job: FarmJob,
+        table: JobTable,
+        ledger: Ledger,
+        publish: Callable[[str, JobEvent], object],
+        node_of: Callable[[int], str],
     ) -> None:
-        """Take the job, where changes are noted, and who is told of all events."""
+        """Take the job, where changes are noted, who is told of all events, and who knows where a chunk runs."""
+        self._node_of = node_of
         self.state = JobState()
         """What is known of this run of it."""
         self.has_begun = False
@@ -172,6 +178,8 @@ class ActiveJob:
             case ChunkStarted(chunk_id=chunk_id, attempt=attempt, slot=slot):
                 self._running[chunk_id] = self._attempts[chunk_id] = attempt
                 fields: ChunkFields = {**_NEW_ATTEMPT, "attempts": attempt, "started_at": event.time, "slot": slot}
+                # The only node has no name.
+                fields["node"] = self._node_of(chunk_id) or None
                 self._chunk(chunk_id, "running", fields, {"attempt": attempt})
             case ChunkRetrying(chunk_id=chunk_id, reason=reason):
                 self._running.pop(chunk_id, None)

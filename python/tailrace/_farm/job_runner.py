@@ -74,7 +74,9 @@ class JobRunner:
 
     def activate(self, job: FarmJob) -> Callable[[], Coroutine[Any, Any, None]]:
         """Have a job take part from now on; return what runs it to its end."""
-        active = job.active = ActiveJob(job, self._table, self._ledger, self._publish)
+        active = job.active = ActiveJob(
+            job, self._table, self._ledger, self._publish, partial(self._slots.place_of, job.lane)
+        )
         job.lane.is_open = True
         job.lane.most = job.row.max_running
         return partial(active.run, partial(self._run, job, active))

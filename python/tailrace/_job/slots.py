@@ -130,6 +130,10 @@ class Slots:
         else:
             self._tell_if_idle()
 
+    def place_of(self, lane: Lane, chunk_id: int) -> str:
+        """Return the name of the place that a chunk has a slot of. Raises `KeyError` if it has none."""
+        return self._taken[lane, chunk_id].place.name
+
     def spare(self) -> int:
         """Return how many slots are free that nothing which waits can have now."""
         if self._is_halted or self._next() is not None:
