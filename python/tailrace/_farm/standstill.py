@@ -13,7 +13,7 @@ from .ledger import Ledger
 _BEAT = 0.25
 """How often it is seen to be going, in seconds."""
 _LONGEST = 1.0
-"""What is longer than this between two looks is a standstill, in seconds; if only the machine was busy, that costs one write."""
+"""More than this between two looks is a standstill, in seconds; if the machine was only busy, that costs one write."""
 
 
 class Standstill:
