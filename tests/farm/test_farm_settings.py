@@ -29,7 +29,8 @@ def test_logs_may_be_limited() -> None:
         ({"audio": "a.wav"}, "outputFile"),
         ({"chunk_order": "random"}, "chunk_order"),
         ({"on_end": "sh -c 'unclosed"}, "onEnd"),
-        ({"unknown": 1}, "unknown"),
+        ({"unknown": 1}, "JobSettings: unknown: there is no such field$"),
+        ({"retires": 2}, "JobSettings: retires: there is no such field: perhaps retries is meant"),
         ({"progress": "no such renderer"}, "no such renderer"),
     ],
 )

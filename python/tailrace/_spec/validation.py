@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -25,19 +26,26 @@ _EXPECTED = {
 _LONGEST_VALUE = 60
 
 
-def to_spec_error(where: str, error: ValidationError) -> SpecError:
-    """Return the error to raise: each problem as "where: place: what was found should be what was expected"."""
-    problems = [f"{where}: {_describe(problem)}" for problem in error.errors(include_url=False)]
+def to_spec_error(where: str, error: ValidationError, known: Iterable[str] = ()) -> SpecError:
+    """Return the error to raise: each problem as "where: place: what was found should be what was expected".
+
+    Of the `known` fields the nearest is named for one that there is not.
+    """
+    known = list(known)
+    problems = [f"{where}: {_describe(problem, known)}" for problem in error.errors(include_url=False)]
     others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return SpecError(problems[0] + others, problems)
 
 
-def _describe(problem: ErrorDetails) -> str:
+def _describe(problem: ErrorDetails, known: Sequence[str]) -> str:
     kind = problem["type"]
     if kind == "value_error":
         text = str(problem["ctx"]["error"])
     elif kind == "missing":
         text = "is missing"
+    elif kind == "extra_forbidden":
+        meant = get_close_matches(str(problem["loc"][-1]), known, n=1)
+        text = "there is no such field" + (f": perhaps {meant[0]} is meant" if meant else "")
     else:
         expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
         text = f"{_quote(problem['input'])} should be {expected}"
@@ -78,4 +86,4 @@ else:
             try:
                 return super().__call__(**by_place, **kwargs)
             except ValidationError as error:
-                raise to_spec_error(self.__name__, error) from None
+                raise to_spec_error(self.__name__, error, self.model_fields) from None
