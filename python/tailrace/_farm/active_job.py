@@ -45,6 +45,7 @@ _NEW_ATTEMPT: ChunkFields = {
     "error": None,
     "category": None,
     "usage": None,
+    "outputs": None,
     "skipped_because": None,
 }
 

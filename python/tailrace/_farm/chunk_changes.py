@@ -10,8 +10,8 @@ from .._spec.model import JobSpec
 from .chunk_rows import chunks_to_retry, counts_after, named_chunks
 from .farm_job import FarmJob
 from .farm_run import FarmRun
-from .repository.changes import ChunkFields, JobChanged
-from .repository.rows import ChunkRow, ChunkStateName
+from .repository.changes import ChunkChanged, ChunkFields, ChunksChanged, JobChanged
+from .repository.rows import MARKED_DONE, ChunkRow, ChunkStateName
 from .states import check_allowed, check_idle
 
 
@@ -36,7 +36,12 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         await run.claims.check(row)
         ended = await run.ended_before(row)
         frames = {chunk.id: str(chunk.frames) for chunk in spec.chunks}
+        if chunk_ids is None:
+            # What was not begun is not told one by one: there may be a hundred thousand.
+            run.ledger.note(ChunksChanged(job_id, ("cancelled",), {"state": "pending", "error": None}))
         for chunk in again:
+            if chunk_ids is None and chunk.state == "cancelled" and not chunk.attempts:
+                continue
             fields: ChunkFields = {"error": None, "lost": chunk.attempts}
             if chunk.state == "completed":
                 fields["frames_again"] = frames[chunk.chunk_id]
@@ -62,8 +67,11 @@ async def mark_done(run: FarmRun, job_id: str, chunk_ids: Collection[int]) -> No
                 break
         marked = named_chunks(row, stored.rows, chunk_ids)
         for chunk in marked:
-            if chunk.state != "completed":
-                run.ledger.chunk(job_id, chunk.chunk_id, "completed", {"error": None}, {"markedDone": True})
+            if chunk.state == "completed":
+                run.ledger.note(ChunkChanged(job_id, chunk.chunk_id, {"outputs": MARKED_DONE}))
+            else:
+                fields: ChunkFields = {"error": None, "outputs": MARKED_DONE}
+                run.ledger.chunk(job_id, chunk.chunk_id, "completed", fields, {"markedDone": True})
         completed: dict[int, ChunkStateName] = {chunk.chunk_id: "completed" for chunk in marked}
         counts = counts_after(stored.rows, completed, stored.frames)
         if job is None:

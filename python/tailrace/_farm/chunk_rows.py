@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from .._command.result import ResourceUsage
 from .._errors import JobNotFoundError, JobStateError
@@ -14,11 +15,8 @@ from .repository.rows import ChunkRow, ChunkStateName, JobRow
 from .status import ChunkStatus
 
 
-def chunk_status(row: ChunkRow, active: ActiveJob | None) -> ChunkStatus:
-    """Return what is told of a chunk; `active` is what runs its job, if anything does."""
-    progress = 1.0 if row.state == "completed" else 0.0
-    if active is not None and row.state == "running":
-        progress = active.progress_of(row.chunk_id)
+def chunk_status(row: ChunkRow) -> ChunkStatus:
+    """Return what is told of a chunk, but for the progress of one that runs."""
     return ChunkStatus(
         id=row.chunk_id,
         state=row.state,
@@ -29,8 +27,15 @@ def chunk_status(row: ChunkRow, active: ActiveJob | None) -> ChunkStatus:
         usage=None if row.usage is None else ResourceUsage(**json.loads(row.usage)),
         node=row.node,
         error=row.error,
-        progress=progress,
+        progress=1.0 if row.state == "completed" else 0.0,
     )
+
+
+def with_progress(chunks: Sequence[ChunkStatus], active: ActiveJob) -> Sequence[ChunkStatus]:
+    """Return the same with the progress of those that run; `active` is what runs their job."""
+    return [
+        replace(chunk, progress=active.progress_of(chunk.id)) if chunk.state == "running" else chunk for chunk in chunks
+    ]
 
 
 def named_chunks(job: JobRow, rows: Sequence[ChunkRow], chunk_ids: Collection[int]) -> Sequence[ChunkRow]:

@@ -27,7 +27,7 @@ from .job_table import JobTable
 from .ledger import Ledger
 from .repository.changes import ChunkFields
 from .repository.job_repository import JobRepository
-from .repository.rows import ChunkRow
+from .repository.rows import MARKED_DONE, ChunkRow
 
 _PAUSE = 1.0
 """After which the repository is asked again where it cannot be read, in seconds."""
@@ -115,7 +115,8 @@ class JobRunner:
     def _read(self, job: FarmJob) -> _Stored:
         spec = JobSpec.parse(self._repository.spec(job.row.id))
         rows = self._repository.chunks(job.row.id)
-        done = {row.chunk_id for row in rows if row.state == "completed"}
+        # What was marked as done by hand is so whatever its files are.
+        done = {row.chunk_id for row in rows if row.state == "completed" and row.outputs != MARKED_DONE}
         folder = Path(job.row.folder or ".")
         folder.mkdir(parents=True, exist_ok=True)
         return _Stored(spec, rows, changed_outputs(spec, done, folder) if done else {})

@@ -23,7 +23,7 @@ from .._spec.model import JobSpec
 from .arguments import check_chunk_ids, check_moment, check_priority, check_settings, check_states, check_words
 from .chunk_changes import mark_done, retry
 from .chunk_log import ChunkLog
-from .chunk_rows import chunk_status
+from .chunk_rows import chunk_status, with_progress
 from .farm_run import FarmRun
 from .job_changes import edit, resume
 from .listeners import Listener
@@ -171,9 +171,10 @@ class JobManager:
         check_states(states, CHUNK_STATES)
         run = self._run
         await run.seen(job_id)
-        rows = await run.look(partial(run.repository.chunks, job_id, states))
+        # A hundred thousand of them would hold up the event loop.
+        found = await run.look(lambda: [chunk_status(row) for row in run.repository.chunks(job_id, states)])
         job = run.table.get(job_id)
-        return [chunk_status(row, None if job is None else job.active) for row in rows]
+        return found if job is None or job.active is None else with_progress(found, job.active)
 
     async def pause(self, job_id: str, *, now: bool = False) -> None:
         """Start no more chunks of the job, and let those that run end; with `now` they are ended, and pending again."""

@@ -19,6 +19,8 @@ JOB_STATES: Sequence[JobStateName] = (
     "cancelled",
 )
 CHUNK_STATES: Sequence[ChunkStateName] = ("pending", "running", "completed", "failed", "cancelled", "skipped")
+MARKED_DONE = '"marked"'
+"""The `outputs` of a chunk that was completed by hand."""
 FINAL_JOB_STATES: Sequence[JobStateName] = ("completed", "failed", "cancelled")
 
 
