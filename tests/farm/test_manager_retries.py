@@ -83,3 +83,12 @@ async def test_what_had_not_begun_is_run_again_and_told_of_the_job_alone(tmp_pat
         status = await manager.wait(job_id)
         assert (status.state, status.completed_chunks) == ("completed", 23)
         assert manager._farm.repository.check() == []
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "file"])
+async def test_a_folder_that_cannot_be_made_is_the_reason_of_the_failure(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    async with farm(tmp_path) as manager:
+        status = await manager.wait(await manager.submit(job("true"), folder=tmp_path / folder))
+        reason = f"its folder {tmp_path / folder} cannot be made: "
+        assert (status.state, (status.error or "").startswith(reason)) == ("failed", True)

@@ -118,7 +118,10 @@ class JobRunner:
         # What was marked as done by hand is so whatever its files are.
         done = {row.chunk_id for row in rows if row.state == "completed" and row.outputs != MARKED_DONE}
         folder = Path(job.row.folder or ".")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TailraceError(f"its folder {folder} cannot be made: {error.strerror}") from error
         return _Stored(spec, rows, changed_outputs(spec, done, folder) if done else {})
 
     def _take_back(
