@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from .._command.adapter import WorkerAdapter, open_adapters
-from .._errors import JobNotFoundError, RepositoryError
+from .._errors import JobNotFoundError, RepositoryError, RepositoryUnavailableError
 from .._events.types import JobEvent
 from .._job.executor import Executor
 from .._local.adapter import LocalWorkerAdapter
@@ -116,6 +116,7 @@ class FarmRun:
             if found.previous is not None:
                 await anyio.to_thread.run_sync(await_end_of, found.previous)
             async with Writer(self.repository, on_trouble=self._in_trouble, patience=_PATIENCE) as writer:
+                self._writer = writer
                 self.ledger = Ledger(writer, found.last_event, self.listeners.publish)
                 local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
                 self._end_commands = EndCommands(local, self._env, self.ledger)
@@ -164,9 +165,10 @@ class FarmRun:
                         self._tasks.cancel_scope.cancel()
             finally:
                 self.ledger.close()
-                with anyio.move_on_after(_PATIENCE, shield=True):
+                self._writer.hurry()
+                with anyio.CancelScope(shield=True):
                     await self._is_written.wait()
-                self._is_clean = self._is_written.is_set() and self.error is None
+                self._is_clean = not self.ledger.unwritten and self.error is None
                 self.ledger.fail(RepositoryError("the manager was closed"))
                 self.table.wake()
                 self.listeners.end(self.error)
@@ -286,6 +288,10 @@ class FarmRun:
         with anyio.CancelScope(shield=True) as self._writing:
             try:
                 await self.ledger.run()
+            except RepositoryUnavailableError as error:
+                # Which is waited for, but at the end.
+                what = "changes could not be written before the manager was closed; what they say is done is done again"
+                _log.error("%d %s: %s", self.ledger.unwritten, what, error)
             except Exception as error:  # noqa: BLE001 (out of the group it would come in another)
                 self.error = error
                 self._tasks.cancel_scope.cancel()

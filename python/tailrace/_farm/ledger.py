@@ -80,6 +80,11 @@ class Ledger:
         """Have another state of a chunk written, with what changes with it, and told."""
         self._change(job_id, chunk_id, state, ChunkChanged(job_id, chunk_id, {"state": state, **fields}), details)
 
+    @property
+    def unwritten(self) -> int:
+        """How many changes are not durable."""
+        return self._count - self._written
+
     async def flush(self, job_id: str | None = None) -> None:
         """Return when everything is durable that was noted before, or what was of a job; it is waited for without end.
 

@@ -59,7 +59,8 @@ class Writer:
         self._outside: deque[_Submission] = deque()
         """Those for which there is no room in the queue."""
         self._deadline: float | None = None
-        """When to give up: None as long as it is not being closed."""
+        """When to give up: None as long as nobody is in a hurry."""
+        self._is_closing = False
         self._end: RepositoryError | None = None
         """Why nothing is written any more."""
         self._trouble: str | None = None
@@ -74,11 +75,22 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Return when all has been written, or been given up."""
+        self.hurry()
         with self._mutex:
-            self._deadline = time.monotonic() + self._patience
+            self._is_closing = True
             self._news.notify()
         with anyio.CancelScope(shield=True):
             await self._has_ended.wait()
+
+    def hurry(self) -> None:
+        """Try what cannot be written for no longer than `patience` from now on, the first time this is called.
+
+        Then all that waits is given up, with a `RepositoryUnavailableError`, and nothing is written any more.
+        """
+        with self._mutex:
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self._patience
+                self._news.notify()
 
     async def submit(self, changes: Iterable[Change]) -> None:
         """Return when the changes are durable; they are written together, in the order of the calls.
@@ -91,7 +103,7 @@ class Writer:
         """
         submission = _Submission(tuple(changes))
         with self._mutex:
-            if self._end is not None or self._deadline is not None:
+            if self._end is not None or self._is_closing:
                 raise _again(self._end or RepositoryError("the writer of the repository is closed"))
             self._outside.append(submission)
             self._let_in()
@@ -136,7 +148,7 @@ class Writer:
     def _take(self) -> list[_Submission]:
         """Return the submissions that are written next, as soon as there are some; none once it is closed."""
         with self._mutex:
-            self._news.wait_for(lambda: self._queue or self._deadline is not None)
+            self._news.wait_for(lambda: self._queue or self._is_closing)
             batch: list[_Submission] = []
             size = 0
             while self._queue and (not batch or size + self._queue[0].size <= _MOST_AT_ONCE):
