@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from support import ROOT
 from support.farm_rows import opened
-from tailrace._errors import RepositoryError
+from support.postgres import run_sql
+from tailrace._errors import RepositoryError, RepositoryUnavailableError
 from tailrace._farm.repository.opening import open_repository
 
 
@@ -66,3 +71,42 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: py
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(ImportError, match=r"needs sqlalchemy.*: pip install 'tailrace\[farm\]'"):
         open_repository("farm.db")
+
+
+@pytest.mark.parametrize("where", ["", ".", "folder"])
+def test_a_folder_is_refused(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert message_of(where) == f"{where or '.'} is a folder; name a file in it"
+
+
+def test_what_does_not_pass_by_waiting_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "farm.db"
+    path.write_text("a shopping list " * 100)
+    with pytest.raises(RepositoryError, match="not a database; name another file") as caught, opened(str(path)):
+        pass
+    assert not isinstance(caught.value, RepositoryUnavailableError)
+
+
+def test_a_user_without_the_right_to_make_a_schema_is_told_what_it_takes(postgres_url: str) -> None:
+    name = f"weak_{uuid.uuid4().hex}"
+    run_sql(postgres_url, f"CREATE ROLE {name} LOGIN")
+    try:
+        url = make_url(postgres_url).set(username=name)
+        told = message_of(url.render_as_string(hide_password=False))
+        assert "permission denied for database" in told
+        assert told.endswith(f"GRANT CREATE ON DATABASE {url.database} TO {name}")
+    finally:
+        run_sql(postgres_url, f"DROP ROLE {name}")
+
+
+def test_a_repository_that_is_up_to_date_is_opened_without_a_word(where: str) -> None:
+    script = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+        "from support.farm_rows import opened\n"
+        "with opened(sys.argv[1]): pass\n"
+    )
+    with opened(where):
+        pass
+    found = subprocess.run([sys.executable, "-c", script, where], cwd=ROOT / "tests", capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ..._errors import RepositoryUnavailableError
+from ..._errors import RepositoryError, RepositoryUnavailableError
 
 
 class Holder(NamedTuple):
@@ -71,6 +71,10 @@ class Database(ABC):
         """Return whether it is an error of the driver after which the same may go through later."""
 
     @abstractmethod
+    def remedy(self, error: BaseException | None) -> str | None:
+        """Return what to do about an error of the driver that will come again each time; None for any other."""
+
+    @abstractmethod
     def backup(self, path: Path) -> None:
         """Write a copy. Raises `RepositoryError` if that is not done here."""
 
@@ -84,12 +88,17 @@ class Database(ABC):
 
     @contextmanager
     def told_plainly(self) -> Iterator[None]:
-        """Raise `RepositoryUnavailableError` for an error after which the same may go through later."""
+        """Raise `RepositoryUnavailableError` for an error after which the same may go through later.
+
+        Raises `RepositoryError` for one that somebody has to do something about.
+        """
         try:
             yield
         except Exception as error:
             # Some of the driver's come out as they are.
             cause = error.orig if isinstance(error, DBAPIError) else error
+            if (remedy := self.remedy(cause)) is not None:
+                raise RepositoryError(f"{self.label}: {_in_one_line(cause)}; {remedy}") from error
             # All of the pool's connections are in use, as they are where the network hangs.
             if self.is_unavailable(cause) or isinstance(error, PoolTimeoutError):
                 raise RepositoryUnavailableError(f"{self.label}: {_in_one_line(cause)}") from error

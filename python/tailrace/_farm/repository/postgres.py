@@ -60,6 +60,7 @@ class Postgres(Database):
             # Not with the words of the error: a password may be among them.
             raise RepositoryError("the repository's URL cannot be read: postgresql://USER@HOST/DATABASE") from None
         self.label = _without_password(parsed)
+        self._grant = f"GRANT CREATE ON DATABASE {parsed.database} TO {parsed.username or 'USER'}"
         self._connection: Connection | None = None
         options = {name: value for name, value in _CONNECTION.items() if name not in parsed.query}
         self._writer = _engine(parsed, options, isolation_level="READ COMMITTED")
@@ -130,6 +131,11 @@ class Postgres(Database):
 
     def is_unavailable(self, error: BaseException | None) -> bool:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
+
+    def remedy(self, error: BaseException | None) -> str | None:
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return f"its user needs a schema {_SCHEMA}, or the right to make one: {self._grant}"
+        return None
 
     def backup(self, path: Path) -> None:
         raise RepositoryError(f"{self.label} is copied by PostgreSQL's own programs: pg_dump --schema={_SCHEMA}")

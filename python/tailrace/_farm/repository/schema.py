@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, Text, column, inspect, select, table
 
 from ..._errors import RepositoryError
 
@@ -18,13 +14,12 @@ VERSION_TABLE = "tailrace_schema"
 
 def refuse_unknown(connection: Connection, label: str, migrations: Path = MIGRATIONS) -> None:
     """Raise `RepositoryError` unless the database is empty, or one of ours that is not newer than this tailrace."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    versions = context.get_current_heads()
+    versions = _versions(connection)
     if not versions:
         if inspect(connection).get_table_names():
             raise RepositoryError(f"{label} holds tables that are not tailrace's; name a database of its own")
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config(migrations)).walk_revisions()}
+    known = _known(migrations)
     if not known.issuperset(versions):
         raise RepositoryError(
             f"{label} was written by a newer tailrace (its version is {', '.join(versions)}, this one knows up to"
@@ -34,15 +29,27 @@ def refuse_unknown(connection: Connection, label: str, migrations: Path = MIGRAT
 
 def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
     """Bring the tables up to date, in the transaction that the connection is in."""
-    config = _config(migrations)
+    if _versions(connection) == [max(_known(migrations))]:
+        return
+    # Not at each start: it logs what it does, where whoever logs would wonder.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    # A `%` begins a variable there.
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = VERSION_TABLE
     command.upgrade(config, "head")
 
 
-def _config(migrations: Path) -> Config:
-    config = Config()
-    # A `%` begins a variable there.
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+def _versions(connection: Connection) -> list[str]:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return []
+    return list(connection.scalars(select(column("version_num", Text)).select_from(table(VERSION_TABLE))))
+
+
+def _known(migrations: Path) -> set[str]:
+    """Return the versions that there are migrations to: `v0001_name.py` leads to version 0001."""
+    return {path.stem[1:].partition("_")[0] for path in (migrations / "versions").glob("v*_*.py")}

@@ -47,6 +47,8 @@ class SqliteFile(Database):
 
     def _take_lock(self) -> None:
         try:
+            if self.path.is_dir():
+                raise RepositoryError(f"{self.label} is a folder; name a file in it")
             networked = network_file_system(self.path.parent)
             if networked is not None:
                 raise RepositoryError(
@@ -94,6 +96,15 @@ class SqliteFile(Database):
     def is_unavailable(self, error: BaseException | None) -> bool:
         # Among the others are constraints that are broken and parameters that cannot be stored.
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+    def remedy(self, error: BaseException | None) -> str | None:
+        # https://www.sqlite.org/rescode.html: the lowest byte is the kind, the others say more.
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_NOTADB:
+                return "name another file"
+            case sqlite3.SQLITE_CORRUPT:
+                return "it is damaged: go on with a backup of it"
+        return None
 
     def backup(self, path: Path) -> None:
         target = path.resolve()
