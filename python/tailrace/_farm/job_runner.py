@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +73,8 @@ class JobRunner:
         self._width = width
         self._log_dir = log_dir
         self._publish = publish
+        # They run here, wherever the slots are, and each may use all processors.
+        self._merges = anyio.CapacityLimiter(min(width, len(os.sched_getaffinity(0))))
 
     def activate(self, job: FarmJob) -> Callable[[], Coroutine[Any, Any, None]]:
         """Have a job take part from now on; return what runs it to its end."""
@@ -100,10 +104,18 @@ class JobRunner:
             in_order=partial(in_order, order=job.settings.chunk_order),
             env=self._env,
             on_lost=active.lost,
+            merging=self._turn_to_merge,
         )
         await self._executor.execute_with(share, spec, options)
         if given_up:
             raise _not_complete(list(given_up.values()))
+
+    @asynccontextmanager
+    async def _turn_to_merge(self) -> AsyncIterator[None]:
+        async with self._merges:
+            # As long as nobody could know afterwards that it has to begin, it does not.
+            await self._ledger.flush()
+            yield
 
     async def _load(self, job: FarmJob) -> _Stored:
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -27,15 +27,26 @@ from .reporter import JobReporter
 
 
 async def merge(
-    context: JobContext, reporter: JobReporter, make_local: Callable[[], WorkerAdapter]
+    context: JobContext,
+    reporter: JobReporter,
+    make_local: Callable[[], WorkerAdapter],
+    *,
+    merging: Callable[[], AbstractAsyncContextManager[object]],
 ) -> WorkerResult | None:
-    """Have the stitcher or the merge command put the chunks together; return the command's result.
+    """Have the stitcher or the merge command put the chunks together, in the block; return the command's result.
 
     Does nothing if there is neither or `options.merge` is False. Raises `MergeFailedError` if it fails.
     """
-    spec, options = context.spec, context.options
-    if not options.merge or (options.stitcher is None and spec.merge_command is None):
+    if not context.options.merge or (context.options.stitcher is None and context.spec.merge_command is None):
         return None
+    async with merging():
+        return await _merge(context, reporter, make_local)
+
+
+async def _merge(
+    context: JobContext, reporter: JobReporter, make_local: Callable[[], WorkerAdapter]
+) -> WorkerResult | None:
+    spec, options = context.spec, context.options
     await reporter.emit(lambda head: MergeStarted(**head))
     adapter = _choose_adapter(context, make_local)
     output = CommandOutput(

@@ -62,6 +62,7 @@ class JobRun:
         if share is None:
             slots = Slots.of(self._workers, options.capacity, is_remote=context.capabilities.remote)
             share = Share(slots=slots, lane=Lane())
+        self._merging = share.merging
         self._queue = ChunkQueue(
             share.in_order(chunks),
             share.slots,
@@ -143,7 +144,7 @@ class JobRun:
         await self._reporter.emit(lambda head: JobStarted(**head, total_chunks=total, completed_chunk_ids=done))
         async with self._context.outputs or nullcontext():
             await self._run_chunks()
-        return await merge(self._context, self._reporter, self._make_local)
+        return await merge(self._context, self._reporter, self._make_local, merging=self._merging)
 
     def _report(self, merge_result: WorkerResult | None) -> JobReport:
         completed = [chunk.id for chunk in self._spec.chunks if chunk.id in self._results]

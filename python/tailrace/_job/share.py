@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from .._scheduling.packer import Lane
@@ -34,3 +35,5 @@ class Share:
     """Returns the chunks in the order in which they are to begin."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables for all commands, the merge too."""
+    merging: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
+    """Makes the block in which the merge runs; entering it may wait for its turn."""
