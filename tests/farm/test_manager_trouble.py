@@ -23,6 +23,7 @@ from tailrace._errors import RepositoryLostError, RepositoryUnavailableError
 from tailrace._farm.manager import JobManager
 from tailrace._farm.repository.sql_repository import SqlRepository
 from tailrace._farm.repository.sqlite import SqliteFile
+from tailrace._farm.settings import JobSettings
 from tailrace._state.folder import job_folder
 from tailrace._state.lock import JobLock
 
@@ -80,6 +81,36 @@ async def test_nothing_new_is_started_while_nothing_can_be_written_down(
     assert len(errors) == 1
     assert "nothing new is started, for the repository cannot be written: the disk is full" in caplog.text
     assert "it goes on" not in errors[0].getMessage() and "the farm goes on" in caplog.text
+
+
+async def test_nothing_is_merged_or_told_of_while_nothing_can_be_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository, manager = moody(tmp_path)
+    folder = tmp_path / "shot"
+    async with manager:
+        job_id = await manager.submit(
+            job(held(tmp_path, "go"), merge="touch merged"), JobSettings(on_end="touch ended"), folder=folder
+        )
+        told = JobSettings(on_end="touch ended")
+        other = await manager.submit(job("true"), told, folder=tmp_path / "other", not_before=time.time() + 999)
+        await until(lambda: _has_begun(manager, job_id))
+        repository.error = RepositoryUnavailableError("the disk is full")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(manager.cancel, other)
+            await until(lambda: "the disk is full" in caplog.text)
+            open_gate(tmp_path, "go")
+            await anyio.sleep(0.7)
+            assert not (folder / "merged").exists() and not (tmp_path / "other" / "ended").exists()
+            repository.error = None
+        assert (await manager.wait(job_id)).state == "completed"
+        await until((tmp_path / "other" / "ended").exists)
+        await until((folder / "ended").exists)
+    assert (folder / "merged").exists()
+
+
+async def _has_begun(manager: JobManager, job_id: str) -> bool:
+    return (await manager.get(job_id)).state == "running"
 
 
 async def test_a_farm_that_was_taken_over_ends_all_and_says_so(tmp_path: Path, mark: str) -> None:

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support import ROOT
+from tailrace._farm.settings import JobSettings
+
+_SETTINGS = JobSettings(fail_fast=False)
 
 _MANAGER = """
 import os, sys, anyio
@@ -16,13 +19,13 @@ from tailrace import JobSpec
 from tailrace._farm.manager import JobManager
 from tailrace._farm.settings import JobSettings
 
-where, folder, slots, loop, *specs = sys.argv[1:]
+where, folder, slots, loop, settings, *specs = sys.argv[1:]
 
 async def main():
     async with JobManager(repository=where, slots=int(slots), log_dir=folder + "/logs") as manager:
         after = ()
         for spec in specs:
-            job_id = await manager.submit(JobSpec.load(spec), JobSettings(fail_fast=False))
+            job_id = await manager.submit(JobSpec.load(spec), JobSettings.model_validate_json(settings))
             print(job_id, flush=True)
         print("ready", flush=True)
         await anyio.sleep_forever()
@@ -33,11 +36,11 @@ anyio.run(main, backend=loop)
 
 @contextmanager
 def manager_process(
-    where: str, folder: Path, *specs: Path, slots: int = 2, loop: str = "asyncio"
+    where: str, folder: Path, *specs: Path, slots: int = 2, loop: str = "asyncio", settings: JobSettings = _SETTINGS
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a manager that submits these jobs, and prints their ids and then "ready"; kill it at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _MANAGER, where, str(folder), str(slots), loop, *map(str, specs)],
+        [sys.executable, "-c", _MANAGER, where, str(folder), str(slots), loop, settings.to_json(), *map(str, specs)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT / "tests",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from .._job.executor import Executor
 from .._local.adapter import LocalWorkerAdapter
 from .._spec.model import JobSpec
 from .activation import next_time, to_activate
-from .end_command import EndCommands
+from .end_commands import EndCommands
 from .farm_job import FarmJob
 from .forgetting import Forgetting
 from .former_commands import VARIABLE, await_end_of, mark_of
@@ -120,7 +120,7 @@ class FarmRun:
                 self.ledger = Ledger(writer, found.last_event, self.listeners.publish)
                 local = self._adapter if isinstance(self._adapter, LocalWorkerAdapter) else LocalWorkerAdapter()
                 self._end_commands = EndCommands(local, self._env, self.ledger)
-                self.table = JobTable(self.ledger, on_end=self._job_ended)
+                self.table = JobTable(self.ledger, on_end=self._end_commands.start)
                 self.claims = OutputClaims(self.table, self.repository, self.read)
                 self._runner = JobRunner(
                     self._executor,
@@ -134,20 +134,23 @@ class FarmRun:
                     env=self._env,
                 )
                 await self._load()
-                async with open_adapters([self._adapter]), self._running():
+                ends_due = await anyio.to_thread.run_sync(self.repository.ends_due)
+                async with open_adapters([self._adapter]), self._running(ends_due):
                     yield
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(partial(self.repository.close, clean=self._is_clean))
 
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[None]:
+    async def _running(self, ends_due: Sequence[JobRow]) -> AsyncIterator[None]:
         raised: BaseException | None = None
         async with anyio.create_task_group() as services:
             self._is_written = anyio.Event()
             services.start_soon(self._write)
             try:
-                async with anyio.create_task_group() as self._tasks:
+                async with self._end_commands.running(), anyio.create_task_group() as self._tasks:
+                    for row in ends_due:
+                        self._end_commands.start(row)
                     self._tasks.start_soon(self._activate)
                     self._tasks.start_soon(self._standstill.watch, self.ledger, self.slots.changed)
                     if self._retention != Retention():
@@ -160,6 +163,8 @@ class FarmRun:
                         raise
                     except BaseException as error:  # noqa: BLE001 (out of the group it would come in another)
                         raised = error
+                        if isinstance(error, KeyboardInterrupt):
+                            self._end_commands.give_up()
                     finally:
                         self.is_open = False
                         self._tasks.cancel_scope.cancel()
@@ -311,10 +316,6 @@ class FarmRun:
                 self._tasks.start_soon(self._runner.activate(job))
             with anyio.move_on_after(min(_LONGEST_WAIT, next_time(self.table, now) - now)):
                 await changed.wait()
-
-    def _job_ended(self, job: FarmJob) -> None:
-        if job.settings.on_end is not None:
-            self._tasks.start_soon(self._end_commands.run, job.settings.on_end, job.row)
 
     def _publish(self, job_id: str, event: JobEvent) -> None:
         if self.listeners:

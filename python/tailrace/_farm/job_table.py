@@ -23,8 +23,8 @@ class JobTable:
     Each change is noted in the ledger, and wakes who waits for `changed`.
     """
 
-    def __init__(self, ledger: Ledger, *, on_end: Callable[[FarmJob], object]) -> None:
-        """Have changes noted there, and `on_end` told of each job that has ended."""
+    def __init__(self, ledger: Ledger, *, on_end: Callable[[JobRow], object]) -> None:
+        """Have changes noted there, and `on_end` told of each job that has ended and has a command for it."""
         self.changed = anyio.Event()
         """Set at the next change, and another one by then."""
         self._ledger = ledger
@@ -63,11 +63,15 @@ class JobTable:
 
     def note(self, job: FarmJob, state: JobStateName, fields: JobFields, details: Mapping[str, Any]) -> None:
         """Have the job in another state, and forget it where that is a final one."""
+        has_ended = state in FINAL_JOB_STATES
+        if has_ended:
+            fields = {**fields, "end_is_due": job.settings.on_end is not None}
         job.change({"state": state, **fields})
         self._ledger.job(job.row.id, state, fields, details)
-        if state in FINAL_JOB_STATES:
+        if has_ended:
             self._forget(job, state)
-            self._on_end(job)
+            if job.row.end_is_due:
+                self._on_end(job.row)
         self.wake()
 
     def count(self, job: FarmJob, fields: JobFields) -> None:

@@ -35,6 +35,7 @@ class JobFields(TypedDict, total=False):
     total_frames: int
     finished_frames: int
     max_running: int | None
+    end_is_due: bool
 
 
 class ChunkFields(TypedDict, total=False):

@@ -46,6 +46,9 @@ class JobRepository(Protocol):
     def unfinished(self) -> list[str]:
         """Return the ids of the jobs in no final state, the oldest first."""
 
+    def ends_due(self) -> list[JobRow]:
+        """Return the jobs whose `end_is_due`, the oldest first."""
+
     def find(self, prefix: str, *, limit: int = 10) -> list[str]:
         """Return the first ids that begin so."""
 

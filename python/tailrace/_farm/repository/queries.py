@@ -53,6 +53,10 @@ def read_unfinished(connection: Connection) -> list[str]:
     return list(connection.scalars(query))
 
 
+def read_ends_due(connection: Connection) -> list[JobRow]:
+    return _jobs(connection, select(jobs).where(jobs.c.end_is_due).order_by(jobs.c.place))
+
+
 def read_beginning(connection: Connection, prefix: str, limit: int) -> list[str]:
     query = select(jobs.c.id).where(jobs.c.id >= prefix, jobs.c.id < prefix + _LAST_CHARACTER)
     return list(connection.scalars(query.order_by(jobs.c.id).limit(limit)))

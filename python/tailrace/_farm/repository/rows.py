@@ -29,7 +29,8 @@ class JobRow:
     """A job without its specification. Times are seconds since the epoch.
 
     `place` is its place in the order of creation, `settings` is JSON, `after` are the ids of the jobs it comes after,
-    some of which may have been deleted. `max_running` is how many of its chunks may run at once, None for no limit.
+    some of which may have been deleted. `max_running` is how many of its chunks may run at once, None for no limit,
+    `end_is_due` whether it has ended and the command for that has still to be run.
     """
 
     id: str
@@ -55,6 +56,7 @@ class JobRow:
     total_frames: int = 0
     finished_frames: int = 0
     max_running: int | None = None
+    end_is_due: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

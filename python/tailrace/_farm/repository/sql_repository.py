@@ -121,6 +121,11 @@ class SqlRepository:
         with self._reading() as connection:
             return queries.read_unfinished(connection)
 
+    def ends_due(self) -> list[JobRow]:
+        """Return the jobs whose `end_is_due`, the oldest first."""
+        with self._reading() as connection:
+            return queries.read_ends_due(connection)
+
     def find(self, prefix: str, *, limit: int = 10) -> list[str]:
         """Return the first ids that begin so."""
         with self._reading() as connection:

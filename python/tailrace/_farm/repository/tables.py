@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -63,6 +75,7 @@ jobs = Table(
     _count("total_frames"),
     _count("finished_frames"),
     Column("max_running", Integer),
+    Column("end_is_due", Boolean, nullable=False),
     Index("jobs_by_state", "state", "place"),
 )
 

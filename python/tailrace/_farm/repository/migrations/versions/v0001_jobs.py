@@ -60,6 +60,7 @@ def upgrade() -> None:
         _count("total_frames"),
         _count("finished_frames"),
         sa.Column("max_running", sa.Integer),
+        sa.Column("end_is_due", sa.Boolean, nullable=False),
     )
     op.create_index("jobs_by_state", "jobs", ["state", "place"])
     op.create_table(
