@@ -1,4 +1,4 @@
-"""Three jobs on one farm: a preview that comes first, and a film that waits for both of its shots."""
+"""Three jobs on one farm: two shots, the second of which comes first, and a film that waits for both and joins them."""
 
 import sys
 
@@ -7,22 +7,24 @@ import anyio
 from tailrace import JobManager, JobSettings, JobSpec
 
 
-def shot(name: str, frames: int, command: str) -> JobSpec:
-    """Return a job with a chunk for each frame."""
+def job(name: str, *commands: str) -> JobSpec:
+    """Return a job with a chunk for each command, whose output becomes its one frame, such as NAME_0.txt."""
+    files = [f"{name}_{n}.txt" for n in range(len(commands))]
     chunks = [
-        {"id": n, "startFrame": n, "frameCount": 1, "outputFile": f"{name}_{n}.txt", "command": f"sh -c '{command}'"}
-        for n in range(frames)
+        {"id": n, "startFrame": n, "frameCount": 1, "outputFile": file, "command": f"sh -c '{command} > {file}'"}
+        for n, (file, command) in enumerate(zip(files, commands, strict=True))
     ]
-    metadata = {"totalFrames": frames, "fps": 24, "width": 1920, "height": 1080, "duration": frames / 24}
+    metadata = {"totalFrames": len(chunks), "fps": 24, "width": 1920, "height": 1080, "duration": len(chunks) / 24}
     return JobSpec.model_validate({"id": name, "metadata": metadata, "chunks": chunks})
 
 
 async def main(folder: str) -> None:
     """Submit them, and say how each ended."""
     async with JobManager(repository=f"{folder}/farm.db", slots=2) as manager:
-        first = await manager.submit(shot("first", 4, "sleep 0.1"), JobSettings(retries=1))
-        second = await manager.submit(shot("second", 2, "sleep 0.1"), priority=5)
-        film = await manager.submit(shot("film", 1, "echo joined"), after=[first, second])
+        shots = [job(name, *[f"sleep 0.1; echo {name} {n}" for n in range(3)]) for name in ("first", "second")]
+        first = await manager.submit(shots[0], JobSettings(retries=1), folder=folder)
+        second = await manager.submit(shots[1], folder=folder, priority=5)
+        film = await manager.submit(job("film", "cat first_*.txt second_*.txt"), folder=folder, after=[first, second])
         for job_id in (second, first, film):
             status = await manager.wait(job_id)
             print(status.name, status.state, f"{status.completed_chunks}/{status.total_chunks}", sep="\t")

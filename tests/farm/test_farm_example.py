@@ -13,4 +13,6 @@ def test_three_jobs_run_by_their_priority_and_one_after_the_others(tmp_path: Pat
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "farm.py"), str(tmp_path)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.splitlines() == ["second\tcompleted\t2/2", "first\tcompleted\t4/4", "film\tcompleted\t1/1"]
+    assert finished.stdout.splitlines() == ["second\tcompleted\t3/3", "first\tcompleted\t3/3", "film\tcompleted\t1/1"]
+    film = (tmp_path / "film_0.txt").read_text().splitlines()
+    assert film == [f"{shot} {frame}" for shot in ("first", "second") for frame in range(3)]
