@@ -49,7 +49,10 @@ async def test_what_a_job_is_can_be_read_and_is_what_was_submitted(tmp_path: Pat
         status = await manager.get(job_id)
         assert (status.spec, status.settings) == (spec, JobSettings(retries=3))
         await manager.wait(job_id)
-        assert (await manager.get(job_id)).spec == spec
+        ended = await manager.get(job_id)
+        assert ended.spec == spec
+    with pytest.raises(RuntimeError, match=f"read the spec of job {job_id} inside its block"):
+        _ = ended.spec
 
 
 async def test_a_job_runs_in_the_folder_of_its_file_or_one_of_its_own(tmp_path: Path) -> None:

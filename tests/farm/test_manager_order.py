@@ -179,3 +179,14 @@ async def test_only_as_many_jobs_are_read_as_there_are_slots(tmp_path: Path) -> 
         open_gate(tmp_path, "go")
         for job_id in ids:
             await manager.wait(job_id)
+
+
+async def test_how_a_job_ended_is_only_remembered_for_those_that_wait_for_it(tmp_path: Path) -> None:
+    async with farm(tmp_path) as manager:
+        first = await manager.submit(job("exit 1"))
+        second = await manager.submit(job("true"), after=[first])
+        await manager.wait(first)
+        assert "failed" in ((await manager.get(second)).error or "")
+        await manager.resume(second)
+        await manager.wait(second)
+        assert manager._farm.table._ended == {}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -91,3 +95,29 @@ async def test_settings_are_not_changed_to_the_file_of_another_job(tmp_path: Pat
         assert (await manager.get(second)).settings == JobSettings()
         await manager.edit(second, settings=JobSettings(output_file="film2.mp4"))
         assert (await manager.get(second)).settings.output_file == "film2.mp4"
+
+
+async def test_a_folder_that_does_not_answer_holds_up_no_job_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    realpath = os.path.realpath
+
+    def look(path: Any, **options: Any) -> Any:
+        if "gone-away" in str(path):
+            answers.wait(30)
+        return realpath(path, **options)
+
+    async with farm(tmp_path) as manager, anyio.create_task_group() as tasks:
+        first = await manager.submit(job(held(tmp_path, "go")), folder=tmp_path / "shot")
+        with monkeypatch.context() as patch:
+            patch.setattr("os.path.realpath", look)
+            tasks.start_soon(partial(manager.submit, job("true"), folder=tmp_path / "gone-away"))
+            try:
+                with anyio.fail_after(10):
+                    await anyio.sleep(0.2)
+                    open_gate(tmp_path, "go")
+                    assert (await manager.wait(first)).state == "completed"
+                    assert len(await manager.list()) == 1
+            finally:
+                answers.set()

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import anyio.to_thread
+
 from .._spec.model import JobSpec
 from .chunk_rows import chunks_to_retry, counts_after, named_chunks
 from .farm_job import FarmJob
@@ -32,7 +34,7 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         check_allowed(row, "retried")
         spec, rows = stored = await run.read(partial(_read, run, job_id))
         again = chunks_to_retry(row, spec, rows, chunk_ids, done=done)
-        job = FarmJob.of(row)
+        job = await anyio.to_thread.run_sync(FarmJob.of, row)
         await run.claims.check(row)
         ended = await run.ended_before(row)
         frames = {chunk.id: str(chunk.frames) for chunk in spec.chunks}

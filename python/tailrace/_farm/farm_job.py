@@ -21,13 +21,13 @@ class FarmJob:
 
     row: JobRow
     settings: JobSettings
+    folder_key: str
+    """Its folder by the name that has no links in it."""
     lane: Lane = field(default_factory=Lane)
     active: ActiveJob | None = None
     """What runs it, from when its first chunk may start until its last has ended."""
     turn: int = 0
     """Rises each time one of its chunks gets a slot."""
-    folder_key: str = ""
-    """Its folder by the name that has no links in it."""
     is_put_off: bool = False
     """Whether it waits a while before it takes part again, since another run has its files."""
     delay: float = 0.0
@@ -35,11 +35,10 @@ class FarmJob:
 
     @classmethod
     def of(cls, row: JobRow) -> FarmJob:
-        """Return the job of a row."""
-        return cls(row, JobSettings.model_validate_json(row.settings))
+        """Return the job of a row. Blocks as long as its folder cannot be looked at."""
+        return cls(row, JobSettings.model_validate_json(row.settings), os.path.realpath(row.folder or "."))
 
     def __post_init__(self) -> None:
-        self.folder_key = os.path.realpath(self.row.folder or ".")
         self._rank()
 
     @property

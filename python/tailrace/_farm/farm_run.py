@@ -260,6 +260,8 @@ class FarmRun:
         return JobStatus.of(row, None if job is None else job.active, partial(self._spec, row.id))
 
     def _spec(self, job_id: str) -> JobSpec:
+        if not self.is_open:
+            raise RuntimeError(f"the manager is closed: read the spec of job {job_id} inside its block")
         try:
             return JobSpec.parse(self.repository.spec(job_id))
         except KeyError:
@@ -267,21 +269,20 @@ class FarmRun:
 
     async def _load(self) -> None:
         """Take the jobs that an earlier manager has left: what ran is pending again, and that was no attempt."""
-        for row, ended, running in await anyio.to_thread.run_sync(self._left_behind):
-            job = FarmJob.of(row)
+        for job, ended, running in await anyio.to_thread.run_sync(self._left_behind):
             self.table.add(job, ended)
             for chunk_id, lost in running:
-                self.ledger.chunk(row.id, chunk_id, "pending", {"lost": lost + 1}, {})
-            if row.state in ("running", "merging"):
+                self.ledger.chunk(job.row.id, chunk_id, "pending", {"lost": lost + 1}, {})
+            if job.row.state in ("running", "merging"):
                 self.table.note(job, "pending", {}, {})
 
-    def _left_behind(self) -> list[tuple[JobRow, Mapping[str, EndedState], list[tuple[int, int]]]]:
-        found: list[tuple[JobRow, Mapping[str, EndedState], list[tuple[int, int]]]] = []
+    def _left_behind(self) -> list[tuple[FarmJob, Mapping[str, EndedState], list[tuple[int, int]]]]:
+        found: list[tuple[FarmJob, Mapping[str, EndedState], list[tuple[int, int]]]] = []
         for job_id in self.repository.unfinished():
             row = self.repository.job(job_id)
             if row is not None:
                 running = [(chunk.chunk_id, chunk.lost) for chunk in self.repository.chunks(job_id, ["running"])]
-                found.append((row, self._ended(row), running))
+                found.append((FarmJob.of(row), self._ended(row), running))
         return found
 
     def _ended(self, row: JobRow) -> dict[str, EndedState]:

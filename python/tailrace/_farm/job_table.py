@@ -32,7 +32,7 @@ class JobTable:
         self._jobs: dict[str, FarmJob] = {}
         self._by_lane: dict[Lane, FarmJob] = {}
         self._ended: dict[str, EndedState] = {}
-        """Of jobs that others come after."""
+        """Of jobs that others come after which have not ended."""
         self._turns = itertools.count(1)
 
     def __iter__(self) -> Iterator[FarmJob]:
@@ -142,5 +142,6 @@ class JobTable:
     def _forget(self, job: FarmJob, state: EndedState) -> None:
         del self._jobs[job.row.id]
         del self._by_lane[job.lane]
-        if any(job.row.id in other.row.after for other in self._jobs.values()):
-            self._ended[job.row.id] = state
+        self._ended[job.row.id] = state
+        awaited = {id_ for other in self._jobs.values() for id_ in other.row.after}
+        self._ended = {id_: ended for id_, ended in self._ended.items() if id_ in awaited}

@@ -51,7 +51,7 @@ async def add_job(
             await run.claims.check(row, spec)
         ended = await run.ended_before(row)
         # Made before it is noted: whatever it raises, nothing of it is written then.
-        job = FarmJob(row, settings)
+        job = await anyio.to_thread.run_sync(FarmJob.of, row)
         run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
         run.table.add(job, ended)
     await run.ledger.flush()

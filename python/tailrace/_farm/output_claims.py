@@ -40,10 +40,11 @@ class OutputClaims:
         A job that is not in the repository yet comes with its specification. Whoever calls this lets nobody else add a
         job, or change what one writes or waits for, until it is done.
         """
-        if not self._rivals(row):
+        folder = await anyio.to_thread.run_sync(os.path.realpath, row.folder or ".")
+        if not self._rivals(row, folder):
             return
         outputs = await self._outputs(row, spec)
-        for rival in self._rivals(row):
+        for rival in self._rivals(row, folder):
             shared = outputs.shared_with(await self._outputs(rival))
             # It may have ended meanwhile.
             if shared is not None and rival.id in self._table:
@@ -55,9 +56,8 @@ class OutputClaims:
                 raise JobStateError(message, rival.id, rival.state)
         self._known = {key: known for key, known in self._known.items() if key[0] in self._table or key[0] == row.id}
 
-    def _rivals(self, row: JobRow) -> list[JobRow]:
-        """Return the jobs of its folder that may run beside it."""
-        folder = os.path.realpath(row.folder or ".")
+    def _rivals(self, row: JobRow, folder: str) -> list[JobRow]:
+        """Return the jobs of its folder, which has no links in it, that may run beside it."""
         before = self._table.comes_after(row.after)
         return [
             job.row

@@ -84,7 +84,7 @@ class JobStatus:
     def spec(self) -> JobSpec:
         """What the job is. The first time blocks for reading it, which a list of jobs does without.
 
-        Raises `JobNotFoundError` if it was deleted meanwhile.
+        Raises `JobNotFoundError` if it was deleted meanwhile, `RuntimeError` once the manager is closed.
         """
         return self._load_spec()
 
