@@ -1,0 +1,77 @@
+"""A farm whose database is really full or locked waits for it, and loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from support.farms import begun, held, open_gate, shown, until
+from tailrace._farm.manager import JobManager
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk"),
+]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a small disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    yield
+    (disk / "filler").unlink()
+
+
+@contextmanager
+def locked(disk: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(disk / "farm.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@pytest.mark.parametrize("sick", [full, locked])
+async def test_nothing_is_begun_or_lost_until_it_is_well_again(
+    disk: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sick: Callable[[Path], AbstractContextManager[None]],
+) -> None:
+    async with JobManager(repository=disk / "farm.db", slots=1, log_dir=tmp_path / "logs") as manager:
+        spec = shown(tmp_path, "a", "b", "c", tail=held(tmp_path, "go"))
+        job_id = await manager.submit(spec, folder=tmp_path / "shot")
+        await until(lambda: begun(tmp_path) == ["a"])
+        with caplog.at_level(logging.ERROR, "tailrace"):
+            async with anyio.create_task_group() as tasks:
+                with sick(disk):
+                    tasks.start_soon(manager.set_priority, job_id, 3)
+                    await until(lambda: "nothing new is started" in caplog.text, seconds=40)
+                    open_gate(tmp_path, "go")
+                    await anyio.sleep(0.5)
+                    assert begun(tmp_path) == ["a"]
+        status = await manager.wait(job_id)
+        assert (status.state, status.priority, status.completed_chunks) == ("completed", 3, 3)
+        assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1, 1]
+        assert manager._farm.repository.check() == []
+    assert begun(tmp_path) == ["a", "b", "c"]
