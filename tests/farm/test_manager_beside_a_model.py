@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from tailrace._farm.repository.sqlite import SqliteFile
 
 SLOTS = 2
 LIVE, PAUSED, FINAL = "live", "paused", ("completed", "failed", "cancelled")
+SECONDS = st.sampled_from([0.0, 0.001, 0.005, 0.02])
+"""How long something is under way before the manager dies."""
 
 
 class Command:
@@ -74,9 +77,23 @@ class Mortal(SqlRepository):
 class Model:
     """A job as it should be."""
 
-    chunks: dict[int, Literal["pending", "completed", "failed", "cancelled"]]
+    chunks: dict[int, Literal["pending", "completed", "failed", "cancelled", "skipped"]]
+    depends_on: Mapping[int, Collection[int]]
     after: tuple[str, ...]
     state: str = LIVE
+
+    def may_run(self, chunk_id: int) -> bool:
+        return all(self.chunks[other] == "completed" for other in self.depends_on[chunk_id])
+
+    def end(self, chunk_id: int, *, fails: bool) -> None:
+        self.chunks[chunk_id] = "failed" if fails else "completed"
+        given_up = {chunk_id} if fails else set()
+        # A chunk depends on those before it.
+        for other, state in self.chunks.items():
+            if state == "pending" and given_up.intersection(self.depends_on[other]):
+                self.chunks[other] = "skipped"
+                given_up.add(other)
+        self.settle()
 
     def settle(self) -> None:
         if self.state == LIVE and "pending" not in self.chunks.values():
@@ -129,23 +146,28 @@ class ManagerBesideAModel(RuleBasedStateMachine):
     def a_job(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.jobs, key=list(self.jobs).index)))
 
+    def running(self) -> list[tuple[str, int]]:
+        return sorted(self.adapter.running, key=lambda key: (list(self.jobs).index(key[0]), key[1]))
+
     @rule(data=st.data(), count=st.integers(1, 3), priority=st.integers(0, 2))
     def submit(self, data: st.DataObject, count: int, priority: int) -> None:
         after = data.draw(st.lists(st.sampled_from(list(self.jobs)), max_size=1)) if self.jobs else []
-        options = JobSettings(fail_fast=False)
-        job_id = self.call("submit", job(*["true"] * count), options, priority=priority, after=after)
-        self.jobs[job_id] = Model(dict.fromkeys(range(count), "pending"), tuple(after))
+        depends_on = {
+            chunk_id: data.draw(st.sets(st.integers(0, chunk_id - 1), max_size=1)) if chunk_id else ()
+            for chunk_id in range(count)
+        }
+        spec = job(*["true"] * count)
+        chunks = [chunk.model_copy(update={"depends_on": tuple(depends_on[chunk.id])}) for chunk in spec.chunks]
+        spec = spec.model_copy(update={"chunks": tuple(chunks)})
+        job_id = self.call("submit", spec, JobSettings(fail_fast=False), priority=priority, after=after)
+        self.jobs[job_id] = Model(dict.fromkeys(range(count), "pending"), depends_on, tuple(after))
 
     @precondition(lambda self: self.adapter.running)
     @rule(data=st.data(), fails=st.booleans())
     def end_a_chunk(self, data: st.DataObject, fails: bool) -> None:
-        key = data.draw(
-            st.sampled_from(sorted(self.adapter.running, key=lambda key: (list(self.jobs).index(key[0]), key[1])))
-        )
+        key = data.draw(st.sampled_from(self.running()))
         self.portal.call(self.adapter.end, key, 1 if fails else 0)
-        model = self.jobs[key[0]]
-        model.chunks[key[1]] = "failed" if fails else "completed"
-        model.settle()
+        self.jobs[key[0]].end(key[1], fails=fails)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), now=st.booleans())
@@ -183,7 +205,10 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         model = self.jobs[job_id]
         chunk_id = data.draw(st.sampled_from(sorted(model.chunks)))
         asked = [chunk_id] if single else None
-        may = (model.chunks[chunk_id] != "completed" or done) if single else model.state != "completed"
+        if single:
+            may = (model.chunks[chunk_id] != "completed" or done) and model.may_run(chunk_id)
+        else:
+            may = model.state != "completed"
         if self.allowed(job_id, FINAL if may else (), "retry", asked, done=done):
             again = [chunk_id] if single else [id_ for id_, state in model.chunks.items() if state != "completed"]
             model.chunks |= dict.fromkeys(again, "pending")
@@ -211,15 +236,43 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         self.block.__exit__(None, None, None)
         self.start()
 
-    @rule()
     def crash(self) -> None:
-        self.wait_until_it_is_as_it_should_be()
         self.repository.is_dead = True
         with pytest.raises(RepositoryLostError):
             self.call("submit", job("true"))
         with pytest.raises(RepositoryLostError):
             self.block.__exit__(None, None, None)
         self.start()
+
+    @rule(data=st.data(), seconds=SECONDS)
+    def crash_while_chunks_end(self, data: st.DataObject, seconds: float) -> None:
+        ended = {key: data.draw(st.booleans()) for key in self.running() if data.draw(st.booleans())}
+        for key, fails in ended.items():
+            self.portal.call(self.adapter.end, key, 1 if fails else 0)
+        time.sleep(seconds)
+        self.crash()
+        for (job_id, chunk_id), fails in ended.items():
+            (state,) = [chunk.state for chunk in self.call("chunks", job_id) if chunk.id == chunk_id]
+            # What was not written down any more is run again.
+            if state not in ("pending", "running"):
+                assert state == ("failed" if fails else "completed")
+                self.jobs[job_id].end(chunk_id, fails=fails)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), seconds=SECONDS)
+    def crash_while_a_job_is_cancelled(self, data: st.DataObject, seconds: float) -> None:
+        job_id = self.a_job(data)
+        if self.jobs[job_id].state not in (LIVE, PAUSED):
+            return
+        cancelling = self.portal.start_task_soon(self.manager.cancel, job_id)
+        time.sleep(seconds)
+        self.crash()
+        has_returned = cancelling.exception(20) is None
+        # What has returned holds; what has not may.
+        is_cancelled = self.call("get", job_id).state == "cancelled"
+        assert is_cancelled or not has_returned
+        if is_cancelled:
+            self.jobs[job_id].cancel()
 
     @invariant()
     def wait_until_it_is_as_it_should_be(self) -> None:
@@ -245,7 +298,7 @@ class ManagerBesideAModel(RuleBasedStateMachine):
                 return f"chunks of job {job_id} are {chunks} in place of {expected}"
             is_ready = all(other in self.jobs and self.jobs[other].state == "completed" for other in model.after)
             if model.state == LIVE and is_ready:
-                could |= {(job_id, id_) for id_, one in model.chunks.items() if one == "pending"}
+                could |= {(job_id, id_) for id_, one in model.chunks.items() if one == "pending" and model.may_run(id_)}
         draining = {key for key in running if self.jobs[key[0]].state == PAUSED}
         if not running <= could | draining:
             return f"{running - could - draining} run, and should not"
