@@ -126,7 +126,11 @@ class Cluster:
         if needs in self._looked_for:
             return None
         self._looked_for.add(needs)
-        lacking = lacking_everywhere(taken, [node["Resources"] for node in _nodes()])
+        try:
+            nodes = _nodes()
+        except Exception:  # noqa: BLE001 (what the head cannot tell now is no reason to lose a command that waits)
+            return None
+        lacking = lacking_everywhere(taken, [node["Resources"] for node in nodes])
         return lacking and f"waits for a node: none of the Ray cluster has what it needs: {lacking}"
 
     def learn_name(self, node_id: str) -> None:
