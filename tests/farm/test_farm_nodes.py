@@ -11,6 +11,7 @@ from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
 from tailrace import Capabilities, HttpWorkerAdapter, JobManager, JobSpec, LocalWorkerAdapter, SpecError, WorkerAdapter
 from tailrace._farm.nodes import Node
+from tailrace.testing import FakeAdapter, FakeExecution
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +63,10 @@ async def test_tags_and_what_one_node_has_decide_where_a_chunk_runs(tmp_path: Pa
         assert {chunk.node for chunk in await manager.chunks(tagged.id)} <= {"b", "c"}
         both = await manager.wait(await manager.submit(needing(spec, avx512=1.0, big=1.0)))
         assert {chunk.node for chunk in await manager.chunks(both.id)} == {"b"}
+        named = await manager.wait(await manager.submit(needing(spec, **{"node:c": 1.0})))
+        assert {chunk.node for chunk in await manager.chunks(named.id)} == {"c"}
+        with pytest.raises(SpecError, match="node:d: 1 can never be had: the capacity names none"):
+            await manager.submit(needing(spec, **{"node:d": 1.0}))
         with pytest.raises(SpecError, match="sse: 1 can never be had: the capacity names none"):
             await manager.submit(needing(spec, sse=1.0))
 
@@ -123,3 +128,24 @@ async def test_a_node_has_as_many_slots_as_there_are_processors_here(tmp_path: P
     async with JobManager(repository=tmp_path / "farm.db", nodes=nodes) as manager:
         count = len(os.sched_getaffinity(0))
         assert [(one.name, one.slots) for one in await manager.list_nodes()] == [("a", count), ("b", count)]
+
+
+async def test_a_node_is_named_where_nothing_is_counted_too(tmp_path: Path) -> None:
+    async with farm(tmp_path, {"a": node(4), "b": node(1)}) as manager:
+        spec = job("true", "true", "true")
+        named = await manager.wait(await manager.submit(needing(spec, **{"node:b": 1.0})))
+        assert {chunk.node for chunk in await manager.chunks(named.id)} == {"b"}
+        # Nobody counts those.
+        assert (await manager.wait(await manager.submit(needing(spec, licence=1.0)))).state == "completed"
+        with pytest.raises(SpecError, match="node:c can never be had: there are node:a, node:b"):
+            await manager.submit(needing(spec, **{"node:c": 1.0}))
+
+
+async def test_an_adapter_is_not_told_of_needs_that_its_node_meets(tmp_path: Path) -> None:
+    adapter = FakeAdapter(FakeExecution())
+    nodes = {"a": Node(adapter=adapter, slots=1, tags=["avx512"], capacity={"big": 1}), "b": node(1)}
+    async with farm(tmp_path, nodes) as manager:
+        spec = needing(job("true"), **{"node:a": 1.0, "avx512": 1.0, "big": 1.0})
+        assert (await manager.wait(await manager.submit(spec))).state == "completed"
+    (told,) = adapter.jobs
+    assert told.meta["needs"] == {"big": 1.0}

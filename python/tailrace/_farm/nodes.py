@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +24,7 @@ from .._spec.model import JobSpec
 from .._spec.needs import CPUS, MEMORY, Needs
 from .sick_nodes import SickNodes
 
+_NODE = "node:"
 _log = logging.getLogger("tailrace")
 
 
@@ -37,7 +38,10 @@ class Node:
     capacity: Mapping[str, float] = field(default_factory=dict)
     """What its chunks have together; see `JobExecutionOptions.capacity`."""
     tags: Collection[str] = ()
-    """What it has that does not become less: chunks need one of it (`"needs": {"avx512": 1}`)."""
+    """What it has that does not become less: chunks need one of it (`"needs": {"avx512": 1}`).
+
+    Each node has the tag `node:NAME`, so that chunks can name it (`"needs": {"node:big": 1}`).
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +68,14 @@ class FarmNodes:
         self._nodes = nodes
         self._shared = None if shared is None else Needs(shared)
         capacities = {name: Needs(node.capacity) for name, node in nodes.items()}
-        tags = {tag for node in nodes.values() for tag in node.tags}
+        tags_of = {name: {*node.tags, f"{_NODE}{name}"} for name, node in nodes.items()}
+        tags = set().union(*tags_of.values())
         # What one node names, the others have none of; but for what counts only where it is named.
         counted = {name for capacity in capacities.values() for name in capacity} - {CPUS, MEMORY}
         nothing = dict.fromkeys(counted | tags, 0.0)
         self._places: dict[str, Place] = {}
         for name, node in nodes.items():
-            capacity = {**nothing, **capacities[name], **dict.fromkeys(node.tags, math.inf)}
+            capacity = {**nothing, **capacities[name], **dict.fromkeys(tags_of[name], math.inf)}
             slots = len(os.sched_getaffinity(0)) if node.slots is None else node.slots
             self._places[name] = Place(name, slots, capacity)
         self.width = sum(place.slots for place in self._places.values())
@@ -78,7 +83,7 @@ class FarmNodes:
         self._sick = SickNodes(nodes)
         self._drained: set[str] = set()
         adapters = {name: node.adapter for name, node in nodes.items()}
-        self.adapter: WorkerAdapter = _Dispatcher(adapters, self._ended)
+        self.adapter: WorkerAdapter = _Dispatcher(adapters, tags, self._ended)
         if list(nodes) == [""]:
             self.adapter = nodes[""].adapter
 
@@ -102,7 +107,12 @@ class FarmNodes:
 
     def check_needs(self, spec: JobSpec) -> None:
         """Raise `SpecError` if a chunk needs more than any node has, or all have together."""
-        if self._shared is None and not any(place.capacity for place in self._places.values()):
+        if self._shared is None and not any(node.capacity or node.tags for node in self._nodes.values()):
+            # Nothing is counted but which node it is.
+            known = dict.fromkeys(map(_NODE.__add__, self._nodes), math.inf)
+            for name in {name for chunk in spec.chunks for name in chunk.needs if name.startswith(_NODE)}:
+                if name not in known:
+                    raise SpecError(f"job {spec.id}: {name} can never be had: there are {', '.join(known)}")
             return
         most: dict[str, float] = dict(self._shared or {})
         for place in self._places.values():
@@ -164,9 +174,11 @@ class _Dispatcher:
     def __init__(
         self,
         adapters: Mapping[str, WorkerAdapter],
+        tags: Collection[str],
         on_end: Callable[[str, Mapping[str, object], bool], object],
     ) -> None:
         self._adapters = adapters
+        self._tags = tags
         self._on_end = on_end
         self.capabilities = _common([Capabilities.of(adapter) for adapter in adapters.values()])
         self.streams = self.capabilities.streams
@@ -186,6 +198,11 @@ class _Dispatcher:
         if place is None:
             return await LocalWorkerAdapter().execute(job)
         name = str(place)
+        needs = job.meta["needs"]
+        if isinstance(needs, Mapping) and any(need in self._tags for need in needs):
+            # They are met by the node: an engine would look for them among its own resources.
+            needs = {need: amount for need, amount in needs.items() if need not in self._tags}
+            job = replace(job, meta={**job.meta, "needs": needs})
         try:
             result = await self._adapters[name].execute(job)
         except Exception:
