@@ -9,7 +9,7 @@ import pytest
 
 from support.farms import until
 from support.jobs import job
-from tailrace import JobManager, JobSettings, Node
+from tailrace import JobManager, JobSettings, Node, WorkerJob
 from tailrace._farm.sick_nodes import LEFT_OUT, SickNodes
 from tailrace.testing import FakeAdapter, FakeExecution
 
@@ -54,24 +54,30 @@ async def test_nothing_more_is_started_on_a_sick_node_until_it_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tailrace._farm.sick_nodes.LEFT_OUT", 1.0)
+    is_sick = True
+
+    def on_bad(job: WorkerJob) -> FakeExecution:
+        return FakeExecution(exit_code=1 if is_sick else 0, duration=0.02)
+
     nodes = {
-        "bad": Node(adapter=FakeAdapter([*[FakeExecution(exit_code=1)] * 3, FakeExecution()]), slots=1),
-        "good": Node(adapter=FakeAdapter(FakeExecution(duration=0.05)), slots=1),
+        "bad": Node(adapter=FakeAdapter(on_bad), slots=1),
+        "good": Node(adapter=FakeAdapter(FakeExecution(duration=0.2)), slots=1),
     }
-    settings = JobSettings(retries=5, retry_delay=0)
+    settings = JobSettings(retries=50, retry_delay=0)
     with caplog.at_level(logging.WARNING, "tailrace"):
         async with JobManager(repository=tmp_path / "farm.db", nodes=nodes) as manager:
             ids = [await manager.submit(job(*["true"] * 4), settings) for _ in range(2)]
             await until(lambda: "node bad is left out" in caplog.text)
+            is_sick = False
             (bad,) = [node for node in await manager.list_nodes() if node.name == "bad"]
             assert (bad.is_open, bad.is_left_out) == (False, True)
-            assert [(await manager.wait(job_id)).state for job_id in ids] == ["completed"] * 2
-            # A change has it looked at again, as the clock does now and then.
             await until(lambda: time_is_over(manager))
+            # A change has it looked at again, as the clock does now and then.
             await manager.submit(job("true"), not_before=2e9)
             await until(lambda: "node bad is tried again" in caplog.text)
             (bad,) = [node for node in await manager.list_nodes() if node.name == "bad"]
             assert (bad.is_open, bad.is_left_out) == (True, False)
+            assert [(await manager.wait(job_id)).state for job_id in ids] == ["completed"] * 2
             last = await manager.wait(await manager.submit(job(*["true"] * 4)))
             assert "bad" in {chunk.node for chunk in await manager.chunks(last.id)}
 
