@@ -83,6 +83,7 @@ async def test_licences_are_counted_over_all_nodes(tmp_path: Path) -> None:
         spec = needing(shown(tmp_path, *"wxyz", tail=held(tmp_path, "go")), nuke_i=1.0)
         job_id = await manager.submit(spec)
         await manager.wait(await manager.submit(job("true")))
+        await until(lambda: len(begun(tmp_path)) >= 3)
         assert len(begun(tmp_path)) == 3
         open_gate(tmp_path, "go")
         assert (await manager.wait(job_id)).state == "completed"

@@ -136,7 +136,7 @@ class JobManager:
         (seconds since the epoch). Of two jobs the chunks of that with the higher `priority` come first.
 
         Raises `SpecError` for what can never start, `JobStateError` if a job that has not ended writes the same files
-        and is not among those that it comes after.
+        and is not among those that it comes after, `TypeError` or `ValueError` for arguments that cannot be used.
         """
         check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
         check_settings(settings)
@@ -189,7 +189,10 @@ class JobManager:
         await self._run.ledger.flush()
 
     async def resume(self, job_id: str) -> None:
-        """Have a paused job go on, or one that waits for other jobs or for a time begin without that."""
+        """Have a paused job go on, or one that waits for other jobs or for a time begin without that.
+
+        Raises `JobStateError` too if one of those others writes the same files and has not ended.
+        """
         await resume(self._run, job_id)
 
     async def cancel(self, job_id: str) -> None:
@@ -228,15 +231,16 @@ class JobManager:
     async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
         """Run chunks of a job that has ended again: those that failed, were skipped or cancelled, or some of them.
 
-        With `done` chunks that are named are run again though they are completed. What was tried before takes none of
-        their retries. Where some are left that are not run again, the job ends as failed, and is not merged.
+        With `done` chunks that are named are run again though they are completed. None may depend on one that is
+        neither completed nor run again. What was tried before takes none of their retries. Where some are left that are
+        not run again, the job ends as failed, and is not merged.
         """
         if chunk_ids is not None:
             check_chunk_ids(chunk_ids)
         await retry(self._run, job_id, chunk_ids, done=done)
 
     async def mark_done(self, job_id: str, chunk_ids: Collection[int]) -> None:
-        """Have chunks count as completed that are not, of a job of which nothing runs."""
+        """Have chunks count as completed, whatever their files are, of a job of which nothing runs."""
         check_chunk_ids(chunk_ids)
         await mark_done(self._run, job_id, chunk_ids)
 
