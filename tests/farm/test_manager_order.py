@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -190,3 +193,33 @@ async def test_how_a_job_ended_is_only_remembered_for_those_that_wait_for_it(tmp
         await manager.resume(second)
         await manager.wait(second)
         assert manager._farm.table._ended == {}
+
+
+async def test_a_job_that_ends_while_one_after_it_is_submitted_is_known_to_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_ended = threading.Event()
+    realpath = os.path.realpath
+
+    def look(path: Any, **options: Any) -> Any:
+        if str(path).startswith(str(tmp_path / "jobs")):
+            has_ended.wait(10)
+        return realpath(path, **options)
+
+    ids: list[str] = []
+
+    async def submit() -> None:
+        ids.append(await manager.submit(job("true"), after=[first]))
+
+    async with farm(tmp_path) as manager:
+        first = await manager.submit(shown(tmp_path, "a", tail=held(tmp_path, "go")))
+        await until(lambda: begun(tmp_path) == ["a"])
+        async with anyio.create_task_group() as tasks:
+            monkeypatch.setattr("os.path.realpath", look)
+            tasks.start_soon(submit)
+            await anyio.sleep(0.2)
+            open_gate(tmp_path, "go")
+            await manager.wait(first)
+            has_ended.set()
+        with anyio.fail_after(20):
+            assert (await manager.wait(ids[0])).state == "completed"

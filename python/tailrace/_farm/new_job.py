@@ -49,9 +49,10 @@ async def add_job(
         row = replace(new, **fields)
         if job_dir != own:
             await run.claims.check(row, spec)
-        ended = await run.ended_before(row)
         # Made before it is noted: whatever it raises, nothing of it is written then.
         job = await anyio.to_thread.run_sync(FarmJob.of, row)
+        # Nothing is awaited from here on: how one ends meanwhile would not be known to it.
+        ended = await run.ended_before(row)
         run.ledger.added(JobAdded(row, text, [chunk.id for chunk in spec.chunks]))
         run.table.add(job, ended)
     await run.ledger.flush()
