@@ -19,7 +19,7 @@ from support.farm_process import manager_process, printed_ids
 from support.farms import begun, held, open_gate, shown, until
 from support.jobs import count_lines, job
 from support.processes import descendants_marked
-from tailrace._errors import RepositoryLostError, RepositoryUnavailableError
+from tailrace._errors import RepositoryError, RepositoryLostError, RepositoryUnavailableError
 from tailrace._farm.manager import JobManager
 from tailrace._farm.repository.sql_repository import SqlRepository
 from tailrace._farm.repository.sqlite import SqliteFile
@@ -139,6 +139,27 @@ async def test_a_block_that_waits_for_something_else_is_left_when_the_farm_is_lo
             await manager.submit(job("sleep 0.3"), folder=tmp_path / "shot")
             repository.error = RepositoryLostError("another has it")
             await anyio.sleep_forever()
+
+
+async def test_who_waits_elsewhere_is_told_what_ended_the_farm_whatever_it_was(tmp_path: Path) -> None:
+    repository, manager = moody(tmp_path)
+    told: list[str] = []
+
+    async def wait(job_id: str) -> None:
+        try:
+            await manager.wait(job_id)
+        except RepositoryError as error:
+            told.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(UnicodeDecodeError, match="no letters"):
+            async with manager:
+                job_id = await manager.submit(job("sleep 60"), folder=tmp_path / "shot")
+                tasks.start_soon(wait, job_id)
+                await anyio.sleep(0.1)
+                repository.error = UnicodeDecodeError("utf-8", b"x", 0, 1, "no letters")
+                await manager.set_priority(job_id, 1)
+    assert len(told) == 1 and "no letters" in told[0]
 
 
 async def test_leaving_does_not_wait_for_ever_for_a_disk_that_is_full(

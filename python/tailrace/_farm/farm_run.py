@@ -35,7 +35,7 @@ from .repository.job_repository import JobRepository
 from .repository.opening import open_repository
 from .repository.owner import this_process
 from .repository.rows import FINAL_JOB_STATES, JobRow
-from .repository.writer import Writer
+from .repository.writer import Writer, another_like
 from .retention import Retention
 from .standstill import Standstill
 from .states import check_allowed
@@ -231,7 +231,7 @@ class FarmRun:
         """Return when it is so."""
         while not is_so():
             if self.error is not None:
-                raise type(self.error)(str(self.error))
+                raise another_like(self.error)
             if not self.is_open:
                 raise RuntimeError("the manager was closed meanwhile")
             await self.table.changed.wait()

@@ -21,7 +21,7 @@ from .repository.changes import (
     JobFields,
 )
 from .repository.rows import ChunkStateName, EventRow, JobStateName
-from .repository.writer import Writer
+from .repository.writer import Writer, another_like
 from .status import FarmEvent, StateChange
 
 _GATHERED = 0.05
@@ -146,7 +146,7 @@ class Ledger:
 
     async def _progress(self) -> None:
         if self._error is not None:
-            raise type(self._error)(str(self._error))
+            raise another_like(self._error)
         self._askers += 1
         self._asked.set()
         try:

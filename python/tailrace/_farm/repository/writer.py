@@ -14,7 +14,7 @@ from typing import Self
 import anyio
 
 from ..._concurrency.calls_from_threads import CallSoon, calls_into_this_loop
-from ..._errors import RepositoryError, RepositoryUnavailableError
+from ..._errors import RepositoryError, RepositoryLostError, RepositoryUnavailableError
 from .changes import Change
 from .job_repository import JobRepository
 
@@ -104,7 +104,7 @@ class Writer:
         submission = _Submission(tuple(changes))
         with self._mutex:
             if self._end is not None or self._is_closing:
-                raise _again(self._end or RepositoryError("the writer of the repository is closed"))
+                raise another_like(self._end or RepositoryError("the writer of the repository is closed"))
             self._outside.append(submission)
             self._let_in()
             self._news.notify()
@@ -141,7 +141,7 @@ class Writer:
             self._queue.clear()
             self._outside.clear()
         for submission in left:
-            submission.error = _again(end)
+            submission.error = another_like(end)
         self._tell(left)
         self._call_soon(self._has_ended.set)
 
@@ -226,6 +226,7 @@ class _Submission:
         self.is_over = anyio.Event()
 
 
-def _again(error: RepositoryError) -> RepositoryError:
+def another_like(error: Exception) -> RepositoryError:
     """Return another error that says the same: each task that raises one adds to it where that was."""
-    return type(error)(str(error))
+    kind = type(error) if isinstance(error, RepositoryLostError | RepositoryUnavailableError) else RepositoryError
+    return kind(str(error))
