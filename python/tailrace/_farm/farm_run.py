@@ -31,10 +31,11 @@ from .ledger import Ledger
 from .listeners import Listeners
 from .nodes import FarmNodes, Node
 from .output_claims import OutputClaims
+from .recovery import ended_of, left_jobs
 from .repository.job_repository import JobRepository
 from .repository.opening import open_repository
 from .repository.owner import this_process
-from .repository.rows import FINAL_JOB_STATES, JobRow
+from .repository.rows import JobRow
 from .repository.writer import Writer, another_like
 from .retention import Retention
 from .standstill import Standstill
@@ -249,7 +250,7 @@ class FarmRun:
     async def ended_before(self, row: JobRow) -> Mapping[str, EndedState]:
         """Return how those jobs ended that a job comes after; the others are in the table when it returns."""
         while row.after:
-            ended = await self.read(partial(self._ended, row))
+            ended = await self.read(partial(ended_of, self.repository, row.after))
             if all(other in ended or other in self.table for other in row.after):
                 return ended
         return {}
@@ -269,26 +270,12 @@ class FarmRun:
 
     async def _load(self) -> None:
         """Take the jobs that an earlier manager has left: what ran is pending again, and that was no attempt."""
-        for job, ended, running in await anyio.to_thread.run_sync(self._left_behind):
+        for job, ended, running in await anyio.to_thread.run_sync(left_jobs, self.repository):
             self.table.add(job, ended)
-            for chunk_id, lost in running:
-                self.ledger.chunk(job.row.id, chunk_id, "pending", {"lost": lost + 1}, {})
+            for chunk in running:
+                self.ledger.chunk(job.row.id, chunk.chunk_id, "pending", {"lost": chunk.lost + 1}, {})
             if job.row.state in ("running", "merging"):
                 self.table.note(job, "pending", {}, {})
-
-    def _left_behind(self) -> list[tuple[FarmJob, Mapping[str, EndedState], list[tuple[int, int]]]]:
-        found: list[tuple[FarmJob, Mapping[str, EndedState], list[tuple[int, int]]]] = []
-        for job_id in self.repository.unfinished():
-            row = self.repository.job(job_id)
-            if row is not None:
-                running = [(chunk.chunk_id, chunk.lost) for chunk in self.repository.chunks(job_id, ["running"])]
-                found.append((FarmJob.of(row), self._ended(row), running))
-        return found
-
-    def _ended(self, row: JobRow) -> dict[str, EndedState]:
-        rows = {other: self.repository.job(other) for other in row.after}
-        states: dict[str, EndedState] = {id_: "deleted" if one is None else one.state for id_, one in rows.items()}
-        return {id_: state for id_, state in states.items() if state == "deleted" or state in FINAL_JOB_STATES}
 
     async def _write(self) -> None:
         with anyio.CancelScope(shield=True) as self._writing:
