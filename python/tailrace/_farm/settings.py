@@ -45,7 +45,8 @@ class JobSettings(BaseModel, metaclass=RaisesSpecError):
     """In which order the chunks begin."""
     on_end: str | None = None
     """A command that is run when the job has ended, with `TAILRACE_JOB_ID`, `TAILRACE_JOB_NAME`, `TAILRACE_JOB_STATE`
-    and `TAILRACE_JOB_ERROR` in its environment. What becomes of it changes nothing of the job."""
+    and `TAILRACE_JOB_ERROR` in its environment. What becomes of it changes nothing of the job. Where the end of a
+    manager cut it short, it is run again."""
 
     enforce_memory: bool = False
     merge: bool = True
