@@ -92,7 +92,7 @@ async def test_one_that_is_cut_short_is_run_again_by_the_next_manager(
                 raise KeyboardInterrupt
             scope.cancel()
     assert descendants_marked(mark) == []
-    assert "the commands for the ends of 1 jobs are left to the next manager" in caplog.text
+    assert "commands for the ends of jobs that are left to the next manager: 1" in caplog.text
     open_gate(tmp_path, "go")
     async with farm(tmp_path) as manager:
         assert (await manager.get(done.id)).state == "completed"

@@ -141,6 +141,25 @@ async def test_a_block_that_waits_for_something_else_is_left_when_the_farm_is_lo
             await anyio.sleep_forever()
 
 
+async def test_leaving_runs_no_command_for_the_end_of_a_job_that_could_not_be_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace._farm.farm_run._PATIENCE", 0.5)
+    monkeypatch.setattr("tailrace._farm.end_commands._PATIENCE", 0.2)
+    repository, manager = moody(tmp_path)
+    ends, folder = JobSettings(on_end="touch ended"), tmp_path / "shot"
+    with anyio.fail_after(20):
+        async with manager:
+            job_id = await manager.submit(job("true"), ends, folder=folder, not_before=time.time() + 999)
+            repository.error = RepositoryUnavailableError("the disk is full")
+            with anyio.move_on_after(0.3):
+                await manager.cancel(job_id)
+    repository.error = None
+    async with JobManager(repository=tmp_path / "farm.db") as manager:
+        assert (await manager.get(job_id)).state == "pending"
+    assert not (folder / "ended").exists()
+
+
 async def test_who_waits_elsewhere_is_told_what_ended_the_farm_whatever_it_was(tmp_path: Path) -> None:
     repository, manager = moody(tmp_path)
     told: list[str] = []

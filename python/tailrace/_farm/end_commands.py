@@ -56,10 +56,10 @@ class EndCommands:
                 if self._due and not await self._are_durable():
                     self.give_up()
                 elif self._due:
-                    _log.info("the commands for the ends of %d jobs are waited for", len(self._due))
+                    _log.info("commands for the ends of jobs that are waited for: %d", len(self._due))
         finally:
             if self._due:
-                _log.warning("the commands for the ends of %d jobs are left to the next manager", len(self._due))
+                _log.warning("commands for the ends of jobs that are left to the next manager: %d", len(self._due))
 
     def start(self, row: JobRow) -> None:
         """Have the command for the end of a job run, which has one, in the job's folder; what goes wrong is logged."""
