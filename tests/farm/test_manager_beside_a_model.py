@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -25,6 +26,9 @@ from tailrace._farm.repository.sql_repository import SqlRepository
 from tailrace._farm.repository.sqlite import SqliteFile
 
 SLOTS = 2
+MERGES = min(SLOTS, len(os.sched_getaffinity(0)))
+MERGE = -1
+"""In place of the id of a chunk."""
 LIVE, PAUSED, FINAL = "live", "paused", ("completed", "failed", "cancelled")
 SECONDS = st.sampled_from([0.0, 0.001, 0.005, 0.02])
 """How long something is under way before the manager dies."""
@@ -48,7 +52,7 @@ class Gated:
         self.running: dict[tuple[str, int], Command] = {}
 
     async def execute(self, job: WorkerJob) -> WorkerResult:
-        key = (Path(str(job.cwd)).name, int(str(job.meta["chunk_id"])))
+        key = (Path(str(job.cwd)).name, int(str(job.meta.get("chunk_id", MERGE))))
         assert key not in self.running, "it runs twice at a time"
         command = self.running[key] = Command()
         try:
@@ -80,12 +84,16 @@ class Model:
     chunks: dict[int, Literal["pending", "completed", "failed", "cancelled", "skipped"]]
     depends_on: Mapping[int, Collection[int]]
     after: tuple[str, ...]
+    merges: bool
     state: str = LIVE
 
     def may_run(self, chunk_id: int) -> bool:
         return all(self.chunks[other] == "completed" for other in self.depends_on[chunk_id])
 
     def end(self, chunk_id: int, *, fails: bool) -> None:
+        if chunk_id == MERGE:
+            self.state = "failed" if fails else "completed"
+            return
         self.chunks[chunk_id] = "failed" if fails else "completed"
         given_up = {chunk_id} if fails else set()
         # A chunk depends on those before it.
@@ -95,9 +103,21 @@ class Model:
                 given_up.add(other)
         self.settle()
 
+    def could_run(self) -> list[int]:
+        if self.is_rendered and self.merges:
+            return [MERGE]
+        return [chunk_id for chunk_id, state in self.chunks.items() if state == "pending" and self.may_run(chunk_id)]
+
     def settle(self) -> None:
         if self.state == LIVE and "pending" not in self.chunks.values():
-            self.state = "completed" if set(self.chunks.values()) == {"completed"} else "failed"
+            if not self.is_rendered:
+                self.state = "failed"
+            elif not self.merges:
+                self.state = "completed"
+
+    @property
+    def is_rendered(self) -> bool:
+        return set(self.chunks.values()) == {"completed"}
 
     def cancel(self) -> None:
         self.state = "cancelled"
@@ -149,18 +169,18 @@ class ManagerBesideAModel(RuleBasedStateMachine):
     def running(self) -> list[tuple[str, int]]:
         return sorted(self.adapter.running, key=lambda key: (list(self.jobs).index(key[0]), key[1]))
 
-    @rule(data=st.data(), count=st.integers(1, 3), priority=st.integers(0, 2))
-    def submit(self, data: st.DataObject, count: int, priority: int) -> None:
+    @rule(data=st.data(), count=st.integers(1, 3), priority=st.integers(0, 2), merges=st.booleans())
+    def submit(self, data: st.DataObject, count: int, priority: int, merges: bool) -> None:
         after = data.draw(st.lists(st.sampled_from(list(self.jobs)), max_size=1)) if self.jobs else []
         depends_on = {
             chunk_id: data.draw(st.sets(st.integers(0, chunk_id - 1), max_size=1)) if chunk_id else ()
             for chunk_id in range(count)
         }
-        spec = job(*["true"] * count)
+        spec = job(*["true"] * count, merge="true" if merges else None)
         chunks = [chunk.model_copy(update={"depends_on": tuple(depends_on[chunk.id])}) for chunk in spec.chunks]
         spec = spec.model_copy(update={"chunks": tuple(chunks)})
         job_id = self.call("submit", spec, JobSettings(fail_fast=False), priority=priority, after=after)
-        self.jobs[job_id] = Model(dict.fromkeys(range(count), "pending"), depends_on, tuple(after))
+        self.jobs[job_id] = Model(dict.fromkeys(range(count), "pending"), depends_on, tuple(after), merges)
 
     @precondition(lambda self: self.adapter.running)
     @rule(data=st.data(), fails=st.booleans())
@@ -173,7 +193,8 @@ class ManagerBesideAModel(RuleBasedStateMachine):
     @rule(data=st.data(), now=st.booleans())
     def pause(self, data: st.DataObject, now: bool) -> None:
         job_id = self.a_job(data)
-        if self.allowed(job_id, (LIVE, PAUSED), "pause", now=now):
+        is_merging = (job_id, MERGE) in self.adapter.running
+        if self.allowed(job_id, (PAUSED,) if is_merging and not now else (LIVE, PAUSED), "pause", now=now):
             self.jobs[job_id].state = PAUSED
 
     @precondition(lambda self: self.jobs)
@@ -181,7 +202,7 @@ class ManagerBesideAModel(RuleBasedStateMachine):
     def resume(self, data: st.DataObject) -> None:
         job_id = self.a_job(data)
         model = self.jobs[job_id]
-        if model.state == LIVE and self.call("get", job_id).state == "running":
+        if model.state == LIVE and self.call("get", job_id).state in ("running", "merging"):
             with pytest.raises(JobStateError, match=job_id):
                 self.call("resume", job_id)
         elif model.state == PAUSED:
@@ -236,6 +257,7 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         self.block.__exit__(None, None, None)
         self.start()
 
+    @rule()
     def crash(self) -> None:
         self.repository.is_dead = True
         with pytest.raises(RepositoryLostError):
@@ -252,11 +274,15 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         time.sleep(seconds)
         self.crash()
         for (job_id, chunk_id), fails in ended.items():
-            (state,) = [chunk.state for chunk in self.call("chunks", job_id) if chunk.id == chunk_id]
+            if chunk_id == MERGE:
+                state = self.call("get", job_id).state
+            else:
+                (state,) = [chunk.state for chunk in self.call("chunks", job_id) if chunk.id == chunk_id]
             # What was not written down any more is run again.
-            if state not in ("pending", "running"):
+            if state not in ("pending", "running", "merging"):
                 assert state == ("failed" if fails else "completed")
                 self.jobs[job_id].end(chunk_id, fails=fails)
+        self.begin_anew()
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), seconds=SECONDS)
@@ -273,6 +299,19 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         assert is_cancelled or not has_returned
         if is_cancelled:
             self.jobs[job_id].cancel()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Have all jobs end, and delete them: how they are now is a matter of moments, and what is drawn may not be."""
+        self.wait_until_it_is_as_it_should_be()
+        while self.adapter.running:
+            for key in self.running():
+                self.portal.call(self.adapter.end, key, 0)
+                self.jobs[key[0]].end(key[1], fails=False)
+            self.wait_until_it_is_as_it_should_be()
+        for job_id in self.jobs:
+            self.call("delete", job_id)
+        self.jobs = {}
 
     @invariant()
     def wait_until_it_is_as_it_should_be(self) -> None:
@@ -289,7 +328,7 @@ class ManagerBesideAModel(RuleBasedStateMachine):
         running = self.portal.call(lambda: set(self.adapter.running))
         could: set[tuple[str, int]] = set()
         for job_id, model in self.jobs.items():
-            state = LIVE if found[job_id].state in ("pending", "running") else found[job_id].state
+            state = LIVE if found[job_id].state in ("pending", "running", "merging") else found[job_id].state
             if state != model.state:
                 return f"job {job_id} is {found[job_id].state} in place of {model.state}: {found[job_id].error}"
             chunks = {chunk.id: chunk.state for chunk in self.call("chunks", job_id)}
@@ -298,12 +337,13 @@ class ManagerBesideAModel(RuleBasedStateMachine):
                 return f"chunks of job {job_id} are {chunks} in place of {expected}"
             is_ready = all(other in self.jobs and self.jobs[other].state == "completed" for other in model.after)
             if model.state == LIVE and is_ready:
-                could |= {(job_id, id_) for id_, one in model.chunks.items() if one == "pending" and model.may_run(id_)}
+                could |= {(job_id, id_) for id_ in model.could_run()}
         draining = {key for key in running if self.jobs[key[0]].state == PAUSED}
         if not running <= could | draining:
             return f"{running - could - draining} run, and should not"
-        wanted = min(SLOTS, len(could | draining))
-        return None if len(running) == wanted else f"{len(running)} chunks run in place of {wanted}: {could}"
+        merges = {key for key in could if key[1] == MERGE}
+        wanted = min(SLOTS, len((could | draining) - merges)) + min(MERGES, len(merges))
+        return None if len(running) == wanted else f"{len(running)} commands run in place of {wanted}: {could}"
 
 
 def test_a_manager_does_what_its_model_does() -> None:
