@@ -5,6 +5,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from . import progress as progress
+    from . import report as report
     from . import testing as testing
     from . import worker as worker
     from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
@@ -315,7 +316,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in ("progress", "testing", "worker"):
+    if name in ("progress", "report", "testing", "worker"):
         return import_module(f"{__name__}.{name}")
     if name == "__version__":
         version: str = import_module(f"{__name__}._version").installed_version()

@@ -99,7 +99,7 @@ def surroundings_of(program: Block, folder: Path) -> Iterator[Surroundings]:
         else:
             tunnel.small_tunnel(folder / "examples" / "tunnel")
             shutil.copytree(ROOT / "examples" / "blender", folder / "examples" / "blender")
-            if "job.ndjson" in program.text:
+            if "job.ndjson" in program.text or "read_log_folder" in program.text:
                 options = JobExecutionOptions(log_dir=folder / "logs")
                 anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("true", "true"), options)
             yield Surroundings(folder, {}, {})

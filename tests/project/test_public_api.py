@@ -149,6 +149,22 @@ NAMES = {
         register_renderer
         renderer_names
     """,
+    "tailrace.report": """
+        AttemptReport
+        ChunkReport
+        FailureReport
+        FrameReport
+        JobReportData
+        LogExcerpt
+        MergeReport
+        RunHistory
+        RunReport
+        combine_runs
+        read_log_folder
+        report_to_csv
+        report_to_json
+        write_report
+    """,
     "tailrace.testing": """
         AdapterConformance
         FakeAdapter

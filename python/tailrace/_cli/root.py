@@ -64,13 +64,14 @@ def cli() -> None:
     modules={
         "join": ".commands.join",
         "plan": ".commands.plan",
+        "report": ".commands.report",
         "run": ".commands.run",
         "schema": ".commands.schema",
         "validate": ".commands.validate",
     },
 )
 def job() -> None:
-    """Plan, run and check jobs, and join what they render."""
+    """Plan, run and check jobs, report on them, and join what they render."""
 
 
 @cli.group(cls=LazyGroup, modules={"check": ".commands.farm_check"})

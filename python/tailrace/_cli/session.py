@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import click
@@ -50,6 +50,9 @@ from .phrases import counted, enumerated
 from .rerun_command import rerun_command, single_chunk_command, without_secrets
 from .selection import SelectionRequest, select
 from .writing import OutputClosedError, OutputFailedError, print_message, print_sections, telling_reasons
+
+if TYPE_CHECKING:
+    from .report_file import ReportFile
 
 
 class JobRequest(NamedTuple):
@@ -92,6 +95,7 @@ class JobRequest(NamedTuple):
     log_dir: str | None
     log_limit: int | None
     log_compress: bool
+    report: str | None
     mask_env: tuple[str, ...]
     quiet: bool
     watch: int | None
@@ -145,6 +149,9 @@ class _Execution:
             raise click.UsageError("--state-dir says where the record is, --no-record keeps none: use one of them")
         if request.dry_run and request.events is not None:
             raise click.UsageError("--events writes what happens, and with --dry-run nothing does: use one of them")
+        if request.dry_run and request.report is not None:
+            raise click.UsageError("--report tells what happened, and with --dry-run nothing does: use one of them")
+        self._report_file = _report_file(request)
         if request.audio is not None and request.stitch is None:
             raise click.UsageError("--audio is the sound of the video that --stitch joins: name that too")
         self._stitcher = None if request.stitch is None else FfmpegStitcher(audio=_absolute(request.audio))
@@ -288,6 +295,9 @@ class _Execution:
         self._tell_summary(started, interrupted=interrupted, patience=patience)
         if status != 0:
             self._tell_what_is_missing(patience)
+        # Pictures take their time.
+        if self._report_file is not None and not self._report_file.write(sheet=not interrupted, patience=patience):
+            status = status or _FAILED
         if interrupted:
             # At once: a thread may still be waiting to write.
             os._exit(status)
@@ -346,6 +356,8 @@ class _Execution:
 
     def _count(self, event: JobEvent) -> None:
         self._state.apply(event)
+        if self._report_file is not None:
+            self._report_file.take(event)
         if isinstance(event, ChunkFailed):
             # The state keeps no output, and the end of this is told when all is over.
             self._failures[event.chunk_id] = event.error
@@ -428,6 +440,15 @@ class _Execution:
         yield from failure_report(started, self._failures, command_for, log_dir)
         if errors := error_report(started):
             yield errors
+
+
+def _report_file(request: JobRequest) -> ReportFile | None:
+    if request.report is None:
+        return None
+    # Others do without, and start sooner.
+    from .report_file import ReportFile
+
+    return ReportFile(request.report, request.log_dir)
 
 
 def _absolute(name: str | None) -> Path | None:

@@ -136,6 +136,12 @@ def _parse_slot_env(_: click.Context, __: click.Parameter, values: tuple[str, ..
     callback=parse_file_size,
     help="Keep the beginning and the end of larger logs: 64M, at least 64K.",
 )
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False),
+    help="Write what became of the job to this page, which needs nothing else, at the end.",
+)
 @click.option("--log-compress", is_flag=True, help="Compress the logs (gzip) when their command has ended.")
 @click.option(
     "--mask-env",
