@@ -85,6 +85,18 @@ def test_frames_that_take_much_longer_than_the_others_are_named(tmp_path: Path) 
     assert [node.text for node in section.all("text", "name")] == ["17"]
 
 
+def test_where_each_chunk_is_a_video_its_time_is_no_time_of_a_frame(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.start(2)
+    for chunk_id in (0, 1):
+        path = f"/f/chunk_{chunk_id}.mp4"
+        log.chunk(chunk_id, 0, 60)
+        log.add(FrameFinished, 60, chunk_id=chunk_id, attempt=1, frame=30, path=path, duration=60.0)
+    page = _page(read_log_folder(log.write()))
+    assert (page.section("frame-times"), page.all("dt")[1].text) == (None, "Videos seen whole")
+    assert page.section("chunk-times") is not None
+
+
 def test_a_few_values_or_values_that_lie_close_have_no_outliers() -> None:
     assert find_outliers([Point(0, 1.0), Point(1, 100.0)]).points == ()
     assert find_outliers([Point(number, 5 + number / 1000) for number in range(9)]).points == []
@@ -143,7 +155,7 @@ print(anyio.run(write_report, read_log_folder(sys.argv[1]), sys.argv[2]))
     assert made.stdout == f"{expected}\n"
     page = parse(target.read_text())
     assert expected in _section(page, "frames").text
-    assert page.section("frame-times") is not None
+    assert page.section("frames") is not None and page.all("dt")[1].text == "Frames seen whole"
 
 
 def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from ._data import FailureReport, FrameReport, JobReportData, LogExcerpt
+from ._data import FailureReport, JobReportData, LogExcerpt
 from ._markup import Child, Markup, element, void
 from ._plots import Point, find_outliers, scatter
 from ._quantities import counted, duration, exit_status, moment, size, size_ticks, ticks
@@ -155,7 +155,10 @@ def plots(data: JobReportData) -> Markup | None:
         for c, a in last
         if a.cpu is not None and a.duration > 0
     ]
-    frames = [_frame_point(frame) for frame in data.frames if frame.duration is not None]
+    frames = [Point(f.frame, f.duration, bool(f.warnings)) for f in data.frames if f.duration is not None]
+    if all(chunk.frames < 2 for chunk in data.chunks):
+        # It is the time of their chunk, all of it where that is one video.
+        frames = []
     times = [Point(c.chunk_id, a.duration, a.state == "failed") for c, a in last if a.state in ("completed", "failed")]
     cards = [
         _plot(
@@ -179,10 +182,6 @@ def plots(data: JobReportData) -> Markup | None:
     ]
     shown = [card for card in cards if card is not None]
     return element("div", shown, class_="pair") if shown else None
-
-
-def _frame_point(frame: FrameReport) -> Point:
-    return Point(frame.frame, frame.duration or 0.0, bool(frame.warnings))
 
 
 def _plot(

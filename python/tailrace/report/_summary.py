@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .._frames.kinds import kind_by_name
 from ._data import JobReportData
 from ._markup import Child, Markup, element
 from ._plots import percent
@@ -62,7 +63,12 @@ def _figures(data: JobReportData) -> Iterator[tuple[str, str, str | None]]:
         damaged = sum(frame.damage is not None for frame in data.frames)
         odd = sum(bool(frame.warnings) for frame in data.frames)
         flags = [f"{number:,} {what}" for number, what in ((damaged, "damaged"), (odd, "odd")) if number]
-        yield "Frames seen whole", f"{len(data.frames) - damaged:,}", ", ".join(flags) or None
+        are_videos = all(kind_by_name(frame.path) == "video" for frame in data.frames)
+        yield (
+            "Videos seen whole" if are_videos else "Frames seen whole",
+            f"{len(data.frames) - damaged:,}",
+            ", ".join(flags) or None,
+        )
     elapsed = sum(run.duration for run in data.runs)
     busy = sum(attempt.duration for attempt in attempts)
     slots = len({attempt.slot for attempt in attempts})
