@@ -1,5 +1,5 @@
 # Everything is installed into .venv and built into target/. Nothing outside this folder is changed, but for the
-# renderers and engines that `make test-renderers` and `make test-containers` install, and a user `pgserver` where root
+# renderers, engines and browsers that `make test-renderers` and others install, and a user `pgserver` where root
 # runs the tests of farms.
 PYTHON ?= python3
 
@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 # Two recipes at once would fight over .venv and target/.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-threads test-python test-renderers test-containers test-ray test-slurm stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
+.PHONY: help demo test test-rust test-threads test-python test-renderers test-containers test-ray test-slurm test-web stress stress-threads stress-python sanitize lint lint-python lint-rust docs bench develop clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -50,7 +50,7 @@ test-threads stress-threads: $(VENV)/.created
 	cargo test --locked --lib --target-dir target/loom model:: -- --nocapture
 
 test-python: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-docs $(BIN)/ffmpeg $(BIN)/ffprobe $(BIN)/aws-lambda-rie
-	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers and not ray and not slurm"
+	python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not stress and not renderers and not containers and not ray and not slurm and not web"
 
 test-renderers: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run live tests with Blender and POV-Ray; installs both
 	sh scripts/install.sh blender:blender povray:povray
@@ -66,6 +66,10 @@ test-ray: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-ray $(BIN)/ffmpeg $(
 test-slurm: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests with a real Slurm, as root; installs it
 	sh scripts/install.sh slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2
 	sh scripts/in_own_network.sh python -m pytest -m slurm
+
+test-web: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-web $(BIN)/ffmpeg ## Run tests of pages in a browser; installs Chromium
+	sh scripts/install.sh chromium:chromium
+	python -m pytest -m web
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
 

@@ -39,6 +39,7 @@ def test_bare_make_explains_every_target_meant_for_users(clone: Path) -> None:
         "test-ray",
         "test-renderers",
         "test-slurm",
+        "test-web",
         "stress",
         "sanitize",
         "lint",
