@@ -116,6 +116,8 @@ class FarmRun:
         try:
             if found.previous is not None:
                 await anyio.to_thread.run_sync(await_end_of, found.previous)
+            # Until something is begun here, there is nothing that the next one would have to wait for.
+            self._is_clean = True
             async with Writer(self.repository, on_trouble=self._in_trouble, patience=_PATIENCE) as writer:
                 self._writer = writer
                 self.ledger = Ledger(writer, found.last_event, self.listeners.publish)
@@ -145,6 +147,7 @@ class FarmRun:
     @asynccontextmanager
     async def _running(self, ends_due: Sequence[JobRow]) -> AsyncIterator[None]:
         raised: BaseException | None = None
+        self._is_clean = False
         async with anyio.create_task_group() as services:
             self._is_written = anyio.Event()
             services.start_soon(self._write)
