@@ -249,6 +249,10 @@ NO_VERSION = {name: value for name, value in chunk_started().items() if name != 
         (json.dumps(chunk_started(slot=True)), "chunk_started: slot must be an integer, not True"),
         (json.dumps(chunk_started(time="now")), "chunk_started: time must be a number, not 'now'"),
         (
+            json.dumps(chunk_started(time=10**400)),
+            f"chunk_started: time must be a smaller number, not 1{'0' * 59}...",
+        ),
+        (
             json.dumps(chunk_started(event="chunk_finished", result={"exit_code": "0"})),
             "chunk_finished: result: exit_code must be an integer, not '0'",
         ),

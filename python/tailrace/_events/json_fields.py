@@ -32,7 +32,10 @@ class JsonFields:
         """Return a value of that kind; a float may stand there as an integer."""
         value = self.value(key)
         if kind is float and type(value) is int:
-            return kind(value)
+            try:
+                return kind(value)
+            except OverflowError:
+                raise self.error(key, "a smaller number") from None
         # To Python, True is an int.
         if type(value) is not kind:
             raise self.error(key, _WORDS[kind])

@@ -63,8 +63,7 @@ def _read(path: Path, history: RunHistory) -> str | None:
                 if not all(abs(number) < _MOST for number in _numbers(event)):
                     raise ValueError("the event has a number that none can have")
                 history.apply(event)
-            # An integer may be too large for a float.
-            except (ValueError, OverflowError) as error:
+            except ValueError as error:
                 history.unreadable_lines += 1
                 problem = problem or str(error)
     except FileNotFoundError:
