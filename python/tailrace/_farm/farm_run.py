@@ -112,6 +112,7 @@ class FarmRun:
         """Have it open for the block; raises what ended it, if anything did, in place of what came out of the block."""
         found = await anyio.to_thread.run_sync(self.repository.open, this_process())
         self._last_place = found.last_place
+        writer: Writer | None = None
         self._is_clean = False
         try:
             if found.previous is not None:
@@ -141,8 +142,11 @@ class FarmRun:
                 async with open_adapters([self._adapter]), self._running(ends_due):
                     yield
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(partial(self.repository.close, clean=self._is_clean))
+            if writer is not None and writer.hangs:
+                _log.error("the repository does not answer, and is left as it is")
+            else:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(partial(self.repository.close, clean=self._is_clean))
 
     @asynccontextmanager
     async def _running(self, ends_due: Sequence[JobRow]) -> AsyncIterator[None]:
@@ -224,12 +228,12 @@ class FarmRun:
     async def read(self, function: Callable[[], _T]) -> _T:
         """Return what a method of the repository returns, once everything is written until now."""
         await self.ledger.flush()
-        return await anyio.to_thread.run_sync(function)
+        return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
     async def look(self, function: Callable[[], _T]) -> _T:
         """Do the same, without waiting for what cannot be written now."""
         await self.ledger.settle()
-        return await anyio.to_thread.run_sync(function)
+        return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Return when it is so."""

@@ -26,12 +26,18 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _PATIENCE = 10.0
 """How long what still waits at the end is tried, in seconds."""
+_SILENCE = 5.0
+"""How long a transaction may take before nothing is expected to be written, in seconds."""
+_GLANCE = 0.5
+"""How often it is looked how long one takes, in seconds."""
+_HANGS = "the repository does not answer"
 
 
 class Writer:
     """Writes what tasks of one event loop submit, all that waits in one transaction: each costs a way to the disk.
 
-    What fails for a reason that may pass is tried until it goes through, and nothing overtakes it.
+    What fails for a reason that may pass is tried until it goes through, and nothing overtakes it. What hangs, as with
+    a dead disk or a server that stands still, is waited for; another thread notices it, for it raises nothing.
     """
 
     def __init__(
@@ -64,11 +70,18 @@ class Writer:
         self._end: RepositoryError | None = None
         """Why nothing is written any more."""
         self._trouble: str | None = None
+        self._batch: Sequence[_Submission] = ()
+        self._since: float | None = None
+        """When the transaction began that is under way."""
+        self.hangs = False
+        """Whether it ended while a transaction did not return: the repository cannot be closed."""
 
     async def __aenter__(self) -> Self:
         self._call_soon: CallSoon = calls_into_this_loop()
         self._has_ended = anyio.Event()
-        threading.Thread(target=self._run, name="tailrace-writer", daemon=True).start()
+        self._is_over = threading.Event()
+        for name, target in (("tailrace-writer", self._run), ("tailrace-writer-watch", self._watch)):
+            threading.Thread(target=target, name=name, daemon=True).start()
         return self
 
     async def __aexit__(
@@ -128,27 +141,47 @@ class Writer:
             self._queued += submission.size
 
     def _run(self) -> None:
-        batch: Sequence[_Submission] = ()
+        end = RepositoryError("the writer of the repository is closed")
         try:
-            while batch := self._take():
-                self._write(batch)
-            end = RepositoryError("the writer of the repository is closed")
+            while self._take():
+                self._write(self._batch)
         except RepositoryError as error:
             end = error
+        self._finish(end)
+
+    def _watch(self) -> None:
+        """Tell of a transaction that does not return, and give it up where that is due."""
+        while not self._is_over.wait(_GLANCE):
+            now = time.monotonic()
+            with self._mutex:
+                if self._since is None:
+                    continue
+                # Between two tries it would be given up there.
+                is_too_late = self._deadline is not None and now > max(self._deadline, self._since + _SILENCE)
+                if now - self._since > _SILENCE:
+                    self._set_trouble(_HANGS)
+            if is_too_late:
+                self._finish(RepositoryUnavailableError(_HANGS), hangs=True)
+
+    def _finish(self, end: RepositoryError, *, hangs: bool = False) -> None:
+        """Write nothing any more, and tell that all who wait."""
         with self._mutex:
-            self._end = end
-            left = [*(submission for submission in batch if not submission.is_told), *self._queue, *self._outside]
+            if self._end is not None or (hangs and self._since is None):
+                return
+            self._end, self.hangs = end, hangs
+            left = [*(submission for submission in self._batch if not submission.is_told), *self._queue, *self._outside]
             self._queue.clear()
             self._outside.clear()
+        self._is_over.set()
         for submission in left:
             submission.error = another_like(end)
-        self._tell(left)
+        self._wake(left)
         self._call_soon(self._has_ended.set)
 
-    def _take(self) -> list[_Submission]:
-        """Return the submissions that are written next, as soon as there are some; none once it is closed."""
+    def _take(self) -> bool:
+        """Take the submissions that are written next, as soon as there are some; return False once it is closed."""
         with self._mutex:
-            self._news.wait_for(lambda: self._queue or self._is_closing)
+            self._news.wait_for(lambda: self._queue or self._is_closing or self._end is not None)
             batch: list[_Submission] = []
             size = 0
             while self._queue and (not batch or size + self._queue[0].size <= _MOST_AT_ONCE):
@@ -157,7 +190,8 @@ class Writer:
                 batch.append(submission)
             self._queued -= size
             self._let_in()
-            return batch
+            self._batch = batch
+            return bool(batch)
 
     def _write(self, batch: Sequence[_Submission]) -> None:
         """Write them and tell who waits. Raises `RepositoryError` when nothing can be written any more."""
@@ -179,11 +213,11 @@ class Writer:
         again = False
         while True:
             try:
-                self._repository.write(changes, again=again)
+                self._write_once(changes, again=again)
             except RepositoryUnavailableError as error:
                 again = True
-                self._set_trouble(str(error))
                 with self._mutex:
+                    self._set_trouble(str(error))
                     self._news.wait_for(lambda: self._deadline is not None, timeout=pause)
                     if self._deadline is not None:
                         if time.monotonic() > self._deadline:
@@ -192,18 +226,35 @@ class Writer:
                         self._news.wait(_FIRST_PAUSE)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._set_trouble(None)
+                with self._mutex:
+                    self._set_trouble(None)
                 return
 
+    def _write_once(self, changes: Sequence[Change], *, again: bool) -> None:
+        with self._mutex:
+            self._since = time.monotonic()
+        try:
+            self._repository.write(changes, again=again)
+        finally:
+            with self._mutex:
+                self._since = None
+
     def _set_trouble(self, reason: str | None) -> None:
-        if reason != self._trouble:
+        if reason != self._trouble and self._end is None:
             self._trouble = reason
             self._call_soon(partial(self._on_trouble, reason))
 
     def _tell(self, batch: Sequence[_Submission]) -> None:
+        with self._mutex:
+            if self._end is not None:
+                # It was given up, and the event loop may be gone.
+                return
+            for submission in batch:
+                submission.is_told = True
+        self._wake(batch)
+
+    def _wake(self, batch: Sequence[_Submission]) -> None:
         """Wake who waits, in order, by one call: the way into the event loop costs as much as a change."""
-        for submission in batch:
-            submission.is_told = True
 
         def wake() -> None:
             for submission in batch:
