@@ -106,6 +106,15 @@ async def test_changes_that_are_no_longer_kept_are_told_as_a_gap(tmp_path: Path)
             assert (await anext(events)).id == 5
 
 
+async def test_the_last_change_is_known_to_who_did_not_listen(tmp_path: Path) -> None:
+    async with farm(tmp_path) as manager:
+        assert manager.last_event == 0
+        job_id = await manager.submit(job("true"), not_before=2e9)
+        assert manager.last_event == 1
+        assert list(await manager.find(job_id[:5])) == [job_id]
+        assert list(await manager.find("x")) == []
+
+
 async def test_listening_ends_with_the_manager(tmp_path: Path) -> None:
     found: list[FarmEvent] = []
 
@@ -152,6 +161,16 @@ async def test_output_of_earlier_attempts_is_kept_over_a_restart(tmp_path: Path)
         await manager.wait(job_id)
         for attempt in (1, 2):
             assert [piece async for piece in manager.output(job_id, 0, attempt=attempt)] == [b"attempt\n"]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_it_is_told_how_much_output_there_is_and_of_which_attempt(tmp_path: Path, compressed: bool) -> None:
+    async with farm(tmp_path) as manager:
+        settings = JobSettings(retries=1, retry_delay=0, log_compress=compressed)
+        status = await manager.wait(await manager.submit(job("echo some >&2; exit 1"), settings))
+        reader = manager.output(status.id, 0)
+        assert ((await reader.find()).attempt, await reader.size()) == (2, len("some\n"))
+        assert await manager.output(status.id, 0, attempt=7).size() == 0
 
 
 async def test_output_of_a_chunk_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_chunks_keep_the_order_of_the_job_file_whatever_their_ids(where: str) ->
     with opened(where) as repository:
         repository.write([replace(added(1), chunk_ids=[7, 3, 5])])
         assert [row.chunk_id for row in repository.chunks("job-1")] == [7, 3, 5]
+        row = repository.chunk("job-1", 3)
+        assert row == repository.chunks("job-1")[1]
+        assert (repository.chunk("job-1", 4), repository.chunk("job-2", 3)) == (None, None)
 
 
 def test_the_last_of_several_changes_of_a_row_holds_whatever_else_is_in_the_batch(where: str) -> None:

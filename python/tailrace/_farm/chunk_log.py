@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from .._command.job import StreamName
-from .chunk_rows import named_chunks
+from .chunk_rows import no_such_chunk
 from .farm_run import FarmRun
 from .log_reader import LogName
 from .repository.rows import FINAL_JOB_STATES
@@ -37,8 +37,9 @@ class ChunkLog:
         run = self._run
         while True:
             row = await run.row(self._job_id)
-            rows = await run.read(partial(run.repository.chunks, self._job_id))
-            (chunk,) = named_chunks(row, rows, [self._chunk_id])
+            chunk = await run.read(partial(run.repository.chunk, self._job_id, self._chunk_id))
+            if chunk is None:
+                raise no_such_chunk(row, self._chunk_id)
             wanted = self._attempt or 1
             if chunk.attempts >= wanted or not self._follows or row.state in FINAL_JOB_STATES:
                 attempt = chunk.attempts if self._attempt is None else self._attempt

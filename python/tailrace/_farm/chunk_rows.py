@@ -43,8 +43,13 @@ def named_chunks(job: JobRow, rows: Sequence[ChunkRow], chunk_ids: Collection[in
     known = {row.chunk_id: row for row in rows}
     for chunk_id in chunk_ids:
         if chunk_id not in known:
-            raise JobNotFoundError(f"job {job.id}, which is {job.state}, has no chunk {chunk_id}", job.id)
+            raise no_such_chunk(job, chunk_id)
     return [known[chunk_id] for chunk_id in dict.fromkeys(chunk_ids)]
+
+
+def no_such_chunk(job: JobRow, chunk_id: int) -> JobNotFoundError:
+    """Return the error for a chunk that the job does not have."""
+    return JobNotFoundError(f"job {job.id}, which is {job.state}, has no chunk {chunk_id}", job.id)
 
 
 def chunks_to_retry(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from .._command.job import StreamName
 from .._spec.model import JobSpec
+from .nodes import NodeStatus
 from .repository.rows import ChunkStateName, JobStateName
 from .settings import JobSettings
 from .status import ChunkStatus, FarmEvent, JobStatus
@@ -90,6 +91,22 @@ class Farm(Protocol):
 
     async def wait(self, job_id: str) -> JobStatus:
         """Return the job once it has ended."""
+        ...
+
+    async def find(self, beginning: str, limit: int = 10) -> Sequence[str]:
+        """Return the ids of jobs that begin so."""
+        ...
+
+    async def list_nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes as they are."""
+        ...
+
+    async def drain_node(self, name: str) -> None:
+        """Start nothing more on a node."""
+        ...
+
+    async def resume_node(self, name: str) -> None:
+        """Have a node take part again."""
         ...
 
     def events(self, after: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[FarmEvent]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
@@ -45,13 +47,22 @@ class LogReader(AsyncIterator[bytes]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def find(self) -> LogName:
+        """Return which log it is; the first time, it may have to be waited for."""
         if self._log is None:
             self._log = await self._find()
+        return self._log
+
+    async def size(self) -> int:
+        """Return how many bytes there are now, from the beginning; a compressed log is read for that."""
+        return await anyio.to_thread.run_sync(self._size, await self.find())
+
+    async def __anext__(self) -> bytes:
+        log = await self.find()
         while True:
             # What is written until it ends is there afterwards.
-            goes_on = self._is_written(self._log)
-            data = await anyio.to_thread.run_sync(self._read, self._log)
+            goes_on = self._is_written(log)
+            data = await anyio.to_thread.run_sync(self._read, log)
             if data:
                 self._offset += len(data)
                 return data
@@ -60,16 +71,25 @@ class LogReader(AsyncIterator[bytes]):
             await anyio.sleep(_PAUSE)
 
     def _read(self, log: LogName) -> bytes:
+        with self._opened(log) as file:
+            file.seek(self._offset)
+            is_compressed = self._path is not None and self._path.suffix == ".gz"
+            return file.read(_COMPRESSED_PIECE if is_compressed else _PIECE)
+
+    def _size(self, log: LogName) -> int:
+        with self._opened(log) as file:
+            return file.seek(0, os.SEEK_END)
+
+    def _opened(self, log: LogName) -> AbstractContextManager[IO[bytes]]:
         # A later run sets it aside, and it may be compressed when it is finished.
         for path in (self._path, *_paths_of(log)) if self._path is not None else _paths_of(log):
             try:
-                with closing(_open(path)) as file:
-                    self._path = path
-                    file.seek(self._offset)
-                    return file.read(_COMPRESSED_PIECE if path.suffix == ".gz" else _PIECE)
+                file = closing(_open(path))
             except FileNotFoundError:
                 continue
-        return b""
+            self._path = path
+            return file
+        return io.BytesIO()
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -273,6 +273,11 @@ class JobManager:
         """
         await self._run.read(partial(self._run.repository.backup, Path(path)))
 
+    async def find(self, beginning: str, limit: int = 10) -> Sequence[str]:
+        """Return the ids of jobs that begin so, the first of them in their order as texts."""
+        run = self._run
+        return await run.read(partial(run.repository.find, beginning, limit=limit))
+
     async def list_nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes as they are; one without a name is the only one."""
         return self._run.nodes.list()
@@ -285,6 +290,11 @@ class JobManager:
         """Have a node take part again."""
         self._run.nodes.open(name, is_open=True)
         self._run.slots.changed()
+
+    @property
+    def last_event(self) -> int:
+        """The id of the last change of a state; what happens next has a higher one."""
+        return self._run.ledger.last_durable
 
     @asynccontextmanager
     async def events(self, after: int | None = None) -> AsyncIterator[AsyncIterator[FarmEvent]]:
@@ -310,7 +320,7 @@ class JobManager:
         attempt: int | None = None,
         offset: int = 0,
         follow: bool = True,
-    ) -> AsyncIterator[bytes]:
+    ) -> LogReader:
         """Iterate over what an attempt at a chunk, or the last one, wrote to a stream, from byte `offset` of it on.
 
         With `follow` also over what it writes from now on, until it ends, and one that has not begun is waited for.

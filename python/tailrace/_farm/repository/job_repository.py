@@ -65,6 +65,9 @@ class JobRepository(Protocol):
     ) -> list[ChunkRow]:
         """Return chunks of the job by their place; `after` is the place of the last one that is known already."""
 
+    def chunk(self, job_id: str, chunk_id: int) -> ChunkRow | None:
+        """Return a chunk of the job, None if there is none."""
+
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""
 

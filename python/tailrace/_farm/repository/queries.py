@@ -85,6 +85,12 @@ def read_chunks(
     return [ChunkRow(**row._mapping) for row in connection.execute(query)]
 
 
+def read_chunk(connection: Connection, job_id: str, chunk_id: int) -> ChunkRow | None:
+    query = select(chunks).where(chunks.c.job_id == job_id, chunks.c.chunk_id == chunk_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else ChunkRow(**row._mapping)
+
+
 def read_events(connection: Connection, after: int, limit: int, job_id: str | None) -> EventPage:
     query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
     if job_id is not None:

@@ -149,6 +149,11 @@ class SqlRepository:
         with self._reading() as connection:
             return queries.read_chunks(connection, job_id, states, after, limit)
 
+    def chunk(self, job_id: str, chunk_id: int) -> ChunkRow | None:
+        """Return a chunk of the job, None if there is none."""
+        with self._reading() as connection:
+            return queries.read_chunk(connection, job_id, chunk_id)
+
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""
         with self._reading() as connection:
