@@ -12,7 +12,7 @@ import pytest
 from support.loops import ASYNCIO, TRIO
 from support.processes import descendants_marked
 
-pytest_plugins = ["support.farm_databases"]
+pytest_plugins = ["support.any_farm", "support.farm_databases"]
 
 # On a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("tailrace", deadline=None)

@@ -6,8 +6,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import progress as progress
     from . import report as report
+    from . import server as server
     from . import testing as testing
     from . import worker as worker
+    from ._client.connect import connect
+    from ._client.remote_farm import RemoteFarm
     from ._command.adapter import Capabilities, WorkerAdapter, open_adapters
     from ._command.early_end import CommandEnding
     from ._command.ending import describe_error
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from ._errors import (
         ChunkFailedError,
         ErrorCategory,
+        FarmServerError,
         JobLockedError,
         JobNotFoundError,
         JobStateError,
@@ -116,9 +120,10 @@ del TYPE_CHECKING
 
 _NAMES = {
     "_errors": (
-        "ChunkFailedError ErrorCategory JobLockedError JobNotFoundError JobStateError MergeFailedError RepositoryError "
-        "RepositoryLockedError RepositoryLostError RepositoryUnavailableError SpecError StitchError TailraceError "
-        "WorkerBusyError WorkerError WorkerLostError WorkerRemoteError WorkerSpawnError WorkerTimeoutError"
+        "ChunkFailedError ErrorCategory FarmServerError JobLockedError JobNotFoundError JobStateError MergeFailedError "
+        "RepositoryError RepositoryLockedError RepositoryLostError RepositoryUnavailableError SpecError StitchError "
+        "TailraceError WorkerBusyError WorkerError WorkerLostError WorkerRemoteError WorkerSpawnError "
+        "WorkerTimeoutError"
     ),
     "_engines.ray.adapter": "RayAdapter",
     "_remote.lambda_": "AwsLambdaAdapter",
@@ -143,6 +148,8 @@ _NAMES = {
     ),
     "_job.options": "ChunkOutputCallback JobExecutionOptions",
     "_executor": "JobExecutor",
+    "_client.connect": "connect",
+    "_client.remote_farm": "RemoteFarm",
     "_farm.checking": "check_farm",
     "_farm.farm": "Farm",
     "_farm.manager": "JobManager",
@@ -216,6 +223,7 @@ __all__ = [
     "ErrorCategory",
     "Farm",
     "FarmEvent",
+    "FarmServerError",
     "FfmpegStitcher",
     "FrameCheck",
     "FrameFinished",
@@ -256,6 +264,7 @@ __all__ = [
     "PluginPackage",
     "ProcessMemory",
     "RayAdapter",
+    "RemoteFarm",
     "RepositoryError",
     "RepositoryLockedError",
     "RepositoryLostError",
@@ -291,6 +300,7 @@ __all__ = [
     "check_job_frames",
     "check_machine",
     "completed_chunk_ids",
+    "connect",
     "describe_error",
     "event_from_json",
     "event_to_json",
@@ -316,7 +326,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in ("progress", "report", "testing", "worker"):
+    if name in ("progress", "report", "server", "testing", "worker"):
         return import_module(f"{__name__}.{name}")
     if name == "__version__":
         version: str = import_module(f"{__name__}._version").installed_version()

@@ -17,6 +17,7 @@
         * `RepositoryLockedError`: another process has it
         * `RepositoryLostError`: another process has taken it over
         * `RepositoryUnavailableError`: it is full, locked or cannot be reached now
+    * `FarmServerError`: a farm's server cannot be reached, or does not know the token
 
 A command that merely exits non-zero is not an error of an adapter: it is a `WorkerResult`.
 """
@@ -313,3 +314,16 @@ class RepositoryLostError(RepositoryError):
 
 class RepositoryUnavailableError(RepositoryError):
     """The repository is full, locked or cannot be reached now; the same may go through later."""
+
+
+class FarmServerError(TailraceError):
+    """A farm's server cannot be reached, does not allow what was asked for, or is none.
+
+    `status` is that of its answer, such as 401 for a wrong token; None if there was no answer.
+    """
+
+    status: int | None
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

@@ -16,7 +16,7 @@ import anyio
 import pytest
 from documents import BLOCKS, DOCUMENTS, Block
 
-from support import ROOT, tunnel
+from support import ROOT, farm_servers, tunnel
 from support.jobs import job
 from support.lambda_emulator import FUNCTION, lambda_emulator
 from support.metadata_server import TokenSource, variables
@@ -102,7 +102,11 @@ def surroundings_of(program: Block, folder: Path) -> Iterator[Surroundings]:
             if "job.ndjson" in program.text or "read_log_folder" in program.text:
                 options = JobExecutionOptions(log_dir=folder / "logs")
                 anyio.run(JobExecutor(LocalWorkerAdapter()).execute, job("true", "true"), options)
-            yield Surroundings(folder, {}, {})
+            environment = {}
+            if "connect()" in program.text:
+                server = stack.enter_context(farm_servers.serving(folder))
+                environment = {"TAILRACE_SERVER": server.url, "TAILRACE_SERVER_TOKEN": farm_servers.TOKEN}
+            yield Surroundings(folder, {}, environment)
 
 
 def _workers(stack: ExitStack, folder: Path) -> Surroundings:

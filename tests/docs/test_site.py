@@ -19,6 +19,7 @@ from documents import DOCUMENTS
 import tailrace
 import tailrace.progress
 import tailrace.report
+import tailrace.server
 import tailrace.testing
 import tailrace.worker
 from support import ROOT
@@ -55,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "module",
-    [tailrace, tailrace.progress, tailrace.report, tailrace.testing, tailrace.worker],
+    [tailrace, tailrace.progress, tailrace.report, tailrace.server, tailrace.testing, tailrace.worker],
     ids=lambda module: module.__name__,
 )
 def test_every_public_name_stands_in_the_reference_once(module: object) -> None:
@@ -69,7 +70,7 @@ def test_the_site_has_an_entry_for_every_public_name(site: Path) -> None:
     built = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
     names = [
         f"{module.__name__}.{name}"
-        for module in (tailrace, tailrace.report, tailrace.testing, tailrace.worker)
+        for module in (tailrace, tailrace.report, tailrace.server, tailrace.testing, tailrace.worker)
         for name in module.__all__
     ]
     assert [name for name in names if f'id="{name}"' not in built] == []

@@ -9,9 +9,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from support.farms import begun, farm, held, open_gate, shown, states, until
+from support import farms
+from support.any_farm import AnyFarm
+from support.farms import begun, contradictions, held, open_gate, shown, states, until
 from support.jobs import job
-from tailrace import Chunk, JobSpec, LocalWorkerAdapter, SpecError
+from tailrace import Chunk, Farm, JobSpec, LocalWorkerAdapter, SpecError
 from tailrace._errors import JobNotFoundError, JobStateError
 from tailrace._farm.manager import JobManager
 from tailrace._farm.repository.opening import open_repository
@@ -42,20 +44,24 @@ async def test_a_job_is_run_to_its_end_and_merged(where: str, tmp_path: Path) ->
     assert (tmp_path / "shot" / "all").read_text() == "a\nb\n"
 
 
-async def test_what_a_job_is_can_be_read_and_is_what_was_submitted(tmp_path: Path) -> None:
+async def test_what_a_job_is_can_be_read_and_is_what_was_submitted(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("true", "true", merge="true")
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(spec, JobSettings(retries=3))
         status = await manager.get(job_id)
         assert (status.spec, status.settings) == (spec, JobSettings(retries=3))
         await manager.wait(job_id)
-        ended = await manager.get(job_id)
-        assert ended.spec == spec
-    with pytest.raises(RuntimeError, match=f"read the spec of job {job_id} inside its block"):
+        assert (await manager.get(job_id)).spec == spec
+
+
+async def test_what_a_job_is_can_be_read_inside_the_block_alone(tmp_path: Path) -> None:
+    async with farms.farm(tmp_path) as manager:
+        ended = await manager.wait(await manager.submit(job("true")))
+    with pytest.raises(RuntimeError, match=f"read the spec of job {ended.id} inside its block"):
         _ = ended.spec
 
 
-async def test_a_job_runs_in_the_folder_of_its_file_or_one_of_its_own(tmp_path: Path) -> None:
+async def test_a_job_runs_in_the_folder_of_its_file_or_one_of_its_own(farm: AnyFarm, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     path = tmp_path / "files" / "shot.json"
     path.write_text(job("pwd > chunk_0").model_dump_json(by_alias=True))
@@ -67,7 +73,7 @@ async def test_a_job_runs_in_the_folder_of_its_file_or_one_of_its_own(tmp_path: 
     assert (Path(second.folder) / "chunk_0").read_text().strip() == second.folder
 
 
-async def test_a_failed_chunk_is_retried_and_then_fails_the_job(tmp_path: Path) -> None:
+async def test_a_failed_chunk_is_retried_and_then_fails_the_job(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("echo x >> tries; exit 3", "true", "true")
     async with farm(tmp_path, slots=1) as manager:
         status = await manager.wait(await manager.submit(spec, JobSettings(retries=1, retry_delay=0)))
@@ -80,16 +86,16 @@ async def test_a_failed_chunk_is_retried_and_then_fails_the_job(tmp_path: Path) 
     assert (Path(status.folder) / "tries").read_text() == "x\nx\n"
 
 
-async def test_what_depends_on_a_failed_chunk_is_skipped(tmp_path: Path) -> None:
+async def test_what_depends_on_a_failed_chunk_is_skipped(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("exit 1", "true", "true")
     spec = spec.model_copy(update={"chunks": (*spec.chunks[:2], _after(spec.chunks[2], 0))})
     async with farm(tmp_path) as manager:
         status = await manager.wait(await manager.submit(spec, JobSettings(fail_fast=False)))
         assert (status.state, await states(manager, status.id)) == ("failed", ["failed", "completed", "skipped"])
-        assert manager._farm.repository.check() == []
+    assert contradictions(tmp_path) == []
 
 
-async def test_jobs_are_listed_newest_first_page_by_page(tmp_path: Path) -> None:
+async def test_jobs_are_listed_newest_first_page_by_page(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         ids = [await manager.submit(job("true"), not_before=time.time() + 999, name=f"n{n}") for n in range(5)]
         first = await manager.list(limit=2)
@@ -100,7 +106,7 @@ async def test_jobs_are_listed_newest_first_page_by_page(tmp_path: Path) -> None
         assert [status.name for status in await manager.list(["pending"], limit=1)] == ["n4"]
 
 
-async def test_a_chunk_that_runs_tells_how_far_it_is(tmp_path: Path) -> None:
+async def test_a_chunk_that_runs_tells_how_far_it_is(farm: AnyFarm, tmp_path: Path) -> None:
     frames = "for n in 0 1 2 3 4; do echo Fra:$n Mem:1M; echo Saved: \\'x$n.png\\'; done; "
     spec = job("blender_like() { :; }; " + frames + held(tmp_path, "go"), "true")
     async with farm(tmp_path) as manager:
@@ -114,7 +120,7 @@ async def test_a_chunk_that_runs_tells_how_far_it_is(tmp_path: Path) -> None:
         assert (await manager.wait(job_id)).progress == 1
 
 
-async def test_an_unknown_job_or_chunk_is_named(tmp_path: Path) -> None:
+async def test_an_unknown_job_or_chunk_is_named(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         for call in (manager.get, manager.chunks, manager.pause, manager.cancel, manager.wait, manager.delete):
             with pytest.raises(JobNotFoundError, match="there is no job deadbeef") as raised:
@@ -127,7 +133,7 @@ async def test_an_unknown_job_or_chunk_is_named(tmp_path: Path) -> None:
             await manager.retry(job_id, [7], done=True)
 
 
-async def test_a_need_that_can_never_be_met_is_refused_at_once(tmp_path: Path) -> None:
+async def test_a_need_that_can_never_be_met_is_refused_at_once(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("true")
     spec = spec.model_copy(update={"needs": {"nuke_i": 2.0}})
     async with farm(tmp_path, capacity={"nuke_i": 1}) as manager:
@@ -138,7 +144,7 @@ async def test_a_need_that_can_never_be_met_is_refused_at_once(tmp_path: Path) -
 
 async def test_what_the_chunks_of_all_jobs_need_is_counted_together(tmp_path: Path) -> None:
     spec = shown(tmp_path, "a", tail=held(tmp_path, "go")).model_copy(update={"needs": {"nuke_i": 1}})
-    async with farm(tmp_path, slots=4, capacity={"nuke_i": 1}) as manager:
+    async with farms.farm(tmp_path, slots=4, capacity={"nuke_i": 1}) as manager:
         ids = [await manager.submit(spec) for _ in range(3)]
         free = await manager.wait(await manager.submit(job("true")))
         assert free.state == "completed"
@@ -147,7 +153,7 @@ async def test_what_the_chunks_of_all_jobs_need_is_counted_together(tmp_path: Pa
         assert [(await manager.wait(job_id)).state for job_id in ids] == ["completed"] * 3
 
 
-async def test_two_jobs_that_would_write_the_same_files_are_kept_apart(tmp_path: Path) -> None:
+async def test_two_jobs_that_would_write_the_same_files_are_kept_apart(farm: AnyFarm, tmp_path: Path) -> None:
     spec = shown(tmp_path, "a", tail=held(tmp_path, "go"))
     async with farm(tmp_path) as manager:
         first = await manager.submit(spec, folder=tmp_path / "shot")
@@ -163,7 +169,7 @@ async def test_two_jobs_that_would_write_the_same_files_are_kept_apart(tmp_path:
 
 
 async def test_a_manager_is_used_inside_its_block(tmp_path: Path) -> None:
-    manager = farm(tmp_path)
+    manager = farms.farm(tmp_path)
     with pytest.raises(RuntimeError, match="async with JobManager"):
         await manager.list()
     async with manager:
@@ -173,7 +179,7 @@ async def test_a_manager_is_used_inside_its_block(tmp_path: Path) -> None:
 
 
 async def test_a_manager_that_is_open_is_not_opened_again_and_none_the_worse(tmp_path: Path) -> None:
-    manager = farm(tmp_path)
+    manager = farms.farm(tmp_path)
     async with manager:
         with pytest.raises(RuntimeError, match="is open already"):
             async with manager:
@@ -185,13 +191,13 @@ async def test_a_manager_that_is_open_is_not_opened_again_and_none_the_worse(tmp
 
 async def test_what_leaves_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="mine"):
-        async with farm(tmp_path) as manager:
+        async with farms.farm(tmp_path) as manager:
             await manager.submit(job("sleep 60"))
             raise LookupError("mine")
     # Some of them are over before it is open.
     for seconds in (0.01, 0.03, 0.05, 0.07, 0.3):
         with anyio.move_on_after(seconds) as scope:
-            async with farm(tmp_path):
+            async with farms.farm(tmp_path):
                 await anyio.sleep(60)
         assert scope.cancelled_caught
         # However it was left, nothing runs that the next one would have to wait for.
@@ -208,7 +214,7 @@ async def test_a_repository_in_memory_will_do(tmp_path: Path) -> None:
 
 async def test_a_command_is_run_when_a_job_has_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tells = "sh -c 'echo $TAILRACE_JOB_STATE $TAILRACE_JOB_NAME \"$TAILRACE_JOB_ERROR\" >> ../../told; exit 4'"
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         with caplog.at_level(logging.WARNING, "tailrace"):
             done = await manager.submit(job("true"), JobSettings(on_end=tells), name="good")
             await manager.wait(done)
@@ -218,7 +224,7 @@ async def test_a_command_is_run_when_a_job_has_ended(tmp_path: Path, caplog: pyt
     assert f"the command for the end of job {done} failed" in caplog.text
 
 
-async def _has_progress(manager: JobManager, job_id: str, progress: float) -> bool:
+async def _has_progress(manager: Farm, job_id: str, progress: float) -> bool:
     return (await manager.get(job_id)).progress >= progress
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from support.farms import begun, farm, held, open_gate, shown, states, until, until_states
+from support import farms
+from support.any_farm import AnyFarm
+from support.farms import begun, contradictions, held, open_gate, shown, states, until, until_state, until_states
 from support.jobs import count_lines, job
 from tailrace import WorkerLostError
 from tailrace._errors import JobNotFoundError, JobStateError
@@ -18,7 +20,7 @@ from tailrace.testing import FakeAdapter, FakeExecution
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_paused_job_lets_its_chunks_finish_and_starts_no_more(tmp_path: Path) -> None:
+async def test_a_paused_job_lets_its_chunks_finish_and_starts_no_more(farm: AnyFarm, tmp_path: Path) -> None:
     spec = shown(tmp_path, "a", "b", "c", tail=held(tmp_path, "go"))
     async with farm(tmp_path, slots=1) as manager:
         job_id = await manager.submit(spec)
@@ -37,7 +39,7 @@ async def test_a_paused_job_lets_its_chunks_finish_and_starts_no_more(tmp_path: 
         assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1, 1]
 
 
-async def test_a_job_that_is_resumed_before_its_chunks_have_ended_goes_on(tmp_path: Path) -> None:
+async def test_a_job_that_is_resumed_before_its_chunks_have_ended_goes_on(farm: AnyFarm, tmp_path: Path) -> None:
     spec = shown(tmp_path, "a", "b", tail=held(tmp_path, "go"))
     async with farm(tmp_path, slots=1) as manager:
         job_id = await manager.submit(spec)
@@ -50,10 +52,12 @@ async def test_a_job_that_is_resumed_before_its_chunks_have_ended_goes_on(tmp_pa
         assert begun(tmp_path) == ["a", "b"]
 
 
-async def test_chunks_that_are_ended_by_a_pause_are_pending_and_lose_no_attempt(tmp_path: Path, mark: str) -> None:
+async def test_chunks_that_are_ended_by_a_pause_are_pending_and_lose_no_attempt(
+    farm: AnyFarm, tmp_path: Path, mark: str
+) -> None:
     # With no retries, one attempt that counted would fail it.
     spec = shown(tmp_path, "a", "b", tail=f"{held(tmp_path, 'go')}; : {mark}")
-    async with farm(tmp_path, slots=2) as manager:
+    async with farms.farm(tmp_path, slots=2) as manager:
         job_id = await manager.submit(spec)
         await until(lambda: sorted(begun(tmp_path)) == ["a", "b"])
         await manager.pause(job_id, now=True)
@@ -65,7 +69,7 @@ async def test_chunks_that_are_ended_by_a_pause_are_pending_and_lose_no_attempt(
         assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [2, 2]
 
 
-async def test_a_failure_counts_after_a_pause_as_before(tmp_path: Path) -> None:
+async def test_a_failure_counts_after_a_pause_as_before(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job(f"echo x >> tries; {held(tmp_path, 'go')}; exit 1")
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(spec, JobSettings(retries=1, retry_delay=0))
@@ -79,7 +83,7 @@ async def test_a_failure_counts_after_a_pause_as_before(tmp_path: Path) -> None:
         assert count_lines(folder / "tries") == 3
 
 
-async def test_a_paused_job_that_has_not_begun_does_not_begin(tmp_path: Path) -> None:
+async def test_a_paused_job_that_has_not_begun_does_not_begin(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(shown(tmp_path, "a"), not_before=time.time() + 0.2)
         await manager.pause(job_id)
@@ -90,7 +94,7 @@ async def test_a_paused_job_that_has_not_begun_does_not_begin(tmp_path: Path) ->
         assert (await manager.wait(job_id)).state == "completed"
 
 
-async def test_cancelling_ends_what_runs_and_keeps_what_is_finished(tmp_path: Path, mark: str) -> None:
+async def test_cancelling_ends_what_runs_and_keeps_what_is_finished(farm: AnyFarm, tmp_path: Path, mark: str) -> None:
     spec = job("echo a > chunk_0", f"sleep 60; : {mark}", "true")
     async with farm(tmp_path, slots=1) as manager:
         job_id = await manager.submit(spec)
@@ -103,7 +107,7 @@ async def test_cancelling_ends_what_runs_and_keeps_what_is_finished(tmp_path: Pa
         assert await manager.wait(job_id) == status
 
 
-async def test_a_job_that_waits_or_is_paused_can_be_cancelled(tmp_path: Path) -> None:
+async def test_a_job_that_waits_or_is_paused_can_be_cancelled(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         waits = await manager.submit(shown(tmp_path, "a"), not_before=time.time() + 999)
         await manager.cancel(waits)
@@ -115,7 +119,7 @@ async def test_a_job_that_waits_or_is_paused_can_be_cancelled(tmp_path: Path) ->
             assert ((await manager.get(job_id)).state, await states(manager, job_id)) == ("cancelled", ["cancelled"])
 
 
-async def test_what_failed_is_retried_and_nothing_else(tmp_path: Path) -> None:
+async def test_what_failed_is_retried_and_nothing_else(farm: AnyFarm, tmp_path: Path) -> None:
     fails = f"echo 1 >> ran; [ -e {tmp_path}/good ]"
     spec = job("echo 0 >> ran", fails, "echo 2 >> ran", merge="cp ran merged")
     async with farm(tmp_path, slots=1) as manager:
@@ -129,10 +133,12 @@ async def test_what_failed_is_retried_and_nothing_else(tmp_path: Path) -> None:
     assert (folder / "merged").read_text().split() == ["0", "1", "2", "1"]
 
 
-async def test_one_chunk_is_retried_and_the_job_is_not_merged_before_the_others_are_done(tmp_path: Path) -> None:
+async def test_one_chunk_is_retried_and_the_job_is_not_merged_before_the_others_are_done(
+    farm: AnyFarm, tmp_path: Path
+) -> None:
     fails = f"[ -e {tmp_path}/good ]"
     spec = job(f"echo 0 >> ran; {fails}", f"echo 1 >> ran; {fails}", merge="touch merged")
-    async with farm(tmp_path, slots=1) as manager:
+    async with farms.farm(tmp_path, slots=1) as manager:
         job_id = await manager.submit(spec, JobSettings(fail_fast=False))
         folder = Path((await manager.wait(job_id)).folder)
         open_gate(tmp_path, "good")
@@ -146,7 +152,7 @@ async def test_one_chunk_is_retried_and_the_job_is_not_merged_before_the_others_
         assert (folder / "merged").exists()
 
 
-async def test_a_completed_chunk_is_run_again_only_when_asked_for(tmp_path: Path) -> None:
+async def test_a_completed_chunk_is_run_again_only_when_asked_for(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("echo 0 >> ran", "echo 1 >> ran", merge="cp ran merged")
     async with farm(tmp_path, slots=1) as manager:
         status = await manager.wait(await manager.submit(spec))
@@ -158,10 +164,10 @@ async def test_a_completed_chunk_is_run_again_only_when_asked_for(tmp_path: Path
         again = await manager.wait(status.id)
         assert (again.state, again.completed_chunks) == ("completed", 2)
         assert (Path(status.folder) / "merged").read_text().split() == ["0", "1", "1"]
-        assert manager._farm.repository.check() == []
+    assert contradictions(tmp_path) == []
 
 
-async def test_a_chunk_that_is_rendered_again_is_rendered_in_whole(tmp_path: Path) -> None:
+async def test_a_chunk_that_is_rendered_again_is_rendered_in_whole(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("for n in 0 1 2 3 4 5 6 7 8 9; do echo x > f.$n; done; echo whole >> ran")
     chunk = spec.chunks[0].model_copy(update={"output_file": "f.#", "retry_command": "sh -c 'echo {frames} >> ran'"})
     async with farm(tmp_path) as manager:
@@ -174,19 +180,19 @@ async def test_a_chunk_that_is_rendered_again_is_rendered_in_whole(tmp_path: Pat
 async def test_it_is_rendered_in_whole_by_the_next_manager_too(tmp_path: Path) -> None:
     spec = job("for n in 0 1 2 3 4 5 6 7 8 9; do echo x > f.$n; done; echo whole >> ran")
     chunk = spec.chunks[0].model_copy(update={"output_file": "f.#", "retry_command": "sh -c 'echo {frames} >> ran'"})
-    async with farm(tmp_path, slots=1) as manager:
+    async with farms.farm(tmp_path, slots=1) as manager:
         status = await manager.wait(await manager.submit(spec.model_copy(update={"chunks": (chunk,)})))
         await manager.submit(job(held(tmp_path, "go")), priority=1)
         await manager.retry(status.id, [0], done=True)
     open_gate(tmp_path, "go")
-    async with farm(tmp_path, slots=1) as manager:
+    async with farms.farm(tmp_path, slots=1) as manager:
         assert (await manager.wait(status.id)).state == "completed"
         assert (Path(status.folder) / "ran").read_text().split() == ["whole", "whole"]
         # What was asked for is done.
         assert manager._farm.repository.chunks(status.id)[0].frames_again is None
 
 
-async def test_a_skipped_chunk_is_not_retried_without_what_it_depends_on(tmp_path: Path) -> None:
+async def test_a_skipped_chunk_is_not_retried_without_what_it_depends_on(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job(f"[ -e {tmp_path}/good ]", "true")
     second = spec.chunks[1].model_copy(update={"depends_on": (0,)})
     spec = spec.model_copy(update={"chunks": (spec.chunks[0], second)})
@@ -199,7 +205,7 @@ async def test_a_skipped_chunk_is_not_retried_without_what_it_depends_on(tmp_pat
         assert (await manager.wait(status.id)).state == "completed"
 
 
-async def test_a_chunk_that_is_marked_as_done_is_not_run(tmp_path: Path) -> None:
+async def test_a_chunk_that_is_marked_as_done_is_not_run(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job("echo 0 >> ran", "exit 1", merge="cp ran merged")
     async with farm(tmp_path, slots=1) as manager:
         waits = await manager.submit(spec, not_before=time.time() + 999)
@@ -215,10 +221,10 @@ async def test_a_chunk_that_is_marked_as_done_is_not_run(tmp_path: Path) -> None
         assert (status.state, status.completed_chunks, status.failed_chunks) == ("completed", 2, 0)
         with pytest.raises(JobStateError, match="is completed and cannot be marked as done"):
             await manager.mark_done(failed.id, [1])
-        assert manager._farm.repository.check() == []
+    assert contradictions(tmp_path) == []
 
 
-async def test_a_job_that_has_not_begun_or_is_paused_is_edited(tmp_path: Path) -> None:
+async def test_a_job_that_has_not_begun_or_is_paused_is_edited(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path, slots=1) as manager:
         job_id = await manager.submit(shown(tmp_path, "a", "b", "c"), not_before=time.time() + 999)
         settings = JobSettings(chunk_order="reverse", max_running=1)
@@ -240,7 +246,7 @@ async def test_a_job_that_has_not_begun_or_is_paused_is_edited(tmp_path: Path) -
             await manager.edit(runs, name="late")
 
 
-async def test_a_deleted_job_is_gone_but_for_what_it_rendered(tmp_path: Path) -> None:
+async def test_a_deleted_job_is_gone_but_for_what_it_rendered(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         status = await manager.wait(await manager.submit(job("echo a > chunk_0; echo log")))
         assert (tmp_path / "logs" / status.id).exists()
@@ -253,7 +259,7 @@ async def test_a_deleted_job_is_gone_but_for_what_it_rendered(tmp_path: Path) ->
         assert not (tmp_path / "logs" / status.id).exists()
         assert (Path(status.folder) / "chunk_0").read_text() == "a\n"
         runs = await manager.submit(job("sleep 60"))
-        await until(lambda: manager._farm.table.get(runs).row.state == "running")  # type: ignore[union-attr]
+        await until_state(manager, runs, "running")
         with pytest.raises(JobStateError, match=f"job {runs} is running and cannot be deleted"):
             await manager.delete(runs)
         waits = await manager.submit(job("true"), not_before=time.time() + 999)
@@ -262,7 +268,7 @@ async def test_a_deleted_job_is_gone_but_for_what_it_rendered(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("change", ["pause", "resume", "cancel"])
-async def test_what_has_ended_is_not_changed(tmp_path: Path, change: str) -> None:
+async def test_what_has_ended_is_not_changed(farm: AnyFarm, tmp_path: Path, change: str) -> None:
     words = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
     async with farm(tmp_path) as manager:
         job_id = (await manager.wait(await manager.submit(job("true")))).id
@@ -274,7 +280,7 @@ async def test_what_has_ended_is_not_changed(tmp_path: Path, change: str) -> Non
 
 
 async def test_a_change_that_was_accepted_is_made_though_its_caller_is_cancelled(tmp_path: Path) -> None:
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await manager.submit(job("true"), not_before=time.time() + 999)
@@ -285,7 +291,7 @@ async def test_a_change_that_was_accepted_is_made_though_its_caller_is_cancelled
         assert (await manager.wait(job_id)).state == "cancelled"
 
 
-async def test_a_paused_merge_begins_anew(tmp_path: Path) -> None:
+async def test_a_paused_merge_begins_anew(farm: AnyFarm, tmp_path: Path) -> None:
     merge = f"echo x >> merges; {held(tmp_path, 'go')}"
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(job("echo 0 >> ran", merge=merge))
@@ -305,7 +311,7 @@ async def test_a_paused_merge_begins_anew(tmp_path: Path) -> None:
 async def test_what_was_lost_before_a_pause_takes_no_retry_after_it(tmp_path: Path) -> None:
     lost = FakeExecution(error=WorkerLostError("node a was lost", node="a"))
     adapter = FakeAdapter([lost, lost, FakeExecution(duration=60), FakeExecution(exit_code=1), FakeExecution()])
-    async with farm(tmp_path, adapter=adapter) as manager:
+    async with farms.farm(tmp_path, adapter=adapter) as manager:
         job_id = await manager.submit(job("true"), JobSettings(retries=1, retry_delay=0))
 
         async def is_at_the_third() -> bool:

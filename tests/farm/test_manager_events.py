@@ -9,7 +9,9 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 
-from support.farms import begun, farm, held, open_gate, shown, until
+from support import farms
+from support.any_farm import AnyFarm
+from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
 from tailrace import ChunkOutput, ChunkStarted
 from tailrace._errors import JobNotFoundError
@@ -49,7 +51,7 @@ ALL = [
 ]
 
 
-async def test_each_change_of_a_state_is_told_while_it_happens_and_afterwards(tmp_path: Path) -> None:
+async def test_each_change_of_a_state_is_told_while_it_happens_and_afterwards(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path, slots=1) as manager, manager.events() as events:
         job_id = await manager.submit(job("true", "true", merge="true"))
         found = await changes(events, len(ALL))
@@ -67,14 +69,14 @@ async def test_each_change_of_a_state_is_told_while_it_happens_and_afterwards(tm
 
 
 async def test_what_is_told_is_in_the_repository(tmp_path: Path) -> None:
-    async with farm(tmp_path) as manager, manager.events() as events:
+    async with farms.farm(tmp_path) as manager, manager.events() as events:
         await manager.submit(job("true"))
         for _ in range(4):
             (event,) = await changes(events, 1)
             assert manager._farm.repository.events(event.id - 1, limit=1).events[0].id == event.id
 
 
-async def test_output_and_progress_are_told_to_who_listens(tmp_path: Path) -> None:
+async def test_output_and_progress_are_told_to_who_listens(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager, manager.events() as events:
         job_id = await manager.submit(job("echo hello"))
         kinds: list[type] = []
@@ -87,7 +89,7 @@ async def test_output_and_progress_are_told_to_who_listens(tmp_path: Path) -> No
         assert ChunkStarted in kinds
 
 
-async def test_a_slow_listener_misses_no_change(tmp_path: Path) -> None:
+async def test_a_slow_listener_misses_no_change(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job(*["echo x"] * 400)
     async with farm(tmp_path, slots=4) as manager, manager.events() as events:
         await manager.wait(await manager.submit(spec))
@@ -97,17 +99,21 @@ async def test_a_slow_listener_misses_no_change(tmp_path: Path) -> None:
 
 
 async def test_changes_that_are_no_longer_kept_are_told_as_a_gap(tmp_path: Path) -> None:
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         await manager.wait(await manager.submit(job("true", "true")))
         manager._farm.repository.prune(events_up_to=4)
         async with manager.events(after=1) as events:
             gap = await anext(events)
             assert (gap.gap, gap.id, gap.event) == (True, 4, None)
             assert (await anext(events)).id == 5
+        found = await manager.changes(1)
+        assert found[0] == gap and [event.id for event in found[1:]] == [5, 6, 7]
+        assert [event.id for event in await manager.changes(4, limit=2)] == [5, 6]
+        assert await manager.changes(4, "another") == []
 
 
 async def test_the_last_change_is_known_to_who_did_not_listen(tmp_path: Path) -> None:
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         assert manager.last_event == 0
         job_id = await manager.submit(job("true"), not_before=2e9)
         assert manager.last_event == 1
@@ -124,13 +130,13 @@ async def test_listening_ends_with_the_manager(tmp_path: Path) -> None:
             found.extend([event async for event in events])
 
     with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks, farm(tmp_path) as manager:
+        async with anyio.create_task_group() as tasks, farms.farm(tmp_path) as manager:
             await tasks.start(listen, manager)
             await manager.submit(job("true"), not_before=2e9)
     assert [told(event) for event in found] == [(None, "pending")]
 
 
-async def test_output_is_read_while_it_is_written_and_afterwards(tmp_path: Path) -> None:
+async def test_output_is_read_while_it_is_written_and_afterwards(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job(f"echo one >&2; {held(tmp_path, 'go')}; echo two >&2; echo out", "true")
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(spec)
@@ -150,7 +156,7 @@ async def test_output_is_read_while_it_is_written_and_afterwards(tmp_path: Path)
             await anext(manager.output(job_id, 9))
 
 
-async def test_output_of_earlier_attempts_is_kept_over_a_restart(tmp_path: Path) -> None:
+async def test_output_of_earlier_attempts_is_kept_over_a_restart(farm: AnyFarm, tmp_path: Path) -> None:
     spec = shown(tmp_path, "a", tail=f"echo attempt >&2; {held(tmp_path, 'go')}")
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(spec, JobSettings(log_compress=True))
@@ -165,7 +171,7 @@ async def test_output_of_earlier_attempts_is_kept_over_a_restart(tmp_path: Path)
 
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_it_is_told_how_much_output_there_is_and_of_which_attempt(tmp_path: Path, compressed: bool) -> None:
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         settings = JobSettings(retries=1, retry_delay=0, log_compress=compressed)
         status = await manager.wait(await manager.submit(job("echo some >&2; exit 1"), settings))
         reader = manager.output(status.id, 0)
@@ -173,7 +179,7 @@ async def test_it_is_told_how_much_output_there_is_and_of_which_attempt(tmp_path
         assert await manager.output(status.id, 0, attempt=7).size() == 0
 
 
-async def test_output_of_a_chunk_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
+async def test_output_of_a_chunk_that_has_not_begun_is_waited_for(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(job("echo late >&2"), not_before=2e9)
         assert [piece async for piece in manager.output(job_id, 0, follow=False)] == []
@@ -196,7 +202,7 @@ async def test_an_attempt_that_is_named_is_waited_for(tmp_path: Path) -> None:
     async def read(attempt: int) -> None:
         found[attempt] = [piece async for piece in manager.output(job_id, 0, attempt=attempt)]
 
-    async with farm(tmp_path, slots=1) as manager:
+    async with farms.farm(tmp_path, slots=1) as manager:
         other = await manager.submit(job(held(tmp_path, "other")))
         job_id = await manager.submit(spec, JobSettings(retries=1, retry_delay=0))
         async with anyio.create_task_group() as tasks:
@@ -215,7 +221,7 @@ async def test_an_attempt_that_is_named_is_waited_for(tmp_path: Path) -> None:
 
 async def test_a_listener_that_is_behind_ends_when_the_manager_is_closed(tmp_path: Path) -> None:
     found: list[FarmEvent] = []
-    async with farm(tmp_path) as manager:
+    async with farms.farm(tmp_path) as manager:
         await manager.wait(await manager.submit(job("true")))
         behind = manager.events(after=0)
         events = await behind.__aenter__()

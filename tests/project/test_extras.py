@@ -15,7 +15,7 @@ from tailrace._extras import missing_extra
 
 def test_importing_tailrace_imports_none_of_the_extras() -> None:
     extras = {"OpenImageIO", "numpy", "boto3", "botocore", "google.auth", "httpx", "ray", "requests", "uvicorn"}
-    extras |= {"alembic", "psycopg", "sqlalchemy"}
+    extras |= {"alembic", "prometheus_client", "psycopg", "sqlalchemy", "starlette"}
     program = f"import sys, tailrace, tailrace._cli; print({extras} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"

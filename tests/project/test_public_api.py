@@ -40,6 +40,7 @@ NAMES = {
         ErrorCategory
         Farm
         FarmEvent
+        FarmServerError
         FfmpegStitcher
         FrameCheck
         FrameFinished
@@ -80,6 +81,7 @@ NAMES = {
         PluginPackage
         ProcessMemory
         RayAdapter
+        RemoteFarm
         RepositoryError
         RepositoryLockedError
         RepositoryLostError
@@ -115,6 +117,7 @@ NAMES = {
         check_job_frames
         check_machine
         completed_chunk_ids
+        connect
         describe_error
         event_from_json
         event_to_json
@@ -165,6 +168,10 @@ NAMES = {
         report_to_json
         write_report
     """,
+    "tailrace.server": """
+        ServerSettings
+        serve
+    """,
     "tailrace.testing": """
         AdapterConformance
         FakeAdapter
@@ -198,5 +205,5 @@ def test_a_public_class_or_function_says_what_it_is(package: str) -> None:
     module = import_module(package)
     public = [(name, getattr(module, name)) for name in NAMES[package].split()]
     documented = [(name, value.__doc__) for name, value in public if isclass(value) or isroutine(value)]
-    assert len(documented) > 3
+    assert len(documented) > 1
     assert [name for name, text in documented if not text] == []

@@ -56,7 +56,7 @@ class Connections:
 def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
     """Return the counts."""
     counts = Connections()
-    kind = _http_server._Connection
+    kind = _http_server.Connection
     made, lost = kind.connection_made, kind.connection_lost
 
     def connection_made(self: Any, transport: Any) -> None:

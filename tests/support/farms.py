@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 
 from support.jobs import job
-from tailrace import JobSpec
+from tailrace import Farm, JobSpec
 from tailrace._farm.manager import JobManager
+from tailrace._farm.repository.opening import open_repository
+from tailrace._farm.repository.owner import this_process
 
 
 def farm(folder: Path, *, slots: int = 2, **options: Any) -> JobManager:
@@ -51,7 +53,7 @@ async def until(is_so: Callable[[], bool | Awaitable[bool]], *, seconds: float =
             await anyio.sleep(0.01)
 
 
-async def until_states(manager: JobManager, job_id: str, wanted: list[str]) -> None:
+async def until_states(manager: Farm, job_id: str, wanted: list[str]) -> None:
     """Return once the job's chunks are in these states."""
 
     async def are_so() -> bool:
@@ -60,6 +62,25 @@ async def until_states(manager: JobManager, job_id: str, wanted: list[str]) -> N
     await until(are_so)
 
 
-async def states(manager: JobManager, job_id: str) -> list[str]:
+async def until_state(manager: Farm, job_id: str, wanted: str) -> None:
+    """Return once the job is in this state."""
+
+    async def is_so() -> bool:
+        return (await manager.get(job_id)).state == wanted
+
+    await until(is_so)
+
+
+async def states(manager: Farm, job_id: str) -> list[str]:
     """Return the states of the job's chunks."""
     return [chunk.state for chunk in await manager.chunks(job_id)]
+
+
+def contradictions(folder: Path) -> list[str]:
+    """Return what is wrong with the repository of a farm that was closed."""
+    repository = open_repository(folder / "farm.db")
+    repository.open(this_process())
+    try:
+        return repository.check()
+    finally:
+        repository.close()

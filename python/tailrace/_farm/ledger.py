@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import anyio
@@ -20,7 +20,7 @@ from .repository.changes import (
     JobDeleted,
     JobFields,
 )
-from .repository.rows import ChunkStateName, EventRow, JobStateName
+from .repository.rows import ChunkStateName, EventPage, EventRow, JobStateName
 from .repository.writer import Writer, another_like
 from .status import FarmEvent, StateChange
 
@@ -206,7 +206,14 @@ def _to_change(number: int, job_id: str, now: float, chunk_id: int | None, told:
     return EventAdded(number, job_id, now, "chunk", json.dumps({"chunk": chunk_id, **told}))
 
 
-def event_of(row: EventRow) -> FarmEvent:
+def events_of(page: EventPage, after: int) -> Iterator[FarmEvent]:
+    """Yield what was written as this page of events since the event `after`, first a gap where some are gone."""
+    if page.pruned > after:
+        yield FarmEvent(id=page.pruned, job_id="", time=0.0, event=None, gap=True)
+    yield from map(_event_of, page.events)
+
+
+def _event_of(row: EventRow) -> FarmEvent:
     """Return the event that was written as this row."""
     details = json.loads(row.payload)
     change = StateChange(chunk_id=details.pop("chunk", None), state=details.pop("state"), details=details)

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from .._errors import RepositoryError
-from .ledger import event_of
+from .ledger import events_of
 from .repository.job_repository import JobRepository
 from .status import FarmEvent
 
@@ -89,9 +89,7 @@ class Listener:
                 # It was closed meanwhile.
                 return
             raise
-        if page.pruned > self._last:
-            self._read.append(FarmEvent(id=page.pruned, job_id="", time=0.0, event=None, gap=True))
-        self._read.extend(map(event_of, page.events))
+        self._read.extend(events_of(page, self._last))
         if len(page.events) == _PAGE:
             self._is_behind = True
             self._waiting.clear()

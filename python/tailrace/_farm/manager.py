@@ -26,6 +26,7 @@ from .chunk_log import ChunkLog
 from .chunk_rows import chunk_status, with_progress
 from .farm_run import FarmRun
 from .job_changes import edit, resume
+from .ledger import events_of
 from .listeners import Listener
 from .log_reader import LogReader
 from .new_job import add_job, changed_fields
@@ -311,6 +312,15 @@ class JobManager:
             yield listener
         finally:
             leave()
+
+    async def changes(self, after: int, job_id: str | None = None, limit: int = 1000) -> Sequence[FarmEvent]:
+        """Return what has changed since the event `after`, of one job if it is named, as far as it is kept.
+
+        Where changes are no longer kept, a `gap` comes first. Fewer than `limit` beside that are the last ones.
+        """
+        run = self._run
+        page = await run.read(partial(run.repository.events, after, limit=limit, job_id=job_id))
+        return list(events_of(page, after))
 
     def output(
         self,

@@ -26,10 +26,7 @@ _SHUTDOWN_PATIENCE = 5
 
 def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """Return what answers requests with `app`, and calls `tell_started` when it does."""
-    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    most_waiting = _MOST_WAITING
-    if open_files != resource.RLIM_INFINITY:
-        most_waiting = min(most_waiting, max(open_files // _SHARE, 1))
+    most = most_waiting()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -42,9 +39,9 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
 
     config = uvicorn.Config(
         app,
-        http=partial(_Connection, _Waiting(most_waiting)),  # type: ignore[arg-type]
+        http=partial(Connection, Waiting(most)),  # type: ignore[arg-type]
         # So many are accepted at once, before any can be closed.
-        backlog=most_waiting,
+        backlog=most,
         ws="none",
         lifespan="off",
         log_level="error",
@@ -58,32 +55,40 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
     return Server(config)
 
 
-class _Waiting:
+def most_waiting() -> int:
+    """Return how many connections may be without a whole request."""
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if open_files == resource.RLIM_INFINITY:
+        return _MOST_WAITING
+    return min(_MOST_WAITING, max(open_files // _SHARE, 1))
+
+
+class Waiting:
     """The connections without a whole request, the one that has been so the longest first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._connections: dict[_Connection, None] = {}
+        self._connections: dict[Connection, None] = {}
 
-    def add(self, connection: _Connection) -> None:
+    def add(self, connection: Connection) -> None:
         self._connections[connection] = None
         if len(self._connections) > self._most:
             oldest = next(iter(self._connections))
             del self._connections[oldest]
             oldest.transport.abort()
 
-    def remove(self, connection: _Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
 
 
-class _Connection(H11Protocol):
+class Connection(H11Protocol):
     """A connection that has to bring a request, and is read from as long as it is there.
 
     By itself uvicorn waits for ever for the first one, and does not read on when something follows a request that is
     being answered, so that it does not see its client leave.
     """
 
-    def __init__(self, waiting: _Waiting, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, waiting: Waiting, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._waiting = waiting
         self._timer: asyncio.TimerHandle | None = None

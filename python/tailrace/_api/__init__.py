@@ -1,0 +1,1 @@
+"""What the server of a farm and its clients say to each other."""

@@ -1,0 +1,1 @@
+"""A farm whose server is elsewhere."""

@@ -1,0 +1,249 @@
+"""The methods of a `JobManager`, on a farm whose server is elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+
+from .._api.models import (
+    ChunksAnswer,
+    EditRequest,
+    IdAnswer,
+    IdsAnswer,
+    JobAnswer,
+    JobsAnswer,
+    MarkDoneRequest,
+    NodesAnswer,
+    Nothing,
+    PauseRequest,
+    PriorityRequest,
+    RetryRequest,
+    SubmitRequest,
+)
+from .._checks import check_collection, check_type
+from .._command.job import StreamName
+from .._concurrency.kept_open import Enterable
+from .._errors import FarmServerError, JobNotFoundError
+from .._farm.nodes import NodeStatus
+from .._farm.repository.rows import FINAL_JOB_STATES, ChunkStateName, JobStateName
+from .._farm.settings import JobSettings
+from .._farm.status import ChunkStatus, JobStatus
+from .._spec.model import JobSpec
+from .event_stream import EventStream
+from .remote_output import RemoteOutput
+from .server_calls import ServerCalls
+
+_log = logging.getLogger("tailrace")
+
+_DEFAULTS = JobSettings()
+_QUESTION = 20.0
+"""How long one question for the end of a job waits, in seconds: less than proxies do."""
+_PAUSE = 2.0
+"""Before a server that does not answer any more is asked again, in seconds."""
+
+
+class RemoteFarm(Enterable):
+    """A farm by its server: each method does what that of a `JobManager` says, and raises the same.
+
+    All raise `FarmServerError` too: where the server does not answer, does not know the token, or allows it to look
+    and not to change anything.
+    """
+
+    def __init__(self, server: ServerCalls) -> None:
+        """Take what asks the server; see `connect`."""
+        self._server = server
+        self._kept_open = server.connections
+
+    async def submit(
+        self,
+        spec: JobSpec,
+        settings: JobSettings = _DEFAULTS,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        tags: Collection[str] = (),
+        comment: str = "",
+        priority: int = 0,
+        after: Collection[str] = (),
+        not_before: float | None = None,
+    ) -> str:
+        """Add a job and return its id, once it is durable; see `JobManager.submit`.
+
+        `folder`, or that of the file that the specification came from, is one of this machine's, which the server has
+        to see by the same name: it is made here if it is not there, and a `SpecError` says where it is not seen.
+        """
+        check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
+        check_type("settings", settings, JobSettings, "a JobSettings")
+        check_collection("tags", tags, str, "words")
+        check_collection("after", after, str, "ids")
+        place = None if spec.path is None else spec.path.parent
+        if folder is not None:
+            place = await anyio.to_thread.run_sync(_made, folder)
+        request = SubmitRequest(
+            spec=spec,
+            settings=settings,
+            folder=None if place is None else os.fspath(place),
+            name=name,
+            owner=owner,
+            tags=tuple(tags),
+            comment=comment,
+            priority=priority,
+            after=tuple(after),
+            not_before=not_before,
+        )
+        return (await self._server.ask(IdAnswer, "POST", "/jobs", request)).id
+
+    async def get(self, job_id: str) -> JobStatus:
+        """Return the job as it is."""
+        return self._status(await self._server.ask(JobAnswer, "GET", _job(job_id)))
+
+    async def list(
+        self, states: Collection[JobStateName] | None = None, limit: int = 100, before: str | None = None
+    ) -> Sequence[JobStatus]:
+        """Return jobs, the newest first: those in some of the states, those that are older than the job `before`."""
+        params = {"limit": limit, **_states(states), **({} if before is None else {"before": before})}
+        answer = await self._server.ask(JobsAnswer, "GET", "/jobs", params=params)
+        return [self._status(job) for job in answer.jobs]
+
+    async def find(self, beginning: str, limit: int = 10) -> Sequence[str]:
+        """Return the ids of jobs that begin so, the first of them in their order as texts."""
+        params = {"beginning": beginning, "limit": limit}
+        return (await self._server.ask(IdsAnswer, "GET", "/ids", params=params)).ids
+
+    async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
+        """Return the chunks of the job, or those in some of the states, in their order."""
+        answer = await self._server.ask(ChunksAnswer, "GET", f"{_job(job_id)}/chunks", params=_states(states))
+        return [chunk.to_status() for chunk in answer.chunks]
+
+    async def pause(self, job_id: str, *, now: bool = False) -> None:
+        """Start no more chunks of the job, and let those that run end; with `now` they are ended, and pending again."""
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/pause", PauseRequest(now=now))
+
+    async def resume(self, job_id: str) -> None:
+        """Have a paused job go on, or one that waits for other jobs or for a time begin without that."""
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/resume")
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job, and return when nothing of it runs any more. What is finished of it stays."""
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/cancel")
+
+    async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
+        """Run chunks of a job that has ended again: those that failed, were skipped or cancelled, or some of them."""
+        request = RetryRequest(chunk_ids=None if chunk_ids is None else tuple(chunk_ids), done=done)
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/retry", request)
+
+    async def mark_done(self, job_id: str, chunk_ids: Collection[int]) -> None:
+        """Have chunks count as completed that are not, of a job of which nothing runs."""
+        request = MarkDoneRequest(chunk_ids=tuple(chunk_ids))
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/mark-done", request)
+
+    async def edit(
+        self,
+        job_id: str,
+        *,
+        settings: JobSettings | None = None,
+        name: str | None = None,
+        tags: Collection[str] | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Change a job that has not begun, or is paused and of which nothing runs; None leaves what it is about."""
+        request = EditRequest(settings=settings, name=name, tags=None if tags is None else tuple(tags), comment=comment)
+        await self._server.ask(Nothing, "PATCH", _job(job_id), request)
+
+    async def set_priority(self, job_id: str, priority: int) -> None:
+        """Change which chunks come first: those of the job with the higher priority."""
+        check_type("priority", priority, int, "a whole number")
+        await self._server.ask(Nothing, "POST", f"{_job(job_id)}/priority", PriorityRequest(priority=priority))
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job of which nothing runs: its rows, events and logs, never what it rendered."""
+        await self._server.ask(Nothing, "DELETE", _job(job_id))
+
+    async def wait(self, job_id: str) -> JobStatus:
+        """Return the job once it has ended. A server that is gone meanwhile is waited for."""
+        answer = await self._server.ask(JobAnswer, "GET", _job(job_id))
+        is_told = False
+        while answer.state not in FINAL_JOB_STATES:
+            try:
+                answer = await self._server.ask(JobAnswer, "GET", f"{_job(job_id)}/wait", params={"seconds": _QUESTION})
+                is_told = False
+            except FarmServerError as error:
+                if error.status is not None:
+                    raise
+                if not is_told:
+                    _log.warning("%s; trying again", error)
+                    is_told = True
+                await anyio.sleep(_PAUSE)
+        return self._status(answer)
+
+    async def list_nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes as they are; one without a name is the only one."""
+        return [node.to_status() for node in (await self._server.ask(NodesAnswer, "GET", "/nodes")).nodes]
+
+    async def drain_node(self, name: str) -> None:
+        """Start nothing more on a node, and let what runs there end. Raises `KeyError` if there is none so called."""
+        await self._server.ask(Nothing, "POST", "/nodes/drain", params={"name": name})
+
+    async def resume_node(self, name: str) -> None:
+        """Have a node take part again. Raises `KeyError` if there is none so called."""
+        await self._server.ask(Nothing, "POST", "/nodes/resume", params={"name": name})
+
+    @asynccontextmanager
+    async def events(self, after: int | None = None, *, job_id: str | None = None) -> AsyncIterator[EventStream]:
+        """Iterate over what happens, inside the block; with `after`, also over what has changed since that event.
+
+        Of one job alone, if it is named. A connection that is lost is made anew, and no change of a state is left out
+        then; a `gap` says where what is not durable was, or where changes are no longer kept.
+        """
+        stream = EventStream(self._server, after, job_id)
+        await stream.open()
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
+    def output(
+        self,
+        job_id: str,
+        chunk_id: int,
+        stream: StreamName = "stderr",
+        attempt: int | None = None,
+        offset: int = 0,
+        follow: bool = True,
+    ) -> AsyncIterator[bytes]:
+        """Iterate over what an attempt at a chunk, or the last one, wrote to a stream, from byte `offset` of it on."""
+        path = f"{_job(job_id)}/chunks/{chunk_id}/output/next"
+        return RemoteOutput(self._server, path, stream, attempt=attempt, offset=offset, follows=follow)
+
+    def _status(self, answer: JobAnswer) -> JobStatus:
+        return answer.to_status(partial(self._spec, answer.id))
+
+    def _spec(self, job_id: str) -> JobSpec:
+        try:
+            return JobSpec.parse(self._server.get_text_now(f"{_job(job_id)}/spec"))
+        except JobNotFoundError:
+            raise JobNotFoundError(f"job {job_id} was deleted meanwhile", job_id) from None
+
+
+def _job(job_id: str) -> str:
+    # An empty one would be all jobs.
+    return f"/jobs/{quote(job_id, safe='') or '-'}"
+
+
+def _made(folder: str | os.PathLike[str]) -> Path:
+    path = Path(folder).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _states(states: Collection[str] | None) -> dict[str, str]:
+    return {} if states is None else {"states": ",".join(states)}

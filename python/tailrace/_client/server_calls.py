@@ -1,0 +1,149 @@
+"""Requests to the server of a farm."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from .._api.errors import to_exception
+from .._api.place import API
+from .._command.ending import describe_error
+from .._concurrency.kept_open import KeptOpen
+from .._errors import FarmServerError
+from .._spec.source import has_user, is_url, redact_url
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+_CONNECTING = 10.0
+_KEPT_FOR = 2.0
+"""How long an idle connection is used again, in seconds."""
+_ANSWERING = 300.0
+"""How long an answer may take, in seconds: a job is cancelled when its commands have ended."""
+
+
+class ServerCalls:
+    """Asks a server, and raises what it answers with."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        """Raises `ValueError` for what is no http(s) URL, or a token that no header can have."""
+        if has_user(url) or not is_url(url) or urlsplit(url).hostname is None:
+            raise ValueError(f"expected the http(s) URL of a farm's server, not {redact_url(url)!r}")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ValueError("the token of a farm's server has to be printable ASCII")
+        self.url = url.rstrip("/")
+        self._headers = {"User-Agent": "tailrace"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+        self._has_token = token is not None
+        self._options: dict[str, Any] = {
+            "headers": self._headers,
+            "timeout": httpx.Timeout(_ANSWERING, connect=_CONNECTING),
+            # Less than servers keep them: one that is closed at that moment would look like one that is gone.
+            "limits": httpx.Limits(keepalive_expiry=_KEPT_FOR),
+            # No proxy leads back to this machine.
+            "trust_env": not _is_here(urlsplit(url).hostname or ""),
+        }
+        # Made once: reading the certificates takes longer than a request.
+        self._tls = httpx.create_ssl_context() if url.lower().startswith("https") else False
+        self.connections = KeptOpen(self.new_client)
+
+    def new_client(self) -> httpx.AsyncClient:
+        """Return what sends requests, to be closed."""
+        return httpx.AsyncClient(**self._options, verify=self._tls)
+
+    async def ask(
+        self,
+        answer: type[_Answer],
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> _Answer:
+        """Return what the server answers. Raises what it says, and `FarmServerError`."""
+        content = None
+        if body is not None:
+            # A job of a hundred thousand chunks takes a while.
+            content = await anyio.to_thread.run_sync(lambda: body.model_dump_json(by_alias=True).encode())
+        return self._read(answer, await self.send(method, path, content, params))
+
+    async def send(
+        self, method: str, path: str, content: bytes | None = None, params: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
+        """Return the whole answer to a request that succeeded. Raises as `ask` does."""
+        headers = {} if content is None else {"Content-Type": "application/json"}
+
+        async def ask(client: httpx.AsyncClient) -> httpx.Response:
+            return await client.request(method, self.address(path), content=content, params=params, headers=headers)
+
+        kept = self.connections.value
+        try:
+            if kept is not None:
+                response = await ask(kept)
+            else:
+                async with self.new_client() as client:
+                    response = await ask(client)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable(error) from error
+        self.check(response.status_code, response.content)
+        return response
+
+    def get_text_now(self, path: str) -> str:
+        """Return the text of an answer, without an event loop; blocks. Raises as `ask` does."""
+        try:
+            with httpx.Client(**self._options, verify=self._tls) as client:
+                response = client.get(self.address(path))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable(error) from error
+        self.check(response.status_code, response.content)
+        return response.text
+
+    def address(self, path: str) -> str:
+        """Return the URL of something in the API."""
+        return f"{self.url}{API}{path}"
+
+    def check(self, status: int, body: bytes) -> None:
+        """Raise what an answer says, unless it is a success."""
+        if 200 <= status < 300:
+            return
+        error = to_exception(status, body, self.url)
+        if status == 401:
+            remedy = "give the server's token, as TAILRACE_SERVER_TOKEN" if not self._has_token else "it is another one"
+            raise FarmServerError(f"{self.url} does not take the token: {remedy}", status)
+        raise error
+
+    def unreachable(self, error: Exception) -> FarmServerError:
+        """Return what to raise where there was no answer."""
+        return FarmServerError(
+            f"no farm's server answers at {self.url}: {_reason(error)}; `tailrace serve` starts one, TAILRACE_SERVER or"
+            " --server says where it is"
+        )
+
+    def _read(self, answer: type[_Answer], response: httpx.Response) -> _Answer:
+        try:
+            return answer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise FarmServerError(
+                f"{self.url} does not answer as a farm's server does", response.status_code
+            ) from error
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, if it is behind the error, else the error's own words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
+    return describe_error(error)

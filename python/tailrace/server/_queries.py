@@ -1,0 +1,77 @@
+"""What may stand behind the question mark of an address."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from .._command.job import StreamName
+from .._farm.repository.rows import ChunkStateName, JobStateName
+
+
+class NoQuery(BaseModel):
+    """Nothing."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class JobsQuery(NoQuery):
+    """Which jobs."""
+
+    states: tuple[JobStateName, ...] | None = Field(default=None, description="With commas between them.")
+    limit: int = Field(default=100, ge=1, le=1000)
+    before: str | None = Field(default=None, description="Those that are older than this job.")
+
+
+class IdsQuery(NoQuery):
+    """What ids begin with."""
+
+    beginning: str = ""
+    limit: int = Field(default=10, ge=1, le=1000)
+
+
+class ChunksQuery(NoQuery):
+    """Which chunks."""
+
+    states: tuple[ChunkStateName, ...] | None = Field(default=None, description="With commas between them.")
+
+
+class WaitQuery(NoQuery):
+    """How long the answer may be waited for."""
+
+    seconds: float = Field(default=20.0, ge=0, le=60)
+
+
+class NodeQuery(NoQuery):
+    """Which node; the only one of a farm has no name."""
+
+    name: str = ""
+
+
+class EventsQuery(NoQuery):
+    """Which events."""
+
+    after: int | None = Field(default=None, ge=0, description="Also those since this one; the header Last-Event-ID.")
+    job: str | None = Field(default=None, description="Those of this job alone.")
+    output: bool = Field(default=False, description="Also what commands write.")
+
+
+class LogQuery(NoQuery):
+    """Which log of a chunk."""
+
+    stream: StreamName = "stderr"
+    attempt: int | None = Field(default=None, ge=1, description="Default: the last one.")
+
+
+class OutputQuery(LogQuery):
+    """From where on, in bytes."""
+
+    offset: int = Field(default=0, ge=0, le=2**62)
+    follow: bool = Field(default=True, description="Also what is written from now on.")
+
+
+class NextOutputQuery(LogQuery):
+    """From where on, in bytes, and how many seconds more is waited for; 0: what there is."""
+
+    offset: int = Field(default=0, ge=0, le=2**62)
+    wait: float = Field(default=0.0, ge=0, le=60)
