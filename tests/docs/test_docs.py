@@ -26,6 +26,7 @@ from tailrace import (
 )
 from tailrace._cli.commands.run import run
 from tailrace._cli.commands.serve import serve
+from tailrace._cli.commands.serve_farm import serve_farm
 from tailrace._engines.containers.plugin import DOCKER
 from tailrace._planning.own_command import PLACEHOLDERS
 from tailrace._remote.registry import BUILT_IN
@@ -53,6 +54,13 @@ def test_the_documentation_of_the_worker_explains_every_option() -> None:
     options = {option for parameter in serve.params for option in parameter.opts}
     assert len(options) > 5
     assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_the_documentation_of_the_farms_server_explains_every_option() -> None:
+    text = (ROOT / "docs" / "server.md").read_text()
+    told = set(re.findall(r"`(--?[\w-]+)", text.partition("## `tailrace serve`")[2].partition("## Commands")[0]))
+    own = [one for one in serve_farm.params if one.name not in OF_ADAPTERS or one.name == "adapter"]
+    assert {name for one in own for name in one.opts} == told
 
 
 def test_every_placeholder_of_a_command_is_explained() -> None:

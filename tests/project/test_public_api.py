@@ -169,8 +169,11 @@ NAMES = {
         write_report
     """,
     "tailrace.server": """
+        DEFAULT_PORT
         ServerSettings
+        make_token
         serve
+        token_file
     """,
     "tailrace.testing": """
         AdapterConformance

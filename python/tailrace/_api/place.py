@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 DEFAULT_PORT = 8089
+"""Where a server listens and a client asks, unless they are told otherwise."""
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 URL_VARIABLE = "TAILRACE_SERVER"
 TOKEN_VARIABLE = "TAILRACE_SERVER_TOKEN"  # noqa: S105 (the name of a variable)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from tailrace import AdapterContext, AdapterPlugin, AdapterRegistry, TailraceError, describe_error
 
 if TYPE_CHECKING:
-    from tailrace import JobSpec, WorkerAdapter
+    from tailrace import WorkerAdapter
 
     _Choice = click.Choice[str]
 else:
@@ -76,9 +76,9 @@ class _AdapterName(_Choice):
 
 
 def make_adapter(
-    request: AdapterRequest, spec: JobSpec, source: str, job_dir: Path, *, masked: Collection[str]
+    request: AdapterRequest, spec_path: Path | None, source: str, job_dir: Path, *, masked: Collection[str]
 ) -> WorkerAdapter:
-    """Return the adapter that `request` asks for, for the job `spec` that was loaded from `source`.
+    """Return the adapter that `request` asks for, for the job that was loaded from `source`; see `AdapterContext`.
 
     A variable with a secret of its own is taken out of the environment, unless it is one of the `masked` ones.
 
@@ -86,7 +86,7 @@ def make_adapter(
     """
     plugin = request.plugin
     context = AdapterContext(
-        source=source, spec_path=spec.path, job_dir=job_dir, streaming=request.streaming, masked=masked
+        source=source, spec_path=spec_path, job_dir=job_dir, streaming=request.streaming, masked=masked
     )
     try:
         adapter = plugin.make(request.values, context)

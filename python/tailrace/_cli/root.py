@@ -15,7 +15,7 @@ from .writing import print_message
 
 
 class LazyGroup(click.Group):
-    """Knows which module each command is in, where it has the same name."""
+    """Knows which module each command is in, where it has the same name unless another one follows the colon."""
 
     def __init__(self, *args: Any, modules: dict[str, str], **options: Any) -> None:
         super().__init__(*args, **options)
@@ -29,7 +29,8 @@ class LazyGroup(click.Group):
         """Return the command of that name; None if there is none."""
         if cmd_name not in self._modules:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(self._modules[cmd_name], __package__), cmd_name)
+        module, _, name = self._modules[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module, __package__), name or cmd_name)
         return command
 
 
@@ -44,7 +45,12 @@ def _show_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 @click.group(
     cls=LazyGroup,
-    modules={"adapters": ".commands.adapters", "completion": ".completion", "frames": ".commands.frames"},
+    modules={
+        "adapters": ".commands.adapters",
+        "completion": ".completion",
+        "frames": ".commands.frames",
+        "serve": ".commands.serve_farm:serve_farm",
+    },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -62,16 +68,40 @@ def cli() -> None:
 @cli.group(
     cls=LazyGroup,
     modules={
+        "cancel": ".commands.job_changes",
+        "delete": ".commands.job_changes",
+        "edit": ".commands.job_submit",
         "join": ".commands.join",
+        "list": ".commands.job_list:list_jobs",
+        "logs": ".commands.job_logs",
+        "pause": ".commands.job_changes",
         "plan": ".commands.plan",
+        "priority": ".commands.job_changes",
         "report": ".commands.report",
+        "resume": ".commands.job_changes",
+        "retry": ".commands.job_changes",
         "run": ".commands.run",
         "schema": ".commands.schema",
+        "show": ".commands.job_list",
+        "submit": ".commands.job_submit",
         "validate": ".commands.validate",
+        "watch": ".commands.job_watch",
     },
 )
 def job() -> None:
-    """Plan, run and check jobs, report on them, and join what they render."""
+    """Plan, run, check and report jobs, join what they render, and ask the farm for what it does."""
+
+
+@cli.group(
+    cls=LazyGroup,
+    modules={
+        "drain": ".commands.farm_nodes",
+        "list": ".commands.farm_nodes:list_nodes",
+        "resume": ".commands.farm_nodes",
+    },
+)
+def node() -> None:
+    """Look at the nodes of the farm, and leave them out."""
 
 
 @cli.group(cls=LazyGroup, modules={"check": ".commands.farm_check"})

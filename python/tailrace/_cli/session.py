@@ -166,7 +166,7 @@ class _Execution:
                 raise click.UsageError(f"--stitch: {error}") from error
         if request.merge_timeout is not None and not request.merges:
             raise click.UsageError("--merge-timeout is for the merge: use it without --no-merge, --chunk and --frames")
-        adapter = make_adapter(request.adapter, self._spec, request.spec, self._job_dir, masked=request.mask_env)
+        adapter = make_adapter(request.adapter, self._spec.path, request.spec, self._job_dir, masked=request.mask_env)
         self._capabilities = Capabilities.of(adapter)
         self._check_capabilities()
         is_live = self._capabilities.streams and not self._capabilities.remote

@@ -60,16 +60,21 @@ async def _end_by_signal(
     # What was ignored when the process started stays so.
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     watched = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*watched) as signals:
-        async with anyio.create_task_group() as tasks:
-            task_status.started()
-            async for number in signals:
-                if not drain:
-                    server.should_exit = True
-                else:
-                    _log.warning("%s: what runs may end, nothing more is started; once more ends it", number.name)
-                    drain = False
-                    tasks.start_soon(_drain, manager, server)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with anyio.open_signal_receiver(*watched) as signals:
+            async with anyio.create_task_group() as tasks:
+                task_status.started()
+                async for number in signals:
+                    if not drain:
+                        server.should_exit = True
+                    else:
+                        _log.warning("%s: what runs may end, nothing more is started; once more ends it", number.name)
+                        drain = False
+                        tasks.start_soon(_drain, manager, server)
+    finally:
+        # Asyncio leaves one that raises KeyboardInterrupt, whatever there was.
+        signal.signal(signal.SIGINT, before)
 
 
 async def _drain(manager: JobManager, server: uvicorn.Server) -> None:

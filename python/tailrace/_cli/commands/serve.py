@@ -14,19 +14,11 @@ from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker import serve as serve_app
 
 from ..cleanup import raising_keyboard_interrupt
+from ..listening import listen, log_to_standard_error, take_token
 from ..writing import print_message
 
 _DEFAULTS = WorkerSettings(())
-_BACKLOG = 1024
 _COMMANDS_VARIABLE = "TAILRACE_ALLOW_COMMAND"
-_SILENCE = {
-    # What finds out in a minute or two that a client's machine is gone, without a word from it.
-    "SO_KEEPALIVE": (socket.SOL_SOCKET, 1),
-    "TCP_KEEPIDLE": (socket.IPPROTO_TCP, 30),
-    "TCP_KEEPINTVL": (socket.IPPROTO_TCP, 10),
-    "TCP_KEEPCNT": (socket.IPPROTO_TCP, 3),
-    "TCP_USER_TIMEOUT": (socket.IPPROTO_TCP, 60_000),
-}
 
 
 @click.command()
@@ -109,7 +101,7 @@ def serve(
             # Click takes a blank variable for one that is not there; it may well have been meant to allow nothing.
             allow_commands=allow_commands if allow_commands or _COMMANDS_VARIABLE in os.environ else None,
             work_dir=work_dir,
-            token=_take_token(token_env),
+            token=take_token("--token-env", token_env),
             concurrency=concurrency,
             ignore_assets=ignore_assets,
             max_body=max_body,
@@ -117,8 +109,8 @@ def serve(
         app = create_app(settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    _log_to_standard_error(logging.WARNING if quiet else logging.INFO)
-    listener = _listen(host, port)
+    log_to_standard_error(logging.WARNING if quiet else logging.INFO)
+    listener = listen(host, port)
     with listener:
         address, number = listener.getsockname()[:2]
         if settings.token is None and not no_token and not ipaddress.ip_address(address).is_loopback:
@@ -127,42 +119,6 @@ def serve(
                 " this worker checks who asks"
             )
         _run(app, listener, f"http://{f'[{address}]' if ':' in address else address}:{number}")
-
-
-def _take_token(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    # The commands that are run have no business with it.
-    token = os.environ.pop(variable, None)
-    if token is None:
-        raise click.UsageError(f"--token-env: there is no environment variable {variable}")
-    return token
-
-
-class _Messages(logging.Handler):
-    """Writes as all else here does, and never waits for who reads it: the worker would stand still."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print_message(self.format(record), patience=0)
-
-
-def _log_to_standard_error(level: int) -> None:
-    logger = logging.getLogger("tailrace")
-    logger.addHandler(_Messages())
-    logger.setLevel(level)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise click.UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    for name, (level, value) in _SILENCE.items():
-        # Connections inherit them; not every system has them all.
-        if (option := getattr(socket, name, None)) is not None:
-            listener.setsockopt(level, option, value)
-    return listener
 
 
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:
