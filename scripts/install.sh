@@ -14,7 +14,7 @@ if ! command -v apt-get > /dev/null; then
     exit 1
 fi
 # One at a time: apt does not wait for all of its locks.
-exec 9> "${TMPDIR:-/tmp}/tailrace-install.lock"
+exec 9< "$0"
 flock 9
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo

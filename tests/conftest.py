@@ -32,3 +32,9 @@ def mark() -> Iterator[str]:
     word = f"mark-{uuid.uuid4()}"
     yield word
     assert descendants_marked(word) == []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how a run ended: only after one that came to its end is it known which tests fail."""
+    if not hasattr(session.config, "workerinput") and session.config.cache is not None:
+        session.config.cache.set("tailrace/exit_status", int(exitstatus))
