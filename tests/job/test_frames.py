@@ -342,6 +342,17 @@ async def test_a_failure_names_the_frame_and_what_is_missing(tmp_path: Path, num
     assert reason == f"sh was ended by signal 11 (SIGSEGV) {where}, with frames 4-5 missing of 5"
 
 
+async def test_a_command_that_cannot_start_has_neither_rendered_nor_missed_what_is_there(tmp_path: Path) -> None:
+    spec = job(tmp_path, "1-5", command="./nope", retry_command=None)
+    for frame in (1, 2, 3):
+        (tmp_path / f"out_{frame:04}.txt").write_text("x")
+    events: list[JobEvent] = []
+    with pytest.raises(ChunkFailedError) as failure:
+        await executor.execute(spec, JobExecutionOptions(job_dir=tmp_path, on_event=events.append))
+    assert str(failure.value) == "chunk 3 failed: cannot start ./nope: no such file"
+    assert finished(events) == []
+
+
 async def test_a_command_that_is_done_and_does_not_exit_is_ended_and_its_chunk_has_succeeded(tmp_path: Path) -> None:
     spec = job(tmp_path, "1-3", command="sh -c 'sh render.sh 1,2,3 9; echo done; sleep 60'")
     events = await events_of(spec, tmp_path, finish_timeout=0.5)

@@ -292,7 +292,14 @@ class ChunkAttempt:
             reason = await self._reason_of_failure(chunk, plan, job, result, error, errors, frames)
         if reason is None and result is not None:
             return result
-        if frames is not None and (chunk.retry_command is not None or self._is_told) and len(plan.frames) > 1:
+        # Where it did not even begin, what is there is not its own.
+        has_begun = error is None or not _did_not_begin(error)
+        if (
+            has_begun
+            and frames is not None
+            and (chunk.retry_command is not None or self._is_told)
+            and len(plan.frames) > 1
+        ):
             await frames.find_whole()
             reason = f"{reason}{_where(plan, frames, watch, result)}"
         told = errors.of_failure
