@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tailrace import Chunk, JobSpec, SpecError, job_schema
+from tailrace import Chunk, JobSpec, SpecError, job_schema, lint_job
 from tailrace._spec.needs import Needs
 
 
@@ -30,6 +30,12 @@ def test_the_needs_of_a_job_are_those_of_its_chunks_key_by_key() -> None:
     assert spec.chunks[1].needs == {"cpus": 4, "memory": 1024, "gpus": 0, "nuke_i": 1}
     again = JobSpec.parse(spec.model_dump_json(by_alias=True))
     assert again == spec
+
+
+@pytest.mark.parametrize(("name", "meant"), [("gpu", "gpus"), ("GPUs", "gpus"), ("CPU", "cpus"), ("ram", "memory")])
+def test_a_need_that_is_called_as_elsewhere_is_noted(name: str, meant: str) -> None:
+    spec = JobSpec.parse(job({"needs": {name: 1, "seat": 1, "cpus": 1}}))
+    assert lint_job(spec) == [f"needs: {name} is taken for a resource of that name: {meant} may be meant"]
 
 
 def test_a_job_without_needs_is_written_without_them() -> None:

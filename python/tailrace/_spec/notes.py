@@ -12,15 +12,17 @@ from .model import Chunk, JobSpec
 from .outputs import chunks_sharing_outputs
 from .schema import SCHEMA_KEY
 
+_MEANT = {"cpu": "cpus", "gpu": "gpus", "mem": "memory", "ram": "memory"}
+"""What is likely to be meant by other names of a need, in small letters."""
 _SHELL_SYNTAX = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"})
 
 
 def lint_job(spec: JobSpec) -> list[str]:
     """Return a line for each thing in `spec` that is allowed and yet seldom meant; an empty list if there is none.
 
-    Such are unknown keys, frames that no chunk has or two have, output files that several chunks write, and shell
-    syntax in a command that no shell runs. It reads nothing but `spec`; what this machine lacks says `check_machine`.
-    Raises nothing for what it finds.
+    Such are unknown keys, needs that are called as others in other programs, frames that no chunk has or two have,
+    output files that several chunks write, and shell syntax in a command that no shell runs. It reads nothing but
+    `spec`; what this machine lacks says `check_machine`. Raises nothing for what it finds.
     """
     return list(_notes_on(spec))
 
@@ -30,6 +32,10 @@ def _notes_on(job: JobSpec) -> Iterator[str]:
     unknown = [prefix + key for prefix, part in parts.items() for key in part.extra if prefix + key != SCHEMA_KEY]
     if unknown:
         yield f"not a key that tailrace knows: {', '.join(unknown)}"
+    for name in sorted({name for chunk in job.chunks for name in chunk.needs} - {"cpus", "gpus", "memory"}):
+        meant = _MEANT.get(name.lower(), name.lower())
+        if meant in ("cpus", "gpus", "memory"):
+            yield f"needs: {name} is taken for a resource of that name: {meant} may be meant"
     yield from _notes_on_frames(job)
     sharing = chunks_sharing_outputs(job.chunks)
     if sharing:
