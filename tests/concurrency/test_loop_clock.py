@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
@@ -36,6 +37,39 @@ async def test_the_clock_stands_still_with_the_event_loop() -> None:
         time.sleep(2)  # noqa: ASYNC251
     # As long as without it, but for the step in which it began.
     assert anyio.current_time() - began > 2 + 0.8 - 0.2
+
+
+async def test_a_limit_is_reached_beside_a_callback_that_holds_up_the_event_loop_all_the_time() -> None:
+    clock = LoopClock()
+
+    async def hold_up() -> None:
+        while True:
+            time.sleep(0.5)  # noqa: ASYNC251
+            await anyio.sleep(0.02)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold_up)
+            await wait_until(clock, clock.now() + 1, anyio.Event())
+            tasks.cancel_scope.cancel()
+
+
+async def test_the_clock_never_runs_backwards() -> None:
+    clock = LoopClock()
+    times = [clock.now()]
+
+    async def read() -> None:
+        for _ in range(8):
+            await clock.wait(anyio.sleep_forever, 0.1)
+            times.append(clock.now())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        for _ in range(3):
+            await anyio.sleep(0.25)
+            time.sleep(0.5)  # noqa: ASYNC251
+    # But for what is lost in rounding.
+    assert all(later - earlier > -1e-6 for earlier, later in pairwise(times))
 
 
 async def test_what_has_come_meanwhile_is_heard_before_the_time_is_up() -> None:
