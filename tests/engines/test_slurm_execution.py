@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,6 +21,7 @@ import pytest
 from tailrace import CommandEnding, LocalWorkerAdapter, SlurmAdapter, WorkerError, WorkerJob, WorkerSpawnError
 from tailrace._engines.slurm import execution
 from tailrace._engines.slurm.on_node import REQUEST
+from tailrace._engines.slurm.queue import QueuedJob
 from tailrace._engines.slurm.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +67,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 def wait_for_call(calls: Path, program: str) -> None:
     """Return when a program has been called."""
     deadline = time.monotonic() + 20
-    while not re.search(f"^{program} ", calls.read_text(), re.MULTILINE):
+    while not re.search(rf"^{program}\b", calls.read_text(), re.MULTILINE):
         assert time.monotonic() < deadline, f"nobody calls {program}"
         time.sleep(0.05)
 
@@ -196,3 +201,54 @@ def test_what_slurm_cannot_be_asked_to_end_is_ended_when_it_answers(is_dead: boo
     assert asked[1] == "--state=PENDING 7 9"
     assert asked[2] == "--ctld --signal=KILL 7.0"
     assert not any(number in line.split() for line in asked for number in ("8", "8.0", "10"))
+
+
+LISTS_UNTIL_TOLD = """
+[ ! -e "$0.down" ] || exit 1
+for each in 1 2; do
+    grep ^scancel "$0.calls" | grep -qw $each || echo "$each tailrace-$each"
+done
+"""
+"""squeue: what has these numbers is listed until a scancel names them, and nothing while there is a file."""
+
+
+def test_a_watchdog_that_was_killed_is_replaced_by_one_that_is_told_all(programs: Programs) -> None:
+    calls = programs(squeue=LISTS_UNTIL_TOLD, sleep="exec /bin/sleep 0.1")
+    is_down = calls.with_name("squeue.down")
+    is_down.touch()
+    watchdog = Watchdog()
+    with killing_what_is_started():
+        watchdog.add("tailrace-1")
+    with killing_what_is_started():
+        watchdog.add("tailrace-2")
+    with killing_what_is_started():
+        watchdog.end("tailrace-1")
+        wait_for_call(calls, "squeue")
+    is_down.unlink()
+    assert "scancel" not in calls.read_text()
+    watchdog.end("tailrace-3")
+    wait_for_call(calls, "scancel --state=PENDING 1")
+    watchdog.forget()
+    wait_for_call(calls, "scancel --state=PENDING 2")
+
+
+@contextlib.contextmanager
+def killing_what_is_started() -> Iterator[None]:
+    """Kill the one process that the block starts, and those that it has started itself."""
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = set(children.read_text().split())
+    yield
+    (pid,) = map(int, set(children.read_text().split()) - before)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_where_no_watchdog_can_be_started_the_warning_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Watchdog, "end", fail)
+    warnings: list[str] = []
+    QueuedJob("tailrace-1-ours", None).leave_to_watchdog(WorkerJob("render", on_warning=warnings.append))
+    assert len(warnings) == 1
+    assert warnings[0].endswith("Too many open files): cancel it with scancel --name=tailrace-1-ours")

@@ -71,8 +71,12 @@ class QueuedJob:
     def leave_to_watchdog(self, job: WorkerJob) -> None:
         """Have it ended when that can be done, and warn `job` of it."""
         self.is_over = False
-        watchdog.end(self.name)
         why = "" if self.answers else ", since Slurm does not answer: it is cancelled as soon as that does"
+        try:
+            watchdog.end(self.name)
+        except OSError as error:
+            remedy = f"cancel it with scancel --name={self.name}"
+            why = f", nor can a process be started that goes on to try ({error}): {remedy}"
         warn_beside_an_error(job, [f"could not be ended: {self}{why}"])
 
     async def _ends_cancelled(self) -> bool:

@@ -15,7 +15,7 @@ from .on_node import REQUEST
 _SCRIPT = (
     f"request={REQUEST}"
     r"""
-user=$(id -u)
+user=$1
 list() { squeue --noheader --user "$user" "$@" --format='%i %j'; }
 
 # What has one of these names is asked to end, and then killed. --ctld, or slurmstepd may take a step that ends just
@@ -82,14 +82,13 @@ class Watchdog:
         self._lock = threading.Lock()
         self._pipe: int | None = None
         self._names: set[str] = set()
+        self._doomed: set[str] = set()
 
     def add(self, name: str) -> None:
         """Have what has this name ended with this process. Raises `OSError` if no watchdog can be started."""
         with self._lock:
             self._names.add(name)
-            if not self._write(f"+ {name}\n"):
-                self._start()
-                self._write("".join(f"+ {each}\n" for each in self._names))
+            self._tell(f"+ {name}\n")
 
     def remove(self, name: str) -> None:
         """Leave it alone from now on."""
@@ -98,16 +97,27 @@ class Watchdog:
             self._write(f"- {name}\n")
 
     def end(self, name: str) -> None:
-        """Have it ended as soon as Slurm answers, whatever becomes of this process, and forget it here."""
+        """Have it ended as soon as Slurm answers, whatever becomes of this process.
+
+        Raises `OSError` if no watchdog can be started.
+        """
         with self._lock:
             self._names.discard(name)
-            self._write(f"! {name}\n")
+            self._doomed.add(name)
+            self._tell(f"! {name}\n")
 
     def forget(self) -> None:
         """Give up the pipe, in a fork of the process that it belongs to."""
         if self._pipe is not None:
             os.close(self._pipe)
         self.__init__()  # type: ignore[misc]
+
+    def _tell(self, text: str) -> None:
+        """Write it to the watchdog, or all that one has to know to another if there is none, or it was killed."""
+        if not self._write(text):
+            self._start()
+            # What was to be ended may have been already: it is looked for once more, and not found.
+            self._write("".join([f"+ {each}\n" for each in self._names] + [f"! {each}\n" for each in self._doomed]))
 
     def _write(self, text: str) -> bool:
         if self._pipe is None:
@@ -128,7 +138,7 @@ class Watchdog:
         try:
             os.posix_spawn(
                 shutil.which("sh") or "/bin/sh",
-                ["sh", "-c", _SCRIPT],
+                ["sh", "-c", _SCRIPT, "sh", str(os.getuid())],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0), *((os.POSIX_SPAWN_DUP2, null, fd) for fd in (1, 2))],
                 # Ctrl-C is for the others.
