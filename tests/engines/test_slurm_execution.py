@@ -134,6 +134,42 @@ async def test_what_is_to_end_while_it_waits_for_its_node_is_withdrawn_at_once(p
     assert (result.exit_code, result.stdout, result.duration, started) == (-9, "", 0, [])
 
 
+@pytest.mark.parametrize("kills", ["cancelled", "killed"])
+async def test_a_job_that_comes_into_the_queue_after_its_srun_was_killed_is_cancelled(
+    kills: str, programs: Programs
+) -> None:
+    late = f"""[ "$(grep -c ^squeue "$0.calls")" -gt 1 ] || exit 0{LISTS_UNTIL_CANCELLED}"""
+    calls = programs(srun="exec sleep 60" if kills == "cancelled" else "kill -KILL $$", squeue=late)
+    with anyio.fail_after(30):
+        if kills == "cancelled":
+            with anyio.move_on_after(1):
+                await SlurmAdapter().execute(WorkerJob("true"))
+        else:
+            with pytest.raises(WorkerError, match="Slurm did not run true"):
+                await SlurmAdapter().execute(WorkerJob("true"))
+    assert "scancel --user" in calls.read_text()
+
+
+async def test_where_no_watchdog_can_be_started_nothing_is_kept_open(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = programs()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(Watchdog, "add", fail)
+    with anyio.fail_after(30), pytest.raises(OSError, match="temporarily unavailable"):
+        await SlurmAdapter().execute(WorkerJob("true"))
+    assert "srun" not in calls.read_text()
+    assert not any("tailrace-srun" in each for each in open_files())
+
+
+def open_files() -> list[str]:
+    """Return what this process has open."""
+    return [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+
+
 async def test_a_cancellation_while_slurm_is_asked_how_it_ended_leaves_no_job_behind(programs: Programs) -> None:
     calls = programs(srun=LOSES, scontrol="sleep 60", squeue=LISTS_UNTIL_CANCELLED)
     with anyio.fail_after(30):

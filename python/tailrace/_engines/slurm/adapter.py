@@ -95,8 +95,8 @@ class SlurmAdapter:
             args = arguments()
         execution = Execution(job, queued, mark)
         messages = os.memfd_create("tailrace-srun")
-        watchdog.add(queued.name)
         try:
+            watchdog.add(queued.name)
             await execution.run(
                 _local_job(job, ["-c", HERE, "sh", MARK_VARIABLE, f"/proc/{os.getpid()}/fd/{messages}", srun, *args])
             )

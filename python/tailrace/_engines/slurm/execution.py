@@ -114,6 +114,7 @@ class Execution:
                             on_stderr=self._take_stderr,
                         )
                     )
+                    self.queued.srun_has_ended = self.srun.exit_code >= 0
                     await self._finish()
             except anyio.get_cancelled_exc_class():
                 raise

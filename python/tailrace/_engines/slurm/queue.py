@@ -20,6 +20,8 @@ _PATIENCE = 5.0
 Without slurmctld they try for much longer, `MessageTimeout` of slurm.conf.
 """
 _LOOK_AGAIN = 0.2
+_SUBMITTED_LATE = 2.0
+"""When an srun that was killed while it submitted something has done so, at the latest, in seconds."""
 
 UNREACHABLE = re.compile(
     r"unable to contact slurm controller|socket timed out|connect failure|communication connection failure"
@@ -41,6 +43,8 @@ class QueuedJob:
         """Where it runs, or did, once that is known."""
         self.answers = True
         """Whether Slurm did what it was asked last."""
+        self.srun_has_ended = False
+        """Whether srun came to its own end: it submits nothing any more."""
         self.is_over: bool | None = None
         """Whether nothing of it waits or runs any more; None: nobody has looked."""
         self._allocation = allocation
@@ -87,14 +91,20 @@ class QueuedJob:
         return await self._ends(_PATIENCE)
 
     async def _ends(self, seconds: float) -> bool:
-        """Whether nothing of it waits or runs any more; it may take so many seconds."""
+        """Whether nothing of it waits or runs any more; it may take so many seconds.
+
+        Where srun was killed before anything began, its job may come into the queue after it: a second look has to
+        find none either.
+        """
         deadline = anyio.current_time() + seconds
+        clear = 0
         while True:
-            if await (self._steps() if self._allocation else self._jobs()) == []:
+            clear = clear + 1 if await (self._steps() if self._allocation else self._jobs()) == [] else 0
+            if clear == (1 if self.step is not None or self.srun_has_ended else 2):
                 return True
-            if not self.answers or anyio.current_time() >= deadline:
+            if clear == 0 and (not self.answers or anyio.current_time() >= deadline):
                 return False
-            await anyio.sleep(_LOOK_AGAIN)
+            await anyio.sleep(_LOOK_AGAIN if clear == 0 else _SUBMITTED_LATE)
 
     async def state(self) -> str:
         """Return what Slurm calls the state of the job; empty if it does not say, as of a step that has ended.
