@@ -242,7 +242,8 @@ async def test_what_is_written_in_the_grace_after_a_limit_does_not_pile_up_here(
     assert int(progress.read_text()) < 160
 
 
-async def test_a_slow_callback_holds_the_command_up(adapter: RayAdapter, tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [None, 3600])
+async def test_a_slow_callback_holds_the_command_up(adapter: RayAdapter, tmp_path: Path, limit: float | None) -> None:
     progress = tmp_path / "progress"
     script = (
         f"import os\nfor n in range(256):\n  os.write(1, bytes(1 << 20)); open({str(progress)!r}, 'w').write(str(n))"
@@ -262,7 +263,7 @@ async def test_a_slow_callback_holds_the_command_up(adapter: RayAdapter, tmp_pat
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(look)
-        job = WorkerJob(sys.executable, ["-c", script], stream="bytes", on_stdout=take)
+        job = WorkerJob(sys.executable, ["-c", script], stream="bytes", timeout=limit, on_stdout=take)
         assert len((await adapter.execute(job)).stdout_bytes) == 256 << 20
 
 

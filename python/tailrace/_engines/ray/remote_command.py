@@ -159,7 +159,7 @@ class RemoteCommand:
         if isinstance(last, Ended) and not isinstance(last.outcome, WorkerTimeoutError) and self._asked_at == math.inf:
             until = math.inf
         on_its_way = _ON_ITS_WAY if last is None else 0
-        if until < math.inf:
+        if self._asked_at < math.inf:
             self._reader.hurry()
         self._delivery.allow_until(until + self._job.kill_grace + on_its_way)
 
