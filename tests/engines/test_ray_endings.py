@@ -46,6 +46,7 @@ async def test_a_worker_that_is_killed_is_a_lost_one_and_leaves_nothing(adapter:
     async def kill_worker() -> None:
         await begun.wait()
         await anyio.to_thread.run_sync(wait_until_marked, mark, 3)
+        await anyio.to_thread.run_sync(_wait_until_listened_for, adapter, 1)
         os.kill(_worker_of(descendants_marked(mark)), signal.SIGKILL)
 
     async with anyio.create_task_group() as tasks:
@@ -56,6 +57,7 @@ async def test_a_worker_that_is_killed_is_a_lost_one_and_leaves_nothing(adapter:
     assert caught.value.result is not None
     assert caught.value.result.stdout.startswith("begun\n")
     assert descendants_marked(mark) == []
+    await anyio.to_thread.run_sync(_wait_until_listened_for, adapter, 0)
 
 
 async def test_a_command_that_waits_for_a_node_can_be_cancelled_and_does_not_begin(
@@ -328,6 +330,16 @@ class Log:
 
     def begin_last_words(self) -> None:
         self.last_words = ""
+
+
+def _wait_until_listened_for(adapter: RayAdapter, count: int) -> None:
+    """Wait until as many commands as that listen for being told to end."""
+    import ray
+
+    deadline = time.monotonic() + 20
+    while ray.get(adapter._cluster._endings.__ray_call__.remote(lambda endings: len(endings._waiting))) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _worker_of(marked: list[int]) -> int:

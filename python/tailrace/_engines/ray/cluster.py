@@ -109,7 +109,7 @@ class Cluster:
 
     def end(self, key: str) -> None:
         """Have the command with this key end, wherever it runs; one that is over stays as it is."""
-        if self._endings is not None:
+        if self.is_connected:
             self._endings.end.remote(key)
 
     def drop(self, items: Any) -> None:

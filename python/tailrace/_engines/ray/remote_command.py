@@ -197,6 +197,8 @@ class RemoteCommand:
 
     async def _lost(self, lost: Lost) -> WorkerLostError:
         self._node_id = lost.node_id or self._node_id
+        # Its task cannot say that nobody waits for it any more; and should it still run, it has to end.
+        self._cluster.end(self._key)
         is_gone = lost.is_seen_ended
         if not is_gone and self._node_id is not None:
             sweep = partial(self._cluster.sweep, self._node_id, f"{MARK}={self._key}", _SWEEP)
