@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import pickle
+import threading
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.loops import on_one_loop
+from tailrace._engines.ray import item_reader
 from tailrace._engines.ray.gathering import LARGEST, Gathering
 from tailrace._engines.ray.losses import to_loss
 from tailrace._engines.ray.needs import avoiding, lacking_everywhere, resources_of, tell_apart, to_options
@@ -150,6 +152,31 @@ def test_nothing_is_gathered_that_nobody_takes_any_more() -> None:
     gathering.discard()
     gathering.add(0, memoryview(b"after"))
     assert gathering.patience is None
+
+
+@on_one_loop
+@pytest.mark.anyio
+async def test_a_head_that_hangs_while_it_is_asked_why_a_command_waits_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(item_reader, "_LONG", 0.0)
+    is_asked, answers, has_come = (threading.Event() for _ in range(3))
+
+    def hang() -> None:
+        is_asked.set()
+        answers.wait()
+
+    class Items:
+        async def __anext__(self) -> object:
+            await asyncio.to_thread(is_asked.wait)
+            raise NodeDiedError
+
+    reader = item_reader.ItemReader(Items(), None, has_come.set, lambda _: None, hang)
+    try:
+        assert await asyncio.to_thread(has_come.wait, 10)
+        assert reader.take() == to_loss(NodeDiedError())
+    finally:
+        answers.set()
 
 
 class NodeDiedError(Exception):

@@ -75,16 +75,20 @@ class ItemReader:
 
     async def _wait_for_node(self) -> None:
         # Without a thread of its own: most of many may wait, and long.
+        looking = asyncio.ensure_future(self._look_after_long())
         try:
-            coming = asyncio.ensure_future(anext(self._items, None))
-            if not (await asyncio.wait([coming], timeout=_LONG))[0]:
-                warning = await asyncio.to_thread(self._look_why_it_waits)
-                if warning is not None:
-                    self._put(Warned(warning))
-            first = await coming
+            first = await anext(self._items, None)
             threading.Thread(target=self._run, args=(first,), name="tailrace-ray", daemon=True).start()
         except Exception as error:  # noqa: BLE001 (whatever it is has to be told)
             self._put(to_loss(error))
+        finally:
+            looking.cancel()
+
+    async def _look_after_long(self) -> None:
+        await asyncio.sleep(_LONG)
+        warning = await asyncio.to_thread(self._look_why_it_waits)
+        if warning is not None:
+            self._put(Warned(warning))
 
     def _run(self, reference: Any) -> None:
         import ray
