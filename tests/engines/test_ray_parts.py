@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.loops import on_one_loop
-from tailrace._engines.ray import item_reader
+from tailrace._engines.ray import cluster, item_reader
 from tailrace._engines.ray.gathering import LARGEST, Gathering
 from tailrace._engines.ray.losses import to_loss
 from tailrace._engines.ray.needs import avoiding, lacking_everywhere, resources_of, tell_apart, to_options
@@ -62,6 +62,47 @@ def test_needs_that_no_node_can_meet_are_told_with_the_most_that_one_has(
 ) -> None:
     nodes = [{"CPU": 16.0, "memory": 2.0**30, "disk": 9.0}, {"CPU": 4.0, "GPU": 1.0}]
     assert lacking_everywhere(resources_of(to_options({}, needs)), nodes) == lacking
+
+
+def test_needs_are_looked_for_until_they_are_lacking_and_then_warned_of_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes: list[dict[str, Any]] = []
+    now = 1000.0
+    monkeypatch.setattr(cluster, "_nodes", lambda: nodes)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    asked = cluster.Cluster("auto", None)
+
+    def is_warned_of(needs: dict[str, Any]) -> bool:
+        return asked.lacking(to_options({}, needs)) is not None
+
+    assert not is_warned_of({"disk": 1}), "no node is there: no connection"
+    nodes = [{"Resources": {"CPU": 4.0, "disk": 1.0}}]
+    assert not is_warned_of({"disk": 1}), "a node has it"
+    nodes = [{"Resources": {"CPU": 4.0}}]
+    assert [is_warned_of({"disk": 1}), is_warned_of({"disk": 1})] == [True, False]
+    assert is_warned_of({"disk": 2}), "other needs"
+    now += 301
+    assert [is_warned_of({"disk": 1}), is_warned_of({"disk": 1})] == [True, False]
+    nodes = [{"Resources": {"CPU": 4.0, "disk": 1.0}}]
+    assert not is_warned_of({"disk": 1})
+    nodes = [{"Resources": {"CPU": 4.0}}]
+    assert is_warned_of({"disk": 1}), "it could be met since"
+
+
+def test_a_head_that_cannot_be_asked_now_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter([RuntimeError("away"), [{"Resources": {"CPU": 4.0}}]])
+
+    def ask() -> Any:
+        answer = next(told)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(cluster, "_nodes", ask)
+    asked = cluster.Cluster("auto", None)
+    assert asked.lacking({"num_cpus": 64}) is None
+    assert asked.lacking({"num_cpus": 64}) is not None
 
 
 def test_nodes_with_the_same_name_are_told_apart() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +22,8 @@ from .remote_functions import make_command_task, make_endings, make_sweep
 _SET_BY_RAY = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
 _ANSWERS_WITHIN = 10.0
 """How long the head of a cluster may take to take a connection, in seconds."""
+_WARNED_AGAIN = 300.0
+"""How long after a warning of needs that no node can meet the same may be told again, in seconds."""
 
 _process = threading.Lock()
 _users = 0
@@ -41,7 +45,7 @@ class Cluster:
         self._of_each: Options = {}
         self._version = installed_version()
         self._names: dict[str, str] = {}
-        self._looked_for: set[frozenset[tuple[str, float]]] = set()
+        self._warned_at: dict[frozenset[tuple[str, float]], float] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -120,18 +124,26 @@ class Cluster:
             ray.cancel(items)
 
     def lacking(self, options: Options) -> str | None:
-        """Return a warning if no node can meet these needs; once for the same. Asks the head, which may take long."""
+        """Return a warning if no node can meet these needs; for the same not again soon, unless they were met since.
+
+        Asks the head, which may take long.
+        """
         taken = resources_of(options)
         needs = frozenset(taken.items())
-        if needs in self._looked_for:
-            return None
-        self._looked_for.add(needs)
         try:
             nodes = _nodes()
         except Exception:  # noqa: BLE001 (what the head cannot tell now is no reason to lose a command that waits)
             return None
-        lacking = lacking_everywhere(taken, [node["Resources"] for node in nodes])
-        return lacking and f"waits for a node: none of the Ray cluster has what it needs: {lacking}"
+        # Without any node it is the connection that is lacking.
+        lacking = lacking_everywhere(taken, [node["Resources"] for node in nodes]) if nodes else None
+        with self._lock:
+            now = time.monotonic()
+            if lacking is None:
+                self._warned_at.pop(needs, None)
+            elif now - self._warned_at.get(needs, -math.inf) >= _WARNED_AGAIN:
+                self._warned_at[needs] = now
+                return f"waits for a node: none of the Ray cluster has what it needs: {lacking}"
+            return None
 
     def learn_name(self, node_id: str) -> None:
         """Find out what a node is called. Asks the head, which may take long."""
