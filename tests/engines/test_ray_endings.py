@@ -316,6 +316,24 @@ async def test_a_cluster_that_is_not_there_is_told_in_one_line_with_the_remedy(
     assert (told.count("\n"), ended.stderr) == (1, b"")
 
 
+async def test_ray_client_is_refused_in_one_line() -> None:
+    client = "ray://127.0.0.1:10001"
+    with pytest.raises(ValueError, match=rf"^address: output cannot be streamed through Ray Client \({client}\): give"):
+        RayAdapter(client)
+    script = (
+        "import anyio, tailrace\n"
+        "try: anyio.run(tailrace.RayAdapter().execute, tailrace.WorkerJob('true'))\n"
+        "except tailrace.WorkerLostError as error: print(error)"
+    )
+    ended = await anyio.run_process(
+        [sys.executable, "-c", script], env=os.environ | {"RAY_ADDRESS": client}, check=True
+    )
+    told = ended.stdout.decode()
+    reason = f"output cannot be streamed through Ray Client (RAY_ADDRESS={client}): give HOST:PORT"
+    assert told.startswith(f"no connection to the Ray cluster 'auto': {reason}")
+    assert (told.count("\n"), ended.stderr) == (1, b"")
+
+
 class Log:
     """A callback for a log, which takes what comes while a command is ended."""
 

@@ -225,9 +225,11 @@ def take_back_sigterm() -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise `OSError` where nobody listens: Ray would try for minutes."""
+    """Raise `OSError` where nobody listens: Ray would try for minutes. Raise `ValueError` for Ray Client."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", address)
+    if "://" in address:
+        raise ValueError(f"output cannot be streamed through Ray Client (RAY_ADDRESS={address})")
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN).close()
