@@ -174,7 +174,8 @@ def test_what_cannot_be_used_is_refused(arguments: dict[str, Any], error: type[E
 def test_the_command_line_wants_an_image(tmp_path: Path) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(job_of("render").model_dump_json(by_alias=True))
-    ran = CliRunner().invoke(cli, ["job", "run", str(spec), "--adapter", "docker"])
+    unset = {"TAILRACE_DOCKER_IMAGE": None}
+    ran = CliRunner().invoke(cli, ["job", "run", str(spec), "--adapter", "docker"], env=unset)
     assert ran.exit_code == 2
     assert "--adapter docker needs --docker-image (or TAILRACE_DOCKER_IMAGE)" in ran.output
 
