@@ -129,8 +129,10 @@ class Container:
         """
         with anyio.CancelScope(shield=True):
             self._exchange.call_off()
-            if await self._exchange.is_over(patience):
-                self._engine.expect_removal(self._name)
+            is_over = await self._exchange.is_over(patience)
+            # Even if there is none yet: a daemon may go on to make it when its client is gone.
+            self._engine.expect_removal(self._name)
+            if is_over:
                 return
             # Perhaps somebody has paused it: it takes no signal then.
             await self._engine.resume(self._name)
