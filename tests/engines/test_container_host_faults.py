@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tailrace import DockerAdapter, WorkerJob
+from tailrace import DockerAdapter, WorkerJob, WorkerSpawnError
 
 pytestmark = pytest.mark.anyio
 
@@ -53,3 +53,18 @@ async def test_a_container_that_the_daemon_makes_when_its_client_was_killed_is_r
         assert f"rm --force {name}" in (tmp_path / "calls").read_text()
         (tmp_path / "state" / name).touch()
     assert list((tmp_path / "state").iterdir()) == []
+
+
+async def test_commands_that_are_the_first_together_look_for_the_engine_once(scripted: Script, tmp_path: Path) -> None:
+    adapter = scripted("exit 1")
+
+    async def fail() -> None:
+        with pytest.raises(WorkerSpawnError, match="cannot start render in a container of image"):
+            await adapter.execute(WorkerJob("render", cwd=tmp_path))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(fail)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls].count("run") == 6
+    assert [call for call in calls if call.startswith(("--version", "image"))] == ["--version", "image inspect image"]

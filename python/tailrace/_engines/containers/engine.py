@@ -15,6 +15,7 @@ from subprocess import DEVNULL, CompletedProcess
 import anyio
 import anyio.to_thread
 
+from ..._concurrency.per_loop import PerLoop
 from ..._errors import WorkerError, WorkerSpawnError
 from ..._local.process_files import start_time
 from .exchange import NAME_BEGINS, remove_left_behind
@@ -59,6 +60,7 @@ class Engine:
         self.image = image
         self.is_podman = False
         self._is_known = False
+        self._looks = PerLoop(anyio.Lock)
         self._ended: set[str] = set()
 
     async def get_to_know(self) -> None:
@@ -68,6 +70,12 @@ class Engine:
         """
         if self._is_known:
             return
+        async with self._looks.get():
+            # Others have waited for it.
+            if not self._is_known:
+                await self._look()
+
+    async def _look(self) -> None:
         try:
             version = await self._ask("--version")
         except WorkerSpawnError as error:
