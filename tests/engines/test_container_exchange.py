@@ -58,7 +58,7 @@ async def begun(
     exchange: Exchange, container: socket.socket, variables: Mapping[str, str] | None = None
 ) -> AsyncIterator[Command]:
     await exchange.meet_container()
-    await exchange.begin(variables or {})
+    assert await exchange.begin(variables or {})
     _, (link, *others), _, _ = socket.recv_fds(container, 1, 5)
     files = [FileIO(file, mode) for file, mode in zip(others, ("w", "w", "r+", "r+"), strict=True)]
     with ExitStack() as stack:
@@ -104,9 +104,25 @@ async def test_a_command_whose_stand_in_does_not_come_is_not_begun(monkeypatch: 
     monkeypatch.setattr(exchange_module, "_STAND_IN_TIME", 0.1)
     with Exchange("tailrace-a") as exchange, connected(exchange) as container:
         await exchange.meet_container()
-        await exchange.begin({})
+        assert not await exchange.begin({})
         exchange.call_off()
         assert socket.recv_fds(container, 1, 5)[:2] == (b"", [])
+
+
+async def test_a_command_whose_stand_in_has_connected_and_gone_is_not_begun() -> None:
+    with Exchange("tailrace-a") as exchange, connected(exchange) as container:
+        await exchange.meet_container()
+        connected(exchange).close()
+        assert not await exchange.begin({})
+        exchange.call_off()
+        assert socket.recv_fds(container, 1, 5)[:2] == (b"", [])
+
+
+async def test_a_command_is_not_begun_in_a_container_that_is_gone() -> None:
+    with Exchange("tailrace-a") as exchange, connected(exchange) as container, stand_in(exchange):
+        await exchange.meet_container()
+        container.close()
+        assert not await exchange.begin({})
 
 
 async def test_a_long_folder_for_temporary_files_has_room_for_the_socket(

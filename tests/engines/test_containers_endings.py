@@ -39,6 +39,7 @@ from tailrace import (
     WorkerSpawnError,
     WorkerTimeoutError,
 )
+from tailrace._engines.containers import exchange
 from tailrace._engines.containers.engine import new_name
 
 pytestmark = [pytest.mark.containers, pytest.mark.anyio]
@@ -256,6 +257,18 @@ async def test_a_command_that_ends_its_own_container_has_failed_by_itself(run: R
     assert [warning for warning in warnings if "told the first process of its container to end" in warning] == warnings
     assert len(warnings) == 1
     assert (await run("kill -9 $$")).exit_code == -signal.SIGKILL
+
+
+async def test_a_command_whose_stand_in_does_not_connect_is_lost_and_not_announced(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(exchange, "_STAND_IN_TIME", 0)
+    announced: list[bool] = []
+    with pytest.raises(WorkerLostError, match="it did not begin: its container, or what stands for that here") as lost:
+        await run("touch begun", on_started=lambda: announced.append(True))
+    assert not lost.value.may_run
+    assert announced == []
+    assert not (tmp_path / "begun").exists()
 
 
 async def test_a_frozen_container_is_ended_by_its_limit(run: Run, engine: ContainerEngine, mark: str) -> None:

@@ -39,6 +39,8 @@ class Container:
         self._engine = engine
         self._exchange = exchange
         self._local = LocalWorkerAdapter()
+        self._loss = "the container was ended from outside"
+        """What is said of it if it was lost, and the engine was not."""
         self._left: str | None = None
         """What runs on, though it was to be ended."""
 
@@ -89,8 +91,10 @@ class Container:
         )
 
     async def _begin(self) -> None:
-        await self._exchange.begin(variables(self._job))
-        if self._job.on_started is not None:
+        is_told = await self._exchange.begin(variables(self._job))
+        if not is_told:
+            self._loss = "it did not begin: its container, or what stands for that here, was gone or did not answer"
+        elif self._job.on_started is not None:
             told = self._job.on_started()
             if inspect.isawaitable(told):
                 await told
@@ -115,7 +119,7 @@ class Container:
                 outcome.number, f"cannot start {self._job.command} in {self._engine.image}: {reason}"
             )
         if outcome is None or not outcome.has_run or outcome.ended_by is EndedBy.OUTSIDE:
-            reason = await self._engine.outage() or "the container was ended from outside"
+            reason = await self._engine.outage() or self._loss
             message = reason if self._left is None else f"{reason}; {self._left}"
             raise WorkerLostError(message, result, node=result.node, may_run=self._left is not None)
         if outcome.ended_by is EndedBy.INSIDE:

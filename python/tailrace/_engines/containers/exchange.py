@@ -78,22 +78,24 @@ class Exchange:
         """Return when the container's first process has connected."""
         self._container = await self._accept()
 
-    async def begin(self, variables: Mapping[str, str]) -> None:
+    async def begin(self, variables: Mapping[str, str]) -> bool:
         """Have the container's first process begin the command, with these variables, for the stand-in here.
 
-        If the stand-in does not connect, it has been ended, and the command does not begin.
+        Return whether it was told to. If the stand-in does not connect, or either is gone, the command does not begin.
         """
+        is_told = False
         with anyio.move_on_after(_STAND_IN_TIME):
             with await self._accept() as link:
                 await anyio.wait_readable(link)
                 pipes = _received(link)
                 try:
-                    self._hand_over([link.fileno(), *pipes, self._outcome], variables)
+                    is_told = bool(pipes) and self._hand_over([link.fileno(), *pipes, self._outcome], variables)
                 finally:
                     for pipe in pipes:
                         os.close(pipe)
         # Nobody else is to come.
         self._listener.close()
+        return is_told
 
     def call_off(self) -> None:
         """Have a first process that waits for its command end."""
@@ -134,7 +136,7 @@ class Exchange:
         connection, _ = self._listener.accept()
         return connection
 
-    def _hand_over(self, descriptors: list[int], variables: Mapping[str, str]) -> None:
+    def _hand_over(self, descriptors: list[int], variables: Mapping[str, str]) -> bool:
         # In a file, not in a command line, which everybody can see, nor in the engine's records.
         with os.fdopen(os.memfd_create("tailrace-variables"), "wb") as file:
             file.writelines(os.fsencode(f"{name}={value}\0") for name, value in variables.items())
@@ -143,6 +145,8 @@ class Exchange:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 if self._container is not None:
                     socket.send_fds(self._container, [b"\0"], [*descriptors, file.fileno()])
+                    return True
+        return False
 
     def _remove(self) -> None:
         self._listener.close()
