@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -123,6 +124,21 @@ async def test_a_command_is_not_begun_in_a_container_that_is_gone() -> None:
         await exchange.meet_container()
         container.close()
         assert not await exchange.begin({})
+
+
+def test_what_could_not_be_made_leaves_no_folder_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(_: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(os, "memfd_create", lack)
+    with pytest.raises(OSError, match="Too many open files"):
+        Exchange("tailrace-a")
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 async def test_a_long_folder_for_temporary_files_has_room_for_the_socket(

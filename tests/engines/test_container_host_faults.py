@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +71,38 @@ async def test_commands_that_are_the_first_together_look_for_the_engine_once(scr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split()[0] for call in calls].count("run") == 6
     assert [call for call in calls if call.startswith(("--version", "image"))] == ["--version", "image inspect image"]
+
+
+async def test_a_folder_for_temporary_files_that_is_not_there_is_named(
+    scripted: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = scripted("exit 1")
+    monkeypatch.setattr(tempfile, "tempdir", f"{tmp_path}/gone")
+    with pytest.raises(WorkerSpawnError, match=f"cannot start render: .*: {tmp_path}/gone/") as caught:
+        await adapter.execute(WorkerJob("render", cwd=tmp_path))
+    assert caught.value.errno == errno.ENOENT
+
+
+async def test_it_is_told_that_there_is_no_folder_for_temporary_files_at_all(
+    scripted: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    adapter = scripted("exit 1")
+    monkeypatch.setattr(tempfile, "gettempdir", lack)
+    with pytest.raises(WorkerSpawnError, match=r"cannot start render: .*: No usable temporary directory found"):
+        await adapter.execute(WorkerJob("render", cwd=tmp_path))
+
+
+async def test_want_of_descriptors_keeps_its_number_so_that_the_chunk_is_tried_again(
+    scripted: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(_: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    adapter = scripted("exit 1")
+    monkeypatch.setattr(os, "memfd_create", lack)
+    with pytest.raises(WorkerSpawnError, match=r"cannot start render: .*: Too many open files") as caught:
+        await adapter.execute(WorkerJob("render", cwd=tmp_path))
+    assert caught.value.errno == errno.EMFILE

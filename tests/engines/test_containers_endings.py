@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -269,6 +270,22 @@ async def test_a_command_whose_stand_in_does_not_connect_is_lost_and_not_announc
     assert not lost.value.may_run
     assert announced == []
     assert not (tmp_path / "begun").exists()
+
+
+async def test_want_of_descriptors_when_a_command_is_to_begin_is_told_as_such(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.memfd_create
+
+    def lack(name: str) -> int:
+        if name == "tailrace-variables":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return make(name)
+
+    monkeypatch.setattr(os, "memfd_create", lack)
+    with pytest.raises(WorkerSpawnError, match=r"cannot start sh: .*: Too many open files") as caught:
+        await run("true")
+    assert caught.value.errno == errno.EMFILE
 
 
 async def test_a_frozen_container_is_ended_by_its_limit(run: Run, engine: ContainerEngine, mark: str) -> None:

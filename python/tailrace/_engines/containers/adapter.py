@@ -17,7 +17,7 @@ from ..._errors import WorkerSpawnError
 from .abilities import CAPABILITIES
 from .container import Container
 from .engine import Engine, new_name
-from .exchange import Exchange, container_init
+from .exchange import Exchange, as_spawn_error, container_init
 from .run_options import check_options, check_volumes, folder_of, run_options
 
 
@@ -73,14 +73,17 @@ class DockerAdapter:
     async def execute(self, job: WorkerJob) -> WorkerResult:
         """Run `job` in a container to its end; its limits count from when the command begins there.
 
-        Raises `WorkerSpawnError` if the engine cannot make the container or the image has no such program,
-        `WorkerLostError` if the engine or the container was lost, and what `LocalWorkerAdapter.execute` does.
+        Raises `WorkerSpawnError` if the engine cannot make the container, this machine lacks what that takes, or the
+        image has no such program, `WorkerLostError` if the engine or the container was lost, and what
+        `LocalWorkerAdapter.execute` does.
         """
         if not Path(folder_of(job)).is_dir():  # noqa: ASYNC240
             raise WorkerSpawnError(errno.ENOENT, f"cannot start {job.command}: there is no folder {folder_of(job)}")
         await self._engine.get_to_know()
-        name = new_name()
-        with Exchange(name) as exchange:
+        with as_spawn_error(job):
+            name = new_name()
+            exchange = Exchange(name)
+        with exchange:
             arguments = run_options(
                 job,
                 exchange.folder,

@@ -19,7 +19,7 @@ from ..._command.result import ResourceUsage, WorkerResult
 from ..._errors import WorkerError, WorkerLostError, WorkerSpawnError, WorkerTimeoutError
 from ..._local.adapter import LocalWorkerAdapter
 from .engine import Engine
-from .exchange import SOCKET, Exchange
+from .exchange import SOCKET, Exchange, as_spawn_error
 from .outcome import EndedBy, Kind, Outcome
 from .run_options import variables
 
@@ -70,7 +70,7 @@ class Container:
         started = await self._engine.run(arguments, folder=self._exchange.folder)
         if started.returncode != 0:
             raise await self._start_error(self._engine.reason(started))
-        with anyio.move_on_after(_TIME_TO_CONNECT) as scope:
+        with anyio.move_on_after(_TIME_TO_CONNECT) as scope, as_spawn_error(self._job):
             await self._exchange.meet_container()
         if scope.cancelled_caught:
             raise await self._start_error("it has started, but cannot connect to this process")
@@ -91,7 +91,8 @@ class Container:
         )
 
     async def _begin(self) -> None:
-        is_told = await self._exchange.begin(variables(self._job))
+        with as_spawn_error(self._job):
+            is_told = await self._exchange.begin(variables(self._job))
         if not is_told:
             self._loss = "it did not begin: its container, or what stands for that here, was gone or did not answer"
         elif self._job.on_started is not None:

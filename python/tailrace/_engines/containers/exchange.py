@@ -8,13 +8,16 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import anyio
 
+from ..._command.job import WorkerJob
+from ..._errors import WorkerSpawnError
 from .outcome import Outcome
 
 INSIDE = "/.tailrace"
@@ -48,22 +51,22 @@ class Exchange:
 
     def __init__(self, name: str) -> None:
         """Make it for the container of this name. Raises `OSError` if that is not possible."""
-        # The user of the container may be another one; other users of this machine are not to connect.
-        self._closed = Path(tempfile.mkdtemp(prefix=f"{name}{_ENDS_NAME}"))
-        self._listener = socket.socket(socket.AF_UNIX)
         self._container: socket.socket | None = None
         """The connection to its first process."""
-        self._outcome = os.memfd_create("tailrace-outcome")
-        try:
-            self.folder = self._closed / "shared"
+        with ExitStack() as made:
+            # The user of the container may be another one; other users of this machine are not to connect.
+            closed = Path(tempfile.mkdtemp(prefix=f"{name}{_ENDS_NAME}"))
+            made.callback(shutil.rmtree, closed, ignore_errors=True)
+            self._listener = made.enter_context(socket.socket(socket.AF_UNIX))
+            self._outcome = os.memfd_create("tailrace-outcome")
+            made.callback(os.close, self._outcome)
+            self.folder = closed / "shared"
             self.folder.mkdir()
             self.folder.chmod(0o755)
             self.init.write_bytes(container_init())
             self.init.chmod(0o555)
             self._listen()
-        except BaseException:
-            self._remove()
-            raise
+            self._made = made.pop_all()
 
     @property
     def init(self) -> Path:
@@ -76,7 +79,7 @@ class Exchange:
 
     async def meet_container(self) -> None:
         """Return when the container's first process has connected."""
-        self._container = await self._accept()
+        self._container = self._made.enter_context(await self._accept())
 
     async def begin(self, variables: Mapping[str, str]) -> bool:
         """Have the container's first process begin the command, with these variables, for the stand-in here.
@@ -118,7 +121,7 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._remove()
+        self._made.close()
 
     def _listen(self) -> None:
         folder = os.open(self.folder, os.O_PATH | os.O_CLOEXEC)
@@ -148,13 +151,6 @@ class Exchange:
                     return True
         return False
 
-    def _remove(self) -> None:
-        self._listener.close()
-        if self._container is not None:
-            self._container.close()
-        os.close(self._outcome)
-        shutil.rmtree(self._closed, ignore_errors=True)
-
 
 def _received(link: socket.socket) -> Sequence[int]:
     """Return the two pipes that a stand-in has sent; nothing if it is gone."""
@@ -168,8 +164,21 @@ def _received(link: socket.socket) -> Sequence[int]:
     return pipes
 
 
+@contextlib.contextmanager
+def as_spawn_error(job: WorkerJob) -> Iterator[None]:
+    """Raise as `WorkerSpawnError`, with its number, what this machine lacks for an exchange, such as descriptors."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        message = f"cannot start {job.command}: what its container shares with this machine cannot be made: {what}"
+        raise WorkerSpawnError(error.errno or 0, message) from error
+
+
 def remove_left_behind(is_left_behind: Callable[[str], bool]) -> None:
     """Remove the folders of containers whose names say that nobody is left who would."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{NAME_BEGINS}*{_ENDS_NAME}*"):
-        if is_left_behind(folder.name.partition(_ENDS_NAME)[0]):
-            shutil.rmtree(folder, ignore_errors=True)
+    # Where that is not possible it is left to the next one.
+    with contextlib.suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{NAME_BEGINS}*{_ENDS_NAME}*"):
+            if is_left_behind(folder.name.partition(_ENDS_NAME)[0]):
+                shutil.rmtree(folder, ignore_errors=True)
