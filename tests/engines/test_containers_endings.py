@@ -58,9 +58,13 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(engine: ContainerEngine) -> None:
-    """Have each test find no container but its own."""
-    engine.clear()
+def nothing_left(engine: ContainerEngine) -> Iterator[None]:
+    """Fail the test that leaves a container; the next one does not find it."""
+    yield
+    try:
+        engine.wait_until_empty()
+    finally:
+        engine.clear()
 
 
 @pytest.fixture
