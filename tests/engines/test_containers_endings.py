@@ -410,6 +410,21 @@ def test_ctrl_c_leaves_no_container(number: int, engine: ContainerEngine, tmp_pa
     engine.wait_until_empty()
 
 
+def test_a_second_ctrl_c_waits_for_no_container_and_each_ends_after_its_grace(
+    engine: ContainerEngine, tmp_path: Path, mark: str
+) -> None:
+    host = _start_job(engine, tmp_path, mark, "trap '' TERM; ")
+    wait_until_marked(mark, 2 * 3)
+    host.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    host.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    assert host.wait(30) == 128 + signal.SIGINT
+    # Of the 5 s of a job's grace.
+    assert time.monotonic() - begin < 3.5
+    wait_until_none_is_marked(mark)
+
+
 @pytest.mark.parametrize("holds", [False, True], ids=["plain", "holding what the first process has"])
 def test_killing_the_host_leaves_no_container(holds: bool, engine: ContainerEngine, tmp_path: Path, mark: str) -> None:
     hold = "for file in /.tailrace/* /proc/1/fd/*; do sleep 300 <> $file & done; " if holds else ""
