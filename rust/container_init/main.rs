@@ -172,17 +172,16 @@ fn watch(command: c_int, link: c_int, signals: c_int, grace: u64, outcome: &mut 
             }
         }
     }
-    link::hang_up(link);
     // As wait(2) has it: the signal, or the exit code above it.
     let status = status.unwrap_or(KILL);
     let signal = status & 0x7f;
-    if signal == 0 {
-        let code = status >> 8 & 0xff;
-        outcome.finish(Kind::Exited, code as i64);
-        exit(code as usize)
-    }
-    outcome.finish(Kind::Signalled, signal as i64);
-    exit(128 + signal as usize)
+    let code = status >> 8 & 0xff;
+    let (kind, number, code) =
+        if signal == 0 { (Kind::Exited, code, code) } else { (Kind::Signalled, signal, 128 + signal) };
+    outcome.finish(kind, number as i64);
+    // The host reads it when the link ends.
+    link::hang_up(link);
+    exit(code as usize)
 }
 
 /// Return the variables of the job, which the host has written one after another, and those of the image that the job has
