@@ -36,5 +36,6 @@ def mark() -> Iterator[str]:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Note how a run ended: only after one that came to its end is it known which tests fail."""
-    if not hasattr(session.config, "workerinput") and session.config.cache is not None:
-        session.config.cache.set("tailrace/exit_status", int(exitstatus))
+    cache: pytest.Cache | None = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        cache.set("tailrace/exit_status", int(exitstatus))

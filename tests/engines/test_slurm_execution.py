@@ -182,7 +182,7 @@ async def test_a_cancellation_while_slurm_is_asked_how_it_ended_leaves_no_job_be
 
 async def test_where_slurm_has_no_configuration_the_error_says_what_to_do(programs: Programs) -> None:
     # As srun 22.05 says it.
-    programs(
+    calls = programs(
         srun="""
 echo 'srun: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host' >&2
 echo 'srun: error: fetch_config: DNS SRV lookup failed' >&2
@@ -193,6 +193,7 @@ exit 1
     )
     with pytest.raises(WorkerSpawnError, match=r"cannot start srun: .*configuration.* name it in SLURM_CONF$"):
         await SlurmAdapter().execute(WorkerJob("true"))
+    assert "squeue" not in calls.read_text(), "there is nothing to look for"
 
 
 async def test_a_callback_that_raises_at_the_end_of_the_output_leaves_no_job_behind(programs: Programs) -> None:

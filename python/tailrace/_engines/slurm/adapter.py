@@ -104,9 +104,11 @@ class SlurmAdapter:
         except GeneratorExit:
             # The event loop is gone, and nothing can be awaited any more.
             raise
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await queued.see_to_its_end(job, patience=_MOMENT)
+        except BaseException as error:
+            # Where srun itself could not begin, Slurm has nothing of it.
+            if not isinstance(error, WorkerSpawnError) or queued.step is not None:
+                with anyio.CancelScope(shield=True):
+                    await queued.see_to_its_end(job, patience=_MOMENT)
             raise
         finally:
             watchdog.remove(queued.name)
