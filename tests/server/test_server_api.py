@@ -299,6 +299,17 @@ def test_output_is_streamed_and_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_prometheus_is_told_how_the_farm_is(tmp_path: Path) -> None:
+    lines = (
+        'tailrace_slots{node=""} 3.0',
+        'tailrace_slots_used{node=""} 1.0',
+        "tailrace_output_bytes_total 7.0",
+        'tailrace_jobs{state="running"} 1.0',
+        'tailrace_chunks{state="pending"} 1.0',
+        'tailrace_chunks{state="running"} 1.0',
+        'tailrace_chunk_changes_total{state="failed"} 1.0',
+        'tailrace_chunk_duration_seconds_count{state="completed"} 1.0',
+        "tailrace_chunk_memory_bytes_count 2.0",
+    )
     with serving(tmp_path, slots=3) as server:
         ended(server, submit(server, "printf 12345", "printf 67; exit 1", settings={"failFast": False}))
         submit(server, held(tmp_path, "go"), "true", settings={"maxRunning": 1})
@@ -307,20 +318,10 @@ def test_prometheus_is_told_how_the_farm_is(tmp_path: Path) -> None:
         def has_counted() -> bool:
             nonlocal text
             text = server.send("GET", "/metrics").body.decode()
-            return '\ntailrace_slots_used{node=""} 1.0' in text and "tailrace_output_bytes_total 7.0" in text
+            return all(f"\n{line}\n" in text for line in lines)
 
         wait_until(has_counted)
         open_gate(tmp_path, "go")
-        for line in (
-            'tailrace_slots{node=""} 3.0',
-            'tailrace_jobs{state="running"} 1.0',
-            'tailrace_chunks{state="pending"} 1.0',
-            'tailrace_chunks{state="running"} 1.0',
-            'tailrace_chunk_changes_total{state="failed"} 1.0',
-            'tailrace_chunk_duration_seconds_count{state="completed"} 1.0',
-            "tailrace_chunk_memory_bytes_count 2.0",
-        ):
-            assert f"\n{line}\n" in text, line
         assert float(re.findall(r"tailrace_event_lag_seconds_count (\S+)", text)[0]) > 8
         assert "process_resident_memory_bytes" in text
 
