@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := examples/tunnel
 # Three for each processor: tests wait for most of their time.
-WORKERS = $(shell python -c 'import os; print(3 * os.cpu_count())')
+WORKERS = $$(python -c 'import os; print(3 * os.cpu_count())')
 
 USER_PATH := $(PATH)
 # The demo's commands and the tests find their tools (ffmpeg above all) by name.
