@@ -41,7 +41,7 @@ def main() -> int:
     from support.slurm_cluster import running_slurm
 
     size, pairs, count = (128, 2, 20) if is_quick else (1024, 3, 100)
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, running_slurm(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, running_slurm(Path(folder), tracking="linuxproc"):
         rates = [(_by_srun(size), anyio.run(_by_adapter, size)) for _ in range(pairs)]
         loops = [(_loop_of_srun(count), anyio.run(_chunks, count)) for _ in range(pairs)]
     ratio = statistics.median(ours / theirs for theirs, ours in rates)

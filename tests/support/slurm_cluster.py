@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -43,7 +44,7 @@ SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 SwitchType=switch/none
 MpiDefault=none
-ProctrackType=proctrack/pgid
+ProctrackType=proctrack/{tracking}
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
@@ -67,8 +68,9 @@ PartitionName=night Nodes=beta MaxTime=60 State=UP
 class SlurmCluster:
     """Runs for as long as `running_slurm` says."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, tracking: str) -> None:
         self.folder = folder
+        self._tracking = tracking
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         """What Slurm's programs need to find it."""
         self._stack = stack
@@ -178,7 +180,11 @@ class SlurmCluster:
         for name in NODES:
             (self.folder / f"spool-{name}").mkdir()
         configuration = _CONFIGURATION.format(
-            host=socket.gethostname(), controller=CONTROLLER, folder=self.folder, nodes="\n".join(nodes)
+            host=socket.gethostname(),
+            controller=CONTROLLER,
+            folder=self.folder,
+            nodes="\n".join(nodes),
+            tracking=self._tracking,
         )
         (self.folder / "slurm.conf").write_text(configuration)
         (self.folder / "gres.conf").write_text("".join(f"Name=gpu File={path}\n" for path in GPUS))
@@ -250,15 +256,19 @@ _MUNGE_FILES = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-f
 
 
 @contextmanager
-def running_slurm(folder: Path) -> Iterator[SlurmCluster]:
-    """Run Slurm with all its files in `folder`; at the end nothing of it runs any more."""
+def running_slurm(folder: Path, *, tracking: Literal["pgid", "linuxproc"] = "pgid") -> Iterator[SlurmCluster]:
+    """Run Slurm with all its files in `folder`; at the end nothing of it runs any more.
+
+    It tracks the processes of a step by their group, which leaves no orphan; but that takes a second at each end, where
+    `linuxproc` takes none.
+    """
     missing = [
         name for name in ("munged", "slurmctld", "slurmd", "srun", "unshare", "ip") if shutil.which(name) is None
     ]
     if missing or os.geteuid() != 0 or not _is_apart():
         pytest.fail(f"Slurm's tests run as root in a network namespace of their own: `make test-slurm` ({missing=})")
     with ExitStack() as stack:
-        cluster = SlurmCluster(folder, stack)
+        cluster = SlurmCluster(folder, stack, tracking)
         cluster.start()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in cluster.environment.items():
