@@ -15,6 +15,7 @@ from .._api.events import event_from_bytes
 from .._api.sse import HEARTBEAT, MEDIA_TYPE, Message, MessageReader
 from .._errors import FarmServerError
 from .._farm.status import FarmEvent
+from .._remote.http_client import leave_body
 from .server_calls import ServerCalls
 
 _log = logging.getLogger("tailrace")
@@ -118,9 +119,6 @@ class EventStream(AsyncIterator[FarmEvent]):
         body, self._body = self._body, None
         if body is None:
             return
-        # The generators inside httpx that stand between two pieces would be left to the garbage collector, of which
-        # trio warns. They end as soon as they wait for more.
-        with anyio.CancelScope(shield=True) as scope, contextlib.suppress(httpx.HTTPError, httpx.StreamError):
-            scope.cancel()
-            async for _ in body:
-                pass
+        # Of one that has been read to its end there is nothing to leave.
+        with contextlib.suppress(httpx.StreamError):
+            await leave_body(body)

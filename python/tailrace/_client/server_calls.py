@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -14,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from .._api.errors import to_exception
 from .._api.place import API
-from .._command.ending import describe_error
 from .._concurrency.kept_open import KeptOpen
 from .._errors import FarmServerError
+from .._remote.http_client import network_reason
 from .._spec.source import has_user, is_url, redact_url
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -119,8 +118,8 @@ class ServerCalls:
     def unreachable(self, error: Exception) -> FarmServerError:
         """Return what to raise where there was no answer."""
         return FarmServerError(
-            f"no farm's server answers at {self.url}: {_reason(error)}; `tailrace serve` starts one, TAILRACE_SERVER or"
-            " --server says where it is"
+            f"no farm's server answers at {self.url}: {network_reason(error)}; `tailrace serve` starts one,"
+            " TAILRACE_SERVER or --server says where it is"
         )
 
     def _read(self, answer: type[_Answer], response: httpx.Response) -> _Answer:
@@ -137,13 +136,3 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the system said, if it is behind the error, else the error's own words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
-    return describe_error(error)

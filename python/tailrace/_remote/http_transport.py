@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,7 +15,6 @@ import anyio
 import httpx
 
 from .._checks import check_times
-from .._command.ending import describe_error
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
 from .._concurrency.kept_open import KeptOpen
@@ -26,6 +24,7 @@ from .._wire.answer import RemoteAnswer, RemoteFault, parse_object
 from .._wire.frames import MEDIA_TYPE
 from .._wire.http import keep_alive_options
 from .._wire.request import remote_request
+from .http_client import leave_body, network_reason
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token of RFC 9110, 5.6.2."""
@@ -221,7 +220,7 @@ class HttpTransport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # The URL is that of a redirection, which httpx reads although it is not to follow it.
             never_sent = isinstance(error, httpx.ConnectError | httpx.ProxyError)
-            raise RemoteFault(f"no answer: {_reason(error)}", nothing_began=never_sent) from error
+            raise RemoteFault(f"no answer: {network_reason(error)}", nothing_began=never_sent) from error
         self._is_kept_there = "keep-alive" in response.headers.get("Connection", "").lower()
         return response
 
@@ -290,7 +289,9 @@ class _Response:
         try:
             return await anext(self._body, b"")
         except httpx.HTTPError as error:
-            raise RemoteFault(f"the connection was lost before the answer was complete: {_reason(error)}") from error
+            raise RemoteFault(
+                f"the connection was lost before the answer was complete: {network_reason(error)}"
+            ) from error
 
     async def read_part(self) -> bytes:
         """Do the same, but raise `RemoteFault` also when the body is too long to be kept in memory."""
@@ -319,22 +320,4 @@ class _Response:
 
         That may take `patience` seconds to come.
         """
-        # The generators inside httpx that stand between two pieces would be left to the garbage collector, of which
-        # trio warns. They end as soon as they wait for more.
-        with anyio.CancelScope(shield=True) as scope, contextlib.suppress(httpx.HTTPError):
-            if patience:
-                scope.deadline = anyio.current_time() + patience
-            else:
-                scope.cancel()
-            async for _ in self._body:
-                pass
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the system said, if it is behind the error, else the error's own words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
-    return describe_error(error)
+        await leave_body(self._body, patience)
