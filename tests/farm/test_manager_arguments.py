@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.farms import farm
+from support.any_farm import AnyFarm
 from support.jobs import job
 from tailrace._errors import SpecError
 from tailrace._farm.manager import JobManager
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_a_job_with_an_argument_that_cannot_be_used_is_not_taken(
-    tmp_path: Path, argument: dict[str, Any], reason: str
+    farm: AnyFarm, tmp_path: Path, argument: dict[str, Any], reason: str
 ) -> None:
     async with farm(tmp_path) as manager:
         with pytest.raises((TypeError, ValueError), match=reason):
@@ -47,7 +47,7 @@ async def test_a_job_with_an_argument_that_cannot_be_used_is_not_taken(
         assert [status.state for status in await manager.list()] == ["completed"]
 
 
-async def test_numbers_that_no_database_takes_are_refused(tmp_path: Path) -> None:
+async def test_numbers_that_no_database_takes_are_refused(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         spec = job("true")
         chunk = spec.chunks[0].model_copy(update={"id": 1 << 31})
@@ -79,7 +79,7 @@ async def test_the_largest_numbers_are_kept(where: str, tmp_path: Path) -> None:
     ],
 )
 async def test_an_edit_that_cannot_be_made_changes_nothing(
-    tmp_path: Path, argument: dict[str, Any], reason: str
+    farm: AnyFarm, tmp_path: Path, argument: dict[str, Any], reason: str
 ) -> None:
     async with farm(tmp_path) as manager:
         job_id = await manager.submit(job("true"), not_before=time.time() + 999)
@@ -91,7 +91,7 @@ async def test_an_edit_that_cannot_be_made_changes_nothing(
         assert await manager.get(job_id) == before
 
 
-async def test_states_and_ids_that_there_cannot_be_are_named(tmp_path: Path) -> None:
+async def test_states_and_ids_that_there_cannot_be_are_named(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         job_id = (await manager.wait(await manager.submit(job("true")))).id
         with pytest.raises(TypeError, match="states must be a collection of states, such as a list, not 'running'"):

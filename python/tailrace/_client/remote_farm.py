@@ -28,12 +28,20 @@ from .._api.models import (
     RetryRequest,
     SubmitRequest,
 )
-from .._checks import check_collection, check_type
+from .._checks import check_type
 from .._command.job import StreamName
 from .._concurrency.kept_open import Enterable
 from .._errors import FarmServerError, JobNotFoundError
+from .._farm.arguments import (
+    check_chunk_ids,
+    check_moment,
+    check_priority,
+    check_settings,
+    check_states,
+    check_words,
+)
 from .._farm.nodes import NodeStatus
-from .._farm.repository.rows import FINAL_JOB_STATES, ChunkStateName, JobStateName
+from .._farm.repository.rows import CHUNK_STATES, FINAL_JOB_STATES, JOB_STATES, ChunkStateName, JobStateName
 from .._farm.settings import JobSettings
 from .._farm.status import ChunkStatus, JobStatus
 from .._spec.model import JobSpec
@@ -82,9 +90,10 @@ class RemoteFarm(Enterable):
         to see by the same name: it is made here if it is not there, and a `SpecError` says where it is not seen.
         """
         check_type("spec", spec, JobSpec, "a JobSpec, which JobSpec.load(...) reads")
-        check_type("settings", settings, JobSettings, "a JobSettings")
-        check_collection("tags", tags, str, "words")
-        check_collection("after", after, str, "ids")
+        check_settings(settings)
+        check_words(tags=tags, after=after, name=name, owner=owner, comment=comment)
+        check_priority(priority)
+        check_moment(not_before)
         place = None if spec.path is None else spec.path.parent
         if folder is not None:
             place = await anyio.to_thread.run_sync(_made, folder)
@@ -110,6 +119,7 @@ class RemoteFarm(Enterable):
         self, states: Collection[JobStateName] | None = None, limit: int = 100, before: str | None = None
     ) -> Sequence[JobStatus]:
         """Return jobs, the newest first: those in some of the states, those that are older than the job `before`."""
+        check_states(states, JOB_STATES)
         params = {"limit": limit, **_states(states), **({} if before is None else {"before": before})}
         answer = await self._server.ask(JobsAnswer, "GET", "/jobs", params=params)
         return [self._status(job) for job in answer.jobs]
@@ -121,6 +131,7 @@ class RemoteFarm(Enterable):
 
     async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
         """Return the chunks of the job, or those in some of the states, in their order."""
+        check_states(states, CHUNK_STATES)
         answer = await self._server.ask(ChunksAnswer, "GET", f"{_job(job_id)}/chunks", params=_states(states))
         return [chunk.to_status() for chunk in answer.chunks]
 
@@ -138,11 +149,14 @@ class RemoteFarm(Enterable):
 
     async def retry(self, job_id: str, chunk_ids: Collection[int] | None = None, *, done: bool = False) -> None:
         """Run chunks of a job that has ended again: those that failed, were skipped or cancelled, or some of them."""
+        if chunk_ids is not None:
+            check_chunk_ids(chunk_ids)
         request = RetryRequest(chunk_ids=None if chunk_ids is None else tuple(chunk_ids), done=done)
         await self._server.ask(Nothing, "POST", f"{_job(job_id)}/retry", request)
 
     async def mark_done(self, job_id: str, chunk_ids: Collection[int]) -> None:
         """Have chunks count as completed that are not, of a job of which nothing runs."""
+        check_chunk_ids(chunk_ids)
         request = MarkDoneRequest(chunk_ids=tuple(chunk_ids))
         await self._server.ask(Nothing, "POST", f"{_job(job_id)}/mark-done", request)
 
@@ -156,12 +170,15 @@ class RemoteFarm(Enterable):
         comment: str | None = None,
     ) -> None:
         """Change a job that has not begun, or is paused and of which nothing runs; None leaves what it is about."""
+        check_words(tags=tags, name=name, comment=comment)
+        if settings is not None:
+            check_settings(settings)
         request = EditRequest(settings=settings, name=name, tags=None if tags is None else tuple(tags), comment=comment)
         await self._server.ask(Nothing, "PATCH", _job(job_id), request)
 
     async def set_priority(self, job_id: str, priority: int) -> None:
         """Change which chunks come first: those of the job with the higher priority."""
-        check_type("priority", priority, int, "a whole number")
+        check_priority(priority)
         await self._server.ask(Nothing, "POST", f"{_job(job_id)}/priority", PriorityRequest(priority=priority))
 
     async def delete(self, job_id: str) -> None:
