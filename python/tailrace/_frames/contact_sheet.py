@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ import anyio.to_thread
 
 from .._errors import TailraceError
 from .._extras import missing_extra
+from .replaced_file import replacing
 from .result import FrameCheck
 from .thumbnails import Thumbnail, make_thumbnails, notable_frames
 
@@ -101,22 +101,10 @@ def _shortened(name: str, most: int) -> str:
 def _save(sheet: Any, path: str) -> None:
     from OpenImageIO import geterror
 
-    folder, name = os.path.split(path)
-    # In the same folder, so that it can be renamed; with the ending that says the format.
-    written = os.path.join(folder, f".{os.getpid()}.{name}")  # noqa: PTH118
-    try:
-        # It tells why it cannot be made, which OpenImageIO does not.
-        with open(written, "xb"):  # noqa: PTH123
-            pass
+    with replacing(path, "the contact sheet") as written:
         if not sheet.write(written):
             said = sheet.geterror() or geterror()
             raise TailraceError(f"the contact sheet {path} cannot be written: {_reason(said)}")
-        os.replace(written, path)  # noqa: PTH105
-    except OSError as error:
-        raise TailraceError(f"the contact sheet {path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(written)  # noqa: PTH108
 
 
 def _reason(said: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import anyio.to_thread
 
-from .._errors import TailraceError
+from .._frames.replaced_file import replacing
 from ._data import JobReportData
 from ._page import render_page
 from ._sheet import Sheet, make_sheet
@@ -28,16 +28,6 @@ async def write_report(data: JobReportData, path: str | os.PathLike[str], *, she
 
 
 def _write(path: str, data: JobReportData, pictures: Sheet) -> None:
-    folder, name = os.path.split(path)
-    # In the same folder, so that it can be renamed.
-    written = os.path.join(folder, f".{os.getpid()}.{name}")  # noqa: PTH118
-    try:
+    with replacing(path, "the report") as written:
         # What is no character, as in the name of a file, was shown as a number.
-        with open(written, "x", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
-            file.write(render_page(data, pictures))
-        os.replace(written, path)  # noqa: PTH105
-    except OSError as error:
-        raise TailraceError(f"the report {path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(written)  # noqa: PTH108
+        Path(written).write_text(render_page(data, pictures), encoding="utf-8", newline="\n")
