@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import uvicorn
 
-from ..worker._http_server import Connection, Waiting, most_waiting
+from ..worker._http_server import Connection, Server, Waiting, most_waiting
 from ._app import ServerApp
 from ._settings import ServerSettings
 
@@ -48,26 +47,11 @@ def make_server(app: ServerApp, settings: ServerSettings, tell_started: Callable
         config.load()
     except OSError as error:
         raise ValueError(f"the certificate or its key cannot be used: {error.strerror or error}") from error
-    return _Server(config, app, tell_started)
+    return _Server(config, tell_started=tell_started, end=app.end_streams)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, app: ServerApp, tell_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._app = app
-        self._tell_started = tell_started
-
+class _Server(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave them to who ends the farm too."""
         yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
-        await super().startup(sockets)
-        self._tell_started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer nothing more."""
-        self._app.end_streams()
-        await super().shutdown(sockets)

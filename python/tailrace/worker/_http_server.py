@@ -28,15 +28,6 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
     """Return what answers requests with `app`, and calls `tell_started` when it does."""
     most = most_waiting()
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            tell_started()
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.end_renders()
-            await super().shutdown(sockets)
-
     config = uvicorn.Config(
         app,
         http=partial(Connection, Waiting(most)),  # type: ignore[arg-type]
@@ -52,7 +43,28 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
         proxy_headers=False,
         timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
     )
-    return Server(config)
+    return Server(config, tell_started=tell_started, end=app.end_renders)
+
+
+class Server(uvicorn.Server):
+    """Tells that it answers, and ends what is being answered before it waits for that."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, tell_started: Callable[[], object], end: Callable[[], object]
+    ) -> None:
+        super().__init__(config)
+        self._tell_started = tell_started
+        self._end = end
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._tell_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer nothing more."""
+        self._end()
+        await super().shutdown(sockets)
 
 
 def most_waiting() -> int:
