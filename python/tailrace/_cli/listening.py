@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -58,3 +59,14 @@ def listen(host: str, port: int) -> socket.socket:
         if (option := getattr(socket, name, None)) is not None:
             listener.setsockopt(level, option, value)
     return listener
+
+
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
+    """Return the address by which what listens there is reached."""
+    address, port = listener.getsockname()[:2]
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def is_for_others(listener: socket.socket) -> bool:
+    """Return whether it can be reached from other machines."""
+    return not ipaddress.ip_address(listener.getsockname()[0]).is_loopback

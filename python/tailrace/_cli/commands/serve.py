@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -14,7 +13,7 @@ from tailrace.worker import WorkerApp, WorkerSettings, create_app
 from tailrace.worker import serve as serve_app
 
 from ..cleanup import raising_keyboard_interrupt
-from ..listening import listen, log_to_standard_error, take_token
+from ..listening import is_for_others, listen, log_to_standard_error, take_token, url_of
 from ..writing import print_message
 
 _DEFAULTS = WorkerSettings(())
@@ -112,13 +111,12 @@ def serve(
     log_to_standard_error(logging.WARNING if quiet else logging.INFO)
     listener = listen(host, port)
     with listener:
-        address, number = listener.getsockname()[:2]
-        if settings.token is None and not no_token and not ipaddress.ip_address(address).is_loopback:
+        if settings.token is None and not no_token and is_for_others(listener):
             raise click.UsageError(
-                f"{address} can be reached from other machines: give --token-env, or --no-token if something before"
-                " this worker checks who asks"
+                f"{listener.getsockname()[0]} can be reached from other machines: give --token-env, or --no-token if"
+                " something before this worker checks who asks"
             )
-        _run(app, listener, f"http://{f'[{address}]' if ':' in address else address}:{number}")
+        _run(app, listener, url_of(listener))
 
 
 def _run(app: WorkerApp, listener: socket.socket, address: str) -> None:

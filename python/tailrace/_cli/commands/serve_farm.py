@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 from ..adapter_options import AdapterCommand, AdapterRequest
 from ..arguments import parse_amounts
 from ..completion import complete_folder
-from ..listening import listen, log_to_standard_error, take_token
+from ..listening import is_for_others, listen, log_to_standard_error, take_token, url_of
 from ..writing import print_message
 
 _DEFAULT_PORT = 8089
@@ -104,14 +103,13 @@ def serve_farm(
         )
     log_to_standard_error(logging.WARNING if quiet else logging.INFO)
     with listen(host, port) as listener:
-        address, number = listener.getsockname()[:2]
         scheme = "http" if tls_cert is None else "https"
-        where = f"{scheme}://{f'[{address}]' if ':' in address else address}:{number}"
+        where = url_of(listener, scheme)
         token = take_token("--server-token-env", server_token_env)
         shown = where
         try:
             if token is None:
-                token = make_token(token_file(number))
+                token = make_token(token_file(listener.getsockname()[1]))
                 shown = f"{where}/#{token}"
             settings = ServerSettings(
                 token,
@@ -130,7 +128,7 @@ def serve_farm(
 
         def tell() -> None:
             print_message(f"the farm listens on {shown}", patience=0)
-            if scheme == "http" and not ipaddress.ip_address(address).is_loopback:
+            if scheme == "http" and is_for_others(listener):
                 print_message(
                     "note: without --tls-cert, tokens can be read on their way from other machines", patience=0
                 )
