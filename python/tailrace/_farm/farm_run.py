@@ -203,20 +203,14 @@ class FarmRun:
             await self.ledger.flush()
             if (job := self.table.get(job_id)) is not None:
                 return job.row
-        row = await self.read(partial(self.repository.job, job_id))
-        if row is None:
-            raise _no_such_job(job_id)
-        return row
+        return _found(await self.read(partial(self.repository.job, job_id)), job_id)
 
     async def seen(self, job_id: str) -> JobRow:
         """Return what is known of a job, and durable, as it was written last where nothing can be written now."""
         await self.ledger.settle()
         if not self.ledger.is_stuck:
             return await self.row(job_id)
-        row = await anyio.to_thread.run_sync(self.repository.job, job_id)
-        if row is None:
-            raise _no_such_job(job_id)
-        return row
+        return _found(await self.look(partial(self.repository.job, job_id)), job_id)
 
     async def changeable(self, job_id: str, what: str) -> FarmJob:
         """Return a job that has not ended. Raises `JobStateError` if it may not be changed so."""
@@ -326,5 +320,7 @@ class FarmRun:
             self.slots.halt()
 
 
-def _no_such_job(job_id: str) -> JobNotFoundError:
-    return JobNotFoundError(f"there is no job {job_id}", job_id)
+def _found(row: JobRow | None, job_id: str) -> JobRow:
+    if row is None:
+        raise JobNotFoundError(f"there is no job {job_id}", job_id)
+    return row

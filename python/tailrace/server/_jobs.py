@@ -29,12 +29,12 @@ from .._api.models import (
 )
 from .._errors import SpecError
 from .._farm.manager import JobManager
-from .._farm.repository.rows import JobStateName
+from .._farm.repository.rows import FINAL_JOB_STATES, JOB_STATES
 from ._call import Call
 from ._metrics import MEDIA_TYPE, Metrics
 from ._queries import ChunksQuery, IdsQuery, JobsQuery, NodeQuery, WaitQuery
 
-_UNFINISHED: tuple[JobStateName, ...] = ("pending", "running", "paused", "merging")
+_UNFINISHED = [state for state in JOB_STATES if state not in FINAL_JOB_STATES]
 _MOST_JOBS = 10_000
 """Of which Prometheus is told."""
 
