@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import anyio
 import pytest
 
 from support.farms import begun, held, open_gate, shown, until
+from support.small_disks import mounted_disk
 from tailrace._farm.manager import JobManager
 
 pytestmark = [
@@ -26,13 +26,8 @@ pytestmark = [
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a small disk."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted_disk(tmp_path / "disk", "8M") as disk:
+        yield disk
 
 
 @contextmanager

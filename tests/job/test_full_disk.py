@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.jobs import count_lines, job
+from support.small_disks import mounted_disk
 from tailrace import (
     Capabilities,
     Chunk,
@@ -45,13 +46,8 @@ def larger_disk(small_disk: Path) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a disk of 16 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted_disk(tmp_path / "disk", "16k") as disk:
+        yield disk
 
 
 @needs_root
