@@ -76,6 +76,21 @@ async def test_what_is_told_is_in_the_repository(tmp_path: Path) -> None:
             assert manager._farm.repository.events(event.id - 1, limit=1).events[0].id == event.id
 
 
+async def test_the_states_at_one_moment_and_the_changes_since_then_are_those_now(tmp_path: Path) -> None:
+    seen = []
+    async with farms.farm(tmp_path) as manager:
+        job_id = await manager.submit(job(*["true"] * 20))
+        while (await manager.get(job_id)).state != "completed":
+            seen.append(await manager.chunk_states(job_id))
+        for then in seen:
+            states = dict(zip(then.ids, then.states, strict=True))
+            later = map(told, await manager.changes(then.last_event, job_id))
+            states |= {chunk_id: state for chunk_id, state in later if chunk_id is not None}  # type: ignore[misc]
+            assert set(states.values()) == {"completed"}
+    # That of a chunk that ran is among them.
+    assert any("running" in then.states for then in seen)
+
+
 async def test_output_and_progress_are_told_to_who_listens(farm: AnyFarm, tmp_path: Path) -> None:
     async with farm(tmp_path) as manager, manager.events() as events:
         job_id = await manager.submit(job("echo hello"))

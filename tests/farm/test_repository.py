@@ -85,6 +85,15 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
         assert repository.check() == []
 
 
+def test_the_states_of_all_chunks_are_those_after_one_event(where: str) -> None:
+    with opened(where) as repository:
+        repository.write([replace(added(1), chunk_ids=[7, 3, 5]), added(2), event(1)])
+        assert repository.chunk_states("job-1") == (1, [7, 3, 5], ["pending"] * 3)
+        repository.write([chunk(1, 3, state="running"), event(2), chunk(1, 5, state="failed"), event(3)])
+        assert repository.chunk_states("job-1") == (3, [7, 3, 5], ["pending", "running", "failed"])
+        assert repository.chunk_states("job-3") == (3, [], [])
+
+
 def test_text_that_no_database_takes_is_kept_as_its_escapes(where: str) -> None:
     text, kept = "a\0b \udc80 ä \U0001f600", "a\\x00b \\udc80 ä \U0001f600"
     with opened(where) as repository:

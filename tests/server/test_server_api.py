@@ -9,34 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.farm_servers import BEARER, FarmServer, serving
+from support.farm_servers import BEARER, JSON, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
 from support.jobs import job, spec_fields
 from support.workers import wait_until
 from tailrace._api.sse import Message, MessageReader
 from tailrace.server import _hub
-
-JSON = {**BEARER, "Content-Type": "application/json"}
-
-
-def submit(server: FarmServer, *scripts: str, **keys: Any) -> str:
-    """Add a job whose chunks run the scripts, and return its id."""
-    body = json.dumps({"spec": json.loads(job(*scripts).model_dump_json(by_alias=True)), **keys})
-    answer = server.send("POST", "/api/v1/jobs", body, JSON)
-    assert answer.status == 200, answer.body
-    job_id: str = answer.json()["id"]
-    return job_id
-
-
-def ended(server: FarmServer, job_id: str) -> dict[str, Any]:
-    """Return the job once it has ended."""
-    found: dict[str, Any] = server.send("GET", f"/api/v1/jobs/{job_id}/wait?seconds=20").json()
-    assert found["finishedAt"] is not None
-    return found
 
 
 @contextmanager

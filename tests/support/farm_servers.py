@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ import anyio.to_thread
 import uvicorn
 
 from support.farms import farm
+from support.jobs import job
 from support.workers import Answer
 from tailrace import JobManager, RemoteFarm, connect
 from tailrace.server import ServerSettings
@@ -25,6 +27,7 @@ from tailrace.server._http_server import make_server
 
 TOKEN = "a-token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+JSON = {**BEARER, "Content-Type": "application/json"}
 
 
 class FarmServer:
@@ -112,3 +115,19 @@ async def served_farm(folder: Path, **options: Any) -> AsyncIterator[RemoteFarm]
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(server.stop)
+
+
+def submit(server: FarmServer, *scripts: str, **keys: Any) -> str:
+    """Add a job whose chunks run the scripts, and return its id."""
+    body = json.dumps({"spec": json.loads(job(*scripts).model_dump_json(by_alias=True)), **keys})
+    answer = server.send("POST", "/api/v1/jobs", body, JSON)
+    assert answer.status == 200, answer.body
+    job_id: str = answer.json()["id"]
+    return job_id
+
+
+def ended(server: FarmServer, job_id: str) -> dict[str, Any]:
+    """Return the job once it has ended."""
+    found: dict[str, Any] = server.send("GET", f"/api/v1/jobs/{job_id}/wait?seconds=20").json()
+    assert found["finishedAt"] is not None
+    return found

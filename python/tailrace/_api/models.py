@@ -114,6 +114,18 @@ class ChunksAnswer(_Answer):
     chunks: tuple[ChunkAnswer, ...]
 
 
+class GridAnswer(_Answer):
+    """The states of all chunks of a job at one moment, in as few words as can be."""
+
+    last_event: int = Field(description="The id of the last event by then: later ones change what is here.")
+    ids: tuple[tuple[int, int], ...] = Field(
+        description="The ids in the order of the job: the first and the last of each run that rises by one."
+    )
+    states: str = Field(
+        description="A letter for each of them: p pending, r running, c completed, f failed, x cancelled, s skipped."
+    )
+
+
 class NodesAnswer(_Answer):
     """The nodes in their order."""
 

@@ -33,7 +33,7 @@ from .new_job import add_job, changed_fields
 from .nodes import Node, NodeStatus
 from .repository.changes import ChunksChanged, JobFields
 from .repository.job_repository import JobRepository
-from .repository.rows import CHUNK_STATES, JOB_STATES, ChunkStateName, JobStateName
+from .repository.rows import CHUNK_STATES, JOB_STATES, ChunkStateName, ChunkStates, JobStateName
 from .retention import Retention
 from .settings import JobSettings
 from .states import check_idle
@@ -176,6 +176,15 @@ class JobManager:
         found = await run.look(lambda: [chunk_status(row) for row in run.repository.chunks(job_id, states)])
         job = run.table.get(job_id)
         return found if job is None or job.active is None else with_progress(found, job.active)
+
+    async def chunk_states(self, job_id: str) -> ChunkStates:
+        """Return the states of all chunks of the job, as they were after one event, for which `changes` gives the rest.
+
+        What changes together with its job is not told chunk by chunk: what had not begun of a job that is ended is
+        cancelled, and pending again when that is retried.
+        """
+        await self._run.seen(job_id)
+        return await self._run.look(partial(self._run.repository.chunk_states, job_id))
 
     async def pause(self, job_id: str, *, now: bool = False) -> None:
         """Start no more chunks of the job, and let those that run end; with `now` they are ended, and pending again."""

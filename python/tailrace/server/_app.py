@@ -26,6 +26,7 @@ from .._api.place import API
 from .._farm.manager import JobManager
 from ._access import Access
 from ._call import Call
+from ._chunks import Chunks
 from ._hub import Hub
 from ._jobs import Jobs
 from ._logs import Logs
@@ -61,7 +62,7 @@ class ServerApp:
         self._metrics = Metrics()
         self._hub = Hub(manager, self._metrics)
         jobs = Jobs(manager, self._metrics)
-        self.endpoints = endpoints(jobs, Logs(manager), Streams(self._hub), Sessions(self._access))
+        self.endpoints = endpoints(jobs, Chunks(manager), Logs(manager), Streams(self._hub), Sessions(self._access))
         """All that the API has."""
         self._description = json.dumps(describe(self.endpoints)).encode()
         routes = [

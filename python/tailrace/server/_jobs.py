@@ -11,8 +11,6 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from .._api.models import (
-    ChunkAnswer,
-    ChunksAnswer,
     EditRequest,
     IdAnswer,
     IdsAnswer,
@@ -32,7 +30,7 @@ from .._farm.manager import JobManager
 from .._farm.repository.rows import FINAL_JOB_STATES, JOB_STATES
 from ._call import Call
 from ._metrics import MEDIA_TYPE, Metrics
-from ._queries import ChunksQuery, IdsQuery, JobsQuery, NodeQuery, WaitQuery
+from ._queries import IdsQuery, JobsQuery, NodeQuery, WaitQuery
 
 _UNFINISHED = [state for state in JOB_STATES if state not in FINAL_JOB_STATES]
 _MOST_JOBS = 10_000
@@ -74,14 +72,6 @@ class Jobs:
         status = await self._farm.get(call.job_id)
         text = await anyio.to_thread.run_sync(lambda: status.spec.model_dump_json(by_alias=True))
         return Response(text, media_type="application/json")
-
-    async def chunks(self, call: Call) -> ChunksAnswer:
-        """Return the chunks of a job."""
-        found = await self._farm.chunks(call.job_id, call.query(ChunksQuery).states)
-        # There may be a hundred thousand.
-        return await anyio.to_thread.run_sync(
-            lambda: ChunksAnswer(chunks=tuple(map(ChunkAnswer.model_validate, found)))
-        )
 
     async def wait(self, call: Call) -> JobAnswer:
         """Return a job when it has ended, or after some time as it is then."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from .._api.models import (
     ChunksAnswer,
     EditRequest,
+    GridAnswer,
     IdAnswer,
     IdsAnswer,
     JobAnswer,
@@ -28,6 +29,7 @@ from .._api.models import (
 from .._api.sse import MEDIA_TYPE as EVENT_STREAM
 from .._spec.model import JobSpec
 from ._call import Call
+from ._chunks import Chunks
 from ._jobs import Jobs
 from ._logs import Logs
 from ._queries import (
@@ -62,7 +64,7 @@ class Endpoint(NamedTuple):
         return (self.respond.__doc__ or "").strip().partition("\n")[0]
 
 
-def endpoints(jobs: Jobs, logs: Logs, streams: Streams, sessions: Sessions) -> Sequence[Endpoint]:
+def endpoints(jobs: Jobs, chunks: Chunks, logs: Logs, streams: Streams, sessions: Sessions) -> Sequence[Endpoint]:
     """Return all of them, by those that answer; paths are those below /api/v1."""
     job, chunk = "/jobs/{job_id}", "/jobs/{job_id}/chunks/{chunk_id}"
     return (
@@ -80,7 +82,8 @@ def endpoints(jobs: Jobs, logs: Logs, streams: Streams, sessions: Sessions) -> S
         Endpoint("POST", f"{job}/retry", jobs.retry, Nothing, body=RetryRequest),
         Endpoint("POST", f"{job}/mark-done", jobs.mark_done, Nothing, body=MarkDoneRequest),
         Endpoint("POST", f"{job}/priority", jobs.set_priority, Nothing, body=PriorityRequest),
-        Endpoint("GET", f"{job}/chunks", jobs.chunks, ChunksAnswer, ChunksQuery),
+        Endpoint("GET", f"{job}/chunks", chunks.list, ChunksAnswer, ChunksQuery),
+        Endpoint("GET", f"{job}/grid", chunks.grid, GridAnswer),
         Endpoint("GET", f"{chunk}/log", logs.log, "text/plain", LogQuery),
         Endpoint("GET", f"{chunk}/output", logs.output, EVENT_STREAM, OutputQuery),
         Endpoint("GET", f"{chunk}/output/next", logs.next_output, "application/octet-stream", NextOutputQuery),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .changes import Change
-from .rows import ChunkRow, ChunkStateName, EventPage, JobRow, JobStateName, Opened, Owner, Pruned
+from .rows import ChunkRow, ChunkStateName, ChunkStates, EventPage, JobRow, JobStateName, Opened, Owner, Pruned
 
 
 class JobRepository(Protocol):
@@ -67,6 +67,9 @@ class JobRepository(Protocol):
 
     def chunk(self, job_id: str, chunk_id: int) -> ChunkRow | None:
         """Return a chunk of the job, None if there is none."""
+
+    def chunk_states(self, job_id: str) -> ChunkStates:
+        """Return the states of all chunks of the job, and until which event they are those."""
 
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""

@@ -87,6 +87,15 @@ class ChunkRow:
     frames_again: str | None
 
 
+class ChunkStates(NamedTuple):
+    """In which states the chunks of a job were at one moment, in the order of the specification."""
+
+    last_event: int
+    """The id of the last event by then: what changed later has a higher one."""
+    ids: Sequence[int]
+    states: Sequence[ChunkStateName]
+
+
 class EventRow(NamedTuple):
     """Something that happened. `job_id` is None for what is no job's; `payload` is JSON."""
 

@@ -15,7 +15,7 @@ from . import housekeeping, queries, schema
 from .batch import apply
 from .changes import Change, EventAdded, JobAdded
 from .database import Database, HeldError, Holder
-from .rows import ChunkRow, ChunkStateName, EventPage, JobRow, JobStateName, Opened, Owner, Pruned
+from .rows import ChunkRow, ChunkStateName, ChunkStates, EventPage, JobRow, JobStateName, Opened, Owner, Pruned
 from .sqlite import SqliteMemory
 from .tables import repository
 
@@ -153,6 +153,11 @@ class SqlRepository:
         """Return a chunk of the job, None if there is none."""
         with self._reading() as connection:
             return queries.read_chunk(connection, job_id, chunk_id)
+
+    def chunk_states(self, job_id: str) -> ChunkStates:
+        """Return the states of all chunks of the job, and until which event they are those."""
+        with self._reading() as connection:
+            return queries.read_chunk_states(connection, job_id)
 
     def events(self, after: int, *, limit: int = 1000, job_id: str | None = None) -> EventPage:
         """Return the events with a higher id than `after`, those of one job if it is named."""
