@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.browsers import open_browser, serious_findings
 from support.tunnel import search_path
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.web
 
-_CHROMIUM = "/usr/bin/chromium"
 _CHUNKS = 40
 
 
@@ -59,14 +59,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; as root it has no sandbox."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=arguments)
+    """Return one for all tests of this file."""
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -94,13 +89,9 @@ def test_a_report_opens_from_disk_without_a_request_or_an_error_and_fits(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_a_report(report: Path, browser: Browser, scheme: Any) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page = browser.new_page(bypass_csp=True, color_scheme=scheme)
     page.goto(report.as_uri())
-    found = Axe().run(page).response
-    assert len(found["passes"]) > 20
-    assert [(one["id"], one["help"]) for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+    assert serious_findings(page) == []
     page.close()
 
 

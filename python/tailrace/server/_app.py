@@ -32,6 +32,7 @@ from ._jobs import Jobs
 from ._logs import Logs
 from ._metrics import Metrics
 from ._openapi import describe
+from ._page import Page
 from ._refusal import RefusedError, json_answer, one_line
 from ._routes import Endpoint, endpoints
 from ._sessions import Sessions
@@ -64,10 +65,12 @@ class ServerApp:
         jobs = Jobs(manager, self._metrics)
         self.endpoints = endpoints(jobs, Chunks(manager), Logs(manager), Streams(self._hub), Sessions(self._access))
         """All that the API has."""
+        self._page = Page()
         self._description = json.dumps(describe(self.endpoints)).encode()
         routes = [
             Route(f"{API}/openapi.json", self._openapi, methods=["GET"]),
             Route(HEALTH, self._health, methods=["GET"]),
+            *(Route(path, self._page.answer, methods=["GET"]) for path in self._page.paths),
             Route("/metrics", self._answering(jobs.metrics, settings.max_body), methods=["GET"]),
             *map(self._route, self.endpoints),
         ]
@@ -121,7 +124,8 @@ class ServerApp:
                 return None
             self._access.check_host(headers)
             self._access.check_origin(headers)
-            if (method, path) != ("POST", _SESSION):
+            # What the page is made of says nothing of the farm, and is where a browser brings the token to.
+            if path not in self._page.paths and (method, path) != ("POST", _SESSION):
                 self._access.check_token(method, headers)
         except RefusedError as refusal:
             return refusal

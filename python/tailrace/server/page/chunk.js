@@ -1,0 +1,82 @@
+// One chunk: what is known of it, what can be done with it, and what it writes.
+
+import { get } from "./api.js";
+import { duration, h, moment, setText, size } from "./dom.js";
+import { createChunkActions } from "./job_actions.js";
+import { createLog } from "./log.js";
+
+const PAUSE = 1000; // ms
+
+/**
+ * @param {{jobId: string, chunkId: number, canChange: boolean, getJob: () => object, onClose: () => void}} options
+ * @returns {{element: HTMLElement, messages: (list: object[]) => void, update: () => void, close: () => void}}
+ */
+export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
+  let chunk = null;
+  let timer = 0;
+  let isDue = false;
+  const state = h("span", { class: "pill" });
+  const facts = h("dl", { class: "facts" });
+  const why = h("p", { class: "error", hidden: true });
+  const actions = createChunkActions({ jobId, chunkId, onDone: refresh });
+  const log = createLog({ jobId, chunkId });
+  const element = h("section", { class: "chunk", "aria-label": `Chunk ${chunkId}` },
+    h("div", { class: "head" },
+      h("h2", {}, `Chunk ${chunkId} `, state),
+      h("div", { class: "tools" }, canChange && actions.element, h("button", { on: { click: onClose } }, "Close"))),
+    facts, why, log.element);
+
+  async function refresh() {
+    if (timer) {
+      isDue = true;
+      return;
+    }
+    isDue = false;
+    timer = setTimeout(() => { timer = 0; if (isDue || chunk?.state === "running") refresh(); }, PAUSE);
+    try {
+      const { chunks } = await get(`/jobs/${jobId}/chunks?ids=${chunkId}`);
+      [chunk] = chunks;
+      draw();
+    } catch (error) {
+      why.hidden = false;
+      setText(why, error.message);
+    }
+  }
+
+  function draw() {
+    const job = getJob();
+    if (!chunk || !job) return;
+    state.className = `pill ${chunk.state}`;
+    setText(state, chunk.state);
+    const { usage } = chunk;
+    const running = chunk.state === "running" && chunk.startedAt ? Date.now() / 1000 - chunk.startedAt : null;
+    const rows = [
+      ["Attempts", chunk.attempts],
+      ["Started", chunk.startedAt && moment(chunk.startedAt)],
+      ["Took", chunk.duration !== null ? duration(chunk.duration) : running !== null && `${duration(Math.max(0, running))} so far`],
+      ["Progress", chunk.state === "running" && `${Math.floor(100 * chunk.progress)} %`],
+      ["Exit status", chunk.exitCode],
+      ["Processor", usage && duration(usage.cpuUser + usage.cpuSystem)],
+      ["Memory", usage && size(usage.treeMaxRss ?? usage.maxRss ?? 0)],
+      ["Node", chunk.node],
+    ].filter(([, value]) => value !== null && value !== false && value !== undefined && value !== "");
+    facts.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    why.hidden = !chunk.error;
+    setText(why, chunk.error ?? "");
+    actions.update(job, chunk);
+  }
+
+  refresh();
+  return {
+    element,
+    messages(list) {
+      if (list.some(({ gap, connected, change }) => gap || connected || (change && [chunkId, null].includes(change.chunkId)))) refresh();
+      log.messages?.(list);
+    },
+    update: draw,
+    close() {
+      clearTimeout(timer);
+      log.close();
+    },
+  };
+}
