@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -106,6 +107,23 @@ async def test_jobs_are_listed_newest_first_page_by_page(farm: AnyFarm, tmp_path
         assert [status.name for status in await manager.list(["pending"], limit=1)] == ["n4"]
 
 
+async def test_some_of_the_chunks_are_told_of(farm: AnyFarm, tmp_path: Path) -> None:
+    async with farm(tmp_path) as manager:
+        job_id = await manager.submit(job(*["true"] * 4, "exit 1"), JobSettings(fail_fast=False))
+        await manager.wait(job_id)
+
+        async def ids(**asked: Any) -> list[int]:
+            return [chunk.id for chunk in await manager.chunks(job_id, **asked)]
+
+        assert await ids() == [0, 1, 2, 3, 4]
+        assert await ids(after=1) == [2, 3, 4]
+        assert await ids(after=1, limit=2) == [2, 3]
+        assert await ids(after=4) == []
+        assert await ids(chunk_ids=[4, 0, 17]) == [0, 4]
+        assert await ids(states=["failed"], chunk_ids=[0, 4], after=0, limit=9) == [4]
+        assert await ids(chunk_ids=[]) == []
+
+
 async def test_a_chunk_that_runs_tells_how_far_it_is(farm: AnyFarm, tmp_path: Path) -> None:
     frames = "for n in 0 1 2 3 4; do echo Fra:$n Mem:1M; echo Saved: \\'x$n.png\\'; done; "
     spec = job("blender_like() { :; }; " + frames + held(tmp_path, "go"), "true")
@@ -131,6 +149,9 @@ async def test_an_unknown_job_or_chunk_is_named(farm: AnyFarm, tmp_path: Path) -
         job_id = (await manager.wait(await manager.submit(job("true")))).id
         with pytest.raises(JobNotFoundError, match=f"job {job_id}, which is completed, has no chunk 7"):
             await manager.retry(job_id, [7], done=True)
+        for unknown in (7, 2**70):
+            with pytest.raises(JobNotFoundError, match=f"job {job_id}, which is completed, has no chunk {unknown}"):
+                await manager.chunks(job_id, after=unknown)
 
 
 async def test_a_need_that_can_never_be_met_is_refused_at_once(farm: AnyFarm, tmp_path: Path) -> None:

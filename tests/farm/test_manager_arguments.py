@@ -101,6 +101,14 @@ async def test_states_and_ids_that_there_cannot_be_are_named(farm: AnyFarm, tmp_
         with pytest.raises(ValueError, match="states: 'paused' is none of pending, running, completed"):
             await manager.chunks(job_id, states=["paused"])  # type: ignore[list-item]
         with pytest.raises(TypeError, match="chunk_ids must be a collection of chunks' ids"):
+            await manager.chunks(job_id, chunk_ids=0)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="chunk_ids must be at most 1000 ids, not 1001"):
+            await manager.chunks(job_id, chunk_ids=range(1001))
+        with pytest.raises(TypeError, match="after must be the id of a chunk, not 'a'"):
+            await manager.chunks(job_id, after="a")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="limit must be 1 or more: 0"):
+            await manager.chunks(job_id, limit=0)
+        with pytest.raises(TypeError, match="chunk_ids must be a collection of chunks' ids"):
             await manager.retry(job_id, 0, done=True)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="chunk_ids must be a collection of chunks' ids"):
             await manager.mark_done(job_id, ["0"])  # type: ignore[list-item]

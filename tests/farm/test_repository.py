@@ -81,6 +81,8 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
         assert count_states(repository, "job-1") == {"pending": 2, "failed": 1}
         assert repository.chunks("job-1", ["failed"]) == [after[1]]
         assert repository.chunks("job-1", after=0, limit=1) == [after[1]]
+        assert repository.chunks("job-1", chunk_ids=[12, 10, 7, 2**70]) == [first, third]
+        assert repository.chunks("job-1", ["failed"], chunk_ids=[12, 10]) == []
         assert repository.chunks("job-1", ["pending"], after=0) == [third]
         assert repository.check() == []
 

@@ -15,6 +15,9 @@ from .._farm.settings import JobSettings
 from .._farm.status import ChunkStatus, JobStatus
 from .._spec.model import JobSpec
 
+MOST_CHUNKS = 5000
+"""In one answer."""
+
 
 class _Answer(BaseModel):
     # Keys that a newer server adds are ignored.

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from .._api.models import (
+    MOST_CHUNKS,
     ChunksAnswer,
     EditRequest,
     IdAnswer,
@@ -35,6 +36,7 @@ from .._errors import FarmServerError, JobNotFoundError
 from .._farm.arguments import (
     check_chunk_ids,
     check_moment,
+    check_part,
     check_priority,
     check_settings,
     check_states,
@@ -129,11 +131,31 @@ class RemoteFarm(Enterable):
         params = {"beginning": beginning, "limit": limit}
         return (await self._server.ask(IdsAnswer, "GET", "/ids", params=params)).ids
 
-    async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
-        """Return the chunks of the job, or those in some of the states, in their order."""
+    async def chunks(
+        self,
+        job_id: str,
+        states: Collection[ChunkStateName] | None = None,
+        *,
+        chunk_ids: Collection[int] | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[ChunkStatus]:
+        """Return the chunks of the job in their order, or those in some of the states, or with some of the ids.
+
+        See `JobManager.chunks`. They are asked for in parts, each as it is at its moment.
+        """
         check_states(states, CHUNK_STATES)
-        answer = await self._server.ask(ChunksAnswer, "GET", f"{_job(job_id)}/chunks", params=_states(states))
-        return [chunk.to_status() for chunk in answer.chunks]
+        check_part(chunk_ids, after, limit)
+        ids = {} if chunk_ids is None else {"ids": ",".join(map(str, chunk_ids))}
+        found: list[ChunkStatus] = []
+        while True:
+            wanted = MOST_CHUNKS if limit is None else min(MOST_CHUNKS, limit - len(found))
+            params = {**_states(states), **ids, "limit": wanted, **({} if after is None else {"after": after})}
+            answer = await self._server.ask(ChunksAnswer, "GET", f"{_job(job_id)}/chunks", params=params)
+            found += [chunk.to_status() for chunk in answer.chunks]
+            if len(answer.chunks) < wanted or len(found) == limit:
+                return found
+            after = found[-1].id
 
     async def pause(self, job_id: str, *, now: bool = False) -> None:
         """Start no more chunks of the job, and let those that run end; with `now` they are ended, and pending again."""

@@ -10,6 +10,9 @@ from .._errors import SpecError
 from .._spec.model import JobSpec
 from .settings import MOST, JobSettings
 
+MOST_CHUNK_IDS = 1000
+"""How many chunks can be asked for by their ids at once: databases take statements with some thousand values."""
+
 
 def check_settings(settings: object) -> None:
     """Raise `TypeError` unless it is a `JobSettings`."""
@@ -48,6 +51,20 @@ def check_moment(not_before: object) -> None:
 def check_chunk_ids(chunk_ids: object) -> None:
     """Raise `TypeError` unless it is a collection of ids."""
     check_collection("chunk_ids", chunk_ids, int, "chunks' ids")
+
+
+def check_part(chunk_ids: Collection[int] | None, after: int | None, limit: int | None) -> None:
+    """Raise `TypeError` or `ValueError` unless these say which of many chunks are meant; None says nothing."""
+    if chunk_ids is not None:
+        check_chunk_ids(chunk_ids)
+        if len(chunk_ids) > MOST_CHUNK_IDS:
+            raise ValueError(f"chunk_ids must be at most {MOST_CHUNK_IDS} ids, not {len(chunk_ids)}")
+    if after is not None:
+        check_type("after", after, int, "the id of a chunk")
+    if limit is not None:
+        check_type("limit", limit, int, "a whole number")
+        if limit < 1:
+            raise ValueError(f"limit must be 1 or more: {limit}")
 
 
 def check_states(states: Collection[str] | None, known: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from .._errors import JobNotFoundError, JobStateError
 from .._spec.model import JobSpec
 from .active_job import ActiveJob
 from .repository.changes import JobFields
+from .repository.job_repository import JobRepository
 from .repository.rows import ChunkRow, ChunkStateName, JobRow
 from .status import ChunkStatus
 
@@ -29,6 +30,25 @@ def chunk_status(row: ChunkRow) -> ChunkStatus:
         error=row.error,
         progress=1.0 if row.state == "completed" else 0.0,
     )
+
+
+def read_chunks(
+    repository: JobRepository,
+    job: JobRow,
+    states: Collection[ChunkStateName] | None,
+    chunk_ids: Collection[int] | None,
+    after: int | None,
+    limit: int | None,
+) -> Sequence[ChunkStatus]:
+    """Return what `JobManager.chunks` says, but for the progress of those that run; blocks."""
+    place = None
+    if after is not None:
+        last = repository.chunk(job.id, after)
+        if last is None:
+            raise no_such_chunk(job, after)
+        place = last.place
+    rows = repository.chunks(job.id, states, chunk_ids=chunk_ids, after=place, limit=limit)
+    return [chunk_status(row) for row in rows]
 
 
 def with_progress(chunks: Sequence[ChunkStatus], active: ActiveJob) -> Sequence[ChunkStatus]:

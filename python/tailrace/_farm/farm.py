@@ -45,7 +45,15 @@ class Farm(Protocol):
         """Return jobs, the newest first."""
         ...
 
-    async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
+    async def chunks(
+        self,
+        job_id: str,
+        states: Collection[ChunkStateName] | None = None,
+        *,
+        chunk_ids: Collection[int] | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[ChunkStatus]:
         """Return the chunks of the job."""
         ...
 

@@ -20,10 +20,18 @@ from .._checks import check_type
 from .._command.adapter import WorkerAdapter
 from .._command.job import StreamName
 from .._spec.model import JobSpec
-from .arguments import check_chunk_ids, check_moment, check_priority, check_settings, check_states, check_words
+from .arguments import (
+    check_chunk_ids,
+    check_moment,
+    check_part,
+    check_priority,
+    check_settings,
+    check_states,
+    check_words,
+)
 from .chunk_changes import mark_done, retry
 from .chunk_log import ChunkLog
-from .chunk_rows import chunk_status, with_progress
+from .chunk_rows import read_chunks, with_progress
 from .farm_run import FarmRun
 from .job_changes import edit, resume
 from .ledger import events_of
@@ -167,13 +175,27 @@ class JobManager:
         rows = await run.look(partial(run.repository.jobs, states, limit=limit, before=place))
         return [run.status(row) for row in rows]
 
-    async def chunks(self, job_id: str, states: Collection[ChunkStateName] | None = None) -> Sequence[ChunkStatus]:
-        """Return the chunks of the job, or those in some of the states, in their order."""
+    async def chunks(
+        self,
+        job_id: str,
+        states: Collection[ChunkStateName] | None = None,
+        *,
+        chunk_ids: Collection[int] | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[ChunkStatus]:
+        """Return the chunks of the job in their order, or those in some of the states, or with some of the ids.
+
+        `after` leaves out the chunk of that id and all before it, `limit` what comes after so many. Raises
+        `JobNotFoundError` too if there is no chunk `after`, `ValueError` for more than 1000 `chunk_ids`.
+        """
         check_states(states, CHUNK_STATES)
+        check_part(chunk_ids, after, limit)
         run = self._run
-        await run.seen(job_id)
+        row = await run.seen(job_id)
         # A hundred thousand of them would hold up the event loop.
-        found = await run.look(lambda: [chunk_status(row) for row in run.repository.chunks(job_id, states)])
+        read = partial(read_chunks, run.repository, row, states, chunk_ids, after, limit)
+        found = await run.look(read)
         job = run.table.get(job_id)
         return found if job is None or job.active is None else with_progress(found, job.active)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from .._spec.validation import to_spec_error
+from ._queries import LISTS
 from ._refusal import RefusedError
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -40,9 +41,9 @@ class Call:
     def query(self, model: type[_Model]) -> _Model:
         """Return what stands behind the question mark. Raises `ValueError` for what cannot be used."""
         fields: dict[str, Any] = dict(self.request.query_params)
-        for name in ("states",):
+        for name in LISTS:
             if name in fields:
-                fields[name] = [state for state in fields[name].split(",") if state]
+                fields[name] = [part for part in fields[name].split(",") if part]
         try:
             return model.model_validate(fields)
         except ValidationError as error:

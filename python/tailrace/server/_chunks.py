@@ -30,8 +30,11 @@ class Chunks:
         self._farm = manager
 
     async def list(self, call: Call) -> ChunksAnswer:
-        """Return the chunks of a job."""
-        found = await self._farm.chunks(call.job_id, call.query(ChunksQuery).states)
+        """Return chunks of a job, in its order."""
+        asked = call.query(ChunksQuery)
+        found = await self._farm.chunks(
+            call.job_id, asked.states, chunk_ids=asked.ids, after=asked.after, limit=asked.limit
+        )
         return await anyio.to_thread.run_sync(
             lambda: ChunksAnswer(chunks=tuple(map(ChunkAnswer.model_validate, found)))
         )

@@ -13,7 +13,7 @@ import tailrace
 
 from .._api.errors import STATUSES, ErrorAnswer
 from .._api.place import API, ATTEMPT_HEADER, ENDED_HEADER
-from ._queries import NoQuery
+from ._queries import LISTS, NoQuery
 from ._routes import Endpoint
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -74,7 +74,7 @@ def _query(model: type[NoQuery]) -> list[dict[str, Any]]:
     for name, found in schema.get("properties", {}).items():
         about = {"description": found.pop("description")} if "description" in found else {}
         found.pop("title", None)
-        more = {"style": "form", "explode": False} if name == "states" else {}
+        more = {"style": "form", "explode": False} if name in LISTS else {}
         parameters.append({"name": name, "in": "query", "required": False, "schema": found, **about, **more})
     return parameters
 

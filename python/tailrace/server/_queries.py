@@ -5,8 +5,12 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from .._api.models import MOST_CHUNKS
 from .._command.job import StreamName
 from .._farm.repository.rows import ChunkStateName, JobStateName
+
+LISTS = ("states", "ids")
+"""What is written with commas."""
 
 
 class NoQuery(BaseModel):
@@ -34,6 +38,9 @@ class ChunksQuery(NoQuery):
     """Which chunks."""
 
     states: tuple[ChunkStateName, ...] | None = Field(default=None, description="With commas between them.")
+    ids: tuple[int, ...] | None = Field(default=None, description="Those with these ids, with commas between them.")
+    after: int | None = Field(default=None, description="Those that come after this chunk.")
+    limit: int = Field(default=1000, ge=1, le=MOST_CHUNKS)
 
 
 class WaitQuery(NoQuery):

@@ -60,6 +60,7 @@ class JobRepository(Protocol):
         job_id: str,
         states: Collection[ChunkStateName] | None = None,
         *,
+        chunk_ids: Collection[int] | None = None,
         after: int | None = None,
         limit: int | None = None,
     ) -> list[ChunkRow]:

@@ -22,6 +22,7 @@ from .rows import (
 from .tables import chunks, events, jobs, predecessors, repository, specs
 
 _LAST_CHARACTER = chr(0x10FFFF)
+_LARGEST_NUMBER = 2**63 - 1
 _PART = 100
 """How many rows are in memory at a time where there are many."""
 
@@ -86,20 +87,27 @@ def unpack_spec(packed: bytes) -> str:
 
 
 def read_chunks(
-    connection: Connection, job_id: str, states: Collection[ChunkStateName] | None, after: int | None, limit: int | None
+    connection: Connection,
+    job_id: str,
+    states: Collection[ChunkStateName] | None,
+    chunk_ids: Collection[int] | None,
+    after: int | None,
+    limit: int | None,
 ) -> list[ChunkRow]:
     query = select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.place).limit(limit)
     if states is not None:
         query = query.where(chunks.c.state.in_(states))
+    if chunk_ids is not None:
+        # SQLite's driver takes no larger ones, which no chunk has.
+        query = query.where(chunks.c.chunk_id.in_([one for one in chunk_ids if abs(one) <= _LARGEST_NUMBER]))
     if after is not None:
         query = query.where(chunks.c.place > after)
     return [ChunkRow(**row._mapping) for row in connection.execute(query)]
 
 
 def read_chunk(connection: Connection, job_id: str, chunk_id: int) -> ChunkRow | None:
-    query = select(chunks).where(chunks.c.job_id == job_id, chunks.c.chunk_id == chunk_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else ChunkRow(**row._mapping)
+    found = read_chunks(connection, job_id, None, [chunk_id], None, None)
+    return found[0] if found else None
 
 
 def read_chunk_states(connection: Connection, job_id: str) -> ChunkStates:

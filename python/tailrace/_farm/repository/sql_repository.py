@@ -142,12 +142,13 @@ class SqlRepository:
         job_id: str,
         states: Collection[ChunkStateName] | None = None,
         *,
+        chunk_ids: Collection[int] | None = None,
         after: int | None = None,
         limit: int | None = None,
     ) -> list[ChunkRow]:
         """Return chunks of the job by their place; `after` is the place of the last one that is known already."""
         with self._reading() as connection:
-            return queries.read_chunks(connection, job_id, states, after, limit)
+            return queries.read_chunks(connection, job_id, states, chunk_ids, after, limit)
 
     def chunk(self, job_id: str, chunk_id: int) -> ChunkRow | None:
         """Return a chunk of the job, None if there is none."""
