@@ -53,9 +53,13 @@ function onMessages(messages) {
 }
 
 function show(next) {
+  const isFirst = view === null;
   view?.close();
   view = next;
   main.replaceChildren(view.element);
+  scrollTo(0, 0);
+  // What had the focus is gone: who uses the keyboard or listens goes on where the new part begins.
+  if (!isFirst) main.focus({ preventScroll: true });
 }
 
 function route() {
