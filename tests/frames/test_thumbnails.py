@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from support.frame_files import cut, ffmpeg, noise, numpy_picture, oiiotool, video
+from support.frame_files import cut, ffmpeg, noise, numpy_picture, oiiotool, png_head, video
 from tailrace import (
     FrameCheck,
     TailraceError,
@@ -17,6 +19,9 @@ from tailrace import (
     notable_frames,
     write_contact_sheet,
 )
+from tailrace._frames.decoder import FrameLimits
+from tailrace._frames.decoder_pool import DecoderPool
+from tailrace._frames.thumbnails import Jpeg, show
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +129,74 @@ async def test_thumbnails_break_off_with_a_cancellation(tmp_path: Path) -> None:
     with anyio.move_on_after(0.5) as scope:
         await make_thumbnails([picture] * 100_000)
     assert scope.cancelled_caught
+
+
+async def shown(path: Path, box: tuple[int, int], **options: Any) -> Jpeg | str:
+    """Return what a browser is shown of a file."""
+    async with DecoderPool(1, yields=False) as pool:
+        return await show(pool, str(path), box, 90, enlarges=False, video_frame="first", **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected"),
+    [("160x96", (320, 180), (160, 96)), ("160x96", (100, 100), (80, 48)), ("1x900", (64, 64), (1, 60))],
+)
+async def test_a_picture_that_is_only_to_fit_is_not_enlarged(
+    tmp_path: Path, size: str, box: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    oiiotool("--pattern", "constant:color=0,1,0", size, "3", "-d", "uint8", "-o", tmp_path / "a.png")
+    jpeg = await shown(tmp_path / "a.png", box)
+    assert isinstance(jpeg, Jpeg)
+    assert (jpeg.width, jpeg.height) == expected
+    (tmp_path / "a.jpg").write_bytes(jpeg.data)
+    (back,) = await make_thumbnails([tmp_path / "a.jpg"], width=jpeg.width, height=jpeg.height)
+    assert back is not None and (back.width, back.height) == expected
+    red, green, blue = at(back, 0, 30)
+    assert green > 240 and max(red, blue) < 20
+
+
+async def test_a_video_can_be_seen_by_its_first_frame(tmp_path: Path) -> None:
+    colours = ["-f", "lavfi", "-i", "color=red:160x96:d=2", "-f", "lavfi", "-i", "color=blue:160x96:d=1"]
+    ffmpeg(*colours, "-filter_complex", "concat=n=2", tmp_path / "a.mp4")
+    jpeg = await shown(tmp_path / "a.mp4", (320, 180))
+    assert isinstance(jpeg, Jpeg)
+    assert (jpeg.width, jpeg.height) == (160, 96)
+    (tmp_path / "a.jpg").write_bytes(jpeg.data)
+    (back,) = await make_thumbnails([tmp_path / "a.jpg"], width=160, height=96)
+    assert back is not None and at(back, 80, 48)[0] > 200
+
+
+async def test_a_playlist_that_is_named_like_a_video_shows_no_other_file(tmp_path: Path) -> None:
+    other = video(tmp_path / "other.mp4")
+    for number, text in enumerate(
+        [f"ffconcat version 1.0\nfile {other.name}\n", f"#EXTM3U\n#EXTINF:1,\n{other.name}\n"]
+    ):
+        playlist = tmp_path / f"{number}.mp4"
+        playlist.write_text(text)
+        assert await shown(playlist, (320, 180)) == "is no video that can be read"
+    assert isinstance(await shown(other, (320, 180)), Jpeg)
+
+
+async def test_what_cannot_be_seen_says_why(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture at all")
+    (tmp_path / "a.txt").write_text("text")
+    os.mkfifo(tmp_path / "pipe.png")
+    large = cut(tmp_path / "large.png", png_head(60_000, 60_000))
+    # So large a picture in so small a file would not even be opened.
+    os.truncate(large, 1 << 28)
+    picture = noise(tmp_path / "a.png")
+    names = ("a.txt", "large.png", "pipe.png", "text.png")
+    told = {name: await shown(tmp_path / name, (320, 180)) for name in names}
+    assert told == {
+        "a.txt": "is neither a picture nor a video",
+        "large.png": "has 60000 x 60000 pixels of 3 channels, 10,800,000,000 values: more than the 1,073,741,824 that"
+        " are read",
+        "pipe.png": "cannot be read: it is not a file",
+        "text.png": told["text.png"],
+    }
+    assert str(told["text.png"]).startswith("is no picture that can be read")
+    little = FrameLimits(memory=1 << 20)
+    assert await shown(picture, (320, 180), limits=little) == "needs more than 0.000977 GiB of memory to be decoded"
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 10), (10, -1)])

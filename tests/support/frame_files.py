@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +50,16 @@ assert buffer.write(sys.argv[1], {type_!r}), buffer.geterror()
 """
     subprocess.run([sys.executable, "-c", program, path], check=True)
     return path
+
+
+def png_head(width: int, height: int) -> bytes:
+    """Return the beginning of a PNG of that size, and of its pixels, which are zeros."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1 << 20), 9))
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias, get_args
+from typing import NamedTuple, Self, TypeAlias, get_args
 
 import anyio
 import anyio.to_thread
@@ -29,7 +29,7 @@ from .result import FrameCheck, FrameKind, NotLookedAtError
 _Key: TypeAlias = tuple[str, tuple[int, int, int], FrameLevel, FrameKind | None, int | None]
 
 _TRIES = 3
-"""How often a file is read that is written to meanwhile, or whose decoder is killed."""
+"""How often a file is read that is written to meanwhile."""
 _WRITTEN_TO = "is still being written to"
 
 
@@ -105,28 +105,11 @@ class FrameChecker:
         """Return what is in the file, or None if it was written to meanwhile."""
         path, state, level, kind, frames = key
         request = to_request(path, state, level, kind, frames, self._limits)
-        answer = await self._ask(request)
+        answer = await self._pool.ask(request, self._limits)
         found = to_check(answer, given, level, kind)
         if found is not None:
             self._kept[key] = found
         return found
-
-    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        tries = _TRIES
-        while True:
-            decoder = None
-            try:
-                async with self._pool.lent() as decoder:
-                    return await decoder.ask(request, self._limits.wall_time)
-            except OSError as error:
-                return {"failed": UNSTARTED.format(error.strerror or error)}
-            except (DecoderEnded, DecoderTooSlow) as error:
-                if self._pool.is_left:
-                    return {"failed": "nobody waits for it any more"}
-                tries -= 1
-                if not (tries and isinstance(error, DecoderEnded) and error.is_chance):
-                    is_ready = decoder is not None and decoder.is_ready
-                    return answer_of_end(error, self._limits, is_ready=is_ready)
 
 
 class _Turn:

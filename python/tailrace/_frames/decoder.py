@@ -84,7 +84,7 @@ class Decoder:
         _ending[:] = [process for process in _ending if process.poll() is None]
         self.is_ready = False
         """Whether it has said that it works."""
-        self._received = b""
+        self._received = bytearray()
         self._socket, theirs = socket.socketpair()
         reading, self._lifeline = os.pipe()
         try:
@@ -145,7 +145,9 @@ class Decoder:
         except OSError:
             raise DecoderEnded(self._exit_code(), has_begun=False) from None
         while True:
-            while b"\n" not in self._received:
+            searched = 0
+            while (end := self._received.find(b"\n", searched)) < 0:
+                searched = len(self._received)
                 try:
                     piece = self._socket.recv(1 << 16)
                 except BlockingIOError:
@@ -156,8 +158,8 @@ class Decoder:
                 if not piece:
                     raise DecoderEnded(self._exit_code())
                 self._received += piece
-            line, _, self._received = self._received.partition(b"\n")
-            answer: dict[str, Any] = json.loads(line)
+            answer: dict[str, Any] = json.loads(self._received[:end])
+            del self._received[: end + 1]
             if "ready" in answer:
                 self.is_ready = True
             elif answer.keys() != {"frames"}:

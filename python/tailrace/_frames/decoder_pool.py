@@ -7,14 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
-from .decoder import Decoder, DecoderEnded
+from .answers import UNSTARTED, answer_of_end
+from .decoder import Decoder, DecoderEnded, DecoderTooSlow, FrameLimits
 
 _IDLE = 60.0
 """How long a process without work is kept, in seconds: each takes some 60 MiB."""
+_TRIES = 3
+"""How often a file is read whose decoder is killed."""
 
 
 class DecoderPool:
@@ -58,6 +61,29 @@ class DecoderPool:
             for decoder in self._busy:
                 tasks.start_soon(decoder.wait)
 
+    async def ask(self, request: dict[str, Any], limits: FrameLimits) -> dict[str, Any]:
+        """Return the answer to a request, or what stands in its place where the decoder ends or takes too long."""
+        tries = _TRIES
+        while True:
+            decoder = None
+            try:
+                async with self.lent() as decoder:
+                    return await decoder.ask(request, limits.wall_time)
+            except OSError as error:
+                return {"failed": UNSTARTED.format(error.strerror or error)}
+            except (DecoderEnded, DecoderTooSlow) as error:
+                if self.is_left:
+                    return {"failed": "nobody waits for it any more"}
+                tries -= 1
+                if not (tries and isinstance(error, DecoderEnded) and error.is_chance):
+                    is_ready = decoder is not None and decoder.is_ready
+                    return answer_of_end(error, limits, is_ready=is_ready)
+
+    async def end_idle(self) -> None:
+        """End the processes that have had nothing to do for a minute."""
+        while self._idle and time.monotonic() - self._idle[0][1] > _IDLE:
+            await self._end(self._idle.pop(0)[0])
+
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Decoder]:
         """Lend a decoder; one that something was raised over is ended.
@@ -78,10 +104,8 @@ class DecoderPool:
                 await self._end(decoder)
                 return
             self._busy.discard(decoder)
-            now = time.monotonic()
-            self._idle.append((decoder, now))
-            if now - self._idle[0][1] > _IDLE:
-                await self._end(self._idle.pop(0)[0])
+            self._idle.append((decoder, time.monotonic()))
+            await self.end_idle()
 
     async def _end(self, decoder: Decoder) -> None:
         decoder.kill()

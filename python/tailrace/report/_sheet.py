@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import anyio.to_thread
 
 from .._errors import TailraceError
-from .._frames.jpeg import to_jpegs
-from .._frames.thumbnails import make_thumbnails
+from .._frames.thumbnails import make_jpegs
 from ._data import FrameReport
 
 MOST_PICTURES = 96
@@ -45,15 +43,16 @@ async def make_sheet(frames: Sequence[FrameReport]) -> Sheet:
         return Sheet()
     paths = await anyio.to_thread.run_sync(lambda: [_path_of(frame) for frame in shown])
     try:
-        thumbnails = await make_thumbnails(paths, width=_WIDTH, height=_HEIGHT)
-        files = await anyio.to_thread.run_sync(partial(to_jpegs, thumbnails))
+        files = await make_jpegs(paths, width=_WIDTH, height=_HEIGHT)
     except (ImportError, TailraceError) as error:
         return Sheet(missing=str(error))
     pictures = []
-    for frame, thumbnail, data in zip(shown, thumbnails, files, strict=True):
-        source = None if data is None else f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-        size = (_WIDTH, _HEIGHT) if thumbnail is None else (thumbnail.width, thumbnail.height)
-        pictures.append(SheetFrame(frame, source, *size))
+    for frame, file in zip(shown, files, strict=True):
+        if file is None:
+            pictures.append(SheetFrame(frame, None, _WIDTH, _HEIGHT))
+            continue
+        source = f"data:image/jpeg;base64,{base64.b64encode(file.data).decode()}"
+        pictures.append(SheetFrame(frame, source, file.width, file.height))
     return Sheet(pictures)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
 class NotTheFileError(Exception):
     """Something went wrong that says nothing of the file."""
+
+
+class NotSeenError(Exception):
+    """A file cannot be shown; the message says why, to be read after its name."""
 
 
 @dataclass
@@ -29,8 +32,3 @@ class Found:
     def to_json(self) -> dict[str, Any]:
         """Return what becomes JSON."""
         return asdict(self)
-
-
-def packed(width: int, height: int, pixels: bytes) -> dict[str, Any]:
-    """Return a thumbnail as what becomes JSON; the pixels are red, green and blue of 8 bits each, row by row."""
-    return {"width": width, "height": height, "pixels": base64.b64encode(pixels).decode()}

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..kinds import HEAD, kind_by_head, kind_by_name
-from .found import Found
+from .found import Found, NotSeenError
+from .packing import packed
 
 
 def look_at(request: dict[str, Any], found: Found, tell: Callable[[int], None]) -> None:
@@ -34,10 +35,10 @@ def look_at(request: dict[str, Any], found: Found, tell: Callable[[int], None]) 
         found.is_changed = not is_the_same or _state(descriptor) != request["state"]
 
 
-def thumbnail_of(request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the file of a request is to be seen as; None for what cannot be seen.
+def thumbnail_of(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file of a request is to be seen as.
 
-    Raises what `look_at` does.
+    Raises `NotSeenError` for what cannot be seen, and what `look_at` does.
     """
     with _opened(request["path"]) as descriptor:
         _state(descriptor)
@@ -45,12 +46,12 @@ def thumbnail_of(request: dict[str, Any]) -> dict[str, Any] | None:
         if kind == "picture":
             from .thumbnail import thumbnail_of_picture
 
-            return thumbnail_of_picture(descriptor, request)
+            return packed(thumbnail_of_picture(descriptor, request), request)
         if kind == "video":
             from .video_thumbnail import thumbnail_of_video
 
-            return thumbnail_of_video(request)
-        return None
+            return packed(thumbnail_of_video(request), request)
+        raise NotSeenError("is neither a picture nor a video")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .background import be_idle
-from .found import Found, NotTheFileError
+from .found import Found, NotSeenError, NotTheFileError
 from .look import look_at, thumbnail_of
 
 _PASSING = frozenset(
@@ -57,33 +57,42 @@ def _load() -> None:
 
 def _answer(request: dict[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
     found = Found()
+    problem = _problem_of(request, lambda: look_at(request, found, tell))
+    if problem is None:
+        return found.to_json()
+    if "reason" not in problem:
+        return problem
+    return {**found.to_json(), **problem}
+
+
+def _thumbnail(request: dict[str, Any]) -> dict[str, Any]:
+    made: list[dict[str, Any]] = []
+    problem = _problem_of(request, lambda: made.append(thumbnail_of(request)))
+    return problem or made[0]
+
+
+def _problem_of(request: dict[str, Any], look: Callable[[], object]) -> dict[str, Any] | None:
+    """Return what kept the file from being read: a "reason" is a fault of its own."""
     try:
-        look_at(request, found, tell)
+        look()
+    except NotSeenError as error:
+        return {"reason": str(error)}
     except MemoryError:
-        found.reason = f"needs more than {request['memory'] / (1 << 30):.3g} GiB of memory to be decoded"
+        return {"reason": f"needs more than {request['memory'] / (1 << 30):.3g} GiB of memory to be decoded"}
     except ImportError as error:
         return {"missing": error.name or str(error)}
     except NotTheFileError as error:
         return {"failed": str(error)}
     except FileNotFoundError as error:
-        found.reason = f"cannot be found: {error.strerror}"
+        return {"reason": f"cannot be found: {error.strerror}"}
     except OSError as error:
         if error.errno in _PASSING:
             return {"failed": f"it cannot be read now: {error.strerror}"}
-        found.reason = f"cannot be read: {error.strerror or error}"
+        return {"reason": f"cannot be read: {error.strerror or error}"}
     except Exception as error:  # noqa: BLE001
         # A mistake of ours is no fault of the file.
         return {"failed": f"{type(error).__name__}: {error}"}
-    return found.to_json()
-
-
-def _thumbnail(request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"thumbnail": thumbnail_of(request)}
-    except (MemoryError, NotTheFileError, OSError):
-        return {"thumbnail": None}
-    except ImportError as error:
-        return {"missing": error.name or str(error)}
+    return None
 
 
 def _send(connection: socket.socket, answer: dict[str, Any]) -> None:

@@ -34,17 +34,10 @@ def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None
     picture = open_picture(descriptor, request["path"])
     if picture is None:
         found.format = format_by_head(head)
-        said = _first_line(geterror())
-        name = f"damaged {found.format}" if found.format else "no picture that can be read"
-        found.reason = f"is {name}: {said}" if said else f"is {name}"
+        found.reason = why_not_opened(head)
         return
     # It closes with the last reference: closing it before leaves an error unread where one is pending.
     found.format = picture.format_name()
-    if found.format == "targa" and not _may_be_targa(descriptor, request["path"]):
-        # Almost anything could be the head of one.
-        found.format = None
-        found.reason = "is no picture that can be read"
-        return
     spec = picture.spec()
     found.width, found.height, found.channels = spec.width, spec.height, spec.nchannels
     statistics = PictureStatistics() if request["level"] == "looks" else None
@@ -56,15 +49,25 @@ def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None
 
 
 def open_picture(descriptor: int, path: str) -> ImageInput | None:
+    """Return what reads the picture; None if nothing does, and `why_not_opened` tells why."""
     # A name without an ending: each reader is asked, and the name may hold bytes that are no text.
     picture = ImageInput.open(f"/proc/self/fd/{descriptor}")
     if picture is not None:
-        return picture
+        # Almost anything could be the head of a TGA.
+        is_one = picture.format_name() != "targa" or _may_be_targa(descriptor, path)
+        return picture if is_one else None
     geterror()
     # By the name it says what is wrong, and asks the reader that the ending stands for though the head is not its.
     with contextlib.suppress(UnicodeEncodeError):
         return ImageInput.open(path)
     return None
+
+
+def why_not_opened(head: bytes) -> str:
+    """Return what to say of a picture that nothing reads, and that begins like this."""
+    format_, said = format_by_head(head), first_line(geterror())
+    name = f"damaged {format_}" if format_ else "no picture that can be read"
+    return f"is {name}: {said}" if said else f"is {name}"
 
 
 def _may_be_targa(descriptor: int, path: str) -> bool:
@@ -101,7 +104,7 @@ def _fault_of_images(picture: ImageInput, least: int, samples: int, statistics: 
         image += 1
         # To a TIFF, the smaller copies of a texture are images like others.
         found += level if picture.format_name() == "tiff" else 1
-    said = _first_line(picture.geterror())
+    said = first_line(picture.geterror())
     if found < least:
         return f"has {found} of {least} images: {said}" if said else f"has {found} of {least} images"
     # A reader that finds a fault after the last image says so; that there is none is no fault.
@@ -112,12 +115,8 @@ def _fault_of_image(
     picture: ImageInput, image: int, level: int, samples: int, statistics: PictureStatistics | None
 ) -> str | None:
     spec = picture.spec(image, level)
-    count = spec.width * spec.height * max(spec.depth, 1) * spec.nchannels
-    if count > samples:
-        return (
-            f"has {spec.width} x {spec.height} pixels of {spec.nchannels} channels, {count:,} values: more than the"
-            f" {samples:,} that are read"
-        )
+    if (fault := fault_of_size(spec, samples)) is not None:
+        return fault
     if spec.deep:
         is_read = picture.read_native_deep_image(image, level) is not None
     else:
@@ -130,10 +129,21 @@ def _fault_of_image(
                 break
             if statistics is not None:
                 statistics.add(band, image, spec)
-    said = _first_line(picture.geterror())
+    said = first_line(picture.geterror())
     if is_read and not said:
         return None
     return f"is damaged: {said}" if said else "is damaged: it cannot be decoded to its end"
+
+
+def fault_of_size(spec: ImageSpec, samples: int) -> str | None:
+    """Return why an image is not read that is too large."""
+    count = spec.width * spec.height * max(spec.depth, 1) * spec.nchannels
+    if count <= samples:
+        return None
+    return (
+        f"has {spec.width} x {spec.height} pixels of {spec.nchannels} channels, {count:,} values: more than the"
+        f" {samples:,} that are read"
+    )
 
 
 def bands(picture: ImageInput, image: int, level: int, spec: ImageSpec, type_: TypeDesc) -> Iterator[Any]:
@@ -152,6 +162,7 @@ def bands(picture: ImageInput, image: int, level: int, spec: ImageSpec, type_: T
                 yield picture.read_scanlines(image, level, top, end, front, 0, spec.nchannels, type_)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line of what OpenImageIO says, without names of files that are ours alone."""
     line = text.partition("\n")[0]
     return " ".join(word for word in line.split() if "/proc/self/fd/" not in word)

@@ -2,61 +2,80 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from OpenImageIO import FLOAT, HALF, UINT8, ImageBuf, ImageBufAlgo, ImageInput, ImageSpec, TypeFloat, geterror
+from OpenImageIO import FLOAT, HALF, UINT8, ImageBuf, ImageBufAlgo, ImageInput, ImageSpec, TypeFloat
 
-from .found import packed
-from .picture import bands, open_picture
+from .found import NotSeenError
+from .packing import Seen
+from .picture import bands, fault_of_size, first_line, open_picture, why_not_opened
+from .structure import head_of
 
 _ROLE, _USUAL = "scene_linear", "lin_rec709"
 
 
-def thumbnail_of_picture(descriptor: int, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first image of a file, no larger than `box`; as much of a damaged one as can be read, or None."""
+def thumbnail_of_picture(descriptor: int, request: dict[str, Any]) -> Seen:
+    """Return the first image of a file, no larger than `box`; as much of a damaged one as can be read.
+
+    Raises `NotSeenError` where that is nothing.
+    """
     picture = open_picture(descriptor, request["path"])
     if picture is None:
-        geterror()
-        return None
+        raise NotSeenError(why_not_opened(head_of(descriptor)))
     box: Sequence[int] = request["box"]
     spec = picture.spec()
-    if spec.deep or spec.width * spec.height * spec.nchannels > request["samples"]:
-        return None
-    small = _reduced(picture, spec, box)
-    picture.geterror()
+    if (fault := fault_of_size(spec, request["samples"])) is not None:
+        raise NotSeenError(fault)
+    if spec.deep:
+        raise NotSeenError("has deep pixels, which are not shown")
+    across, down = spec.width / box[0], spec.height / box[1]
+    # One that is only to fit need not be resampled, which takes longer than to decode it.
+    is_exact: bool = request["enlarges"]
+    factor = max(int(min(across, down)), 1) if is_exact else max(math.ceil(max(across, down)), 1)
+    small = _reduced(picture, spec, factor)
+    said = first_line(picture.geterror())
     if small is None:
-        return None
+        raise NotSeenError(f"is damaged: {said}" if said else "is damaged: nothing of it can be decoded")
     buffer = ImageBuf(small)
-    width, height = _fitting(spec.width, spec.height, box)
-    buffer = ImageBufAlgo.resize(buffer, roi=_region(width, height))
+    height, width = small.shape[:2]
+    if is_exact:
+        width, height = _fitting(spec.width, spec.height, box)
+        buffer = ImageBufAlgo.resize(buffer, roi=_region(width, height))
     if spec.format in (HALF, FLOAT):
         buffer = _displayed(buffer, spec.get_string_attribute("oiio:ColorSpace"))
     pixels = np.asarray(buffer.get_pixels(UINT8)).reshape(height, width, -1)[:, :, :3]
-    return packed(width, height, np.ascontiguousarray(pixels).tobytes())
+    return Seen(width, height, np.ascontiguousarray(pixels).tobytes())
 
 
-def _reduced(picture: ImageInput, spec: ImageSpec, box: Sequence[int]) -> Any:
-    """Return the colours with each block of pixels as one, so that it is a little larger than `box`."""
-    factor = max(min(spec.width // box[0], spec.height // box[1]), 1)
-    channels = _colours(spec.channelnames)
-    columns = max(spec.width // factor, 1)
+def _reduced(picture: ImageInput, spec: ImageSpec, factor: int) -> Any:
+    """Return the colours with each block of so many rows and columns as one pixel; None if none can be read."""
+    found = _colours(spec.channelnames)
+    # A slice is no copy.
+    channels = slice(found[0], found[-1] + 1) if found == [*range(found[0], found[-1] + 1)] else found
+    columns, across = max(spec.width // factor, 1), min(factor, spec.width)
     rows = max(spec.height // factor, 1)
     small = np.zeros((rows, columns, 3), dtype=np.float32)
     top = 0
     for band in _readable(picture, spec):
-        pixels = np.nan_to_num(band.reshape(-1, spec.width, spec.nchannels)[:, :, channels], posinf=1e4, neginf=0.0)
+        pixels = band.reshape(-1, spec.width, spec.nchannels)[:, : columns * across, channels]
+        if not np.isfinite(pixels).all():
+            pixels = np.nan_to_num(pixels, posinf=1e4, neginf=0.0)
         # A band may begin and end within a block.
         places = np.minimum((top + np.arange(len(pixels))) // factor, rows - 1)
-        sums = pixels[:, : columns * factor].reshape(len(pixels), columns, -1, len(channels)).mean(axis=2)
-        np.add.at(small, places, np.broadcast_to(sums, (*sums.shape[:2], 3)))
+        firsts = np.flatnonzero(np.diff(places, prepend=-1))
+        sums = np.add.reduceat(pixels, firsts, axis=0) if factor > 1 else pixels
+        small[places[firsts]] += sums.reshape(len(firsts), columns, across, -1).mean(axis=2)
         top += len(pixels)
     if not top:
         return None
-    counts = np.bincount(np.minimum(np.arange(spec.height) // factor, rows - 1), minlength=rows)
-    return small / counts[:, None, None]
+    if factor > 1:
+        counts = np.bincount(np.minimum(np.arange(spec.height) // factor, rows - 1), minlength=rows)
+        small /= counts[:, None, None]
+    return small
 
 
 def _readable(picture: ImageInput, spec: ImageSpec) -> Iterator[Any]:
