@@ -262,6 +262,19 @@ def test_a_range_of_a_log_is_given(tmp_path: Path) -> None:
         assert server.send("HEAD", path).headers["Content-Length"] == "10"
 
 
+def test_a_log_is_searched(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "printf 'One\\377 two\\none' >&2; printf out")
+        ended(server, job_id)
+        path = f"/api/v1/jobs/{job_id}/chunks/0/log/search"
+        assert server.send("GET", f"{path}?text=oNE").json() == {"places": [0, 9], "next": 12, "isEnd": True}
+        assert server.send("GET", f"{path}?text=one&offset=1").json()["places"] == [9]
+        assert server.send("GET", f"{path}?text=out&stream=stdout").json()["places"] == [0]
+        assert server.send("GET", f"{path}?text=").status == 422
+        assert server.send("GET", f"{path}?text={'x' * 201}").status == 422
+        assert server.send("GET", f"/api/v1/jobs/{job_id}/chunks/7/log/search?text=a").status == 404
+
+
 def test_output_is_streamed_and_goes_on_where_it_was(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         job_id = submit(server, f"printf 'one \\303' >&2; {held(tmp_path, 'go')}; printf '\\244 two\\377' >&2")

@@ -129,6 +129,14 @@ class GridAnswer(_Answer):
     )
 
 
+class LogPlacesAnswer(_Answer):
+    """Where text stands in a log, in bytes; the search goes on from `next`, unless that is the end of what there is."""
+
+    places: tuple[int, ...]
+    next: int
+    is_end: bool
+
+
 class NodesAnswer(_Answer):
     """The nodes in their order."""
 

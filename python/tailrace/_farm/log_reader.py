@@ -7,13 +7,16 @@ import io
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, Self, cast
+from typing import IO, NamedTuple, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 
 from .._command.job import StreamName
+
+_T = TypeVar("_T")
 
 _PIECE = 1 << 18
 _COMPRESSED_PIECE = 1 << 24
@@ -55,7 +58,11 @@ class LogReader(AsyncIterator[bytes]):
 
     async def size(self) -> int:
         """Return how many bytes there are now, from the beginning; a compressed log is read for that."""
-        return await anyio.to_thread.run_sync(self._size, await self.find())
+        return await self.look(lambda file: file.seek(0, os.SEEK_END))
+
+    async def look(self, function: Callable[[IO[bytes]], _T]) -> _T:
+        """Return what the function makes of the log, as it is now, in a thread."""
+        return await anyio.to_thread.run_sync(partial(self._look, function), await self.find())
 
     async def __anext__(self) -> bytes:
         log = await self.find()
@@ -76,9 +83,9 @@ class LogReader(AsyncIterator[bytes]):
             is_compressed = self._path is not None and self._path.suffix == ".gz"
             return file.read(_COMPRESSED_PIECE if is_compressed else _PIECE)
 
-    def _size(self, log: LogName) -> int:
+    def _look(self, function: Callable[[IO[bytes]], _T], log: LogName) -> _T:
         with self._opened(log) as file:
-            return file.seek(0, os.SEEK_END)
+            return function(file)
 
     def _opened(self, log: LogName) -> AbstractContextManager[IO[bytes]]:
         # A later run sets it aside, and it may be compressed when it is finished.

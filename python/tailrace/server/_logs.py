@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator
 import anyio
 from starlette.responses import Response, StreamingResponse
 
+from .._api.models import LogPlacesAnswer
 from .._api.place import ATTEMPT_HEADER, ENDED_HEADER
 from .._api.sse import END, write_message
 from .._events.json import describe_bytes
 from .._farm.log_reader import LogReader
+from .._farm.log_search import find_text
 from .._farm.manager import JobManager
 from ._call import Call
-from ._queries import LogQuery, NextOutputQuery, OutputQuery
+from ._queries import LogQuery, LogSearchQuery, NextOutputQuery, OutputQuery
 from ._refusal import RefusedError
 from ._streams import StreamAnswer, encode, last_event_id
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))", re.ASCII)
 _TEXT = "text/plain; charset=utf-8"
+_SEARCHES = 2
+"""At a time."""
 _LONGEST_CHARACTER = 4
 """Bytes of UTF-8."""
 
@@ -30,6 +34,7 @@ class Logs:
     def __init__(self, manager: JobManager) -> None:
         """Take the farm."""
         self._farm = manager
+        self._searching = anyio.CapacityLimiter(_SEARCHES)
 
     async def log(self, call: Call) -> Response:
         """Return a log, or a range of it (RFC 9110, 14)."""
@@ -47,6 +52,14 @@ class Logs:
         headers["Content-Length"] = str(end - start)
         reader = self._farm.output(call.job_id, call.chunk_id, asked.stream, attempt or None, start, follow=False)
         return StreamingResponse(_first_bytes(reader, end - start), status, headers, _TEXT)
+
+    async def search(self, call: Call) -> LogPlacesAnswer:
+        """Return where text stands in a log, from a place on, as far as is looked at a time."""
+        asked = call.query(LogSearchQuery)
+        log = self._farm.output(call.job_id, call.chunk_id, asked.stream, asked.attempt, follow=False)
+        async with self._searching:
+            found = await log.look(lambda file: find_text(file, asked.text, asked.offset))
+        return LogPlacesAnswer.model_validate(found)
 
     async def output(self, call: Call) -> Response:
         """Return a stream of messages with what a chunk writes; their ids are places in its log."""

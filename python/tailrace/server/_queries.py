@@ -70,6 +70,13 @@ class LogQuery(NoQuery):
     attempt: int | None = Field(default=None, ge=1, description="Default: the last one.")
 
 
+class LogSearchQuery(LogQuery):
+    """What is looked for, and from where on, in bytes."""
+
+    text: str = Field(min_length=1, max_length=200, description="Large and small letters are the same.")
+    offset: int = Field(default=0, ge=0, le=2**62)
+
+
 class OutputQuery(LogQuery):
     """From where on, in bytes."""
 

@@ -76,7 +76,7 @@ export class LogBytes {
    * @returns {Promise<{places: number[], next: number, isEnd: boolean}>}
    */
   async search(text, from, signal) {
-    return (await request(this._path("/log/search", { text, from }), { signal })).json();
+    return (await request(this._path("/log/search", { text, offset: from }), { signal })).json();
   }
 
   _path(name, more = {}) {
