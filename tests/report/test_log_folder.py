@@ -18,6 +18,7 @@ from support.tunnel import search_path
 from tailrace import ChunkRetrying, JobSpec, TailraceError
 from tailrace._events.types import ChunkSkipped, ChunkStarted, FrameFinished, FrameFlagged, MergeStarted
 from tailrace.report import read_log_folder
+from tailrace.report._log_folder import LogFolder
 
 
 def test_a_real_job_is_told_chunk_by_chunk(tmp_path: Path) -> None:
@@ -153,6 +154,29 @@ def test_a_number_that_none_can_be_makes_its_line_a_damaged_one(tmp_path: Path, 
     report = read_log_folder(tmp_path)
     assert report.runs[0].unreadable_lines == 1
     assert [chunk.state for chunk in report.chunks] == ["unfinished"]
+
+
+def test_a_log_that_is_written_still_is_read_on_wherever_it_is_cut(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "whole")
+    log.start(3)
+    log.chunk(0, 0, 2)
+    log.add(ChunkStarted, 1, chunk_id=1, attempt=1, slot=1, command="render")
+    log.failed_chunk(2, 4, 5, "chunk 2 failed: it is broken")
+    log.finish(6)
+    whole = (log.write() / "job.ndjson").read_bytes()
+    (tmp_path / "job.ndjson").write_bytes(b"")
+    logs = LogFolder(tmp_path)
+    for end in range(1, len(whole) + 1):
+        with (tmp_path / "job.ndjson").open("ab") as file:
+            file.write(whole[end - 1 : end])
+        if end % 50 and end < len(whole):
+            continue
+        read = logs.read_on()
+        assert read == whole.rfind(b"\n", 0, end) + 1
+        if read:
+            # What is told of it now does not change what is told later.
+            assert logs.report() == read_log_folder(tmp_path)
+    assert logs.report().runs[0].state == "completed"
 
 
 def test_runs_of_another_job_are_left_out(tmp_path: Path) -> None:

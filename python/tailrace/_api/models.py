@@ -137,6 +137,13 @@ class LogPlacesAnswer(_Answer):
     is_end: bool
 
 
+class PartAnswer(_Answer):
+    """A part of the page of a job's report."""
+
+    version: int = Field(description="Rises with what is in it; 0: the job has not begun.")
+    html: str | None = Field(default=None, description="null: it is that of the version that is known.")
+
+
 class NodesAnswer(_Answer):
     """The nodes in their order."""
 

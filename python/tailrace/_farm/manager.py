@@ -353,6 +353,11 @@ class JobManager:
         page = await run.read(partial(run.repository.events, after, limit=limit, job_id=job_id))
         return list(events_of(page, after))
 
+    async def log_folder(self, job_id: str) -> Path:
+        """Return the folder of the job's logs, of all its runs; it is made when the job begins."""
+        await self._run.seen(job_id)
+        return self._run.log_dir / job_id
+
     def output(
         self,
         job_id: str,

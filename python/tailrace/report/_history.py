@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -112,12 +112,8 @@ class RunHistory:
                 is_cancelled = failure is not None and type_name_of(failure) in _CANCELLATIONS
                 self._end = "completed" if failure is None else "cancelled" if is_cancelled else "failed"
 
-    def finish(self) -> RunReport:
-        """Return what there is to say of the run, of which no more events come."""
-        running = dict(self.state.running)
-        self.state.end(self._latest)
-        for chunk_id, command in running.items():
-            self._add(chunk_id, "unfinished", command.slot, None)
+    def report(self) -> RunReport:
+        """Return what there is to say of the run by now, but for its chunks."""
         duration = self.state.duration
         return RunReport(
             run_id=self.run_id,
@@ -132,17 +128,30 @@ class RunHistory:
             incomplete_logs=dict(self.state.incomplete_logs),
         )
 
+    def unfinished(self) -> Mapping[int, AttemptReport]:
+        """Return the attempts that have no end, or none yet, by the ids of their chunks."""
+        return {
+            chunk_id: self._attempt(chunk_id, "unfinished", command.slot, None, self._latest - command.started)
+            for chunk_id, command in self.state.running.items()
+        }
+
     @property
     def has_ended(self) -> bool:
         """Whether its last event has come."""
         return self._end is not None
 
     def _add(self, chunk_id: int, state: AttemptState, slot: int, result: WorkerResult | None) -> None:
+        duration = self.state.chunks[chunk_id].duration or 0.0
+        attempt = self._attempt(chunk_id, state, slot, result, duration)
+        self.attempts.setdefault(chunk_id, []).append(attempt)
+
+    def _attempt(
+        self, chunk_id: int, state: AttemptState, slot: int, result: WorkerResult | None, duration: float
+    ) -> AttemptReport:
         chunk = self.state.chunks[chunk_id]
         usage = chunk.usage
-        duration = chunk.duration or 0.0
         began = self._latest - duration if chunk.started is None else chunk.started
-        attempt = AttemptReport(
+        return AttemptReport(
             attempt=chunk.attempts or 1,
             slot=slot,
             began=max(began - self._began, 0.0),
@@ -157,7 +166,6 @@ class RunHistory:
             category=chunk.category,
             errors=tuple(self._errors.get(chunk_id, ())),
         )
-        self.attempts.setdefault(chunk_id, []).append(attempt)
 
     def _flag(self, event: FrameFlagged) -> None:
         key = FrameKey(event.chunk_id, event.frame)
@@ -182,7 +190,7 @@ class RunHistory:
         return MergeReport(
             state=state,
             began=self._merge_began - self._began,
-            duration=merge.duration or 0.0,
+            duration=self._latest - self._merge_began if merge.duration is None else merge.duration,
             cpu=None if usage is None else usage.cpu_user + usage.cpu_system,
             memory=None if usage is None else usage.tree_max_rss or usage.max_rss,
         )

@@ -15,11 +15,11 @@ from ._log_lines import excerpts_of_attempt
 def combine_runs(runs: Sequence[RunHistory]) -> JobReportData:
     """Return what became of the job that the last of `runs` (at least one) is of; those of others are left out.
 
-    No more events may come. Where there are logs, they are read for the lines that tell why chunks failed.
+    More events may come afterwards. Where there are logs, they are read for the lines that tell why chunks failed.
     """
     job_id = runs[-1].job_id
     histories = [run for run in runs if run.job_id == job_id]
-    reports = tuple(history.finish() for history in histories)
+    reports = tuple(history.report() for history in histories)
     frames: dict[FrameKey, FrameReport] = {}
     for history in histories:
         frames |= history.frames
@@ -40,10 +40,12 @@ def _chunks(histories: Sequence[RunHistory], frames: Mapping[int, int]) -> Itera
     reasons: dict[int, str | None] = {}
     for index, history in enumerate(histories):
         commands |= history.commands
+        unfinished = history.unfinished()
         for chunk_id in states.keys() - history.state.chunks.keys():
             states[chunk_id] = "pending"
         for chunk_id, chunk in history.state.chunks.items():
-            if of_run := history.attempts.get(chunk_id):
+            of_run = [*history.attempts.get(chunk_id, ()), *([cut] if (cut := unfinished.get(chunk_id)) else [])]
+            if of_run:
                 attempts.setdefault(chunk_id, []).extend(replace(attempt, run=index) for attempt in of_run)
                 states[chunk_id] = _state_after(of_run[-1], history)
             elif chunk.status == "skipped":

@@ -32,17 +32,36 @@ def read_log_folder(folder: str | os.PathLike[str]) -> JobReportData:
 
     Raises `TailraceError` if there is no log of events in the folder, or neither it nor any of its lines can be read.
     """
-    path = Path(folder)
-    runs: list[RunHistory] = []
-    problem: str | None = None
-    for run_folder in [*_earlier_runs(path), path]:
-        history = RunHistory(run_folder)
-        problem = _read(run_folder / _EVENTS, history) or problem
-        if history.run_id:
-            runs.append(history)
-    if not runs:
-        raise TailraceError(f"{path / _EVENTS} is no log of a job: {problem or 'it tells nothing'}")
-    return combine_runs(runs)
+    logs = LogFolder(folder)
+    logs.read_on()
+    return logs.report()
+
+
+class LogFolder:
+    """The logs of a job that runs: what is new in them is read on, and all that was read before is known still."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Begin with nothing read; see `read_log_folder`."""
+        self._path = Path(folder)
+        self._logs: list[_EventLog] = []
+
+    def read_on(self) -> int:
+        """Read what is new; return how much has been read by now, in bytes. Raises `TailraceError` if it cannot be."""
+        folders = [*_earlier_runs(self._path), self._path]
+        if [log.history.log_dir for log in self._logs] != folders:
+            # Another run began, and what was the log of one lies elsewhere now.
+            self._logs = [_EventLog(folder) for folder in folders]
+        for log in self._logs:
+            log.read_on()
+        return sum(log.offset for log in self._logs)
+
+    def report(self) -> JobReportData:
+        """Return what has been read. Raises `TailraceError` if that tells nothing."""
+        runs = [log.history for log in self._logs if log.history.run_id]
+        if not runs:
+            problem = next((log.problem for log in reversed(self._logs) if log.problem), "it tells nothing")
+            raise TailraceError(f"{self._path / _EVENTS} is no log of a job: {problem}")
+        return combine_runs(runs)
 
 
 def _earlier_runs(folder: Path) -> Sequence[Path]:
@@ -53,35 +72,43 @@ def _earlier_runs(folder: Path) -> Sequence[Path]:
     return [entry for _, entry in sorted(found)]
 
 
-def _read(path: Path, history: RunHistory) -> str | None:
-    """Have a log of events applied; return what is wrong with the first line that cannot be, if any."""
-    problem = None
-    try:
-        for line in _lines(path):
-            try:
-                event = event_from_json(line)
-                if not all(abs(number) < _MOST for number in _numbers(event)):
-                    raise ValueError("the event has a number that none can have")
-                history.apply(event)
-            except ValueError as error:
-                history.unreadable_lines += 1
-                problem = problem or str(error)
-    except FileNotFoundError:
-        return "there is none; --log-dir writes one"
-    except OSError as error:
-        raise TailraceError(f"{path} cannot be read: {error.strerror}") from error
-    return problem
+class _EventLog:
+    """The log of events of a run, as far as it has been read."""
 
+    def __init__(self, folder: Path) -> None:
+        self.history = RunHistory(folder)
+        self.problem: str | None = None
+        """What is wrong with the first line that cannot be read, if any."""
+        self.offset = 0
+        """Of the first byte that has not been read."""
+        self._path = folder / _EVENTS
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines that have an end; what a killed host left of its last one, or what is being written, has none."""
-    with path.open("rb") as log:
-        while line := log.readline(_LONGEST_LINE):
-            if line.endswith(b"\n"):
-                yield line
-            elif len(line) == _LONGEST_LINE:
-                # The rest of it comes next, and is none either.
-                yield b""
+    def read_on(self) -> None:
+        try:
+            for line in self._lines():
+                try:
+                    event = event_from_json(line)
+                    if not all(abs(number) < _MOST for number in _numbers(event)):
+                        raise ValueError("the event has a number that none can have")
+                    self.history.apply(event)
+                except ValueError as error:
+                    self.history.unreadable_lines += 1
+                    self.problem = self.problem or str(error)
+        except FileNotFoundError:
+            self.problem = "there is none; --log-dir writes one"
+        except OSError as error:
+            raise TailraceError(f"{self._path} cannot be read: {error.strerror}") from error
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines that have an end; what a killed host left of its last one, or is being written, has none."""
+        with self._path.open("rb") as log:
+            log.seek(self.offset)
+            while line := log.readline(_LONGEST_LINE):
+                if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                    return
+                self.offset += len(line)
+                # The rest of one that is too long comes next, and is none either.
+                yield line if line.endswith(b"\n") else b""
 
 
 def _numbers(event: JobEvent) -> Iterator[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from string import Template
 
@@ -15,7 +15,7 @@ from ._markup import Child, Markup, element, join
 from ._quantities import moment
 from ._sections import contact_sheet, failures, notes, plots, time_lines
 from ._sheet import Sheet
-from ._summary import summary
+from ._summary import figures, summary
 from ._table import chunk_table
 
 
@@ -49,6 +49,19 @@ def _body(data: JobReportData, sheet: Sheet) -> Iterator[Markup]:
         "footer",
         element("p", f"Written by tailrace {installed_version()} on {moment(time.time())} {time.strftime('%Z')}."),
     )
+
+
+PARTS: Mapping[str, Callable[[JobReportData], Child]] = {
+    "figures": figures,
+    "failures": failures,
+    "times": lambda data: [time_lines(data), plots(data)],
+}
+"""What a page that shows a job while it runs has of its report."""
+
+
+def render_part(name: str, data: JobReportData) -> str:
+    """Return one of `PARTS` as HTML, in which what a render wrote is text."""
+    return join([PARTS[name](data)])
 
 
 def _hash(text: str) -> str:

@@ -37,6 +37,7 @@ class Point(NamedTuple):
     value: float
     is_bad: bool = False
     """Whether it failed, or is damaged or odd."""
+    chunk_id: int | None = None
 
 
 class Outliers(NamedTuple):
@@ -144,6 +145,7 @@ def _dots(
             cy=str(scale.y(point.value)),
             r=4 if kind != "dot" else 3,
             class_=kind,
+            data_chunk=point.chunk_id,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from ._data import FailureReport, JobReportData, LogExcerpt
+from ._data import AttemptReport, ChunkReport, FailureReport, JobReportData, LogExcerpt
 from ._markup import Child, Markup, element, void
 from ._plots import Point, find_outliers, scatter
 from ._quantities import counted, duration, exit_status, moment, size, size_ticks, ticks
@@ -58,6 +58,7 @@ def _failure(failure: FailureReport) -> Markup:
         attempt.reason and element("p", attempt.reason, class_="reason"),
         errors and element("ul", errors, class_="reported"),
         map(_excerpt, failure.excerpts),
+        data_chunk=failure.chunk_id,
     )
 
 
@@ -149,17 +150,13 @@ def _legend(states: Sequence[str]) -> Markup:
 def plots(data: JobReportData) -> Markup | None:
     """Return memory and processor use of the chunks and the time of the frames."""
     last = [(chunk, attempt) for chunk in data.chunks if (attempt := chunk.last) is not None]
-    memory = [Point(c.chunk_id, a.memory, a.state == "failed") for c, a in last if a.memory is not None]
-    processors = [
-        Point(c.chunk_id, a.cpu / a.duration, a.state == "failed")
-        for c, a in last
-        if a.cpu is not None and a.duration > 0
-    ]
-    frames = [Point(f.frame, f.duration, bool(f.warnings)) for f in data.frames if f.duration is not None]
+    memory = [_point(c, a, a.memory) for c, a in last if a.memory is not None]
+    processors = [_point(c, a, a.cpu / a.duration) for c, a in last if a.cpu is not None and a.duration > 0]
+    frames = [Point(f.frame, f.duration, bool(f.warnings), f.chunk_id) for f in data.frames if f.duration is not None]
     if all(chunk.frames < 2 for chunk in data.chunks):
         # It is the time of their chunk, all of it where that is one video.
         frames = []
-    times = [Point(c.chunk_id, a.duration, a.state == "failed") for c, a in last if a.state in ("completed", "failed")]
+    times = [_point(c, a, a.duration) for c, a in last if a.state in ("completed", "failed")]
     cards = [
         _plot(
             "frame-times",
@@ -182,6 +179,10 @@ def plots(data: JobReportData) -> Markup | None:
     ]
     shown = [card for card in cards if card is not None]
     return element("div", shown, class_="pair") if shown else None
+
+
+def _point(chunk: ChunkReport, attempt: AttemptReport, value: float) -> Point:
+    return Point(chunk.chunk_id, value, attempt.state == "failed", chunk.chunk_id)
 
 
 def _plot(

@@ -101,6 +101,7 @@ def _single(lane: _Lane, top: int, height: int, end: float) -> Iterator[Markup]:
             share,
             top,
             height,
+            chunk_id,
         )
         room = _LETTER * len(str(chunk_id)) + _MARGIN
         if height >= 16 and share * _WIDE >= room:
@@ -144,7 +145,9 @@ def _merge_bar(merge: MergeReport, top: int, height: int, end: float) -> Markup:
     )
 
 
-def _rectangle(kind: str, told: str, begin: float, share: float, top: int, height: int) -> Markup:
+def _rectangle(
+    kind: str, told: str, begin: float, share: float, top: int, height: int, chunk_id: int | None = None
+) -> Markup:
     # What is too short to be seen would be missed, a failure above all.
     least = 0.0015 if kind == "completed" else 0.004
     return element(
@@ -155,4 +158,5 @@ def _rectangle(kind: str, told: str, begin: float, share: float, top: int, heigh
         y=top + 2,
         height=height - 4,
         class_=f"{kind} seam" if share >= _LEAST_SEAM else kind,
+        data_chunk=chunk_id,
     )

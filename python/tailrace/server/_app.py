@@ -34,6 +34,7 @@ from ._metrics import Metrics
 from ._openapi import describe
 from ._page import Page
 from ._refusal import RefusedError, json_answer, one_line
+from ._reports import Reports
 from ._routes import Endpoint, endpoints
 from ._sessions import Sessions
 from ._settings import ServerSettings
@@ -62,8 +63,11 @@ class ServerApp:
         self._access = Access(settings)
         self._metrics = Metrics()
         self._hub = Hub(manager, self._metrics)
+        self._reports = Reports(manager)
         jobs = Jobs(manager, self._metrics)
-        self.endpoints = endpoints(jobs, Chunks(manager), Logs(manager), Streams(self._hub), Sessions(self._access))
+        self.endpoints = endpoints(
+            jobs, Chunks(manager), Logs(manager), self._reports, Streams(self._hub), Sessions(self._access)
+        )
         """All that the API has."""
         self._page = Page()
         self._description = json.dumps(describe(self.endpoints)).encode()
@@ -81,7 +85,11 @@ class ServerApp:
         """Listen to the farm for the block."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._hub.run)
-            yield
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._reports.close()
             tasks.cancel_scope.cancel()
 
     def end_streams(self) -> None:

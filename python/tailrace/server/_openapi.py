@@ -13,11 +13,16 @@ import tailrace
 
 from .._api.errors import STATUSES, ErrorAnswer
 from .._api.place import API, ATTEMPT_HEADER, ENDED_HEADER
+from ..report._page import PARTS
 from ._queries import LISTS, NoQuery
 from ._routes import Endpoint
 
 _REFERENCE = "#/components/schemas/{model}"
-_PATH_TYPES = {"job_id": {"type": "string"}, "chunk_id": {"type": "integer"}}
+_PATH_TYPES: Mapping[str, Mapping[str, Any]] = {
+    "job_id": {"type": "string"},
+    "chunk_id": {"type": "integer"},
+    "part": {"type": "string", "enum": list(PARTS)},
+}
 _Mode = Literal["validation", "serialization"]
 _References: TypeAlias = Mapping[Any, Mapping[str, Any]]
 """Of each model and mode."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -41,6 +43,19 @@ class ChunksQuery(NoQuery):
     ids: tuple[int, ...] | None = Field(default=None, description="Those with these ids, with commas between them.")
     after: int | None = Field(default=None, description="Those that come after this chunk.")
     limit: int = Field(default=1000, ge=1, le=MOST_CHUNKS)
+
+
+class PartQuery(NoQuery):
+    """Which version of it is known already."""
+
+    known: int | None = Field(default=None, description="The version that needs not be told again.")
+
+
+class ReportQuery(NoQuery):
+    """As what."""
+
+    format: Literal["html", "json", "csv"] = "html"
+    sheet: bool = Field(default=True, description="Whether the page has pictures of the frames.")
 
 
 class WaitQuery(NoQuery):

@@ -20,6 +20,7 @@ from .._api.models import (
     MarkDoneRequest,
     NodesAnswer,
     Nothing,
+    PartAnswer,
     PauseRequest,
     PriorityRequest,
     RetryRequest,
@@ -44,8 +45,11 @@ from ._queries import (
     NodeQuery,
     NoQuery,
     OutputQuery,
+    PartQuery,
+    ReportQuery,
     WaitQuery,
 )
+from ._reports import Reports
 from ._sessions import Sessions
 from ._streams import Streams
 
@@ -66,7 +70,9 @@ class Endpoint(NamedTuple):
         return (self.respond.__doc__ or "").strip().partition("\n")[0]
 
 
-def endpoints(jobs: Jobs, chunks: Chunks, logs: Logs, streams: Streams, sessions: Sessions) -> Sequence[Endpoint]:
+def endpoints(
+    jobs: Jobs, chunks: Chunks, logs: Logs, reports: Reports, streams: Streams, sessions: Sessions
+) -> Sequence[Endpoint]:
     """Return all of them, by those that answer; paths are those below /api/v1."""
     job, chunk = "/jobs/{job_id}", "/jobs/{job_id}/chunks/{chunk_id}"
     return (
@@ -90,6 +96,8 @@ def endpoints(jobs: Jobs, chunks: Chunks, logs: Logs, streams: Streams, sessions
         Endpoint("GET", f"{chunk}/log/search", logs.search, LogPlacesAnswer, LogSearchQuery),
         Endpoint("GET", f"{chunk}/output", logs.output, EVENT_STREAM, OutputQuery),
         Endpoint("GET", f"{chunk}/output/next", logs.next_output, "application/octet-stream", NextOutputQuery),
+        Endpoint("GET", f"{job}/report", reports.report, "text/html", ReportQuery),
+        Endpoint("GET", f"{job}/parts/{{part}}", reports.part, PartAnswer, PartQuery),
         Endpoint("GET", "/events", streams.events, EVENT_STREAM, EventsQuery),
         Endpoint("GET", "/nodes", jobs.nodes, NodesAnswer),
         Endpoint("POST", "/nodes/drain", jobs.drain_node, Nothing, NodeQuery),

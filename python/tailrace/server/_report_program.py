@@ -1,0 +1,87 @@
+"""The process that makes reports of one job for a server, which has other things to do meanwhile.
+
+What it knows of a hundred thousand chunks are millions of objects: in the server each look of the garbage collector at
+them would hold up all events for half a second.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+
+from .._errors import TailraceError
+from ..report import report_to_csv, report_to_json, write_report
+from ..report._log_folder import LogFolder
+from ..report._page import render_part
+
+_PATIENCE = 60.0
+"""After so many seconds without a question it ends."""
+_SHARE = 10
+"""A part is made anew after so many times as long as it took: who looks takes a tenth of a processor at most."""
+
+
+class _Made(NamedTuple):
+    version: int
+    html: str
+    at: float
+    took: float
+
+
+class LiveReport:
+    """The report of a job that may run still."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder of its logs, which is made when it begins."""
+        self._folder = folder
+        self._logs = LogFolder(folder)
+        self._made: dict[str, _Made] = {}
+
+    def answer(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what the server asks for."""
+        try:
+            return self._part(asked["part"], asked["known"]) if "part" in asked else self._write(**asked)
+        except TailraceError as error:
+            return {"error": str(error)}
+
+    def _part(self, name: str, known: int | None) -> Mapping[str, Any]:
+        """Return a part of the page, or only its version where that is known already; 0 is nothing yet."""
+        made = self._made.get(name)
+        began = time.monotonic()
+        if made is None or began - made.at > _SHARE * made.took:
+            version = self._logs.read_on() if self._folder.is_dir() else 0
+            if made is None or version != made.version:
+                html = render_part(name, self._logs.report()) if version else ""
+                now = time.monotonic()
+                made = self._made[name] = _Made(version, html, now, now - began)
+        return {"version": made.version, **({} if made.version == known else {"html": made.html})}
+
+    def _write(self, to: str, kind: str, *, sheet: bool) -> Mapping[str, Any]:
+        """Write the whole report into a file."""
+        self._logs.read_on()
+        data = self._logs.report()
+        if kind == "html":
+            anyio.run(partial(write_report, data, to, sheet=sheet))
+        else:
+            text = report_to_json(data) if kind == "json" else report_to_csv(data)
+            Path(to).write_text(text, encoding="utf-8", newline="")
+        return {}
+
+
+def main() -> None:
+    """Answer one line of JSON with another, until there is nobody left to ask, or nobody does."""
+    report = LiveReport(Path(sys.argv[1]))
+    while select.select([sys.stdin], [], [], _PATIENCE)[0] and (line := sys.stdin.buffer.readline()):
+        sys.stdout.write(json.dumps(report.answer(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
