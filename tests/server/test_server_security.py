@@ -125,7 +125,17 @@ def test_a_wrong_token_gets_no_cookie(server: FarmServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "https://evil.example:443", "x"]
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        "https://evil.example:443",
+        "x",
+        "http://[::1",
+        "http://farm.example@evil.example",
+    ],
 )
 def test_pages_of_others_are_not_answered(server: FarmServer, origin: str) -> None:
     (cookie, *_) = cookie_of(server).split("; ")
@@ -143,6 +153,27 @@ def test_with_a_cookie_only_the_servers_own_page_changes_something(server: FarmS
     assert server.send("POST", path, headers={"Cookie": cookie}).status == 403
     assert server.send("POST", path, headers={"Cookie": cookie, **own}).status == 404
     assert server.send("GET", "/api/v1/jobs", headers={"Cookie": cookie}).status == 200
+
+
+def test_a_page_at_another_port_of_an_allowed_host_is_not_answered(server: FarmServer) -> None:
+    # A proxy may have dropped the port of the host that the browser asked.
+    own = {"Origin": "https://farm.example:8443", "Host": "farm.example", **BEARER}
+    for site, status in (("same-origin", 200), ("same-site", 403), ("cross-site", 403)):
+        assert server.send("GET", "/api/v1/jobs", headers={**own, "Sec-Fetch-Site": site}).status == status
+
+
+def test_cookies_of_other_servers_of_the_machine_are_not_in_the_way(server: FarmServer) -> None:
+    (cookie, *_) = cookie_of(server).split("; ")
+    for others in ('theme={"dark": true}', "a b=c", "=", "a", 'x="', "\xff=\xfe"):
+        for header in (f"{others}; {cookie}", f"{cookie};{others}"):
+            assert server.send("GET", "/api/v1/jobs", headers={"Cookie": header}).status == 200
+
+
+def test_a_cookie_that_takes_long_to_read_holds_up_nobody(server: FarmServer) -> None:
+    began = time.monotonic()
+    for value in ("\\" * 50_000, '\\"' * 25_000):
+        assert server.send("GET", "/api/v1/jobs", headers={"Cookie": f'a="{value}"'}).status == 401
+    assert time.monotonic() - began < 2
 
 
 def test_a_form_of_another_page_is_no_request(server: FarmServer) -> None:
