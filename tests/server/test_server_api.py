@@ -105,6 +105,9 @@ def test_a_job_is_added_followed_and_read_in_json(tmp_path: Path) -> None:
     [
         ("GET", "/jobs/nix", None, 404, "JobNotFoundError", "there is no job nix"),
         ("GET", "/jobs/nix/chunks/3/log", None, 404, "JobNotFoundError", "there is no job nix"),
+        ("GET", f"/jobs/nix/chunks/{'9' * 20}/log", None, 404, "JobNotFoundError", "there is no job nix"),
+        ("GET", f"/jobs/nix/chunks/{'9' * 5000}/log", None, 422, "ValueError", "is not the number of a chunk"),
+        ("GET", "/jobs/nix/chunks/-1/log", None, 422, "ValueError", "-1 is not the number of a chunk"),
         ("POST", "/jobs/nix/pause", "{}", 404, "JobNotFoundError", "there is no job nix"),
         ("POST", "/jobs", "{}", 422, "SpecError", "the request: spec: is missing"),
         ("POST", "/jobs", '{"spec": 1', 422, "SpecError", "the request: "),

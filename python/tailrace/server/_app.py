@@ -122,8 +122,8 @@ class ServerApp:
             self._metrics.answered(scope["method"] if scope["method"] in _METHODS else "other", status)
             # Without the query: somebody may have put a token there.
             host = (scope.get("client") or ("somebody",))[0]
-            what = one_line(f"{scope['method']} {scope['path']}")
-            _log.info("%s %s %d, %.0f ms", host, what, status, 1000 * (time.monotonic() - began))
+            what = one_line(f"{host} {scope['method']} {scope['path']}")
+            _log.info("%s %d, %.0f ms", what, status, 1000 * (time.monotonic() - began))
 
     def _refusal(self, scope: Scope) -> RefusedError | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
@@ -141,8 +141,7 @@ class ServerApp:
 
     def _route(self, endpoint: Endpoint) -> Route:
         limit = self._settings.max_job if endpoint.body is SubmitRequest else self._settings.max_body
-        path = endpoint.path.replace("{chunk_id}", "{chunk_id:int}")
-        return Route(API + path, self._answering(endpoint.respond, limit), methods=[endpoint.method])
+        return Route(API + endpoint.path, self._answering(endpoint.respond, limit), methods=[endpoint.method])
 
     def _answering(
         self, respond: Callable[[Call], Awaitable[BaseModel | Response]], limit: int

@@ -11,12 +11,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from .._spec.validation import to_spec_error
 from ._queries import LISTS
-from ._refusal import RefusedError
+from ._refusal import RefusedError, one_line
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _MOST_DIGITS = 20
-"""Of a length; Python itself refuses to read some thousand of them."""
+"""Of a number; Python itself refuses to read some thousand of them."""
 
 
 class Call:
@@ -35,8 +35,11 @@ class Call:
 
     @property
     def chunk_id(self) -> int:
-        """That in the path."""
-        return int(self.request.path_params["chunk_id"])
+        """That in the path. Raises `ValueError` for what is none."""
+        told = str(self.request.path_params["chunk_id"])
+        if not (told.isascii() and told.isdecimal()) or len(told) > _MOST_DIGITS:
+            raise ValueError(f"{one_line(told)} is not the number of a chunk")
+        return int(told)
 
     def query(self, model: type[_Model]) -> _Model:
         """Return what stands behind the question mark. Raises `ValueError` for what cannot be used."""
