@@ -33,6 +33,10 @@ class CuttableProxy:
         """Pass on again what comes."""
         self._is_cut = False
 
+    def lead_to(self, target: int) -> None:
+        """Pass on to another port of this machine from now on."""
+        self._target = target
+
     def run(self) -> None:
         """Take connections until the listener is shut down."""
         with suppress(OSError):

@@ -50,6 +50,8 @@ class Logs:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
             status = 206
         headers["Content-Length"] = str(end - start)
+        if call.request.method == "HEAD":
+            return Response(None, status, headers, _TEXT)
         reader = self._farm.output(call.job_id, call.chunk_id, asked.stream, attempt or None, start, follow=False)
         return StreamingResponse(_first_bytes(reader, end - start), status, headers, _TEXT)
 

@@ -49,7 +49,7 @@ export function render(text, pen) {
   for (const match of lines.matchAll(SPECIAL)) {
     run += lines.slice(end, match.index);
     end = match.index + match[0].length;
-    if (match[3] === "m" && !match[2]) {
+    if (match[3] === "m" && !match[2] && !/[<=>?]/.test(match[1])) {
       flush();
       pen = select(pen, match[1]);
     } else if (match[0].length === 1) {
@@ -100,6 +100,7 @@ function select(pen, parameters) {
 }
 
 function indexed(number) {
+  if (!(number >= 0 && number < 256)) return null;
   if (number < 16) return COLORS[number];
   if (number >= 232) return Array(3).fill(8 + 10 * (number - 232));
   const level = (part) => (part ? 55 + 40 * part : 0);

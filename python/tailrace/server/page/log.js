@@ -3,6 +3,7 @@
 import { ApiError } from "./api.js";
 import { h, setText, size as sizeText } from "./dom.js";
 import { LogBytes, MOST_NEW } from "./log_bytes.js";
+import { LogSearch } from "./log_search.js";
 import { LogView } from "./log_view.js";
 
 /** How much of its end is shown at first, and of what comes at a time: some screens. */
@@ -35,7 +36,12 @@ class Log {
     this._view = new LogView((start, end) => this._bytes.read(start, end), {
       onScroll: () => this._tell(),
       onError: (error) => this._fail(error),
-      onBlock: () => {},
+      onBlock: (block, isThere) => this._search?.marks.change(block, isThere),
+    });
+    this._search = new LogSearch({
+      view: this._view,
+      find: (text, from, signal) => this._bytes.search(text, from, signal),
+      onError: (error) => this._fail(error),
     });
     this._makeElement();
     this._onVisibility = () => (document.hidden ? this._stop() : this._start());
@@ -46,6 +52,7 @@ class Log {
   close() {
     this._isClosed = true;
     this._stop();
+    this._search.close();
     this._view.close();
     document.removeEventListener("visibilitychange", this._onVisibility);
   }
@@ -78,7 +85,8 @@ class Log {
         this._wrapping,
         button("Begin", () => this._begin(), { title: "Go to the beginning (Home)" }),
         this._following,
-        this._download),
+        this._download,
+        this._search.element),
       this._text,
       this._status);
   }
@@ -100,6 +108,7 @@ class Log {
       jobId: this._jobId, chunkId: this._chunkId, stream: this._stream, attempt: this._attempt,
     });
     this._view.reset();
+    this._search.reset();
     this._isOpen = false;
     this._isEnd = false;
     this._problem = "";
@@ -162,8 +171,7 @@ class Log {
       else if (bytes.length > TAIL) view.showEnd(offset + bytes.length - TAIL, bytes.subarray(-TAIL));
       else view.append(bytes);
     } else if (bytes.length >= MOST_NEW) {
-      await this._bytes.tail(1, signal);
-      view.grow(this._bytes.size);
+      view.grow(await this._bytes.ask(signal));
     } else if (bytes.length) {
       view.grow(offset + bytes.length);
     }
@@ -197,6 +205,7 @@ class Log {
   }
 
   _fail(error) {
+    if (error.name === "AbortError") return;
     if (!(error instanceof ApiError)) throw error;
     const mayPass = error.status === 0 || error.status >= 500;
     this._problem = mayPass ? "Not connected – trying again" : error.message;

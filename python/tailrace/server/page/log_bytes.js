@@ -28,11 +28,19 @@ export class LogBytes {
     return `/api/v1${this._path("/log")}`;
   }
 
-  /** @param {number} length @param {AbortSignal} [signal] @returns {Promise<{start: number, bytes: Uint8Array}>} its end */
+  /** @param {AbortSignal} signal @returns {Promise<number>} its size now */
+  async ask(signal) {
+    const response = await request(this._path("/log"), { method: "HEAD", signal });
+    this._tell(response);
+    this.size = Number(response.headers.get("Content-Length"));
+    return this.size;
+  }
+
+  /** @param {number} length @param {AbortSignal} signal @returns {Promise<{start: number, bytes: Uint8Array}>} its end */
   async tail(length, signal) {
-    const { bytes, size } = await this._range(`-${length}`, signal);
-    this.size = size;
-    const start = size - bytes.length;
+    const end = await this.ask(signal);
+    const start = Math.max(0, end - length);
+    const bytes = await this._range(start, end, signal);
     this._remember(start, bytes);
     return { start, bytes };
   }
@@ -65,9 +73,10 @@ export class LogBytes {
   /** @param {AbortSignal} signal @returns {Promise<boolean>} whether what has come last is still there */
   async isSame(signal) {
     const { start, bytes } = this._known;
-    if (!bytes.length) return true;
-    const found = await this._range(`${start}-${start + bytes.length - 1}`, signal);
-    return found.bytes.length === bytes.length && found.bytes.every((byte, index) => byte === bytes[index]);
+    const end = start + bytes.length;
+    if ((await this.ask(signal)) < end) return false;
+    const found = await this._range(start, end, signal);
+    return bytes.every((byte, index) => byte === found[index]);
   }
 
   /**
@@ -84,23 +93,18 @@ export class LogBytes {
     return `${this._place}${name}?${new URLSearchParams({ stream: this._stream, ...attempt, ...more })}`;
   }
 
-  async _range(wanted, signal) {
-    try {
-      const response = await request(this._path("/log"), { headers: { Range: `bytes=${wanted}` }, signal });
-      this._tell(response);
-      const bytes = await body(response);
-      return { bytes, size: Number(response.headers.get("Content-Range").split("/")[1]) };
-    } catch (error) {
-      // There is nothing there.
-      if (error.status === 416) return { bytes: new Uint8Array(), size: 0 };
-      throw error;
-    }
+  async _range(start, end, signal) {
+    if (start >= end) return new Uint8Array();
+    const headers = { Range: `bytes=${start}-${end - 1}` };
+    const response = await request(this._path("/log"), { headers, signal });
+    this._tell(response);
+    return body(response);
   }
 
   _page(number) {
     const kept = this._pages.get(number);
     this._pages.delete(number);
-    const page = kept ?? this._range(`${number * PAGE}-${(number + 1) * PAGE - 1}`).then(({ bytes }) => bytes);
+    const page = kept ?? this._range(number * PAGE, (number + 1) * PAGE);
     this._pages.set(number, page);
     if (this._pages.size > MOST_PAGES) this._pages.delete(this._pages.keys().next().value);
     if (!kept) {

@@ -4,8 +4,10 @@ const NEWLINE = 10;
 const RETURN = 13;
 const ESCAPE = 27;
 /** What is laid out at a time: a screen has some 50 lines. */
-export const MOST_BYTES = 2 ** 15;
+const MOST_BYTES = 2 ** 15;
 const MOST_ROWS = 400;
+/** A longer line goes on in another row, or a screen of them would be megabytes. */
+export const MOST_LINE = 2 ** 12;
 /** What is looked through for the beginning of an escape sequence. */
 const LONGEST_SEQUENCE = 64;
 
@@ -19,37 +21,42 @@ export function endsRow(bytes, index) {
 export function firstRows(bytes) {
   let end = 0;
   let rows = 0;
-  for (let index = 0; index < Math.min(bytes.length, MOST_BYTES) && rows < MOST_ROWS; index++) {
+  for (let index = 0; index < Math.min(bytes.length, MOST_BYTES) && index < end + MOST_LINE; index++) {
     if (endsRow(bytes, index)) {
       end = index + 1;
-      rows++;
+      if (++rows === MOST_ROWS) break;
     }
   }
-  return end || wholeLength(bytes.subarray(0, MOST_BYTES));
+  return end || wholeLength(bytes.subarray(0, MOST_LINE));
 }
 
-/** @param {Uint8Array} bytes @param {boolean} isAll whether nothing stands before them
- * @returns {number} where the last lines begin that are laid out together */
+/**
+ * @param {Uint8Array} bytes @param {boolean} isAll whether nothing stands before them
+ * @returns {number} where the last lines begin that are laid out together
+ */
 export function lastRows(bytes, isAll) {
   const least = Math.max(0, bytes.length - MOST_BYTES);
   let start = bytes.length;
   let rows = 0;
-  for (let index = bytes.length - 2; index >= least; index--) {
+  for (let index = bytes.length - 2; index >= Math.max(least, start - MOST_LINE); index--) {
     if (endsRow(bytes, index)) {
       start = index + 1;
       if (++rows === MOST_ROWS) return start;
     }
   }
-  if (least === 0 && isAll) return 0;
-  return start < bytes.length ? start : firstCharacter(bytes, least);
+  if (isAll && start <= MOST_LINE) return 0;
+  return start < bytes.length ? start : firstCharacter(bytes, Math.max(0, bytes.length - MOST_LINE));
 }
 
-/** @param {Uint8Array} bytes @param {number} place @returns {number} where the line begins in which it is */
+/**
+ * @param {Uint8Array} bytes @param {number} place @param {boolean} isAll whether nothing stands before them
+ * @returns {number} where the line begins in which it is, or the part of one
+ */
 export function rowStart(bytes, place, isAll) {
-  for (let index = place; index > Math.max(0, place - MOST_BYTES); index--) {
+  for (let index = place; index > Math.max(0, place - MOST_LINE); index--) {
     if (endsRow(bytes, index - 1)) return index;
   }
-  return isAll && place < MOST_BYTES ? 0 : firstCharacter(bytes, place);
+  return isAll && place < MOST_LINE ? 0 : firstCharacter(bytes, place);
 }
 
 /** @returns {number} how many bytes there are before a character or a sequence at the end that goes on behind it */

@@ -5,7 +5,7 @@
 import { PLAIN, isSame, render } from "./ansi.js";
 import { h } from "./dom.js";
 import { joined } from "./log_bytes.js";
-import { MOST_BYTES, endsRow, firstRows, lastRows, rowStart } from "./log_rows.js";
+import { MOST_LINE, endsRow, firstRows, lastRows, rowStart } from "./log_rows.js";
 
 /** What is asked for at a time. */
 const PIECE = 2 ** 16;
@@ -129,6 +129,22 @@ export class LogView {
     return true;
   }
 
+  /** @param {number} place @returns {boolean} whether that byte is there */
+  has(place) {
+    return place >= this._start && place < this.end;
+  }
+
+  /** Have what is there be seen, at this share of the height if it is not. */
+  reveal(range, share) {
+    const { element } = this;
+    const { top, bottom, left, right } = range.getBoundingClientRect();
+    const view = element.getBoundingClientRect();
+    this.isPinned = false;
+    if (top < view.top || bottom > view.bottom) element.scrollTop += top - view.top - share * element.clientHeight;
+    if (left < view.left || right > view.right) element.scrollLeft += left - view.left - element.clientWidth / 2;
+    this._scrolled();
+  }
+
   /** Have long lines go on below, or not; what is seen stays. */
   wrap(isWanted) {
     const { position, isPinned } = this;
@@ -158,7 +174,7 @@ export class LogView {
     let start = this.end;
     let rest = bytes;
     // The last line may go on.
-    if (last && last.bytes.length < MOST_BYTES && !endsRow(last.bytes, last.bytes.length - 1)) {
+    if (last && last.bytes.length < MOST_LINE && !endsRow(last.bytes, last.bytes.length - 1)) {
       rest = joined([last.bytes, bytes]);
       start = last.start;
       this._remove(last);
