@@ -16,6 +16,7 @@ import pytest
 
 from support.farms import begun, held, open_gate, shown
 from support.jobs import job
+from support.report_pages import parse
 from support.serve_command import Serving, serve_command
 from support.workers import wait_until
 from tailrace import JobSpec
@@ -121,6 +122,19 @@ def test_submit_waits_for_the_end_and_says_how_it_was(farm: Commands, tmp_path: 
     assert json.loads(farm.run("job", "submit", "good.json", "--json")).keys() == {"id"}
 
 
+def test_the_report_of_a_job_is_made_where_its_logs_are(farm: Commands, tmp_path: Path) -> None:
+    job_id = farm.submit(job("true", "exit 3"), "--keep-going")
+    farm.run("job", "watch", job_id, status=1)
+    assert re.fullmatch(r"report\.html: \d+ kB\n", farm.run("job", "report", job_id[:9], "--to", "report.html"))
+    assert parse((tmp_path / "report.html").read_text()).section("failures") is not None
+    assert json.loads(farm.run("job", "report", job_id, "--json"))["counts"]["failed"] == 1
+    rows = farm.run("job", "report", job_id, "--csv", "--to", "again.html").splitlines()
+    assert [row.split(",")[1] for row in rows] == ["state", "completed", "failed"]
+    # It is the same as of the folder with its logs, but for when it was written.
+    ours = farm.run("job", "report", str(tmp_path / "logs" / job_id), "--json")
+    assert farm.run("job", "report", job_id, "--json") == ours
+
+
 def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, tmp_path: Path) -> None:
     job_id = farm.submit(job("true"))
     farm.run("job", "watch", job_id)
@@ -132,6 +146,8 @@ def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, t
         (("job", "submit", "job.json", "--audio", "a.wav"), "audio: is laid under what is joined"),
         (("node", "drain", "x"), "there is no node 'x', but ''"),
         (("job", "list", "--server", "http://127.0.0.1:1"), "`tailrace serve` starts one"),
+        (("job", "report", "nix", "--csv"), "there is no folder nix, and there is no job nix: tailrace job list shows"),
+        (("job", "report", job_id, "--to", "job.json"), "its name should end with .html"),
         (("job", "list", "--server", "nonsense"), "expected the http(s) URL of a farm's server"),
     ):
         told = farm.run(*words, status=2)

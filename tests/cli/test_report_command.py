@@ -57,7 +57,10 @@ def test_json_and_csv_go_to_standard_output_also_beside_a_page(folder: Path) -> 
         (["logs", "--to", "logs/job.ndjson"], "its name should end with .html"),
         (["logs", "--to", "nowhere/report.html"], "there is no folder nowhere"),
         ([".", "--to", "report.html"], "is no log of a job: there is none; --log-dir writes one"),
-        (["nowhere", "--to", "report.html"], "Directory 'nowhere' does not exist"),
+        (
+            ["nowhere", "--to", "report.html", "--server", "http://127.0.0.1:1"],
+            "there is no folder nowhere, and no farm's server answers at http://127.0.0.1:1",
+        ),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_and_status_2(folder: Path, arguments: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import anyio
@@ -262,6 +263,15 @@ class RemoteFarm(Enterable):
         """Iterate over what an attempt at a chunk, or the last one, wrote to a stream, from byte `offset` of it on."""
         path = f"{_job(job_id)}/chunks/{chunk_id}/output/next"
         return RemoteOutput(self._server, path, stream, attempt=attempt, offset=offset, follows=follow)
+
+    async def report(self, job_id: str, kind: Literal["html", "json", "csv"] = "html", *, sheet: bool = True) -> bytes:
+        """Return the report of the job, which may run still: a page, an object of JSON, or a line for each chunk.
+
+        It is made where the logs are; `sheet` says whether the page has pictures of the frames. Raises
+        `FarmServerError` too where the job has not begun.
+        """
+        params = {"format": kind, "sheet": sheet}
+        return (await self._server.send("GET", f"{_job(job_id)}/report", params=params)).content
 
     def _status(self, answer: JobAnswer) -> JobStatus:
         return answer.to_status(partial(self._spec, answer.id))

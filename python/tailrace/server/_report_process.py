@@ -16,8 +16,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ._refusal import RefusedError
 
-_PATIENCE = 600.0
-"""How long an answer may take, in seconds: pictures of a hundred frames, or a disk that is slow."""
+_PATIENCE = 240.0
+"""How long an answer may take, in seconds, with pictures of a hundred frames: less than clients wait."""
 _LONGEST_ANSWER = 64 * 2**20
 
 
