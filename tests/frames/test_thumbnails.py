@@ -180,12 +180,15 @@ async def test_a_playlist_that_is_named_like_a_video_shows_no_other_file(tmp_pat
 async def test_what_cannot_be_seen_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture at all")
     (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "zeros.png").touch()
+    # To be read to its end it would take hours.
+    os.truncate(tmp_path / "zeros.png", 1 << 40)
     os.mkfifo(tmp_path / "pipe.png")
     large = cut(tmp_path / "large.png", png_head(60_000, 60_000))
     # So large a picture in so small a file would not even be opened.
     os.truncate(large, 1 << 28)
     picture = noise(tmp_path / "a.png")
-    names = ("a.txt", "large.png", "pipe.png", "text.png")
+    names = ("a.txt", "large.png", "pipe.png", "text.png", "zeros.png")
     told = {name: await shown(tmp_path / name, (320, 180)) for name in names}
     assert told == {
         "a.txt": "is neither a picture nor a video",
@@ -193,6 +196,7 @@ async def test_what_cannot_be_seen_says_why(tmp_path: Path) -> None:
         " are read",
         "pipe.png": "cannot be read: it is not a file",
         "text.png": told["text.png"],
+        "zeros.png": "is no picture that can be read",
     }
     assert str(told["text.png"]).startswith("is no picture that can be read")
     little = FrameLimits(memory=1 << 20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -142,6 +142,28 @@ class PartAnswer(_Answer):
 
     version: int = Field(description="Rises with what is in it; 0: the job has not begun.")
     html: str | None = Field(default=None, description="null: it is that of the version that is known.")
+
+
+class FrameAnswer(_Answer):
+    """A frame that is rendered, as it was when it was asked for; `version` rises with each change."""
+
+    frame: int
+    chunk_id: int
+    span: str | None = Field(description="Of a video: the frames that it shows, of which `frame` is the last one.")
+    file: str = Field(description="Relative to the folder of the job.")
+    state: Literal["finished", "odd", "damaged"]
+    reasons: tuple[str, ...] = Field(description="Why it is odd or damaged.")
+    version: int
+
+
+class FramesAnswer(_Answer):
+    """Frames in the order in which something became known of them."""
+
+    frames: tuple[FrameAnswer, ...]
+    next: str = Field(description="What to ask for `after` the next time.")
+    goes_on: bool = Field(description="False: these are the first ones, and what was told before is out of date.")
+    has_more: bool = Field(description="Whether there may be more already.")
+    lacks: tuple[str, ...] = Field(description="What is not installed that shows them, with how to install it.")
 
 
 class NodesAnswer(_Answer):

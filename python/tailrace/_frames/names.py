@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+SET_ASIDE = ".damaged"
+"""What the name of a damaged frame ends with, once it is out of the way of the next attempt."""
 _NUMBER_IN_NAME = re.compile(r"-?\d+(?=\D*$)")
 
 

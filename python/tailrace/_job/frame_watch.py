@@ -15,6 +15,7 @@ from .._command.callbacks import await_if_needed
 from .._concurrency.slices import Work, in_slices
 from .._events.head import EmitChunkEvent
 from .._events.types import FrameFinished, FrameFlagged
+from .._frames.names import SET_ASIDE
 from .._spec.model import Chunk
 from .._spec.numbered_name import NumberedName, is_numbered
 from .._state.inspection import Finding, OutputFile, OutputInspector, are_whole, by_frame
@@ -28,7 +29,6 @@ _FEW = 8
 _SETTLED = 10.0
 """How long a file that seems to be damaged must not change while its command runs, in seconds: several frames may be
 written at once, and one that is set aside is lost to who writes it."""
-_DAMAGED = ".damaged"
 
 
 _Frame: TypeAlias = "tuple[int | None, list[OutputFile]]"
@@ -335,5 +335,5 @@ class FrameWatch:
 def _set_aside(file: OutputFile) -> Work[None]:
     with suppress(OSError):
         target = os.path.realpath(file.path)
-        os.replace(target, target + _DAMAGED)  # noqa: PTH105
+        os.replace(target, target + SET_ASIDE)  # noqa: PTH105
     yield

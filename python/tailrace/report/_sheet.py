@@ -10,6 +10,7 @@ from typing import NamedTuple
 import anyio.to_thread
 
 from .._errors import TailraceError
+from .._frames.names import SET_ASIDE
 from .._frames.thumbnails import make_jpegs
 from ._data import FrameReport
 
@@ -75,5 +76,5 @@ def _spaced(places: Sequence[int], most: int) -> list[int]:
 
 
 def _path_of(frame: FrameReport) -> str:
-    aside = f"{frame.path}.damaged"
+    aside = frame.path + SET_ASIDE
     return aside if frame.damage is not None and os.path.exists(aside) else frame.path  # noqa: PTH110

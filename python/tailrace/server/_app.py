@@ -27,6 +27,7 @@ from .._farm.manager import JobManager
 from ._access import Access
 from ._call import Call
 from ._chunks import Chunks
+from ._frames import Frames
 from ._hub import Hub
 from ._jobs import Jobs
 from ._logs import Logs
@@ -63,10 +64,17 @@ class ServerApp:
         self._access = Access(settings)
         self._metrics = Metrics()
         self._hub = Hub(manager, self._metrics)
+        self._frames = Frames(manager)
         self._reports = Reports(manager)
         jobs = Jobs(manager, self._metrics)
         self.endpoints = endpoints(
-            jobs, Chunks(manager), Logs(manager), self._reports, Streams(self._hub), Sessions(self._access)
+            jobs,
+            Chunks(manager),
+            self._frames,
+            Logs(manager),
+            self._reports,
+            Streams(self._hub),
+            Sessions(self._access),
         )
         """All that the API has."""
         self._page = Page()
@@ -85,6 +93,7 @@ class ServerApp:
         """Listen to the farm for the block."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._hub.run)
+            tasks.start_soon(self._frames.run)
             try:
                 yield
             finally:

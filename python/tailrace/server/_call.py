@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import anyio
@@ -15,6 +16,7 @@ from ._refusal import RefusedError, one_line
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+_FRAME = re.compile(r"-?\d{1,10}", re.ASCII)
 _MOST_DIGITS = 20
 """Of a number; Python itself refuses to read some thousand of them."""
 
@@ -40,6 +42,14 @@ class Call:
         if not (told.isascii() and told.isdecimal()) or len(told) > _MOST_DIGITS:
             raise ValueError(f"{one_line(told)} is not the number of a chunk")
         return int(told)
+
+    @property
+    def frame(self) -> int:
+        """That in the path. Raises `ValueError` for what is no number."""
+        frame = str(self.request.path_params["frame"])
+        if not _FRAME.fullmatch(frame):
+            raise ValueError(f"a frame has a number, not {frame!r}")
+        return int(frame)
 
     def query(self, model: type[_Model]) -> _Model:
         """Return what stands behind the question mark. Raises `ValueError` for what cannot be used."""

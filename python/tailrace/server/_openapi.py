@@ -21,6 +21,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _PATH_TYPES: Mapping[str, Mapping[str, Any]] = {
     "job_id": {"type": "string"},
     "chunk_id": {"type": "integer"},
+    "frame": {"type": "integer"},
     "part": {"type": "string", "enum": list(PARTS)},
 }
 _Mode = Literal["validation", "serialization"]
@@ -80,7 +81,8 @@ def _query(model: type[NoQuery]) -> list[dict[str, Any]]:
         about = {"description": found.pop("description")} if "description" in found else {}
         found.pop("title", None)
         more = {"style": "form", "explode": False} if name in LISTS else {}
-        parameters.append({"name": name, "in": "query", "required": False, "schema": found, **about, **more})
+        is_required = name in schema.get("required", ())
+        parameters.append({"name": name, "in": "query", "required": is_required, "schema": found, **about, **more})
     return parameters
 
 

@@ -58,6 +58,21 @@ class ReportQuery(NoQuery):
     sheet: bool = Field(default=True, description="Whether the page has pictures of the frames.")
 
 
+class FramesQuery(NoQuery):
+    """Which frames."""
+
+    after: str = Field(default="", description="What an earlier answer told as `next`: only what has changed since.")
+    limit: int = Field(default=1000, ge=1, le=10_000)
+
+
+class FrameImageQuery(NoQuery):
+    """Which picture of a frame."""
+
+    chunk: int = Field(description="That which the frame is of: a number may be that of several.")
+    size: Literal["thumb", "full"] = "thumb"
+    version: int | None = Field(default=None, description="Is ignored: with another one, a page has it loaded anew.")
+
+
 class WaitQuery(NoQuery):
     """How long the answer may be waited for."""
 

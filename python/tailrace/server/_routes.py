@@ -11,6 +11,7 @@ from starlette.responses import Response
 from .._api.models import (
     ChunksAnswer,
     EditRequest,
+    FramesAnswer,
     GridAnswer,
     IdAnswer,
     IdsAnswer,
@@ -32,11 +33,14 @@ from .._api.sse import MEDIA_TYPE as EVENT_STREAM
 from .._spec.model import JobSpec
 from ._call import Call
 from ._chunks import Chunks
+from ._frames import Frames
 from ._jobs import Jobs
 from ._logs import Logs
 from ._queries import (
     ChunksQuery,
     EventsQuery,
+    FrameImageQuery,
+    FramesQuery,
     IdsQuery,
     JobsQuery,
     LogQuery,
@@ -71,7 +75,7 @@ class Endpoint(NamedTuple):
 
 
 def endpoints(
-    jobs: Jobs, chunks: Chunks, logs: Logs, reports: Reports, streams: Streams, sessions: Sessions
+    jobs: Jobs, chunks: Chunks, frames: Frames, logs: Logs, reports: Reports, streams: Streams, sessions: Sessions
 ) -> Sequence[Endpoint]:
     """Return all of them, by those that answer; paths are those below /api/v1."""
     job, chunk = "/jobs/{job_id}", "/jobs/{job_id}/chunks/{chunk_id}"
@@ -92,6 +96,8 @@ def endpoints(
         Endpoint("POST", f"{job}/priority", jobs.set_priority, Nothing, body=PriorityRequest),
         Endpoint("GET", f"{job}/chunks", chunks.list, ChunksAnswer, ChunksQuery),
         Endpoint("GET", f"{job}/grid", chunks.grid, GridAnswer),
+        Endpoint("GET", f"{job}/frames", frames.frames, FramesAnswer, FramesQuery),
+        Endpoint("GET", f"{job}/frames/{{frame}}/image", frames.image, "image/jpeg", FrameImageQuery),
         Endpoint("GET", f"{chunk}/log", logs.log, "text/plain", LogQuery),
         Endpoint("GET", f"{chunk}/log/search", logs.search, LogPlacesAnswer, LogSearchQuery),
         Endpoint("GET", f"{chunk}/output", logs.output, EVENT_STREAM, OutputQuery),

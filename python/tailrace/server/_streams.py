@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from starlette.responses import Response
@@ -15,6 +15,8 @@ from .._api.sse import COMMENT, HEARTBEAT, MEDIA_TYPE
 from ._call import Call
 from ._hub import Hub
 from ._queries import EventsQuery
+
+_T = TypeVar("_T")
 
 _PATIENCE = 60.0
 """How long a client may take nothing, in seconds, before it is left alone."""
@@ -91,6 +93,16 @@ class StreamAnswer(Response):
                 await anyio.sleep(HEARTBEAT)
                 if self._count == seen:
                     await self._send_part(send, COMMENT)
+
+
+async def unless_left(receive: Receive, function: Callable[[], Awaitable[_T]]) -> _T | None:
+    """Return what the function returns, which must not raise; None if the client has left before."""
+    returned: _T | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch, receive, tasks.cancel_scope)
+        returned = await function()
+        tasks.cancel_scope.cancel()
+    return returned
 
 
 async def _watch(receive: Receive, scope: anyio.CancelScope) -> None:

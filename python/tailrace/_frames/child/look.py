@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..kinds import HEAD, kind_by_head, kind_by_name
+from ..names import SET_ASIDE
 from .found import Found, NotSeenError
 from .packing import packed
 
@@ -42,7 +43,7 @@ def thumbnail_of(request: dict[str, Any]) -> dict[str, Any]:
     """
     with _opened(request["path"]) as descriptor:
         _state(descriptor)
-        kind = _kind_of(descriptor, request["path"], request["kind"])
+        kind = _kind_of(descriptor, request["path"].removesuffix(SET_ASIDE), request["kind"])
         if kind == "picture":
             from .thumbnail import thumbnail_of_picture
 

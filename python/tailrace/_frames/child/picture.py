@@ -50,6 +50,9 @@ def read_picture(descriptor: int, request: dict[str, Any], found: Found) -> None
 
 def open_picture(descriptor: int, path: str) -> ImageInput | None:
     """Return what reads the picture; None if nothing does, and `why_not_opened` tells why."""
+    if not any(head_of(descriptor)):
+        # As a disk that was full leaves a file. Some readers look for something else to its end.
+        return None
     # A name without an ending: each reader is asked, and the name may hold bytes that are no text.
     picture = ImageInput.open(f"/proc/self/fd/{descriptor}")
     if picture is not None:
