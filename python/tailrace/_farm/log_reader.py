@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from functools import partial
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import IO, NamedTuple, Self, TypeVar, cast
 
@@ -21,6 +22,8 @@ _T = TypeVar("_T")
 _PIECE = 1 << 18
 _COMPRESSED_PIECE = 1 << 24
 """More: it is read from its beginning for each."""
+_MOST_ZEROS = 18
+"""Before the number of a chunk in the name of its log."""
 _PAUSE = 0.1
 """How long a log that is being written is left alone when there is nothing more in it, in seconds."""
 
@@ -89,7 +92,8 @@ class LogReader(AsyncIterator[bytes]):
 
     def _opened(self, log: LogName) -> AbstractContextManager[IO[bytes]]:
         # A later run sets it aside, and it may be compressed when it is finished.
-        for path in (self._path, *_paths_of(log)) if self._path is not None else _paths_of(log):
+        known = () if self._path is None else (self._path,)
+        for path in chain(known, _paths_of(log)):
             try:
                 file = closing(_open(path))
             except FileNotFoundError:
@@ -103,8 +107,18 @@ def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _paths_of(log: LogName) -> list[Path]:
-    """Return where the log may be: the numbers of chunks have as many zeros before them as their job needs."""
-    pattern = f"chunk-*{log.chunk_id}-attempt-{log.attempt}-{log.stream}.log*"
-    found = [path for folder in (log.folder, *log.folder.glob("run-*")) for path in folder.glob(pattern)]
-    return [path for path in found if int(path.name.split("-")[1]) == log.chunk_id and path.suffix in (".log", ".gz")]
+def _paths_of(log: LogName) -> Iterator[Path]:
+    """Yield where the log may be: the numbers of chunks have as many zeros before them as their job needs.
+
+    The folder is not listed for that: it may have a hundred thousand of them.
+    """
+    length = len(str(log.chunk_id))
+    names = [
+        f"chunk-{log.chunk_id:0{digits}}-attempt-{log.attempt}-{log.stream}.log{ending}"
+        for digits in range(length, length + _MOST_ZEROS + 1)
+        for ending in ("", ".gz")
+    ]
+    yield from (log.folder / name for name in names)
+    aside = takewhile(Path.is_dir, (log.folder / f"run-{number}" for number in count(1)))
+    for folder in reversed(list(aside)):
+        yield from (folder / name for name in names)
