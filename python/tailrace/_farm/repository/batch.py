@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Dialect, Insert, Table, Update, bindparam, delete, insert, select, update
 
 from .changes import Change, ChunkChanged, ChunkFields, ChunksChanged, EventAdded, JobAdded, JobChanged, JobDeleted
 from .rows import JobRow
@@ -19,7 +18,8 @@ AddChunks = Callable[[Connection, str, Sequence[int]], None]
 
 _LEVEL = 1
 """How hard zlib tries: the specification of 100,000 chunks keeps the writing thread for 0.2 s, not for a second."""
-_JOB_COLUMNS = [field.name for field in fields(JobRow) if field.name != "after"]
+_ADD_EVENTS = insert(events)
+_JOB_COLUMNS = [name for name in JobRow._fields if name != "after"]
 
 
 def apply(changes: Iterable[Change], connection: Connection, add_chunks: AddChunks) -> None:
@@ -28,7 +28,7 @@ def apply(changes: Iterable[Change], connection: Connection, add_chunks: AddChun
     for change in changes:
         match change:
             case ChunkChanged():
-                gathered.chunks.setdefault((change.job_id, change.chunk_id), {}).update(_as_columns(change.fields))
+                gathered.chunks.setdefault((change.job_id, change.chunk_id), {}).update(change.fields)
             case JobChanged():
                 gathered.jobs.setdefault((change.job_id,), {}).update(change.fields)
             case EventAdded():
@@ -78,12 +78,12 @@ class _Gathered:
         if self.chunks:
             self._update(chunks, ("job_id", "chunk_id"), self.chunks)
         if self.events:
-            self._connection.execute(insert(events), self.events)
+            self._execute(_ADD_EVENTS, self.events)
         self._clear()
 
     def _change_jobs(self) -> None:
         successors = {key: row.pop("after") for key, row in self.jobs.items() if "after" in row}
-        self._update(jobs, ("id",), {key: _as_columns(row) for key, row in self.jobs.items()})
+        self._update(jobs, ("id",), self.jobs)
         for (job_id,), after in successors.items():
             self._connection.execute(delete(predecessors).where(predecessors.c.job_id == job_id))
             if self._connection.scalar(select(jobs.c.id).where(jobs.c.id == job_id)) is not None:
@@ -93,12 +93,23 @@ class _Gathered:
         self, table: Table, key_names: tuple[str, ...], rows: Mapping[tuple[object, ...], dict[str, Any]]
     ) -> None:
         alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        parameters = [f"key_{name}" for name in key_names]
         for key, row in rows.items():
-            values = {f"key_{name}": value for name, value in zip(key_names, key, strict=True)}
             if row:
-                alike.setdefault(tuple(sorted(row)), []).append(values | row)
-        for names, parameters in alike.items():
-            self._connection.execute(_update_of(table, key_names, names), parameters)
+                values = _as_columns(row)
+                values.update(zip(parameters, key, strict=True))
+                alike.setdefault(tuple(sorted(row)), []).append(values)
+        for names, same in alike.items():
+            self._execute(_update_of(table, key_names, names), same)
+
+    def _execute(self, statement: Insert | Update, rows: list[dict[str, Any]]) -> None:
+        # What SQLAlchemy does to each row before the driver has it takes longer than the database.
+        self._connection.exec_driver_sql(_sql(statement, self._connection.dialect), rows)
+
+
+@lru_cache(maxsize=256)
+def _sql(statement: Insert | Update, dialect: Dialect) -> str:
+    return str(statement.compile(dialect=dialect))
 
 
 @lru_cache(maxsize=256)

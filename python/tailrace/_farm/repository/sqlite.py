@@ -174,10 +174,12 @@ class SqliteMemory(SqliteFile):
 def _engine(path: Path | None, begin: str, *, timeout: float) -> Engine:
     options: dict[str, Any] = {"check_same_thread": False, "timeout": timeout}
     if path is None:
-        engine = create_engine("sqlite://", connect_args=options, poolclass=StaticPool)
+        engine = create_engine("sqlite://", connect_args=options, poolclass=StaticPool, paramstyle="named")
     else:
         # Not as a URL: a path may hold anything.
-        engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path, **options), poolclass=QueuePool)
+        engine = create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(path, **options), poolclass=QueuePool, paramstyle="named"
+        )
 
     @event.listens_for(engine, "connect")
     def prepare(raw: sqlite3.Connection, _: object) -> None:
