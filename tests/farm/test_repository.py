@@ -76,7 +76,7 @@ def test_chunks_are_pending_at_first_and_keep_what_is_changed(where: str) -> Non
         }
         repository.write([chunk(1, 11, **values), changed(1, failed_chunks=1)])
         after = repository.chunks("job-1")
-        assert after[1] == replace(second, **values)
+        assert after[1] == second._replace(**values)
         assert [after[0], after[2]] == [first, third]
         assert count_states(repository, "job-1") == {"pending": 2, "failed": 1}
         assert repository.chunks("job-1", ["failed"]) == [after[1]]
@@ -152,7 +152,7 @@ def test_a_job_that_is_deleted_and_made_again_in_one_batch_is_the_new_one(where:
                 event(1),
                 JobDeleted("job-1"),
                 event(2),
-                replace(again, job=replace(again.job, place=2)),
+                replace(again, job=again.job._replace(place=2)),
                 changed(1, name="new"),
             ]
         )
@@ -232,7 +232,7 @@ def test_the_beginning_of_an_id_finds_those_that_begin_so(where: str) -> None:
     with opened(where) as repository:
         for number, name in enumerate(names):
             job = added(number, chunks=0)
-            repository.write([replace(job, job=replace(job.job, id=name))])
+            repository.write([replace(job, job=job.job._replace(id=name))])
         assert repository.find("ab") == ["ab", "ab%", "abC", "abc", "abd"]
         assert repository.find("abc") == ["abc"]
         assert repository.find("ab%") == ["ab%"]

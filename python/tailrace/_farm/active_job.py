@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields as fields_of
 from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from .._command.result import WorkerResult
+from .._command.result import ResourceUsage, WorkerResult
 from .._errors import ChunkFailedError, JobLockedError, TailraceError
 from .._events.state import JobState
 from .._events.types import (
@@ -48,6 +48,7 @@ _NEW_ATTEMPT: ChunkFields = {
     "outputs": None,
     "skipped_because": None,
 }
+_USAGE = [field.name for field in fields_of(ResourceUsage)]
 
 
 class ActiveJob:
@@ -257,5 +258,7 @@ class ActiveJob:
 def _ended(result: WorkerResult | None) -> ChunkFields:
     if result is None:
         return {}
-    usage = None if result.usage is None else json.dumps(asdict(result.usage))
+    used = result.usage
+    # Not by `asdict`, which copies each number.
+    usage = None if used is None else json.dumps({name: getattr(used, name) for name in _USAGE})
     return {"exit_code": result.exit_code, "duration": result.duration, "usage": usage, "node": result.node}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._scheduling.packer import Lane
@@ -55,7 +55,7 @@ class FarmJob:
 
     def change(self, fields: JobFields) -> None:
         """Take other values for fields of its row."""
-        self.row = replace(self.row, **fields)
+        self.row = self.row._replace(**fields)
         self._rank()
 
     def take_turn(self, turn: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .farm_run import FarmRun
 from .repository.changes import JobFields
 from .settings import JobSettings
@@ -17,7 +15,7 @@ async def resume(run: FarmRun, job_id: str) -> None:
             row = job.row
             if row.after:
                 # Without those that it came after it may write their files beside them.
-                await run.claims.check(replace(row, after=()))
+                await run.claims.check(row._replace(after=()))
             # It may have begun meanwhile.
             if job.row is row:
                 run.table.note(job, "pending", {"after": (), "not_before": None, "error": None}, {})
@@ -37,7 +35,7 @@ async def edit(run: FarmRun, job_id: str, settings: JobSettings | None, fields: 
             check_idle(job.row, "edited", is_active=job.active is not None)
             row = job.row
             if settings is not None and settings.output_file != job.settings.output_file:
-                await run.claims.check(replace(row, **fields))
+                await run.claims.check(row._replace(**fields))
             # It may have begun meanwhile.
             if job.row is row and job.active is None:
                 break

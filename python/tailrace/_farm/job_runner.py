@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,7 +181,7 @@ class JobRunner:
 
 def _as_pending(row: ChunkRow) -> ChunkRow:
     # What was tried takes no retry of what is to be done anew.
-    return replace(row, state="pending", lost=row.attempts)
+    return row._replace(state="pending", lost=row.attempts)
 
 
 def _not_complete(rows: Sequence[ChunkRow]) -> TailraceError:

@@ -6,7 +6,6 @@ import os
 import secrets
 import time
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -45,8 +44,7 @@ async def add_job(
             "total_chunks": len(spec.chunks),
             "total_frames": sum(chunk.frame_count for chunk in spec.chunks),
         }
-        new = JobRow(id=job_id, place=run.next_place(), name=spec.id, created_at=time.time())
-        row = replace(new, **fields)
+        row = JobRow(id=job_id, place=run.next_place(), name=spec.id, created_at=time.time())._replace(**fields)
         if job_dir != own:
             await run.claims.check(row, spec)
         # Made before it is noted: whatever it raises, nothing of it is written then.

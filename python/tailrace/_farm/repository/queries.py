@@ -25,6 +25,7 @@ _LAST_CHARACTER = chr(0x10FFFF)
 _LARGEST_NUMBER = 2**63 - 1
 _PART = 100
 """How many rows are in memory at a time where there are many."""
+_CHUNKS = select(*(chunks.c[name] for name in ChunkRow._fields))
 
 
 def read_job(connection: Connection, job_id: str) -> JobRow | None:
@@ -94,7 +95,7 @@ def read_chunks(
     after: int | None,
     limit: int | None,
 ) -> list[ChunkRow]:
-    query = select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.place).limit(limit)
+    query = _CHUNKS.where(chunks.c.job_id == job_id).order_by(chunks.c.place).limit(limit)
     if states is not None:
         query = query.where(chunks.c.state.in_(states))
     if chunk_ids is not None:
@@ -102,7 +103,7 @@ def read_chunks(
         query = query.where(chunks.c.chunk_id.in_([one for one in chunk_ids if abs(one) <= _LARGEST_NUMBER]))
     if after is not None:
         query = query.where(chunks.c.place > after)
-    return [ChunkRow(**row._mapping) for row in connection.execute(query)]
+    return [ChunkRow._make(row) for row in connection.execute(query)]
 
 
 def read_chunk(connection: Connection, job_id: str, chunk_id: int) -> ChunkRow | None:

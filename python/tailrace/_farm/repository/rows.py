@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 JobStateName: TypeAlias = Literal["pending", "running", "paused", "merging", "completed", "failed", "cancelled"]
@@ -24,8 +23,7 @@ MARKED_DONE = '"marked"'
 FINAL_JOB_STATES: Sequence[JobStateName] = ("completed", "failed", "cancelled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A job without its specification. Times are seconds since the epoch.
 
     `place` is its place in the order of creation, `settings` is JSON, `after` are the ids of the jobs it comes after,
@@ -59,8 +57,7 @@ class JobRow:
     end_is_due: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkRow:
+class ChunkRow(NamedTuple):
     """A chunk of a job; `place` counts from 0 in the order of the specification.
 
     `lost` is how many times what ran it was lost, `duration` is seconds, `usage` and `outputs` are JSON,
