@@ -174,6 +174,7 @@ export function createChunkGrid({ jobId, onSelect }) {
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     paper.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (selected >= 0) goTo(selected);
     draw();
   }
 
