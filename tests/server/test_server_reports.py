@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from support.farms import held, open_gate
 from support.processes import descendants_marked
 from support.report_pages import EventLog, Node, parse
 from support.workers import Answer, wait_until
+from tailrace._events.types import ChunkStarted
 from tailrace.report import JobReportData
 from tailrace.report._page import render_part
 from tailrace.server import _report_program, _reports
@@ -45,7 +47,11 @@ def test_a_job_that_has_not_begun_has_nothing_to_report(tmp_path: Path) -> None:
         job_id = submit(server, "true", notBefore=time.time() + 1000)
         answer = server.send("GET", f"/api/v1/jobs/{job_id}/report")
         assert (answer.status, answer.message) == (404, f"job {job_id} has not begun: there is nothing to report")
-        assert server.send("GET", f"/api/v1/jobs/{job_id}/parts/times").json() == {"version": 0, "html": ""}
+        assert server.send("GET", f"/api/v1/jobs/{job_id}/parts/times").json() == {
+            "version": 0,
+            "again": 0,
+            "html": "",
+        }
         assert server.send("GET", "/api/v1/jobs/nix/report").status == 404
         assert server.send("GET", f"/api/v1/jobs/{job_id}/parts/nix").status == 404
         assert server.send("GET", f"/api/v1/jobs/{job_id}/report?format=pdf").status == 422
@@ -72,9 +78,28 @@ def test_a_part_that_is_known_is_not_told_again(tmp_path: Path) -> None:
         ended(server, job_id)
         path = f"/api/v1/jobs/{job_id}/parts/times"
         found = server.send("GET", path).json()
-        assert found["version"] == (tmp_path / "logs" / job_id / "job.ndjson").stat().st_size
+        assert found["version"]
         again = server.send("GET", f"{path}?known={found['version']}").json()
-        assert again == {"version": found["version"], "html": None}
+        assert (again["version"], again["html"]) == (found["version"], None)
+
+
+def test_what_runs_gets_longer_though_nothing_is_logged(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.start(1)
+    log.add(ChunkStarted, 1, chunk_id=0, attempt=1, slot=0, command="render")
+    path = log.write() / "job.ndjson"
+    # As if it had begun a minute ago.
+    shift = time.monotonic() - 160
+    path.write_text(
+        re.sub(r'"monotonic":([\d.]+)', lambda found: f'"monotonic":{float(found[1]) + shift}', path.read_text())
+    )
+    report = _report_program.LiveReport(tmp_path)
+    still = parse(report.answer({"part": "times", "known": None, "runs": False})["html"])
+    assert "chunk 0: unfinished, 0 s" in [title.text for title in still.all("title")]
+    report = _report_program.LiveReport(tmp_path)
+    runs = parse(report.answer({"part": "times", "known": None, "runs": True})["html"])
+    (told,) = [title.text for title in runs.all("title") if title.text.startswith("chunk 0: unfinished, ")]
+    assert float(told.split()[-2]) >= 59
 
 
 def test_the_logs_of_a_job_that_is_run_again_are_read_anew(tmp_path: Path) -> None:
@@ -112,7 +137,7 @@ def test_what_nobody_asks_for_any_more_ends(tmp_path: Path) -> None:
         ended(server, job_id)
     folder = str(tmp_path / "logs" / job_id)
     program = "from tailrace.server import _report_program as p; p._PATIENCE = 0.5; p.main()"
-    asked = b'{"part": "figures", "known": null}\n'
+    asked = b'{"part": "figures", "known": null, "runs": false}\n'
     with subprocess.Popen(
         [sys.executable, "-c", program, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -138,14 +163,14 @@ def test_a_part_takes_a_tenth_of_a_processor_at_most(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(_report_program, "render_part", take_two_seconds)
     report = _report_program.LiveReport(tmp_path)
-    first = report.answer({"part": "figures", "known": None})
+    first = report.answer({"part": "figures", "known": None, "runs": False})
     assert "1 of 2" in parse(first["html"]).text
     log.chunk(1, 1, 2)
     log.write()
     now += 19
-    assert report.answer({"part": "figures", "known": None}) == first
+    assert report.answer({"part": "figures", "known": None, "runs": False}) == {**first, "again": 1}
     now += 2
-    assert "2 of 2" in parse(report.answer({"part": "figures", "known": None})["html"]).text
+    assert "2 of 2" in parse(report.answer({"part": "figures", "known": None, "runs": False})["html"]).text
 
 
 def _report(server: FarmServer, job_id: str, kind: str) -> Answer:

@@ -140,7 +140,8 @@ class LogPlacesAnswer(_Answer):
 class PartAnswer(_Answer):
     """A part of the page of a job's report."""
 
-    version: int = Field(description="Rises with what is in it; 0: the job has not begun.")
+    version: int = Field(description="Another one where something else is in it; 0: the job has not begun.")
+    again: float = Field(description="In how many seconds there may be another one; 0: it is as new as can be.")
     html: str | None = Field(default=None, description="null: it is that of the version that is known.")
 
 

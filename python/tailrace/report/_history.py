@@ -112,6 +112,11 @@ class RunHistory:
                 is_cancelled = failure is not None and type_name_of(failure) in _CANCELLATIONS
                 self._end = "completed" if failure is None else "cancelled" if is_cancelled else "failed"
 
+    def go_on(self, monotonic: float) -> None:
+        """Take it that the run goes on without an event until then, by the clock of `JobEvent.monotonic`."""
+        if not self.has_ended:
+            self._latest = max(self._latest, monotonic)
+
     def report(self) -> RunReport:
         """Return what there is to say of the run by now, but for its chunks."""
         duration = self.state.duration

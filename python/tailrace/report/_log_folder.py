@@ -55,6 +55,11 @@ class LogFolder:
             log.read_on()
         return sum(log.offset for log in self._logs)
 
+    def go_on(self, monotonic: float) -> None:
+        """Take it that the last run goes on until then; see `RunHistory.go_on`."""
+        if self._logs and self._logs[-1].history.run_id:
+            self._logs[-1].history.go_on(monotonic)
+
     def report(self) -> JobReportData:
         """Return what has been read. Raises `TailraceError` if that tells nothing."""
         runs = [log.history for log in self._logs if log.history.run_id]

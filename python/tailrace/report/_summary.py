@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .._frames.kinds import kind_by_name
 from ._data import JobReportData
-from ._markup import Child, Markup, element, join
+from ._markup import Child, Markup, element
 from ._plots import percent
 from ._quantities import counted, duration, moment, size
 
@@ -31,12 +31,13 @@ def summary(data: JobReportData) -> Iterator[Child]:
         yield element(
             "p", "The log has no end: the job was running when this was written, or its host was killed.", class_="note"
         )
+    yield _share(data)
     yield figures(data)
 
 
 def figures(data: JobReportData) -> Markup:
-    """Return how many chunks are in which state, as a bar, and the figures."""
-    return join([_share(data), element("dl", [_figure(*figure) for figure in _figures(data)], class_="figures")])
+    """Return the figures alone."""
+    return element("dl", [_figure(*figure) for figure in _figures(data)], class_="figures")
 
 
 def _share(data: JobReportData) -> Markup:

@@ -112,6 +112,7 @@ def _single(lane: _Lane, top: int, height: int, end: float) -> Iterator[Markup]:
                 y=str(top + height / 2 + 4),
                 text_anchor="middle",
                 class_="number" if share * _NARROW >= room else "number spacious",
+                data_chunk=chunk_id,
             )
 
 

@@ -10,6 +10,7 @@ import json
 import select
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,9 @@ _SHARE = 10
 
 
 class _Made(NamedTuple):
-    version: int
     html: str
+    size: int
+    """How much of the logs it is of."""
     at: float
     took: float
 
@@ -47,21 +49,30 @@ class LiveReport:
     def answer(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what the server asks for."""
         try:
-            return self._part(asked["part"], asked["known"]) if "part" in asked else self._write(**asked)
+            return self._part(**asked) if "part" in asked else self._write(**asked)
         except TailraceError as error:
             return {"error": str(error)}
 
-    def _part(self, name: str, known: int | None) -> Mapping[str, Any]:
-        """Return a part of the page, or only its version where that is known already; 0 is nothing yet."""
-        made = self._made.get(name)
+    def _part(self, part: str, known: int | None, *, runs: bool) -> Mapping[str, Any]:
+        """Return a part of the page, or only its version where that is known already; 0 is nothing yet.
+
+        `again` is in how many seconds it may be another one, 0 if it is as new as can be.
+        """
+        made = self._made.get(part)
         began = time.monotonic()
-        if made is None or began - made.at > _SHARE * made.took:
-            version = self._logs.read_on() if self._folder.is_dir() else 0
-            if made is None or version != made.version:
-                html = render_part(name, self._logs.report()) if version else ""
+        again = 0.0 if made is None else max(0.0, made.at + _SHARE * made.took - began)
+        if made is None or not again:
+            size = self._logs.read_on() if self._folder.is_dir() else 0
+            if runs:
+                # Nothing is in the logs as long as nothing happens.
+                self._logs.go_on(began)
+            if made is None or runs or size != made.size:
+                html = render_part(part, self._logs.report()) if size else ""
                 now = time.monotonic()
-                made = self._made[name] = _Made(version, html, now, now - began)
-        return {"version": made.version, **({} if made.version == known else {"html": made.html})}
+                made = self._made[part] = _Made(html, size, now, now - began)
+        # Of nothing it is 0.
+        version = zlib.crc32(made.html.encode())
+        return {"version": version, "again": again, **({} if version == known else {"html": made.html})}
 
     def _write(self, to: str, kind: str, *, sheet: bool) -> Mapping[str, Any]:
         """Write the whole report into a file."""

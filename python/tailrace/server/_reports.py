@@ -50,9 +50,10 @@ class Reports:
             raise RefusedError(404, f"a report has no part {name!r}, but {', '.join(PARTS)}")
         asked = call.query(PartQuery)
         folder = await self._farm.log_folder(call.job_id)
+        runs = (await self._farm.get(call.job_id)).state in ("running", "merging")
         process = self._watched.pop(call.job_id, None) or ReportProcess(folder)
         self._watched[call.job_id] = process
-        answer = PartAnswer.model_validate(await process.ask({"part": name, "known": asked.known}))
+        answer = PartAnswer.model_validate(await process.ask({"part": name, "known": asked.known, "runs": runs}))
         idle = [job_id for job_id, one in self._watched.items() if not one.is_busy]
         for job_id in idle[: max(0, len(self._watched) - _MOST_WATCHED)]:
             await self._watched.pop(job_id).close()
