@@ -148,7 +148,7 @@ def test_what_nobody_asks_for_any_more_ends(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_a_part_takes_a_tenth_of_a_processor_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_takes_a_twentieth_of_a_processor_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     log.start(2)
     log.chunk(0, 0, 1)
@@ -167,7 +167,7 @@ def test_a_part_takes_a_tenth_of_a_processor_at_most(tmp_path: Path, monkeypatch
     assert "1 of 2" in parse(first["html"]).text
     log.chunk(1, 1, 2)
     log.write()
-    now += 19
+    now += 39
     assert report.answer({"part": "figures", "known": None, "runs": False}) == {**first, "again": 1}
     now += 2
     assert "2 of 2" in parse(report.answer({"part": "figures", "known": None, "runs": False})["html"]).text
