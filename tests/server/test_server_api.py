@@ -323,6 +323,20 @@ def test_prometheus_is_told_how_the_farm_is(tmp_path: Path) -> None:
         assert "process_resident_memory_bytes" in text
 
 
+def test_chunks_that_are_skipped_are_not_told_as_waiting(tmp_path: Path) -> None:
+    spec = job("exit 1", "true", held(tmp_path, "go"))
+    skipped = spec.chunks[1].model_copy(update={"depends_on": (0,)})
+    spec = spec.model_copy(update={"chunks": (spec.chunks[0], skipped, spec.chunks[2])})
+    body = json.dumps({"spec": json.loads(spec.model_dump_json(by_alias=True)), "settings": {"failFast": False}})
+    with serving(tmp_path) as server:
+        job_id = server.send("POST", "/api/v1/jobs", body, JSON).json()["id"]
+        wait_until(lambda: server.send("GET", f"/api/v1/jobs/{job_id}").json()["skippedChunks"] == 1)
+        text = server.send("GET", "/metrics").body.decode()
+        open_gate(tmp_path, "go")
+    counts = dict(re.findall(r'^tailrace_chunks{state="(\w+)"} (\S+)$', text, flags=re.MULTILINE))
+    assert counts == {"running": "1.0", "completed": "0.0", "failed": "1.0", "skipped": "1.0", "pending": "0.0"}
+
+
 def test_health_is_told_to_anybody(server: FarmServer) -> None:
     answer = server.send("GET", "/healthz", headers={})
     assert (answer.status, answer.json()) == (200, {"status": "ok"})

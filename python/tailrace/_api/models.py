@@ -42,6 +42,7 @@ class JobAnswer(_Answer):
     total_chunks: int
     completed_chunks: int
     failed_chunks: int
+    skipped_chunks: int
     progress: float
     error: str | None
     owner: str | None

@@ -31,6 +31,8 @@ class JobStatus:
     total_chunks: int
     completed_chunks: int
     failed_chunks: int
+    skipped_chunks: int
+    """Those that depend on one that failed."""
     progress: float
     """How much is done, 0 to 1, by the frames that are rendered."""
     error: str | None
@@ -66,6 +68,7 @@ class JobStatus:
             total_chunks=row.total_chunks,
             completed_chunks=row.completed_chunks,
             failed_chunks=row.failed_chunks,
+            skipped_chunks=row.skipped_chunks,
             progress=min(1.0, done / row.total_frames) if row.total_frames else 0.0,
             error=row.error,
             owner=row.owner,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -143,15 +142,13 @@ class Jobs:
         del call
         jobs = await self._farm.list(_UNFINISHED, _MOST_JOBS)
         nodes = await self._farm.list_nodes()
-        completed, failed = sum(job.completed_chunks for job in jobs), sum(job.failed_chunks for job in jobs)
-        running = sum(node.running for node in nodes)
-        waiting = sum(job.total_chunks for job in jobs) - completed - failed - running
-        chunks: Mapping[str, int] = {
-            "pending": max(0, waiting),
-            "running": running,
-            "completed": completed,
-            "failed": failed,
+        chunks: dict[str, int] = {
+            "running": sum(node.running for node in nodes),
+            "completed": sum(job.completed_chunks for job in jobs),
+            "failed": sum(job.failed_chunks for job in jobs),
+            "skipped": sum(job.skipped_chunks for job in jobs),
         }
+        chunks["pending"] = max(0, sum(job.total_chunks for job in jobs) - sum(chunks.values()))
         return Response(self._metrics.text(jobs, chunks, nodes), media_type=MEDIA_TYPE)
 
 
