@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,8 @@ from tailrace._farm.repository.rows import Owner
 pytestmark = pytest.mark.anyio
 
 
-def check(path: Path) -> Result:
-    return CliRunner().invoke(cli, ["farm", "check", str(path)])
+def check(path: Path, *options: str) -> Result:
+    return CliRunner().invoke(cli, ["farm", "check", str(path), *options])
 
 
 async def ran(folder: Path) -> Path:
@@ -34,6 +35,8 @@ async def ran(folder: Path) -> Path:
 async def test_a_repository_that_is_well_has_no_line_and_status_0(tmp_path: Path) -> None:
     found = check(await ran(tmp_path))
     assert (found.exit_code, found.stdout, found.stderr) == (0, "", "nothing is wrong\n")
+    found = check(tmp_path / "farm.db", "--json")
+    assert (found.exit_code, json.loads(found.stdout), found.stderr) == (0, {"faults": []}, "")
 
 
 async def test_each_fault_is_a_line_and_the_status_1(tmp_path: Path) -> None:
@@ -46,6 +49,8 @@ async def test_each_fault_is_a_line_and_the_status_1(tmp_path: Path) -> None:
     assert found.exit_code == 1
     assert job_id in found.stdout
     assert len(found.stdout.splitlines()) == 1
+    told = check(path, "--json")
+    assert (told.exit_code, json.loads(told.stdout)) == (1, {"faults": found.stdout.splitlines()})
 
 
 async def test_the_look_takes_nothing_from_the_manager_that_died(tmp_path: Path) -> None:

@@ -233,6 +233,9 @@ def test_logs_are_written_and_followed(farm: Commands, tmp_path: Path) -> None:
     assert farm.run("job", "logs", job_id) == "[chunk 0] out\n[chunk 0] late\n[chunk 1] second\n"
     assert farm.run("job", "logs", job_id, "0", "--stderr") == "err\n"
     assert farm.run("job", "logs", job_id, "0", "--stdout", "--attempt", "1") == "out\nlate\n"
+    pieces = [json.loads(line) for line in farm.run("job", "logs", job_id, "--json").splitlines()]
+    assert {(piece["chunkId"], piece["stream"]) for piece in pieces} == {(0, "stdout"), (0, "stderr"), (1, "stdout")}
+    assert "".join(piece["data"] for piece in pieces if piece["stream"] == "stdout") == "out\nlate\nsecond\n"
 
 
 def test_a_node_is_left_out_and_takes_part_again(farm: Commands, tmp_path: Path) -> None:

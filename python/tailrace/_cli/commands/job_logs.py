@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import codecs
+import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from ..display.lines import StreamOutput
 
 _Stream = Literal["stdout", "stderr"]
+_Read: TypeAlias = Callable[[], AsyncIterator[bytes]]
 
 
 @click.command()
@@ -24,8 +29,18 @@ _Stream = Literal["stdout", "stderr"]
 @click.option("--stderr", "only", flag_value="stderr", help="What it wrote to standard error alone.")
 @click.option("--attempt", metavar="N", type=click.IntRange(min=1), help="That of this attempt; default the last one.")
 @server_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write a JSON object for each piece of it, a line each, to standard output."
+)
 def logs(
-    job_id: str, chunk: int | None, *, follow: bool, only: _Stream | None, attempt: int | None, server: str | None
+    job_id: str,
+    chunk: int | None,
+    *,
+    follow: bool,
+    only: _Stream | None,
+    attempt: int | None,
+    server: str | None,
+    as_json: bool,
 ) -> None:
     """Write what a chunk of a job wrote, or all chunks, each line with its chunk in front.
 
@@ -47,8 +62,11 @@ def logs(
             for each in chunks:
                 async with anyio.create_task_group() as tasks:
                     for stream in streams:
-                        to: _Stream = "stdout" if only else stream
-                        tasks.start_soon(_copy, farm, found, each, stream, to, attempt, follow, output)
+                        read = partial(farm.output, found, each, stream, attempt, follow=follow)
+                        if as_json:
+                            tasks.start_soon(_describe, read, each, stream)
+                        else:
+                            tasks.start_soon(_copy, read, each, "stdout" if only else stream, output)
                 await output.finish(each)
         except BaseExceptionGroup as errors:
             # Of two streams of one chunk both say the same.
@@ -57,15 +75,18 @@ def logs(
     ask_farm(server, write)
 
 
-async def _copy(
-    farm: RemoteFarm,
-    job_id: str,
-    chunk: int,
-    stream: _Stream,
-    to: _Stream,
-    attempt: int | None,
-    follow: bool,
-    output: StreamOutput,
-) -> None:
-    async for data in farm.output(job_id, chunk, stream, attempt, follow=follow):
+async def _copy(read: _Read, chunk: int, to: _Stream, output: StreamOutput) -> None:
+    async for data in read():
         await output.write(chunk, to, memoryview(data))
+
+
+async def _describe(read: _Read, chunk: int, stream: _Stream) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def tell(text: str) -> None:
+        if text:
+            click.echo(json.dumps({"chunkId": chunk, "stream": stream, "data": text}))
+
+    async for data in read():
+        tell(decoder.decode(data))
+    tell(decoder.decode(b"", final=True))
