@@ -497,7 +497,16 @@ def test_help_names_every_option_and_the_version_is_that_of_the_package() -> Non
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("300", 300), ("2.5", 2.5), (".5", 0.5), ("0.3s", 0.3), ("5m", 300), ("1h30m", 5400), ("1H1m1.5", 3661.5)],
+    [
+        ("300", 300),
+        ("2.5", 2.5),
+        (".5", 0.5),
+        ("0.3s", 0.3),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1H1m1.5", 3661.5),
+        ("1d12h", 129600),
+    ],
 )
 def test_times_are_seconds_or_have_units(text: str, seconds: float) -> None:
     parameter = click.Option(["--timeout"])

@@ -173,6 +173,20 @@ async def test_events_go_on_when_the_server_is_started_anew(tmp_path: Path) -> N
     assert found == list(range(1, 11))
 
 
+@pytest.mark.parametrize("option", [("--retention", "1"), ("--retention-logs", "0")])
+def test_jobs_that_ended_are_forgotten_as_asked(tmp_path: Path, option: tuple[str, str]) -> None:
+    with serve_command(tmp_path) as serving:
+        farm = connect(serving.url, serving.token)
+        status = submitted(farm, job("true"), tmp_path)
+        anyio.run(farm.wait, status.id)
+        serving.end()
+    assert (tmp_path / "logs" / status.id).is_dir()
+    with serve_command(tmp_path, *option) as serving:
+        farm = connect(serving.url, serving.token)
+        wait_until(lambda: anyio.run(farm.list) == [])
+        wait_until(lambda: not (tmp_path / "logs" / status.id).exists())
+
+
 def test_a_note_warns_of_tokens_on_the_way(tmp_path: Path) -> None:
     with serve_command(tmp_path, "--host", "0.0.0.0") as serving:
         assert "without --tls-cert, tokens can be read on their way" in serving.end()

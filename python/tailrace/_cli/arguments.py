@@ -10,11 +10,11 @@ import click
 
 import tailrace
 
-_FORM = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?|\.\d+)s?)?", re.ASCII | re.IGNORECASE)
+_FORM = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?|\.\d+)s?)?", re.ASCII | re.IGNORECASE)
 
 
 def parse_limit(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Return an option's value in seconds, more than 0: 300, 2.5, 5m or 1h30m."""
+    """Return an option's value in seconds, more than 0: 300, 2.5, 5m, 1h30m or 30d."""
     if text is None:
         return None
     seconds = parse_delay(context, parameter, text)
@@ -28,8 +28,8 @@ def parse_delay(_: click.Context, __: click.Parameter, text: str) -> float:
     match = _FORM.fullmatch(text)
     if match is None:
         raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m or 1h30m")
-    hours, minutes, seconds = (float(number or 0) for number in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    days, hours, minutes, seconds = (float(number or 0) for number in match.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
 def parse_frames(_: click.Context, __: click.Parameter, text: str | None) -> tailrace.FrameRange | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..adapter_options import AdapterCommand, AdapterRequest
-from ..arguments import parse_amounts
+from ..arguments import parse_amounts, parse_file_size, parse_limit
 from ..completion import complete_folder
 from ..listening import is_for_others, listen, log_to_standard_error, take_token, url_of
 from ..writing import print_message
@@ -48,6 +48,18 @@ _DEFAULT_PORT = 8089
 @click.option(
     "--log-dir", metavar="DIR", shell_complete=complete_folder, help="Keep logs here; default: beside the jobs."
 )
+@click.option(
+    "--retention",
+    metavar="TIME",
+    callback=parse_limit,
+    help="Forget jobs with their logs when they ended so long ago, and events, such as 30d; default: never.",
+)
+@click.option(
+    "--retention-logs",
+    metavar="SIZE",
+    callback=parse_file_size,
+    help="Forget those that ended first, too, while the logs of ended jobs take more room, such as 50G.",
+)
 @click.option("--drain", is_flag=True, help="When asked to end, let chunks that run end first, and start no more.")
 @click.option(
     "--allowed-host",
@@ -76,6 +88,8 @@ def serve_farm(
     server_token_env: str | None,
     view_token_env: str | None,
     log_dir: str | None,
+    retention: float | None,
+    retention_logs: int | None,
     drain: bool,
     allowed_hosts: tuple[str, ...],
     trusted_proxies: tuple[str, ...],
@@ -92,7 +106,7 @@ def serve_farm(
     # Before that nothing of it is needed: help and completion are asked for often.
     import anyio
 
-    from tailrace import JobManager, describe_error
+    from tailrace import JobManager, Retention, describe_error
     from tailrace.server import ServerSettings, make_token, serve, token_file
 
     from ..adapter_options import make_adapter
@@ -120,7 +134,8 @@ def serve_farm(
                 tls_key=tls_key,
             )
             chosen = make_adapter(adapter, None, "a job of the farm", Path.cwd(), masked=())
-            manager = JobManager(chosen, db, slots=slots, capacity=capacity, log_dir=log_dir)
+            kept = Retention(age=retention, log_bytes=retention_logs)
+            manager = JobManager(chosen, db, slots=slots, capacity=capacity, log_dir=log_dir, retention=kept)
         except (ValueError, OSError) as error:
             raise click.UsageError(describe_error(error)) from error
         except ImportError as error:
