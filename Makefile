@@ -67,8 +67,8 @@ test-slurm: $(VENV)/.built $(VENV)/.group-test $(BIN)/ffmpeg ## Run tests with a
 	sh scripts/install.sh slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2
 	sh scripts/in_own_network.sh python -m pytest -m slurm
 
-test-web: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-web $(BIN)/ffmpeg ## Run tests of pages in a browser; installs Chromium
-	sh scripts/install.sh chromium:chromium
+test-web: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-web $(BIN)/ffmpeg ## Run tests of pages in a browser; installs Chromium and Blender
+	sh scripts/install.sh chromium:chromium blender:blender
 	python -m pytest -m web
 
 stress: stress-threads stress-python ## Run the long soak and stress tests
