@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from support.browsers import listen_to, open_browser, serious_findings
 from support.cuttable_proxy import CuttableProxy, cuttable_proxy
-from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
+from support.farm_servers import BEARER, JSON, TOKEN, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
 from support.workers import wait_until
 
@@ -80,6 +80,11 @@ def text_of(page: Page) -> str:
     return text
 
 
+def until_text(page: Page, is_so: Callable[[str], bool]) -> None:
+    """Return once what is laid out is as wanted."""
+    wait_until(lambda: is_so(text_of(page)) or page.wait_for_timeout(10))
+
+
 def numbers(page: Page) -> list[int]:
     """Return the numbers of the lines that are laid out, which are all lines between the first and the last."""
     found = [int(number) for number in re.findall(r"^(\d{8}) ", text_of(page), re.MULTILINE)]
@@ -89,15 +94,20 @@ def numbers(page: Page) -> list[int]:
 
 def first_seen(page: Page) -> int:
     """Return the number of the line at the top."""
+    return int(top_line(page)[:8])
+
+
+def top_line(page: Page) -> str:
+    """Return the first word of the line at the top."""
     line: str = page.evaluate(
         """() => {
           const box = document.querySelector(".log-text").getBoundingClientRect();
           const { startContainer, startOffset } = document.caretRangeFromPoint(box.left + 20, box.top + 10);
           const text = startContainer.textContent;
-          return text.slice(text.lastIndexOf("\\n", startOffset - 1) + 1).slice(0, 8);
+          return text.slice(text.lastIndexOf("\\n", startOffset - 1) + 1).split(/\\s/)[0];
         }"""
     )
-    return int(line)
+    return line
 
 
 def scroll(page: Page, script: str) -> None:
@@ -241,7 +251,7 @@ def test_ten_thousand_lines_a_second_are_followed_and_leave_the_page_usable(tmp_
             # Scrolling up stops it, while more comes.
             page.get_by_role("log").hover()
             page.mouse.wheel(0, -600)
-            status(page, "not followed")
+            status(page, "Not followed")
             seen = first_seen(page)
             page.wait_for_timeout(1000)
             assert first_seen(page) == seen
@@ -269,7 +279,7 @@ def test_a_dropped_connection_is_told_and_costs_no_byte(tmp_path: Path, browser:
         job_id = submit(server, f"{held(tmp_path, 'go')}; {python(script, tmp_path)}")
         with open_log(browser, proxy, job_id, ignore=_NO_CONNECTION) as page:
             open_gate(tmp_path, "go")
-            wait_until(lambda: "00000010" in text_of(page) or page.wait_for_timeout(10))
+            until_text(page, lambda text: "00000010" in text)
             proxy.cut()
             status(page, "Not connected")
             page.wait_for_timeout(1000)
@@ -279,26 +289,55 @@ def test_a_dropped_connection_is_told_and_costs_no_byte(tmp_path: Path, browser:
             assert numbers(page) == list(range(150))
 
 
-def test_a_chunk_that_a_server_runs_anew_has_its_log_shown_anew(tmp_path: Path, browser: Browser) -> None:
-    with serving(tmp_path) as first:
-        script = f"if [ -e again ]; then echo second; else touch again; seq 1000; fi >&2; {held(tmp_path, 'go')}"
-        job_id = submit(first, script)
-        proxy_to = cuttable_proxy(first.port)
-        proxy = proxy_to.__enter__()
-        opened = open_log(browser, proxy, job_id, ignore=_NO_CONNECTION)
-        page = opened.__enter__()
-        wait_until(lambda: text_of(page).endswith("\n1000\n") or page.wait_for_timeout(10))
-        proxy.cut()
-    status(page, "Not connected")
-    with serving(tmp_path) as second:
-        proxy.lead_to(second.port)
-        proxy.mend()
-        wait_until(lambda: text_of(page) == "second\n" or page.wait_for_timeout(10))
-        status(page, "Following")
-        open_gate(tmp_path, "go")
+def test_what_could_not_be_had_is_there_once_the_server_is(large: tuple[FarmServer, str], browser: Browser) -> None:
+    server, job_id = large
+    with cuttable_proxy(server.port) as proxy, open_log(browser, proxy, job_id, ignore=_NO_CONNECTION) as page:
         status(page, "Ended")
-        opened.__exit__(None, None, None)
-        proxy_to.__exit__(None, None, None)
+        proxy.cut()
+        page.evaluate("document.querySelector('.log-text').scrollTop = 100000")
+        status(page, "Not connected")
+        proxy.mend()
+        status(page, "Ended")
+        settle(page)
+        assert 0 < first_seen(page) < 100_000
+
+
+def test_a_connection_that_is_there_again_is_told_before_anything_comes(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server, cuttable_proxy(server.port) as proxy:
+        job_id = submit(server, f"echo one >&2; {held(tmp_path, 'go')}")
+        with open_log(browser, proxy, job_id, ignore=_NO_CONNECTION) as page:
+            status(page, "Following")
+            proxy.cut()
+            status(page, "Not connected")
+            proxy.mend()
+            page.locator(".log-status").filter(has_text="Following").wait_for(timeout=10_000)
+            open_gate(tmp_path, "go")
+            status(page, "Ended")
+
+
+def test_what_a_server_runs_anew_is_followed(tmp_path: Path, browser: Browser) -> None:
+    script = f"if [ -e again ]; then echo second; else touch again; seq 1000; fi >&2; {held(tmp_path, 'go')}"
+    with cuttable_proxy(0) as proxy, ExitStack() as stack:
+        with serving(tmp_path) as first:
+            proxy.lead_to(first.port)
+            job_id = submit(first, script)
+            page = stack.enter_context(open_log(browser, proxy, job_id, ignore=_NO_CONNECTION))
+            until_text(page, lambda text: text.endswith("\n1000\n"))
+            proxy.cut()
+        status(page, "Not connected")
+        with serving(tmp_path) as second:
+            proxy.lead_to(second.port)
+            proxy.mend()
+            until_text(page, lambda text: text == "second\n")
+            status(page, "Following")
+            second.send("POST", f"/api/v1/jobs/{job_id}/pause", '{"now": true}', JSON)
+            status(page, "Ended")
+            second.send("POST", f"/api/v1/jobs/{job_id}/resume", headers=BEARER)
+            page.get_by_label("Attempt").locator("option", has_text="Attempt 3").wait_for(state="attached")
+            until_text(page, lambda text: text == "second\n")
+            status(page, "Following")
+            open_gate(tmp_path, "go")
+            status(page, "Ended")
 
 
 def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, browser: Browser) -> None:
@@ -307,8 +346,8 @@ def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, brow
         script = f"if [ -e one ]; then {second}; else touch one; echo one >&2; exit 1; fi"
         job_id = submit(server, script, settings={"retries": 1, "retryDelay": 1.5})
         with open_log(browser, server, job_id) as page:
-            wait_until(lambda: text_of(page) == "one\n" or page.wait_for_timeout(10))
-            wait_until(lambda: text_of(page) == "two\n" or page.wait_for_timeout(10))
+            until_text(page, lambda text: text == "one\n")
+            until_text(page, lambda text: text == "two\n")
             choice = page.get_by_label("Attempt")
             choice.select_option("Attempt 1")
             status(page, "Ended")
@@ -316,7 +355,7 @@ def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, brow
             choice.select_option("Last attempt")
             status(page, "Following")
             page.get_by_role("button", name="stdout").click()
-            wait_until(lambda: text_of(page) == "out\n" or page.wait_for_timeout(10))
+            until_text(page, lambda text: text == "out\n")
             assert page.get_by_role("log").get_attribute("aria-label") == "stdout of chunk 0"
             with page.expect_download() as download:
                 page.get_by_role("link", name="Download").click()
@@ -324,6 +363,61 @@ def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, brow
             assert download.value.suggested_filename == f"{job_id}-chunk-0-stdout.log"
             open_gate(tmp_path, "go")
             status(page, "Ended, ")
+
+
+def test_who_reads_an_earlier_attempt_goes_on_to_read_it(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        first = f"touch one; seq 1000 >&2; {held(tmp_path, 'again')}; exit 1"
+        script = f"if [ -e one ]; then echo two >&2; {held(tmp_path, 'go')}; else {first}; fi"
+        job_id = submit(server, script, settings={"retries": 1, "retryDelay": 0})
+        with open_log(browser, server, job_id) as page:
+            until_text(page, lambda text: text.endswith("\n1000\n"))
+            scroll(page, "log.scrollTop = 1800")
+            open_gate(tmp_path, "again")
+            page.locator(".facts").filter(has_text="Attempts2").wait_for()
+            status(page, "Ended")
+            assert top_line(page) == "101"
+            page.get_by_label("Attempt").select_option("Last attempt")
+            until_text(page, lambda text: text == "two\n")
+            open_gate(tmp_path, "go")
+            status(page, "Ended")
+
+
+def test_a_log_that_is_not_seen_asks_for_nothing(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        script = f"echo one >&2; {held(tmp_path, 'more')}; echo two >&2; {held(tmp_path, 'go')}"
+        job_id = submit(server, script)
+        with open_log(browser, server, job_id) as page:
+            page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.isAway ?? false })")
+            until_text(page, lambda text: text == "one\n")
+            page.wait_for_timeout(500)
+            turn = "isAway => { window.isAway = isAway; document.dispatchEvent(new Event('visibilitychange')); }"
+            with page.expect_event("requestfailed", lambda request: "/output/next" in request.url):
+                page.evaluate(turn, True)
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            open_gate(tmp_path, "more")
+            page.wait_for_timeout(1000)
+            assert ([url for url in asked if "/output" in url or "/log" in url], text_of(page)) == ([], "one\n")
+            page.evaluate(turn, False)
+            until_text(page, lambda text: text == "one\ntwo\n")
+            open_gate(tmp_path, "go")
+            status(page, "Ended")
+
+
+def test_the_line_at_the_top_stays_there_when_long_lines_are_wrapped(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        lines = "sys.stderr.write(''.join('%d \\x1b[3%dm%s\\n' % (n, n % 8, 'x' * (n % 900)) for n in range(5000)))"
+        job_id = submit(server, python(lines, tmp_path))
+        with open_log(browser, server, job_id) as page:
+            status(page, "Ended")
+            scroll(page, "log.scrollTop = log.scrollHeight / 2")
+            line = top_line(page)
+            for _ in range(2):
+                page.get_by_role("button", name="Wrap").click()
+                page.wait_for_timeout(300)
+                settle(page)
+                assert top_line(page) == line
 
 
 def test_lines_without_an_end_and_bytes_that_are_no_text_are_shown(tmp_path: Path, browser: Browser) -> None:
@@ -351,7 +445,7 @@ write(b"\\r\\nbad \\xff\\xc3 byte \\xc3\\xa4 \\xf0\\x9f\\x8e\\xac\\n" + b"x" * 3
                 page.get_by_label("Search in the log").fill(f"byte ä{' ' if wrap else ''}")
                 page.locator(".log-count").filter(has_text="1 of 1").wait_for()
                 shown = "00199998 %\n00199999 %\nbad �� byte ä 🎬\nxxxx"
-                wait_until(lambda: shown in text_of(page) or page.wait_for_timeout(10))  # noqa: B023
+                until_text(page, lambda text: shown in text)  # noqa: B023
                 settle(page)
                 assert len(text_of(page)) < 500_000
                 box = page.evaluate("document.querySelector('.log-text').clientWidth")

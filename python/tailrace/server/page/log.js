@@ -32,6 +32,8 @@ class Log {
     this._stream = stream;
     /** Which one is wanted; null: the last. */
     this._attempt = null;
+    /** How many there are, as far as is known. */
+    this._count = 1;
     this._isClosed = false;
     this._view = new LogView((start, end) => this._bytes.read(start, end), {
       onScroll: () => this._tell(),
@@ -59,10 +61,13 @@ class Log {
 
   /** @param {Object[]} list the feed's messages of the job */
   messages(list) {
-    // A chunk that begins has a log of its own, be it another attempt or the same once more.
-    const begins = ({ change }) => change?.chunkId === this._chunkId && change.state === "running";
-    if (list.some(begins) && (this._attempt === null || this._isEnd)) this._open();
-    else if (list.some(({ gap }) => gap)) this._start();
+    const begins = list.find(({ change }) => change?.chunkId === this._chunkId && change.state === "running");
+    if (!begins) return;
+    this._count = begins.change.details.attempt;
+    // Who reads an earlier one goes on to read it.
+    if (this._attempt === null && this._view.isPinned) this._open();
+    else this._attempt ??= this._bytes.attempt;
+    this._tell();
   }
 
   _makeElement() {
@@ -72,7 +77,8 @@ class Log {
     this._wrapping = button("Wrap", () => this._wrap(), { "aria-pressed": "false", title: "Long lines go on below" });
     this._following = button("Follow", () => this._follow(), { "aria-pressed": "false", title: "Stay at the end (End)" });
     this._download = h("a", { class: "button" }, "Download");
-    this._status = h("p", { class: "log-status", role: "status" });
+    this._status = h("span", { role: "status" });
+    this._size = h("span");
     this._text = this._view.element;
     this._text.setAttribute("role", "log");
     // What comes is too much to be read out: the line below tells that something does.
@@ -88,7 +94,7 @@ class Log {
         this._download,
         this._search.element),
       this._text,
-      this._status);
+      h("p", { class: "log-status" }, this._status, this._size));
   }
 
   _choose({ stream = this._stream, attempt = this._attempt }) {
@@ -115,37 +121,36 @@ class Log {
     this._start();
   }
 
-  _start() {
+  _start(failures = 0) {
     this._stop();
     if (this._isClosed || document.hidden) return;
     this._running = new AbortController();
-    this._run(this._running.signal);
+    this._run(this._running.signal, failures);
   }
 
   _stop() {
     this._running?.abort();
   }
 
-  /** Have what comes until the log has ended; a server that does not answer is asked again. */
-  async _run(signal) {
-    let failures = 0;
-    let mustCheck = this._isOpen;
+  /** Show what comes until the log has ended; a server that does not answer is asked again, from the same place. */
+  async _run(signal, failures) {
     while (!signal.aborted) {
       try {
+        if (failures) {
+          await sleep(RETRIES[Math.min(failures, RETRIES.length) - 1], signal);
+          await this._bytes.ask(signal);
+          failures = 0;
+          this._problem = "";
+          this._view.refresh();
+        }
         if (!this._isOpen) await this._showEnd(signal);
-        else if (mustCheck && !(await this._bytes.isSame(signal))) return this._open();
-        mustCheck = false;
-        if (await this._more(signal)) return;
-        failures = 0;
-        this._problem = "";
         this._tell();
+        if (await this._more(signal)) return;
         await sleep(this._view.isPinned ? PAUSE : LONG_PAUSE, signal);
       } catch (error) {
         if (signal.aborted) return;
-        this._fail(error);
-        if (error.status >= 400 && error.status < 500) return;
-        mustCheck = this._isOpen;
-        await sleep(RETRIES[Math.min(failures++, RETRIES.length - 1)], signal);
+        if (!this._explain(error)) return;
+        failures++;
       }
     }
   }
@@ -204,12 +209,18 @@ class Log {
     else this._follow();
   }
 
+  /** Something else than what comes could not be asked for. */
   _fail(error) {
-    if (error.name === "AbortError") return;
+    if (error.name !== "AbortError" && this._explain(error)) this._start(1);
+  }
+
+  /** @returns {boolean} whether it may pass */
+  _explain(error) {
     if (!(error instanceof ApiError)) throw error;
     const mayPass = error.status === 0 || error.status >= 500;
     this._problem = mayPass ? "Not connected – trying again" : error.message;
     this._tell();
+    return mayPass;
   }
 
   _tell() {
@@ -223,24 +234,25 @@ class Log {
     this._text.setAttribute("aria-label", `${this._stream} of chunk ${this._chunkId}`);
     this.element.classList.toggle("lost", this._problem !== "");
     setText(this._status, this._problem || this._state(size, isPinned));
+    // It changes too often to be read out.
+    setText(this._size, size && !this._problem ? `, ${sizeText(size)}` : "");
   }
 
   _state(size, isPinned) {
     if (!this._isOpen) return "Loading …";
-    if (this._isEnd) return size ? `Ended, ${sizeText(size)}` : "Ended: nothing was written";
+    if (this._isEnd) return size ? "Ended" : "Ended: nothing was written";
     if (!size) return "Nothing has been written yet";
-    return isPinned ? `Following, ${sizeText(size)}` : `${sizeText(size)} so far; not followed`;
+    return isPinned ? "Following" : "Not followed";
   }
 
   _tellAttempts() {
-    const last = this._attempt === null ? this._bytes.attempt ?? 1 : 0;
-    const count = Math.max(last, this._attempts.options.length - 1, this._attempt ?? 1);
-    if (this._attempts.options.length !== count + 1) {
-      const options = Array.from({ length: count }, (_, index) => h("option", { value: index + 1 }, `Attempt ${index + 1}`));
+    this._count = Math.max(this._count, this._bytes.attempt ?? 1);
+    if (this._attempts.options.length !== this._count + 1) {
+      const options = Array.from({ length: this._count }, (_, index) => h("option", { value: index + 1 }, `Attempt ${index + 1}`));
       this._attempts.replaceChildren(h("option", { value: "" }, "Last attempt"), ...options);
     }
     this._attempts.value = this._attempt ?? "";
-    this._attempts.hidden = count < 2;
+    this._attempts.hidden = this._count < 2;
   }
 }
 

@@ -4,8 +4,6 @@ import { ApiError, request } from "./api.js";
 
 const PAGE = 2 ** 16;
 const MOST_PAGES = 16;
-/** Of what has come last, to see later whether the log is still the same. */
-const MOST_KNOWN = 256;
 /** The server gives no more of what is new at a time. */
 export const MOST_NEW = 2 ** 18;
 
@@ -16,7 +14,6 @@ export class LogBytes {
     this._place = `/jobs/${encodeURIComponent(jobId)}/chunks/${chunkId}`;
     this._stream = stream;
     this._pages = new Map();
-    this._known = { start: 0, bytes: new Uint8Array() };
     /** That which wrote it; null until it is known. */
     this.attempt = attempt;
     /** In bytes, as far as it is known. */
@@ -40,9 +37,7 @@ export class LogBytes {
   async tail(length, signal) {
     const end = await this.ask(signal);
     const start = Math.max(0, end - length);
-    const bytes = await this._range(start, end, signal);
-    this._remember(start, bytes);
-    return { start, bytes };
+    return { start, bytes: await this._range(start, end, signal) };
   }
 
   /** @param {number} start @param {number} end @returns {Promise<Uint8Array>} fewer where the log ends */
@@ -66,17 +61,7 @@ export class LogBytes {
     const bytes = await body(response);
     this._tell(response);
     this.size = Math.max(this.size, offset + bytes.length);
-    if (bytes.length) this._remember(offset, bytes);
     return { bytes, isEnd: response.headers.get("Tailrace-Ended") === "true" };
-  }
-
-  /** @param {AbortSignal} signal @returns {Promise<boolean>} whether what has come last is still there */
-  async isSame(signal) {
-    const { start, bytes } = this._known;
-    const end = start + bytes.length;
-    if ((await this.ask(signal)) < end) return false;
-    const found = await this._range(start, end, signal);
-    return bytes.every((byte, index) => byte === found[index]);
   }
 
   /**
@@ -113,11 +98,6 @@ export class LogBytes {
       page.then((bytes) => bytes.length < PAGE && forget(), forget);
     }
     return page;
-  }
-
-  _remember(start, bytes) {
-    const length = Math.min(bytes.length, MOST_KNOWN);
-    this._known = { start: start + bytes.length - length, bytes: bytes.slice(bytes.length - length) };
   }
 
   _tell(response) {

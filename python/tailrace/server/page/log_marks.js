@@ -2,6 +2,7 @@
 // https://developer.mozilla.org/en-US/docs/Web/API/CSS_Custom_Highlight_API; a browser without it marks nothing.
 
 import { render } from "./ansi.js";
+import { rangeOf, textsOf } from "./text_ranges.js";
 
 const MOST = 2000;
 
@@ -81,37 +82,4 @@ export class LogMarks {
     if (range) this._chosen?.add(range);
     return range;
   }
-}
-
-/** @returns {{node: Text, start: number}[]} the texts of an element, and where in its text they begin */
-function textsOf(element) {
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  const texts = [];
-  let start = 0;
-  while (walker.nextNode()) {
-    texts.push({ node: walker.currentNode, start });
-    start += walker.currentNode.length;
-  }
-  return texts;
-}
-
-function rangeOf(texts, index, length) {
-  const range = document.createRange();
-  const first = textAt(texts, index);
-  const last = textAt(texts, index + length - 1);
-  if (!first || !last) return null;
-  range.setStart(first.node, index - first.start);
-  range.setEnd(last.node, Math.min(last.node.length, index + length - last.start));
-  return range;
-}
-
-function textAt(texts, index) {
-  let low = 0;
-  let high = texts.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (texts[middle].start <= index) low = middle + 1;
-    else high = middle;
-  }
-  return texts[low - 1];
 }

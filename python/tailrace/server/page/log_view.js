@@ -6,6 +6,7 @@ import { PLAIN, isSame, render } from "./ansi.js";
 import { h } from "./dom.js";
 import { joined } from "./log_bytes.js";
 import { MOST_LINE, endsRow, firstRows, lastRows, rowStart } from "./log_rows.js";
+import { rangeOf, textsOf } from "./text_ranges.js";
 
 /** What is asked for at a time. */
 const PIECE = 2 ** 16;
@@ -46,6 +47,11 @@ export class LogView {
     this._resizing.disconnect();
   }
 
+  /** Load what should be there, and could not be had before. */
+  refresh() {
+    if (!this.isPinned) this._scrolled();
+  }
+
   /** Show nothing, of a log that may be another one. */
   reset() {
     this._turn = (this._turn ?? 0) + 1;
@@ -64,9 +70,12 @@ export class LogView {
     return last ? last.start + last.bytes.length : this._start;
   }
 
-  /** The place of the byte that is seen first, as exactly as it is known. */
+  /** The place of the line that is seen first; where there is none yet, about that. */
   get position() {
-    return this._placeAt(this.element.scrollTop);
+    const { top } = this.element.getBoundingClientRect();
+    const isSeen = ({ element }) => element.getBoundingClientRect().bottom > top + 1;
+    const block = this._top <= this.element.scrollTop ? this.blocks.find(isSeen) : undefined;
+    return block ? lineAt(block, top + 1) : this._placeAt(this.element.scrollTop);
   }
 
   /** @param {number} size that of the log, if it has grown */
@@ -263,7 +272,7 @@ export class LogView {
 
   _resized() {
     this._place();
-    if (!this.isPinned) this._scrolled();
+    this.refresh();
   }
 
   /** Have what is seen, and a screen before and behind it. */
@@ -322,6 +331,22 @@ export class LogView {
     while (!this.isPinned && this.blocks.length > 1 && isBelow(this.blocks.at(-1))) this._remove(this.blocks.at(-1));
     this._place();
   }
+}
+
+/** @returns {number} the place where the line begins that is at this height of the window */
+function lineAt({ start, bytes, element }, y) {
+  const texts = textsOf(element);
+  const begins = [0, ...Array.from(element.textContent.matchAll(/\n(?!$)/g), ({ index }) => index + 1)];
+  let low = 0;
+  let high = begins.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (rangeOf(texts, begins[middle], 1).getBoundingClientRect().top <= y) low = middle;
+    else high = middle - 1;
+  }
+  let place = 0;
+  for (let rows = 0; rows < low; place++) if (endsRow(bytes, place)) rows++;
+  return start + place;
 }
 
 /** @returns {number} where the first line begins that is whole, 0 if there is none */
