@@ -86,6 +86,8 @@ class Model:
     after: tuple[str, ...]
     merges: bool
     state: str = LIVE
+    was_ready: bool = False
+    """Whether it might have begun: from then on what it comes after may be deleted, or retried."""
 
     def may_run(self, chunk_id: int) -> bool:
         return all(self.chunks[other] == "completed" for other in self.depends_on[chunk_id])
@@ -239,6 +241,7 @@ class ManagerBesideAModel(RuleBasedStateMachine):
             again = [chunk_id] if single else [id_ for id_, state in model.chunks.items() if state != "completed"]
             model.chunks |= dict.fromkeys(again, "pending")
             model.state = LIVE
+            model.was_ready = False
             model.settle()
 
     @precondition(lambda self: self.jobs)
@@ -341,7 +344,11 @@ class ManagerBesideAModel(RuleBasedStateMachine):
             if chunks != expected:
                 return f"chunks of job {job_id} are {chunks} in place of {expected}"
             is_ready = all(other in self.jobs and self.jobs[other].state == "completed" for other in model.after)
-            if model.state == LIVE and is_ready:
+            model.was_ready |= is_ready and model.state == LIVE
+            has_begun = found[job_id].started_at is not None
+            if has_begun and not model.was_ready:
+                return f"job {job_id} has begun before those that it comes after"
+            if model.state == LIVE and (is_ready or has_begun):
                 could |= {(job_id, id_) for id_ in model.could_run()}
         draining = {key for key in running if self.jobs[key[0]].state == PAUSED}
         if not running <= could | draining:

@@ -153,6 +153,31 @@ async def test_a_job_goes_on_when_its_predecessor_is_retried(tmp_path: Path) -> 
         assert (status.state, status.error) == ("completed", None)
 
 
+@pytest.mark.parametrize("how", ["deleted", "retried"])
+async def test_a_job_that_has_begun_goes_on_whatever_becomes_of_its_predecessor(tmp_path: Path, how: str) -> None:
+    async with farm(tmp_path, slots=1) as manager:
+        first = await manager.submit(job("true"))
+        second = await manager.submit(shown(tmp_path, "b", tail=held(tmp_path, "go")), after=[first])
+        await until(lambda: begun(tmp_path) == ["b"])
+        if how == "deleted":
+            await manager.delete(first)
+        else:
+            await manager.retry(first, [0], done=True)
+            await manager.pause(first)
+        await manager.pause(second, now=True)
+        await manager.resume(second)
+        await until(lambda: begun(tmp_path) == ["b", "b"])
+    async with farm(tmp_path, slots=1) as manager:
+        await until(lambda: begun(tmp_path) == ["b", "b", "b"])
+        open_gate(tmp_path, "go")
+        assert (await manager.wait(second)).state == "completed"
+        # To run it again is to begin it anew.
+        await manager.retry(second, [0], done=True)
+        await until(lambda: manager._farm.table.get(second).row.error is not None or how == "retried")  # type: ignore[union-attr]
+        status = await manager.get(second)
+        assert (status.state, status.started_at, begun(tmp_path)) == ("pending", None, ["b", "b", "b"])
+
+
 async def test_a_job_does_not_begin_before_its_time(tmp_path: Path) -> None:
     async with farm(tmp_path) as manager:
         due = time.time() + 0.5

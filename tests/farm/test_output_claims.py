@@ -62,6 +62,10 @@ async def test_a_job_is_not_retried_while_one_that_came_after_it_runs(tmp_path: 
         refusal = f"job {second} is running and writes chunk_0 in .* too: that one has to end before"
         with pytest.raises(JobStateError, match=refusal):
             await manager.retry(first, [0], done=True)
+        await manager.pause(second, now=True)
+        with pytest.raises(JobStateError, match=f"job {second} is paused and writes chunk_0 in"):
+            await manager.retry(first, [0], done=True)
+        await manager.resume(second)
         open_gate(tmp_path, "go")
         await manager.wait(second)
         await manager.retry(first, [0], done=True)

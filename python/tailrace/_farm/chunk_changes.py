@@ -51,7 +51,7 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
         pending: dict[int, ChunkStateName] = {chunk.chunk_id: "pending" for chunk in again}
         run.table.add(job, ended)
         counts = counts_after(rows, pending, stored.frames)
-        run.table.note(job, "pending", {"finished_at": None, "error": None, **counts}, {})
+        run.table.note(job, "pending", {"started_at": None, "finished_at": None, "error": None, **counts}, {})
     await run.ledger.flush()
 
 

@@ -42,6 +42,11 @@ class FarmJob:
         self._rank()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it has run since it was submitted or retried: what it comes after is behind it then."""
+        return self.row.started_at is not None
+
+    @property
     def demand(self) -> int:
         """How many of its chunks may run at a time."""
         row = self.row

@@ -104,7 +104,7 @@ class JobTable:
         row = job.row
         if row.state != "pending" or job.active is not None or (row.not_before is not None and row.not_before > now):
             return False
-        return not job.is_put_off and self._has_what_it_comes_after(row)
+        return not job.is_put_off and self._has_what_it_comes_after(job)
 
     def update_obstacles(self) -> None:
         """Have each job that waits for one that will not be completed say so in its error."""
@@ -112,22 +112,24 @@ class JobTable:
             if job.row.after and job.row.state == "pending":
                 obstacle = self._obstacle(job.row)
                 # What else keeps one from beginning, `ActiveJob` says.
-                if obstacle != job.row.error and not self._has_what_it_comes_after(job.row):
+                if obstacle != job.row.error and not self._has_what_it_comes_after(job):
                     self.note(job, "pending", {"error": obstacle}, {"error": obstacle})
 
     def comes_after(self, ids: Collection[str]) -> set[str]:
-        """Return these jobs, and those that they come after, and so on, as far as they have not ended."""
+        """Return these jobs, and those that they come after, and so on, as far as they have neither begun nor ended."""
         found: set[str] = set()
         left = list(ids)
         while left:
-            job = self._jobs.get(left.pop())
-            if job is not None and job.row.id not in found:
-                found.add(job.row.id)
-                left += job.row.after
+            id_ = left.pop()
+            if id_ not in found:
+                found.add(id_)
+                job = self._jobs.get(id_)
+                if job is not None and not job.has_begun:
+                    left += job.row.after
         return found
 
-    def _has_what_it_comes_after(self, row: JobRow) -> bool:
-        return all(self._ended.get(other) == "completed" for other in row.after)
+    def _has_what_it_comes_after(self, job: FarmJob) -> bool:
+        return job.has_begun or all(self._ended.get(other) == "completed" for other in job.row.after)
 
     def _obstacle(self, row: JobRow) -> str | None:
         for other in row.after:

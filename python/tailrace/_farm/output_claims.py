@@ -70,10 +70,9 @@ class OutputClaims:
 
     def _waits_for(self, job: FarmJob, job_id: str) -> bool:
         """Return whether a job does not begin, or go on, before the other one is completed."""
-        if job.active is not None:
+        if job.active is not None or job.has_begun:
             return False
-        before = map(self._table.get, self._table.comes_after([job.row.id]))
-        return any(other is not None and job_id in other.row.after for other in before)
+        return job_id in self._table.comes_after(job.row.after)
 
     async def _outputs(self, row: JobRow, spec: JobSpec | None = None) -> JobOutputs:
         key = (row.id, row.settings)

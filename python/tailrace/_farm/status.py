@@ -45,6 +45,7 @@ class JobStatus:
     created_at: float
     not_before: float | None
     started_at: float | None
+    """When it began, since it was retried if it was."""
     finished_at: float | None
     eta: float | None
     """When it is expected to end, by the rate at which it has rendered; None if nobody can say."""
