@@ -15,10 +15,12 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from support.farm_rows import added, changed, chunk, count_states, event, ids, opened
+from support.farms import until
 from support.postgres import run_sql
 from tailrace import TailraceError
 from tailrace._errors import RepositoryError, RepositoryLostError, RepositoryUnavailableError
 from tailrace._farm.repository import sqlite
+from tailrace._farm.repository import writer as writer_module
 from tailrace._farm.repository.changes import Change
 from tailrace._farm.repository.job_repository import JobRepository
 from tailrace._farm.repository.sql_repository import SqlRepository
@@ -307,3 +309,57 @@ async def test_the_end_waits_for_what_is_queued_and_gives_up_what_cannot_be_writ
                 await writer.submit([changed(1, name="x")])
         assert len(raised) == 1
         assert repository.jobs() == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it noticed soon that a transaction does not return."""
+    monkeypatch.setattr(writer_module, "_SILENCE", 0.1)
+    monkeypatch.setattr(writer_module, "_GLANCE", 0.01)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("impatient")
+async def test_what_hangs_is_told_and_goes_through_when_it_answers(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str | None] = []
+    with opened(where) as repository:
+        gate = _Gate(repository, monkeypatch)
+        async with Writer(repository, on_trouble=told.append) as writer, anyio.create_task_group() as group:
+            await gate.close_behind_one(writer, group, 1)
+            group.start_soon(writer.submit, [event(2)])
+            await until(lambda: bool(told))
+            gate.opened.set()
+        assert told == ["the repository does not answer", None]
+        assert not writer.hangs
+        assert ids(repository.events(0).events) == [1, 2]
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("impatient")
+async def test_the_end_gives_up_what_hangs_and_nothing_is_written_after_it(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[int] = []
+    with opened(where) as repository:
+        gate = _Gate(repository, monkeypatch)
+
+        async def submit(number: int) -> None:
+            with pytest.raises(RepositoryUnavailableError, match="does not answer"):
+                await writer.submit([event(number)])
+            refused.append(number)
+
+        async with anyio.create_task_group() as group:
+            with anyio.fail_after(20):
+                async with Writer(repository, patience=0.2) as writer:
+                    gate.opened.clear()
+                    group.start_soon(submit, 1)
+                    await anyio.to_thread.run_sync(gate.reached.wait)
+                    group.start_soon(submit, 2)
+                    await anyio.wait_all_tasks_blocked()
+        assert writer.hangs
+        await submit(3)
+        assert sorted(refused) == [1, 2, 3]
+        gate.opened.set()
+        # What hung may go through yet, and nothing else.
+        await until(lambda: all(thread.name != "tailrace-writer" for thread in threading.enumerate()))
+        assert ids(repository.events(0).events) == [1]

@@ -147,31 +147,30 @@ class Writer:
                 self._write(self._batch)
         except RepositoryError as error:
             end = error
-        self._finish(end)
+        with self._mutex:
+            self._finish(end)
 
     def _watch(self) -> None:
         """Tell of a transaction that does not return, and give it up where that is due."""
         while not self._is_over.wait(_GLANCE):
-            now = time.monotonic()
             with self._mutex:
-                if self._since is None:
+                now = time.monotonic()
+                if self._since is None or now - self._since <= _SILENCE:
                     continue
+                self._set_trouble(_HANGS)
                 # Between two tries it would be given up there.
-                is_too_late = self._deadline is not None and now > max(self._deadline, self._since + _SILENCE)
-                if now - self._since > _SILENCE:
-                    self._set_trouble(_HANGS)
-            if is_too_late:
-                self._finish(RepositoryUnavailableError(_HANGS), hangs=True)
+                if self._deadline is not None and now > self._deadline:
+                    self.hangs = True
+                    self._finish(RepositoryUnavailableError(_HANGS))
 
-    def _finish(self, end: RepositoryError, *, hangs: bool = False) -> None:
-        """Write nothing any more, and tell that all who wait."""
-        with self._mutex:
-            if self._end is not None or (hangs and self._since is None):
-                return
-            self._end, self.hangs = end, hangs
-            left = [*(submission for submission in self._batch if not submission.is_told), *self._queue, *self._outside]
-            self._queue.clear()
-            self._outside.clear()
+    def _finish(self, end: RepositoryError) -> None:
+        """Write nothing any more, and tell that all who wait; whoever calls this holds the mutex."""
+        if self._end is not None:
+            return
+        self._end = end
+        left = [*(submission for submission in self._batch if not submission.is_told), *self._queue, *self._outside]
+        self._queue.clear()
+        self._outside.clear()
         self._is_over.set()
         for submission in left:
             submission.error = another_like(end)
