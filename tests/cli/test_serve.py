@@ -8,14 +8,18 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import anyio
 import pytest
 
-from support.farms import begun, held, open_gate, shown
+from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
 from support.serve_command import SERVE, serve_command
+from support.web_servers import send
+from support.web_servers import serving as web_server
 from support.workers import wait_until
 from tailrace import FarmServerError, JobStatus, RemoteFarm, connect
 
@@ -185,6 +189,57 @@ def test_jobs_that_ended_are_forgotten_as_asked(tmp_path: Path, option: tuple[st
         farm = connect(serving.url, serving.token)
         wait_until(lambda: anyio.run(farm.list) == [])
         wait_until(lambda: not (tmp_path / "logs" / status.id).exists())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_what_is_waited_for_goes_on_with_the_next_server(
+    tmp_path: Path, number: signal.Signals, mark: str
+) -> None:
+    written = bytearray()
+    ends: list[str] = []
+    refusals: list[str] = []
+
+    async def read() -> None:
+        async for piece in farm.output(job_id, 0, "stdout"):
+            written.extend(piece)
+        ends.append("read")
+
+    async def wait() -> None:
+        ends.append((await farm.wait(job_id)).state)
+
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        # As a proxy does while the server behind it is gone.
+        refusals.append(handler.path)
+        send(handler, b"<html>502 Bad Gateway</html>", 502)
+
+    with serve_command(tmp_path) as serving:
+        farm = connect(serving.url, serving.token)
+        job_id = await farm.submit(job(f"echo first; {held(tmp_path, 'go')}; echo second; : {mark}"), folder=tmp_path)
+        watch = [*SERVE[:-1], "job", "watch", job_id]
+        with ExitStack() as stack:
+            watching = stack.enter_context(
+                subprocess.Popen(watch, stderr=subprocess.PIPE, text=True, env=serving.environment)  # noqa: ASYNC220
+            )
+            stack.callback(watching.kill)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                tasks.start_soon(wait)
+                assert watching.stderr is not None
+                assert "is running" in await anyio.to_thread.run_sync(watching.stderr.readline)
+                await until(lambda: bytes(written) == b"first\n")
+                serving.process.send_signal(number)
+                # Who waits holds up nobody's end.
+                with anyio.fail_after(4):
+                    await anyio.to_thread.run_sync(serving.process.wait)
+                with web_server(refuse, port=serving.port):
+                    await until(lambda: len({path.partition("?")[0] for path in refusals}) >= 3)
+                with serve_command(tmp_path, "--port", str(serving.port)):
+                    open_gate(tmp_path, "go")
+                    await until(lambda: len(ends) == 2, seconds=30)
+                    assert await anyio.to_thread.run_sync(watching.wait) == 0, watching.stderr.read()
+    # The chunk was run again, and that is another attempt.
+    assert (sorted(ends), bytes(written)) == (["completed", "read"], b"first\n")
 
 
 def test_a_note_warns_of_tokens_on_the_way(tmp_path: Path) -> None:

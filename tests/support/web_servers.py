@@ -1,4 +1,4 @@
-"""Servers on this machine that job specifications are downloaded from."""
+"""Servers on this machine that are asked for files, or stand in for others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def serving(respond: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def serving(
+    respond: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLContext | None = None, port: int = 0
+) -> Iterator[str]:
     """Yield the address of a server that has `respond` answer each GET."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -20,7 +22,7 @@ def serving(respond: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLConte
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

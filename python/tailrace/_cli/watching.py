@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,6 +19,7 @@ from tailrace import (
     ChunkStarted,
     ChunkStatus,
     FarmEvent,
+    FarmServerError,
     JobEvent,
     JobFinished,
     JobStarted,
@@ -40,8 +41,12 @@ from .farm_access import NotDoneError, ask_farm
 from .interruption import Interruptible
 from .writing import print_message, telling_reasons
 
+_T = TypeVar("_T")
+
 _FINAL = ("completed", "failed", "cancelled")
 _STDERR = 2
+_PAUSE = 1.0
+"""Before a server that does not answer any more is asked again, in seconds."""
 
 
 def watch_job(
@@ -124,12 +129,12 @@ class _Watch:
         match told.event:
             case None:
                 # Something was missed.
-                self._status = await self._farm.get(self._status.id)
-                await self._take_in(await self._farm.chunks(self._status.id))
+                self._status = await _patiently(lambda: self._farm.get(self._status.id))
+                await self._take_in(await _patiently(lambda: self._farm.chunks(self._status.id)))
             case StateChange(chunk_id=None, state="deleted"):
                 raise NotDoneError(f"job {self._status.id} was deleted meanwhile")
             case StateChange(chunk_id=None, state=state):
-                self._status = await self._farm.get(self._status.id)
+                self._status = await _patiently(lambda: self._farm.get(self._status.id))
                 if state == "paused" or (state == "running" and self._is_told):
                     self._display.announce(f"job {self._status.id} is {state}")
             case JobStarted() | JobFinished() if self._state.started is not None:
@@ -173,6 +178,17 @@ class _Watch:
             elif chunk.state == "failed":
                 error = ChunkFailedError(chunk.error or "it failed", chunk_id=chunk.id, attempts=chunk.attempts)
                 self._state.apply(ChunkFailed(**at, **times, error=error))
+
+
+async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what `ask` does, which is called again as long as no server answers: the events are patient, too."""
+    while True:
+        try:
+            return await ask()
+        except FarmServerError as error:
+            if error.status is not None:
+                raise
+            await anyio.sleep(_PAUSE)
 
 
 def _text_as_bytes(event: JobEvent) -> JobEvent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -33,7 +32,7 @@ from .._api.models import (
 from .._checks import check_type
 from .._command.job import StreamName
 from .._concurrency.kept_open import Enterable
-from .._errors import FarmServerError, JobNotFoundError
+from .._errors import JobNotFoundError
 from .._farm.arguments import (
     check_chunk_ids,
     check_moment,
@@ -52,13 +51,9 @@ from .event_stream import EventStream
 from .remote_output import RemoteOutput
 from .server_calls import ServerCalls
 
-_log = logging.getLogger("tailrace")
-
 _DEFAULTS = JobSettings()
 _QUESTION = 20.0
 """How long one question for the end of a job waits, in seconds: less than proxies do."""
-_PAUSE = 2.0
-"""Before a server that does not answer any more is asked again, in seconds."""
 
 
 class RemoteFarm(Enterable):
@@ -211,18 +206,11 @@ class RemoteFarm(Enterable):
     async def wait(self, job_id: str) -> JobStatus:
         """Return the job once it has ended. A server that is gone meanwhile is waited for."""
         answer = await self._server.ask(JobAnswer, "GET", _job(job_id))
-        is_told = False
+        params = {"seconds": _QUESTION}
         while answer.state not in FINAL_JOB_STATES:
-            try:
-                answer = await self._server.ask(JobAnswer, "GET", f"{_job(job_id)}/wait", params={"seconds": _QUESTION})
-                is_told = False
-            except FarmServerError as error:
-                if error.status is not None:
-                    raise
-                if not is_told:
-                    _log.warning("%s; trying again", error)
-                    is_told = True
-                await anyio.sleep(_PAUSE)
+            answer = await self._server.until_answered(
+                partial(self._server.ask, JobAnswer, "GET", f"{_job(job_id)}/wait", params=params)
+            )
         return self._status(answer)
 
     async def list_nodes(self) -> Sequence[NodeStatus]:
@@ -261,8 +249,9 @@ class RemoteFarm(Enterable):
         follow: bool = True,
     ) -> AsyncIterator[bytes]:
         """Iterate over what an attempt at a chunk, or the last one, wrote to a stream, from byte `offset` of it on."""
-        path = f"{_job(job_id)}/chunks/{chunk_id}/output/next"
-        return RemoteOutput(self._server, path, stream, attempt=attempt, offset=offset, follows=follow)
+        return RemoteOutput(
+            self._server, _job(job_id), chunk_id, stream, attempt=attempt, offset=offset, follows=follow
+        )
 
     async def report(self, job_id: str, kind: Literal["html", "json", "csv"] = "html", *, sheet: bool = True) -> bytes:
         """Return the report of the job, which may run still: a page, an object of JSON, or a line for each chunk.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import anyio
 import anyio.to_thread
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -18,13 +20,20 @@ from .._errors import FarmServerError
 from .._remote.http_client import network_reason
 from .._spec.source import has_user, is_url, redact_url
 
+_T = TypeVar("_T")
 _Answer = TypeVar("_Answer", bound=BaseModel)
+
+_log = logging.getLogger("tailrace")
 
 _CONNECTING = 10.0
 _KEPT_FOR = 2.0
 """How long an idle connection is used again, in seconds."""
 _ANSWERING = 300.0
 """How long an answer may take, in seconds: a job is cancelled when its commands have ended."""
+_FROM_PROXIES = frozenset({502, 503, 504})
+"""What a proxy answers with in place of a server that does not."""
+_PAUSE = 2.0
+"""Before a server that does not answer any more is asked again, in seconds."""
 
 
 class ServerCalls:
@@ -91,6 +100,20 @@ class ServerCalls:
         self.check(response.status_code, response.content)
         return response
 
+    async def until_answered(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `ask` does, which is called again as long as no server answers. Raises what else it raises."""
+        is_told = False
+        while True:
+            try:
+                return await ask()
+            except FarmServerError as error:
+                if error.status is not None:
+                    raise
+                if not is_told:
+                    _log.warning("%s; trying again", error)
+                    is_told = True
+                await anyio.sleep(_PAUSE)
+
     def get_text_now(self, path: str) -> str:
         """Return the text of an answer, without an event loop; blocks. Raises as `ask` does."""
         try:
@@ -113,12 +136,21 @@ class ServerCalls:
         if status == 401:
             remedy = "give the server's token, as TAILRACE_SERVER_TOKEN" if not self._has_token else "it is another one"
             raise FarmServerError(f"{self.url} does not take the token: {remedy}", status)
+        if status in _FROM_PROXIES and isinstance(error, FarmServerError):
+            raise self._unreachable(f"what is before it answered {status}")
         raise error
 
     def unreachable(self, error: Exception) -> FarmServerError:
         """Return what to raise where there was no answer."""
+        if isinstance(error, httpx.ReadTimeout):
+            return FarmServerError(
+                f"the farm's server at {self.url} did not answer in time; what was asked for may be done all the same"
+            )
+        return self._unreachable(network_reason(error))
+
+    def _unreachable(self, reason: str) -> FarmServerError:
         return FarmServerError(
-            f"no farm's server answers at {self.url}: {network_reason(error)}; `tailrace serve` starts one,"
+            f"no farm's server answers at {self.url}: {reason}; `tailrace serve` starts one,"
             " TAILRACE_SERVER or --server says where it is"
         )
 

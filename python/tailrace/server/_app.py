@@ -40,6 +40,7 @@ from ._routes import Endpoint, endpoints
 from ._sessions import Sessions
 from ._settings import ServerSettings
 from ._streams import Streams
+from ._waits import Waits
 
 _log = logging.getLogger("tailrace.server")
 
@@ -66,12 +67,13 @@ class ServerApp:
         self._hub = Hub(manager, self._metrics)
         self._frames = Frames(manager)
         self._reports = Reports(manager)
-        jobs = Jobs(manager, self._metrics)
+        self._waits = Waits()
+        jobs = Jobs(manager, self._metrics, self._waits)
         self.endpoints = endpoints(
             jobs,
             Chunks(manager),
             self._frames,
-            Logs(manager),
+            Logs(manager, self._waits),
             self._reports,
             Streams(self._hub),
             Sessions(self._access),
@@ -102,8 +104,9 @@ class ServerApp:
             tasks.cancel_scope.cancel()
 
     def end_streams(self) -> None:
-        """End the answers that go on: the server is about to exit."""
+        """End the answers that go on, and give those that wait: the server is about to exit."""
         self._hub.end()
+        self._waits.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI says."""

@@ -30,6 +30,7 @@ from .._farm.repository.rows import FINAL_JOB_STATES, JOB_STATES
 from ._call import Call
 from ._metrics import MEDIA_TYPE, Metrics
 from ._queries import IdsQuery, JobsQuery, NodeQuery, WaitQuery
+from ._waits import Waits
 
 _UNFINISHED = [state for state in JOB_STATES if state not in FINAL_JOB_STATES]
 _MOST_JOBS = 10_000
@@ -39,10 +40,11 @@ _MOST_JOBS = 10_000
 class Jobs:
     """Answers requests for jobs and nodes."""
 
-    def __init__(self, manager: JobManager, metrics: Metrics) -> None:
-        """Take the farm, and what counts."""
+    def __init__(self, manager: JobManager, metrics: Metrics, waits: Waits) -> None:
+        """Take the farm, what counts, and what ends waiting."""
         self._farm = manager
         self._metrics = metrics
+        self._waits = waits
 
     async def submit(self, call: Call) -> IdAnswer:
         """Add a job."""
@@ -74,7 +76,7 @@ class Jobs:
 
     async def wait(self, call: Call) -> JobAnswer:
         """Return a job when it has ended, or after some time as it is then."""
-        with anyio.move_on_after(call.query(WaitQuery).seconds):
+        with self._waits.move_on_after(call.query(WaitQuery).seconds):
             return JobAnswer.model_validate(await self._farm.wait(call.job_id))
         return JobAnswer.model_validate(await self._farm.get(call.job_id))
 

@@ -19,6 +19,7 @@ from ._call import Call
 from ._queries import LogQuery, LogSearchQuery, NextOutputQuery, OutputQuery
 from ._refusal import RefusedError
 from ._streams import StreamAnswer, encode, last_event_id
+from ._waits import Waits
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))", re.ASCII)
 _TEXT = "text/plain; charset=utf-8"
@@ -31,9 +32,10 @@ _LONGEST_CHARACTER = 4
 class Logs:
     """Answers requests for logs."""
 
-    def __init__(self, manager: JobManager) -> None:
-        """Take the farm."""
+    def __init__(self, manager: JobManager, waits: Waits) -> None:
+        """Take the farm, and what ends waiting."""
         self._farm = manager
+        self._waits = waits
         self._searching = anyio.CapacityLimiter(_SEARCHES)
 
     async def log(self, call: Call) -> Response:
@@ -80,7 +82,7 @@ class Logs:
         )
         piece: bytes | None = b""
         attempt = 0
-        with anyio.move_on_after(asked.wait or None):
+        with self._waits.move_on_after(asked.wait or None):
             attempt = (await reader.find()).attempt
             piece = await anext(reader, None)
         headers = {ATTEMPT_HEADER: str(attempt), ENDED_HEADER: "true" if piece is None else "false"}
