@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from support.farms import begun, held, open_gate, shown
+from support.farm_servers import served_farm
+from support.farms import begun, held, open_gate, shown, until_states
 from support.jobs import job
 from support.report_pages import parse
 from support.serve_command import Serving, serve_command
 from support.workers import wait_until
-from tailrace import JobSpec
+from tailrace import ChunkStatus, JobSettings, JobSpec
+from tailrace._cli import watching
 
 TAILRACE = (sys.executable, "-m", "tailrace")
 
@@ -190,12 +192,12 @@ def test_jobs_are_paused_resumed_cancelled_retried_and_deleted(farm: Commands, t
 def test_a_job_is_watched_to_its_end(farm: Commands, tmp_path: Path) -> None:
     job_id = farm.submit(job(f"echo begun; {held(tmp_path, 'go')}; echo late >&2", "true", "exit 3"), "--keep-going")
     wait_until(lambda: json.loads(farm.run("job", "list", "--json"))[0]["completedChunks"] == 1)
-    watching = farm.start("job", "watch", job_id)
-    assert watching.stderr is not None
-    assert watching.stderr.readline() == f"tailrace: job {job_id} (job-1) is running, 1 of 3 chunks done\n"
+    watched = farm.start("job", "watch", job_id)
+    assert watched.stderr is not None
+    assert watched.stderr.readline() == f"tailrace: job {job_id} (job-1) is running, 1 of 3 chunks done\n"
     open_gate(tmp_path, "go")
-    _, err = watching.communicate(timeout=60)
-    assert watching.returncode == 1
+    _, err = watched.communicate(timeout=60)
+    assert watched.returncode == 1
     assert "[chunk 0] late\n" in err
     assert re.search(r"tailrace: chunk 0 done in \d+\.\d s, 2 of 3", err), err
     assert re.search(rf"tailrace: job {job_id}: .*1 failed \(2\)", err)
@@ -204,14 +206,39 @@ def test_a_job_is_watched_to_its_end(farm: Commands, tmp_path: Path) -> None:
     assert "is failed" in farm.run("job", "watch", job_id, status=1)
 
 
+@pytest.mark.anyio
+async def test_chunks_that_end_while_they_are_asked_for_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served_farm(tmp_path) as farm:
+        scripts = ("true", "exit 3", "true")
+        spec = job(*(f"{held(tmp_path, 'go')}; {script}" for script in scripts))
+        job_id = await farm.submit(spec, JobSettings(fail_fast=False), folder=tmp_path)
+        await until_states(farm, job_id, ["running", "running", "pending"])
+        chunks = farm.chunks
+
+        async def later(job_id: str) -> Sequence[ChunkStatus]:
+            open_gate(tmp_path, "go")
+            await farm.wait(job_id)
+            return await chunks(job_id)
+
+        monkeypatch.setattr(farm, "chunks", later)
+        watch = watching.Watch(farm, await farm.get(job_id), quiet=False, no_color=True, as_json=False)
+        await watch.run()
+        assert watch.tell_end() == 1
+    told = capfd.readouterr().err
+    assert f"job {job_id}: 0 chunks done, 2 done before, 1 failed (1), 20 of 30 frames" in told
+    assert "3 of 3" not in told
+
+
 def test_ctrl_c_leaves_a_watched_job_running(farm: Commands, tmp_path: Path) -> None:
     job_id = farm.submit(shown(tmp_path, "a", tail=held(tmp_path, "go")))
-    watching = farm.start("job", "watch", job_id)
-    assert watching.stderr is not None
-    assert watching.stderr.readline().startswith(f"tailrace: job {job_id} (shot) is ")
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
-    assert watching.returncode == 130
+    watched = farm.start("job", "watch", job_id)
+    assert watched.stderr is not None
+    assert watched.stderr.readline().startswith(f"tailrace: job {job_id} (shot) is ")
+    watched.send_signal(signal.SIGINT)
+    _, err = watched.communicate(timeout=30)
+    assert watched.returncode == 130
     assert f"job {job_id} goes on: tailrace job watch {job_id} shows it again" in err and "Traceback" not in err
     assert farm.state(job_id) == "running"
     open_gate(tmp_path, "go")

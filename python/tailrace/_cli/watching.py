@@ -54,11 +54,11 @@ def watch_job(
 ) -> int:
     """Show the job until it has ended; return the exit status. Raises `NotDoneError`."""
     interruptible = Interruptible(lambda _: None)
-    watch: list[_Watch] = []
+    watch: list[Watch] = []
 
     async def run(farm: RemoteFarm) -> None:
         status = await farm.get(job_id)
-        watch.append(_Watch(farm, status, quiet=quiet, no_color=no_color, as_json=as_json))
+        watch.append(Watch(farm, status, quiet=quiet, no_color=no_color, as_json=as_json))
         await interruptible.run(watch[0].run)
 
     ask_farm(server, run)
@@ -69,7 +69,9 @@ def watch_job(
     return watch[0].tell_end()
 
 
-class _Watch:
+class Watch:
+    """Shows one job, from when it is run."""
+
     def __init__(self, farm: RemoteFarm, status: JobStatus, *, quiet: bool, no_color: bool, as_json: bool) -> None:
         self._farm = farm
         self._status = status
@@ -78,6 +80,8 @@ class _Watch:
         self._no_color = no_color
         self._as_json = as_json
         self._is_told = False
+        self._taken_in: dict[int, int] = {}
+        """The attempts at chunks whose ends are in the state, and may be told of once more."""
         self._began = time.monotonic()
 
     async def run(self) -> None:
@@ -146,15 +150,27 @@ class _Watch:
 
     async def _show(self, event: JobEvent) -> None:
         self._is_told |= isinstance(event, JobStarted)
-        self._state.apply(event)
+        if not self._is_known(event):
+            self._state.apply(event)
         if self._display.shows(event):
             with telling_reasons():
                 await self._display.show(event)
+
+    def _is_known(self, event: JobEvent) -> bool:
+        """Return whether the chunks told of it already when they were asked for."""
+        match event:
+            case ChunkStarted(chunk_id=chunk_id, attempt=attempt):
+                return self._taken_in.get(chunk_id, 0) >= attempt
+            case ChunkFinished(chunk_id=chunk_id, attempt=attempt) | ChunkFailed(chunk_id=chunk_id, attempt=attempt):
+                # It comes once.
+                return self._taken_in.pop(chunk_id, 0) >= attempt
+        return False
 
     async def _take_in(self, chunks: Collection[ChunkStatus]) -> None:
         """Have the state be that of the chunks as they are, where no event told so."""
         if self._status.started_at is None:
             return
+        self._taken_in = {chunk.id: chunk.attempts for chunk in chunks if chunk.state in ("completed", "failed")}
         now = time.monotonic() - time.time()
         head: dict[str, Any] = {"job_id": self._status.name, "run_id": "", "sequence": 0}
         if self._state.started is None:
