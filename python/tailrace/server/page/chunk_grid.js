@@ -226,7 +226,7 @@ export function createChunkGrid({ jobId, onSelect }) {
     const [x, y] = place(index);
     paper.strokeStyle = colours.text;
     paper.lineWidth = width;
-    paper.strokeRect(x - 0.5, y - 0.5, side + 1, side + 1);
+    paper.strokeRect(x + width / 2, y + width / 2, side - width, side - width);
     paper.lineWidth = 1;
   }
 
