@@ -217,9 +217,11 @@ async def test_what_is_waited_for_goes_on_with_the_next_server(
         farm = connect(serving.url, serving.token)
         job_id = await farm.submit(job(f"echo first; {held(tmp_path, 'go')}; echo second; : {mark}"), folder=tmp_path)
         watch = [*SERVE[:-1], "job", "watch", job_id]
+        # One that this machine keeps is told to no proxy.
+        environment = {**serving.environment, "TAILRACE_SERVER_TOKEN": serving.token}
         with ExitStack() as stack:
             watching = stack.enter_context(
-                subprocess.Popen(watch, stderr=subprocess.PIPE, text=True, env=serving.environment)  # noqa: ASYNC220
+                subprocess.Popen(watch, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: ASYNC220
             )
             stack.callback(watching.kill)
             async with anyio.create_task_group() as tasks:
@@ -240,6 +242,24 @@ async def test_what_is_waited_for_goes_on_with_the_next_server(
                     assert await anyio.to_thread.run_sync(watching.wait) == 0, watching.stderr.read()
     # The chunk was run again, and that is another attempt.
     assert (sorted(ends), bytes(written)) == (["completed", "read"], b"first\n")
+
+
+def test_what_listens_where_a_server_was_is_not_told_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serve_command(tmp_path) as serving:
+        farm = connect(serving.url)
+        assert anyio.run(farm.list) == []
+        serving.process.kill()
+        serving.process.wait()
+        with socket.create_server(("127.0.0.1", serving.port)) as another:
+            another.settimeout(0.2)
+            for client in (farm, connect(serving.url)):
+                with pytest.raises(FarmServerError, match=f"{serving.url}: the server that made the token has ended; "):
+                    anyio.run(client.list)
+            with pytest.raises(TimeoutError):
+                another.accept()
+    with serve_command(tmp_path, "--port", str(serving.port)):
+        assert anyio.run(farm.list) == []
 
 
 def test_a_note_warns_of_tokens_on_the_way(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,14 @@ ENDED_HEADER = "Tailrace-Ended"
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _TOKEN_BYTES = 32
+_PATIENCE = 1.0
+"""How long a server waits for clients that look whether another one lives, in seconds."""
+_PAUSE = 0.01
+_HELD = (BlockingIOError, PermissionError)
+"""What flock raises where somebody else has the lock: PermissionError on NFS and SMB."""
+
+_kept_open: list[int] = []
+"""Files with tokens, which are locked as long as this process lives."""
 
 
 def token_file(port: int) -> Path:
@@ -30,17 +40,34 @@ def token_file(port: int) -> Path:
 
 def kept_token(url: str) -> str | None:
     """Return the token that a server at this address has made; None if it is another machine, or there is none."""
-    parts = urlsplit(url)
-    if parts.hostname not in _LOOPBACK:
+    if urlsplit(url).hostname not in _LOOPBACK:
         return None
     try:
-        return token_file(parts.port or (443 if parts.scheme == "https" else 80)).read_text().strip() or None
+        return token_file(_port_of(url)).read_text().strip() or None
     except OSError:
         return None
 
 
+def maker_lives(url: str) -> bool:
+    """Return whether the server does that made that token. If not, its port may be anybody's of this machine by now."""
+    try:
+        file = os.open(token_file(_port_of(url)), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        # It has the lock; or there are none on this file system, and nobody can tell.
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def make_token(path: Path) -> str:
     """Return the token in the file, which only its owner can read; it is made if it is not there.
+
+    The file is locked until this process ends: clients see by that whom they would tell the token.
 
     Raises `ValueError` if others can read it, `OSError` if it cannot be made.
     """
@@ -48,11 +75,35 @@ def make_token(path: Path) -> str:
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
-        return _read_token(path)
-    token = secrets.token_urlsafe(_TOKEN_BYTES)
-    with os.fdopen(file, "w") as opened:
-        opened.write(f"{token}\n")
+        token = _read_token(path)
+    else:
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        with os.fdopen(file, "w") as opened:
+            opened.write(f"{token}\n")
+    _lock(path)
     return token
+
+
+def _lock(path: Path) -> None:
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    _kept_open.append(file)
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except _HELD:
+            # A client looks; or it is that of another server, at the same port of another address.
+            time.sleep(_PAUSE)
+        except OSError:
+            # There are none on this file system.
+            return
+        else:
+            return
+
+
+def _port_of(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _read_token(path: Path) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .._api.place import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE, kept_token
+from .._api.place import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE, kept_token, maker_lives
 from .._extras import missing_extra
 
 if TYPE_CHECKING:
@@ -33,4 +34,7 @@ def connect(url: str | None = None, token: str | None = None) -> RemoteFarm:
     except ImportError as error:
         raise missing_extra("connect", "server", error) from error
     where = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    return RemoteFarm(ServerCalls(where, token or os.environ.get(TOKEN_VARIABLE) or kept_token(where)))
+    if given := token or os.environ.get(TOKEN_VARIABLE):
+        return RemoteFarm(ServerCalls(where, given))
+    kept = kept_token(where)
+    return RemoteFarm(ServerCalls(where, kept, None if kept is None else partial(maker_lives, where)))

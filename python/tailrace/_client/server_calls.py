@@ -39,8 +39,11 @@ _PAUSE = 2.0
 class ServerCalls:
     """Asks a server, and raises what it answers with."""
 
-    def __init__(self, url: str, token: str | None) -> None:
-        """Raises `ValueError` for what is no http(s) URL, or a token that no header can have."""
+    def __init__(self, url: str, token: str | None, may_be_told: Callable[[], bool] | None = None) -> None:
+        """Take where it is, the token, and what says before each request whether that may still be told there.
+
+        Raises `ValueError` for what is no http(s) URL, or a token that no header can have.
+        """
         if has_user(url) or not is_url(url) or urlsplit(url).hostname is None:
             raise ValueError(f"expected the http(s) URL of a farm's server, not {redact_url(url)!r}")
         if token is not None and not (token.isascii() and token.isprintable()):
@@ -48,8 +51,10 @@ class ServerCalls:
         self.url = url.rstrip("/")
         self._headers = {"User-Agent": "tailrace"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
         self._has_token = token is not None
+        self._may_be_told = may_be_told
         self._options: dict[str, Any] = {
             "headers": self._headers,
+            "auth": self._look,
             "timeout": httpx.Timeout(_ANSWERING, connect=_CONNECTING),
             # Less than servers keep them: one that is closed at that moment would look like one that is gone.
             "limits": httpx.Limits(keepalive_expiry=_KEPT_FOR),
@@ -153,6 +158,11 @@ class ServerCalls:
             f"no farm's server answers at {self.url}: {reason}; `tailrace serve` starts one,"
             " TAILRACE_SERVER or --server says where it is"
         )
+
+    def _look(self, request: httpx.Request) -> httpx.Request:
+        if self._may_be_told is not None and not self._may_be_told():
+            raise httpx.ConnectError("the server that made the token has ended", request=request)
+        return request
 
     def _read(self, answer: type[_Answer], response: httpx.Response) -> _Answer:
         try:
