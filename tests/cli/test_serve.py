@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
@@ -15,6 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from support import ROOT
 from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
 from support.serve_command import SERVE, serve_command
@@ -260,6 +262,23 @@ def test_what_listens_where_a_server_was_is_not_told_its_token(tmp_path: Path, m
                 another.accept()
     with serve_command(tmp_path, "--port", str(serving.port)):
         assert anyio.run(farm.list) == []
+
+
+def test_a_program_of_ones_own_serves_several_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    # Slurm's is for the tests that have one.
+    nodes = "{'a': s.make_nodes()['here'], 'b': s.Node(adapter=s.LocalWorkerAdapter(), slots=1)}"
+    program = f"import anyio, several_nodes as s; anyio.run(s.main, {nodes}, 0)"
+    path = os.pathsep.join([str(ROOT / "examples" / "server"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "error", "-c", program]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        farm = connect(process.stdout.readline().partition("/#")[0])
+        assert [(node.name, node.slots) for node in anyio.run(farm.list_nodes)] == [("a", 4), ("b", 1)]
+        assert anyio.run(farm.wait, submitted(farm, job("true"), tmp_path).id).state == "completed"
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_a_note_warns_of_tokens_on_the_way(tmp_path: Path) -> None:
