@@ -17,6 +17,8 @@ import pytest
 
 from support.farm_servers import BEARER, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
+from support.frame_files import noise
+from support.frame_jobs import copying, frames_job, rendered
 from support.processes import descendants_marked
 from support.report_pages import EventLog, Node, parse
 from support.workers import Answer, wait_until
@@ -40,6 +42,16 @@ def test_the_report_is_a_page_json_or_csv(tmp_path: Path) -> None:
     assert [code.text for code in parse(page.body.decode()).all("code")] == ["a <b>bad</b> day\n"]
     assert [chunk["state"] for chunk in told["chunks"]] == ["completed", "failed"]
     assert [row["state"] for row in rows] == ["completed", "failed"]
+
+
+def test_the_page_has_the_frames_as_pictures_unless_it_is_to_have_none(tmp_path: Path) -> None:
+    picture = noise(tmp_path / "a.png")
+    with serving(tmp_path) as server:
+        job_id = rendered(server, frames_job(copying(picture, 1, 2), frames=2), tmp_path / "job")
+        pages = [parse(_report(server, job_id, kind).body.decode()) for kind in ("html", "html&sheet=false")]
+    shown = [[image.attributes["src"] or "" for image in page.all("img")] for page in pages]
+    assert [source[:23] for source in shown[0]] == ["data:image/jpeg;base64,"] * 2
+    assert shown[1] == []
 
 
 def test_a_job_that_has_not_begun_has_nothing_to_report(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Reports:
         """Take the farm."""
         self._farm = manager
         self._making = anyio.Semaphore(_MOST_AT_ONCE)
+        self._asking = anyio.Semaphore(_MOST_WATCHED)
         self._watched: dict[str, ReportProcess] = {}
         """Last the one that was asked last."""
 
@@ -51,12 +52,13 @@ class Reports:
         asked = call.query(PartQuery)
         folder = await self._farm.log_folder(call.job_id)
         runs = (await self._farm.get(call.job_id)).state in ("running", "merging")
-        process = self._watched.pop(call.job_id, None) or ReportProcess(folder)
-        self._watched[call.job_id] = process
-        answer = PartAnswer.model_validate(await process.ask({"part": name, "known": asked.known, "runs": runs}))
-        idle = [job_id for job_id, one in self._watched.items() if not one.is_busy]
-        for job_id in idle[: max(0, len(self._watched) - _MOST_WATCHED)]:
-            await self._watched.pop(job_id).close()
+        async with self._asking:
+            process = self._watched.pop(call.job_id, None) or ReportProcess(folder)
+            self._watched[call.job_id] = process
+            answer = PartAnswer.model_validate(await process.ask({"part": name, "known": asked.known, "runs": runs}))
+            idle = [job_id for job_id, one in self._watched.items() if not one.is_busy]
+            for job_id in idle[: max(0, len(self._watched) - _MOST_WATCHED)]:
+                await self._watched.pop(job_id).close()
         return answer
 
     async def report(self, call: Call) -> Response:
