@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,10 @@ def test_only_what_somebody_looks_at_is_kept_and_begins_anew_where_it_ended(
         assert "1 of 1" in _part(server, jobs[-1], "figures").text
         (another,) = descendants_marked(f"{tmp_path}/logs")
         assert another != process
+        with ThreadPoolExecutor(9) as threads:
+            found = threads.map(lambda job_id: _part(server, job_id, "figures").text, jobs * 3)
+            assert all("1 of 1" in text for text in found)
+        assert len(descendants_marked(f"{tmp_path}/logs")) == 1
     assert descendants_marked(f"{tmp_path}/logs") == []
 
 

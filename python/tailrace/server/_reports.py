@@ -56,9 +56,10 @@ class Reports:
             process = self._watched.pop(call.job_id, None) or ReportProcess(folder)
             self._watched[call.job_id] = process
             answer = PartAnswer.model_validate(await process.ask({"part": name, "known": asked.known, "runs": runs}))
-            idle = [job_id for job_id, one in self._watched.items() if not one.is_busy]
-            for job_id in idle[: max(0, len(self._watched) - _MOST_WATCHED)]:
-                await self._watched.pop(job_id).close()
+            while len(self._watched) > _MOST_WATCHED:
+                # There is one: no more are busy than are kept.
+                idle = next(job_id for job_id, one in self._watched.items() if not one.is_busy)
+                await self._watched.pop(idle).close()
         return answer
 
     async def report(self, call: Call) -> Response:
