@@ -11,6 +11,7 @@ import pytest
 from support.browsers import listen_to, open_browser
 from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
+from support.report_pages import parse
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -70,6 +71,18 @@ def test_a_click_on_a_bar_a_dot_or_a_failure_opens_its_chunk(tmp_path: Path, bro
             page.locator(what).first.click()
             page.wait_for_url(f"**/#/job/{job_id}/chunks/{chunk_id}")
             page.go_back()
+        page.close()
+
+
+def test_the_whole_report_is_saved_by_a_click(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "true")
+        ended(server, job_id)
+        page = opened(browser, server, job_id)
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Report").click()
+        assert download.value.suggested_filename == f"report-{job_id}.html"
+        assert parse(download.value.path().read_text()).section("time-line") is not None
         page.close()
 
 
