@@ -13,10 +13,12 @@ import pytest
 from support.farm_servers import JSON, FarmServer, ended, serving
 from support.farms import held, open_gate
 from support.frame_files import noise, video
-from support.frame_jobs import add, copying, frames_job, rendered
+from support.frame_jobs import METADATA, add, copying, frames_job, rendered
 from support.report_pages import EventLog
 from support.workers import wait_until
-from tailrace import FrameFinished, FrameFlagged
+from tailrace import Chunk, FrameFinished, FrameFlagged, JobSpec
+from tailrace._spec.outputs import output_files, output_paths
+from tailrace.server._frame_files import FrameFiles
 from tailrace.server._frame_log import FrameLog
 
 
@@ -159,6 +161,41 @@ def test_a_question_that_cannot_be_answered_is_refused(tmp_path: Path, query: st
         answer = server.send("GET", f"/api/v1/jobs/{job_id}/frames{query}")
         assert answer.status == 422
         assert told in answer.json()["error"]["message"]
+
+
+def test_the_files_of_a_frame_are_those_of_the_specification(tmp_path: Path) -> None:
+    shapes: list[dict[str, Any]] = [
+        {"start_frame": 1, "frame_count": 3, "output_file": "a.####.png"},
+        {
+            "start_frame": -4,
+            "frame_count": 2,
+            "frame_step": 3,
+            "output_files": ["log.txt", "b.%d.exr", "c_##/c.####.exr"],
+        },
+        {"frames": "9-1,20", "output_file": "d.####.tif"},
+        {"start_frame": 0, "frame_count": 25, "output_files": ["e.mp4", "e.wav"]},
+        {"frames": "5,3", "output_file": 'f "chunks":[.mov'},
+    ]
+    chunks = tuple(Chunk(id=3 * number, command="true", **shape) for number, shape in enumerate(shapes))
+    odd: dict[str, Any] = {"more": '"chunks":[{', "mergeCommand": None}
+    spec = JobSpec(id='"chunks":[', metadata=METADATA, chunks=chunks, **odd)
+    files = FrameFiles(spec.model_dump_json(by_alias=True), str(tmp_path))
+    for chunk in spec.chunks:
+        by_frame: dict[int, list[str]] = {}
+        for frame, path in output_files(chunk, tmp_path):
+            if frame is not None:
+                by_frame.setdefault(frame, []).append(str(path))
+        if not by_frame:
+            by_frame = {chunk.frames[-1]: [str(path) for path in output_paths(chunk, tmp_path)]}
+            assert files.span(chunk.id) == str(chunk.frames)
+        assert set(files.frames_of(chunk.id)) == set(by_frame)
+        for frame, paths in by_frame.items():
+            told = [files.path(chunk.id, frame, place, is_damaged=False) for place in range(len(paths))]
+            assert told == paths
+            assert [files.place_of(chunk.id, frame, path) for path in paths] == [*range(len(paths))]
+            assert files.place_of(chunk.id, frame, "/etc/passwd") == 0
+        assert not files.names(chunk.id, 1000)
+    assert not files.names(1, 1)
 
 
 def test_a_log_is_read_on_from_where_it_was_read(tmp_path: Path) -> None:

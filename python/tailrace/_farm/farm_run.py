@@ -262,10 +262,14 @@ class FarmRun:
         return JobStatus.of(row, None if job is None else job.active, partial(self._spec, row.id))
 
     def _spec(self, job_id: str) -> JobSpec:
+        return JobSpec.parse(self.spec_text(job_id))
+
+    def spec_text(self, job_id: str) -> str:
+        """Return the specification of a job as JSON; blocks. Raises `JobNotFoundError`."""
         if not self.is_open:
             raise RuntimeError(f"the manager is closed: read the spec of job {job_id} inside its block")
         try:
-            return JobSpec.parse(self.repository.spec(job_id))
+            return self.repository.spec(job_id)
         except KeyError:
             raise JobNotFoundError(f"job {job_id} was deleted meanwhile", job_id) from None
 

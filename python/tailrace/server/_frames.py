@@ -142,8 +142,9 @@ class _JobFrames:
     async def _update(self) -> tuple[KnownFrames, FrameFiles]:
         if self._known is None or self._files is None:
             status = await self._farm.get(self._job_id)
+            text = await self._farm.spec_text(self._job_id)
             # A hundred thousand chunks take a second.
-            self._files = await anyio.to_thread.run_sync(lambda: FrameFiles(status.spec, status.folder))
+            self._files = await anyio.to_thread.run_sync(FrameFiles, text, status.folder)
             self._known = KnownFrames(self._files)
         completed = await self._newly_completed()
         await anyio.to_thread.run_sync(self._read_on, self._known, completed)
@@ -168,8 +169,9 @@ class _JobFrames:
                 self._last_event = event.id
             if len(page) < _PAGE:
                 return completed
-        self._last_event = self._farm.last_event
-        return [chunk.id for chunk in await self._farm.chunks(self._job_id, ["completed"])]
+        found = await self._farm.chunk_states(self._job_id)
+        self._last_event = found.last_event
+        return [chunk_id for chunk_id, state in zip(found.ids, found.states, strict=True) if state == "completed"]
 
 
 def _answer_of(known: KnownFrame, files: FrameFiles) -> FrameAnswer:

@@ -70,9 +70,7 @@ class Jobs:
 
     async def spec(self, call: Call) -> Response:
         """Return what a job is, as a job file."""
-        status = await self._farm.get(call.job_id)
-        text = await anyio.to_thread.run_sync(lambda: status.spec.model_dump_json(by_alias=True))
-        return Response(text, media_type="application/json")
+        return Response(await self._farm.spec_text(call.job_id), media_type="application/json")
 
     async def wait(self, call: Call) -> JobAnswer:
         """Return a job when it has ended, or after some time as it is then."""
