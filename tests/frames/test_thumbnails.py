@@ -95,6 +95,30 @@ async def test_the_colours_of_a_layer_are_shown_that_belong_together(tmp_path: P
     assert red > 150 > 2 * green and blue < 75
 
 
+async def test_the_part_that_a_file_holds_is_seen_where_it_belongs(tmp_path: Path) -> None:
+    green = numpy_picture(tmp_path / "green.exr", "pixels[:] = (0, 1, 0)", type_="half")
+    for name, window in (("part", "40x48+80+0"), ("more", "400x400-10-10"), ("elsewhere", "16x16+500-500")):
+        oiiotool(green, "--crop", window, "-o", tmp_path / f"{name}.exr")
+    part, more, elsewhere = await make_thumbnails(
+        [tmp_path / f"{name}.exr" for name in ("part", "more", "elsewhere")], width=40, height=40
+    )
+    assert part is not None and more is not None and elsewhere is not None
+    assert (part.width, part.height) == (more.width, more.height) == (elsewhere.width, elsewhere.height) == (40, 24)
+    places = [(25, 5), (10, 5), (35, 5), (25, 18)]
+    assert [at(part, *place)[1] > 100 for place in places] == [True, False, False, False]
+    assert [at(more, *place)[1] > 100 for place in places] == [True] * 4
+    assert not any(elsewhere.pixels)
+    fitting = await shown(tmp_path / "part.exr", (80, 80))
+    assert isinstance(fitting, Jpeg)
+    assert (fitting.width, fitting.height) == (80, 48)
+
+
+async def test_a_frame_that_was_set_aside_is_seen(tmp_path: Path) -> None:
+    noise(tmp_path / "a.png").rename(tmp_path / "a.png.damaged")
+    (seen,) = await make_thumbnails([tmp_path / "a.png.damaged"])
+    assert seen is not None
+
+
 async def test_a_video_is_seen_by_its_last_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     colours = [("red", 2), ("blue", 1)]

@@ -32,7 +32,7 @@ def thumbnail_of_picture(descriptor: int, request: dict[str, Any]) -> Seen:
         raise NotSeenError(fault)
     if spec.deep:
         raise NotSeenError("has deep pixels, which are not shown")
-    across, down = spec.width / box[0], spec.height / box[1]
+    across, down = spec.full_width / box[0], spec.full_height / box[1]
     # One that is only to fit need not be resampled, which takes longer than to decode it.
     is_exact: bool = request["enlarges"]
     factor = max(int(min(across, down)), 1) if is_exact else max(math.ceil(max(across, down)), 1)
@@ -40,10 +40,11 @@ def thumbnail_of_picture(descriptor: int, request: dict[str, Any]) -> Seen:
     said = first_line(picture.geterror())
     if small is None:
         raise NotSeenError(f"is damaged: {said}" if said else "is damaged: nothing of it can be decoded")
+    small = _in_window(small, spec, factor)
     buffer = ImageBuf(small)
     height, width = small.shape[:2]
     if is_exact:
-        width, height = _fitting(spec.width, spec.height, box)
+        width, height = _fitting(spec.full_width, spec.full_height, box)
         buffer = ImageBufAlgo.resize(buffer, roi=_region(width, height))
     if spec.format in (HALF, FLOAT):
         buffer = _displayed(buffer, spec.get_string_attribute("oiio:ColorSpace"))
@@ -76,6 +77,20 @@ def _reduced(picture: ImageInput, spec: ImageSpec, factor: int) -> Any:
         counts = np.bincount(np.minimum(np.arange(spec.height) // factor, rows - 1), minlength=rows)
         small /= counts[:, None, None]
     return small
+
+
+def _in_window(small: Any, spec: ImageSpec, factor: int) -> Any:
+    """Return the pixels where they belong in the picture: an EXR may hold a part of it, or more than is to be seen."""
+    columns, rows = max(spec.full_width // factor, 1), max(spec.full_height // factor, 1)
+    left, top = (spec.x - spec.full_x) // factor, (spec.y - spec.full_y) // factor
+    height, width = small.shape[:2]
+    if (left, top, width, height) == (0, 0, columns, rows):
+        return small
+    window = np.zeros((rows, columns, 3), dtype=np.float32)
+    seen = window[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    down, right = max(-top, 0), max(-left, 0)
+    seen[:] = small[down : down + seen.shape[0], right : right + seen.shape[1]]
+    return window
 
 
 def _readable(picture: ImageInput, spec: ImageSpec) -> Iterator[Any]:

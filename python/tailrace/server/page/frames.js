@@ -36,6 +36,7 @@ export function createFrames({ jobId, onChunk }) {
   let isAsking = false;
   let isDue = false;
   let timer = 0;
+  let later = 0;
   let atRest = 0;
   let painting = 0;
 
@@ -264,12 +265,18 @@ export function createFrames({ jobId, onChunk }) {
     element,
     messages(messages) {
       if (messages.some(({ connected }) => connected)) for (const tile of tiles.values()) tile.retry();
-      if (messages.some(({ change, event, gap, connected }) => gap || connected || change || TELLS.has(event?.event))) load();
+      if (messages.some(({ change, event, gap, connected }) => gap || connected || change || TELLS.has(event?.event))) {
+        load();
+        // What is told may not be on the disk yet, where it is looked up.
+        clearTimeout(later);
+        later = setTimeout(load, 3 * PAUSE);
+      }
     },
     close() {
       control.abort();
       sizes.disconnect();
       clearTimeout(timer);
+      clearTimeout(later);
       clearTimeout(atRest);
       cancelAnimationFrame(painting);
       for (const tile of tiles.values()) tile.close();
