@@ -147,6 +147,29 @@ def test_no_address_leads_to_a_file_that_the_job_does_not_name(server: FarmServe
         assert image(server, job_id, 1, query).status == 422
 
 
+def test_a_link_is_followed_as_the_render_wrote_it(server: FarmServer, tmp_path: Path) -> None:
+    noise(tmp_path / "a.png")
+    job_id = rendered(server, frames_job("ln -s ../a.png shot.0001.png"), tmp_path / "job")
+    assert size_of(image(server, job_id, 1), tmp_path) == (160, 96)
+
+
+def test_whatever_goes_wrong_with_a_picture_others_are_made(
+    server: FarmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = rendered(server, frames_job(copying(noise(tmp_path / "a.png"), 1, 2, 3), frames=3), tmp_path / "job")
+
+    async def fail(*arguments: object, **options: object) -> object:
+        raise ValueError("what nobody thought of")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_frame_images, "show", fail)
+        for frame in (1, 2, 3):
+            told = (500, "something went wrong in the server: its log says what")
+            assert refusal(image(server, job_id, frame)) == told
+    assert "what nobody thought of" in caplog.text
+    assert [image(server, job_id, frame).status for frame in (1, 2, 3)] == [200] * 3
+
+
 def test_a_picture_that_many_ask_for_is_made_once_and_two_at_a_time(
     server: FarmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from collections import OrderedDict
@@ -18,6 +19,9 @@ from .._frames.decoder import FrameLimits
 from .._frames.decoder_pool import DecoderPool
 from .._frames.result import NotLookedAtError
 from .._frames.thumbnails import Jpeg, show
+from ._refusal import one_line
+
+_log = logging.getLogger("tailrace.server")
 
 Size: TypeAlias = Literal["thumb", "full"]
 
@@ -159,6 +163,9 @@ async def _make(pool: DecoderPool, key: _Key) -> _Made:
         return NoPicture(503, str(error))
     except (ImportError, TailraceError) as error:
         return NoPicture(501, str(error))
+    except Exception:  # noqa: BLE001 (whatever it is, other pictures are made)
+        _log.exception("a picture of %s could not be made", one_line(key.path))
+        return NoPicture(500, "something went wrong in the server: its log says what")
     if isinstance(found, Jpeg):
         return found.data
     return NoPicture(422, f"{os.path.basename(key.path)} {found}")  # noqa: PTH119
