@@ -65,7 +65,7 @@ class Log {
     if (!begins) return;
     this._count = begins.change.details.attempt;
     // Who reads an earlier one goes on to read it.
-    if (this._attempt === null && this._view.isPinned) this._open();
+    if (this._attempt === null && (!this._isOpen || this._view.isPinned)) this._open();
     else this._attempt ??= this._bytes.attempt;
     this._tell();
   }
@@ -262,7 +262,12 @@ function frame() {
 
 function sleep(milliseconds, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, milliseconds);
+    signal.addEventListener("abort", end);
   });
 }

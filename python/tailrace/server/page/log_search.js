@@ -130,7 +130,7 @@ export class LogSearch {
 
   async _show(place) {
     // It may be behind what was there when somebody looked last.
-    this._view.grow(Math.max(this._view.size, this._next));
+    this._view.grow(this._next);
     if (!this._view.has(place) && !(await this._view.showAt(place, SHARE))) return;
     const range = this.marks.choose(place);
     if (range) this._view.reveal(range, SHARE);

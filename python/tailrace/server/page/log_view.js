@@ -78,9 +78,9 @@ export class LogView {
     return block ? lineAt(block, top + 1) : this._placeAt(this.element.scrollTop);
   }
 
-  /** @param {number} size that of the log, if it has grown */
+  /** @param {number} size how large the log is at least */
   grow(size) {
-    this.size = size;
+    this.size = Math.max(this.size, size);
     this._place();
   }
 
