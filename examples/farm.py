@@ -27,6 +27,9 @@ async def main(folder: str) -> None:
         film = await manager.submit(job("film", "cat first_*.txt second_*.txt"), folder=folder, after=[first, second])
         for job_id in (second, first, film):
             status = await manager.wait(job_id)
+            if status.state != "completed":
+                # The film would wait until somebody has retried it.
+                sys.exit(f"{status.name} {status.state}: {status.error}")
             print(status.name, status.state, f"{status.completed_chunks}/{status.total_chunks}", sep="\t")
 
 

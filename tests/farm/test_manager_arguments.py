@@ -11,6 +11,7 @@ import pytest
 
 from support.any_farm import AnyFarm
 from support.jobs import job
+from tailrace import LocalWorkerAdapter
 from tailrace._errors import SpecError
 from tailrace._farm.manager import JobManager
 from tailrace._farm.settings import JobSettings
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
         ({"priority": True}, "priority must be a whole number, not True"),
         ({"priority": 1 << 31}, "priority must be from -2147483647 to 2147483647"),
         ({"not_before": "tomorrow"}, "not_before must be a time in seconds since the epoch, not 'tomorrow'"),
+        ({"not_before": 3600}, r"not_before=3600 is long ago: in so many seconds is time.time\(\) \+ 3600"),
         ({"not_before": math.nan}, "not_before must be a time in seconds since the epoch, not nan"),
         ({"name": 5}, "name must be a text, not 5"),
         ({"owner": 5}, "owner must be a text, not 5"),
@@ -45,6 +47,22 @@ async def test_a_job_with_an_argument_that_cannot_be_used_is_not_taken(
         assert (await manager.wait(await manager.submit(job("true")))).state == "completed"
     async with farm(tmp_path) as manager:
         assert [status.state for status in await manager.list()] == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ({"adapter": "farm.db"}, "adapter must be an adapter, not 'farm.db': a repository is given by its name"),
+        ({"adapter": LocalWorkerAdapter}, r"adapter must be an object, not the class .*: write LocalWorkerAdapter\(\)"),
+        ({"nodes": {"a": None}}, r"adapter must have an async method execute\(\), and None has none"),
+        ({"slots": 0}, "slots must be at least 1: 0"),
+        ({"slots": "4"}, "slots must be a whole number, not '4'"),
+        ({"slots": True}, "slots must be a whole number, not True"),
+    ],
+)
+def test_a_manager_that_could_run_nothing_is_not_made(tmp_path: Path, argument: dict[str, Any], reason: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=reason):
+        JobManager(repository=tmp_path / "farm.db", **argument)
 
 
 async def test_numbers_that_no_database_takes_are_refused(farm: AnyFarm, tmp_path: Path) -> None:

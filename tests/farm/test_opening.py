@@ -56,7 +56,8 @@ def test_another_kind_of_url_is_refused() -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert message_of(str(tmp_path / "missing" / "farm.db")).endswith("cannot be opened: No such file or directory")
+    missing = tmp_path / "missing"
+    assert message_of(str(missing / "farm.db")).endswith(f"cannot be made: there is no folder {missing}")
 
 
 def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from .settings import MOST, JobSettings
 
 MOST_CHUNK_IDS = 1000
 """How many chunks can be asked for by their ids at once: databases take statements with some thousand values."""
+_LONG_AGO = 1e9
+"""In 2001, in seconds since the epoch: what is less was meant as a time from now on."""
 
 
 def check_settings(settings: object) -> None:
@@ -46,6 +48,18 @@ def check_moment(not_before: object) -> None:
         raise TypeError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
     if not math.isfinite(not_before):
         raise ValueError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
+    if 0 < not_before < _LONG_AGO:
+        raise ValueError(f"not_before={not_before!r} is long ago: in so many seconds is time.time() + {not_before!r}")
+
+
+def check_slots(slots: object) -> None:
+    """Raise `TypeError` or `ValueError` unless it is a number of slots, or None."""
+    if slots is None:
+        return
+    if not isinstance(slots, int) or isinstance(slots, bool):
+        raise TypeError(f"slots must be a whole number, not {slots!r}")
+    if slots < 1:
+        raise ValueError(f"slots must be at least 1: {slots}")
 
 
 def check_chunk_ids(chunk_ids: object) -> None:

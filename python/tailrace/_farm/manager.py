@@ -293,7 +293,10 @@ class JobManager:
         await anyio.to_thread.run_sync(partial(shutil.rmtree, run.log_dir / job_id, ignore_errors=True))
 
     async def wait(self, job_id: str) -> JobStatus:
-        """Return the job once it has ended."""
+        """Return the job once it has ended.
+
+        One that comes after a job which failed does not end before somebody has seen to that; its `error` says so.
+        """
         run = self._run
         await run.row(job_id)
         await run.until(lambda: job_id not in run.table)

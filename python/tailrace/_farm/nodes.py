@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import Self
 
+from .._checks import check_method
 from .._command.adapter import Capabilities, WorkerAdapter, open_adapters
 from .._command.job import WorkerJob
 from .._command.result import WorkerResult
@@ -22,6 +23,7 @@ from .._scheduling.packer import Lane
 from .._scheduling.places import Place
 from .._spec.model import JobSpec
 from .._spec.needs import CPUS, MEMORY, Needs
+from .arguments import check_slots
 from .sick_nodes import SickNodes
 
 _NODE = "node:"
@@ -42,6 +44,12 @@ class Node:
 
     Each node has the tag `node:NAME`, so that chunks can name it (`"needs": {"node:big": 1}`).
     """
+
+    def __post_init__(self) -> None:
+        if isinstance(self.adapter, str | os.PathLike):
+            raise TypeError(f"adapter must be an adapter, not {self.adapter!r}: a repository is given by its name")
+        check_method("adapter", self.adapter, "execute")
+        check_slots(self.slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

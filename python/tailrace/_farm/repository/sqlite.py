@@ -49,6 +49,8 @@ class SqliteFile(Database):
         try:
             if self.path.is_dir():
                 raise RepositoryError(f"{self.label} is a folder; name a file in it")
+            if not self.path.parent.is_dir():
+                raise RepositoryError(f"{self.label} cannot be made: there is no folder {self.path.parent}")
             networked = network_file_system(self.path.parent)
             if networked is not None:
                 raise RepositoryError(
