@@ -15,6 +15,7 @@ from support.jobs import count_lines, job
 from tailrace import WorkerLostError
 from tailrace._errors import JobNotFoundError, JobStateError
 from tailrace._farm.settings import JobSettings
+from tailrace._state.journal import CompletionRecord
 from tailrace.testing import FakeAdapter, FakeExecution
 
 pytestmark = pytest.mark.anyio
@@ -244,6 +245,34 @@ async def test_a_job_that_has_not_begun_or_is_paused_is_edited(farm: AnyFarm, tm
         await manager.pause(runs)
         with pytest.raises(JobStateError, match=r"cannot be edited while it runs: pause\(now=True\) ends its chunks"):
             await manager.edit(runs, name="late")
+
+
+@pytest.mark.parametrize("change", ["edit", "mark_done", "delete"])
+async def test_what_a_paused_job_allows_is_waited_for_while_its_run_is_still_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    close = CompletionRecord.close
+
+    def close_slowly(record: CompletionRecord) -> None:
+        time.sleep(0.5)
+        close(record)
+
+    monkeypatch.setattr(CompletionRecord, "close", close_slowly)
+    async with farms.farm(tmp_path, slots=1) as manager:
+        job_id = await manager.submit(shown(tmp_path, "a", "b", tail=held(tmp_path, "go")))
+        await until(lambda: begun(tmp_path) == ["a"])
+        await manager.pause(job_id)
+        open_gate(tmp_path, "go")
+        await until_states(manager, job_id, ["completed", "pending"])
+        match change:
+            case "edit":
+                await manager.edit(job_id, name="new")
+            case "mark_done":
+                await manager.mark_done(job_id, [1])
+            case _:
+                await manager.delete(job_id)
+        assert [status.name for status in await manager.list()] == {"edit": ["new"], "delete": []}.get(change, ["shot"])
+        assert manager._farm.repository.check() == []
 
 
 async def test_a_deleted_job_is_gone_but_for_what_it_rendered(farm: AnyFarm, tmp_path: Path) -> None:

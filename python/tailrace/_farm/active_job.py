@@ -139,6 +139,11 @@ class ActiveJob:
         self._job.lane.is_open = True
         return True
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is being ended, or ends by itself now that it is paused and no chunk of it runs."""
+        return self._ending is not None or (self._pauses and not self._running)
+
     def runs(self, chunk_id: int, attempt: int) -> bool:
         """Return whether that attempt at the chunk is running."""
         return self._running.get(chunk_id) == attempt

@@ -57,6 +57,7 @@ async def retry(run: FarmRun, job_id: str, chunk_ids: Collection[int] | None, *,
 
 async def mark_done(run: FarmRun, job_id: str, chunk_ids: Collection[int]) -> None:
     """Do what `JobManager.mark_done` says."""
+    await run.until_ended(job_id)
     async with run.one_at_a_time:
         while True:
             row = await run.row(job_id)

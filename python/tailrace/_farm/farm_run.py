@@ -219,6 +219,13 @@ class FarmRun:
         check_allowed(job.row, what)
         return job
 
+    async def until_ended(self, job_id: str) -> None:
+        """Return when what runs a job is gone, if it is being ended: it takes a moment to go when no chunk runs."""
+        job = self.table.get(job_id)
+        active = None if job is None else job.active
+        if job is not None and active is not None and active.is_ending:
+            await self.until(lambda: job.active is not active)
+
     async def read(self, function: Callable[[], _T]) -> _T:
         """Return what a method of the repository returns, once everything is written until now."""
         await self.ledger.flush()

@@ -29,6 +29,7 @@ async def resume(run: FarmRun, job_id: str) -> None:
 
 async def edit(run: FarmRun, job_id: str, settings: JobSettings | None, fields: JobFields) -> None:
     """Do what `JobManager.edit` says; `fields` are those of its row that change."""
+    await run.until_ended(job_id)
     async with run.one_at_a_time:
         while True:
             job = await run.changeable(job_id, "edited")

@@ -285,6 +285,7 @@ class JobManager:
     async def delete(self, job_id: str) -> None:
         """Forget a job of which nothing runs: its rows, events and logs, never what it rendered."""
         run = self._run
+        await run.until_ended(job_id)
         async with run.one_at_a_time:
             row, job = await run.row(job_id), run.table.get(job_id)
             check_idle(row, "deleted", is_active=job is not None and job.active is not None)
