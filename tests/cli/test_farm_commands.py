@@ -189,6 +189,23 @@ def test_jobs_are_paused_resumed_cancelled_retried_and_deleted(farm: Commands, t
     assert json.loads(farm.run("job", "list", "--json")) == []
 
 
+def test_a_priority_may_be_below_zero(farm: Commands, tmp_path: Path) -> None:
+    job_id = farm.submit(shown(tmp_path, "a", tail=held(tmp_path, "go")), "--priority", "-1")
+    assert json.loads(farm.run("job", "priority", job_id, "-5", "--json"))[0]["priority"] == -5
+    assert "is not a valid integer" in farm.run("job", "priority", job_id, "--no-such-option", status=2)
+
+
+def test_what_cannot_be_done_with_one_job_is_done_with_the_others(farm: Commands, tmp_path: Path) -> None:
+    failed = [farm.submit(job(script), "--name", script, "--folder", script) for script in ("exit 3", "exit 4; exit 5")]
+    for job_id in failed:
+        farm.run("job", "watch", job_id, status=1)
+    # Typed as a byte that is no character; and one of the others has no such chunk.
+    assert "there is no job" in farm.run("job", "retry", "\udcff", *failed, status=2)
+    for job_id in failed:
+        farm.run("job", "watch", job_id, status=1)
+        assert json.loads(farm.run("job", "show", job_id, "--json"))["chunks"][0]["attempts"] == 2
+
+
 def test_a_job_is_watched_to_its_end(farm: Commands, tmp_path: Path) -> None:
     job_id = farm.submit(job(f"echo begun; {held(tmp_path, 'go')}; echo late >&2", "true", "exit 3"), "--keep-going")
     wait_until(lambda: json.loads(farm.run("job", "list", "--json"))[0]["completedChunks"] == 1)

@@ -53,7 +53,8 @@ def ask_farm(server: str | None, ask: Callable[[RemoteFarm], Awaitable[_T]]) -> 
 
 async def whole_id(farm: RemoteFarm, beginning: str) -> str:
     """Return the id of the one job whose id begins so. Raises `NotDoneError` if there is none, or several."""
-    found = await farm.find(beginning, 4)
+    # No id has other characters, and not all can be asked for.
+    found = await farm.find(beginning, 4) if beginning.isascii() else ()
     if beginning in found:
         return beginning
     if not beginning or not found:

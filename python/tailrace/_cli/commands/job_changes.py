@@ -67,7 +67,8 @@ def delete(ids: tuple[str, ...], *, server: str | None, as_json: bool) -> None:
     _change(ids, server, lambda farm, job_id: farm.delete(job_id), as_json=as_json, is_gone=True)
 
 
-@click.command()
+# A number below zero is no option.
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("job_id", metavar="ID", shell_complete=complete_job_id)
 @click.argument("priority", metavar="N", type=int)
 @server_option
@@ -95,7 +96,7 @@ def _change(
             try:
                 job_id = await whole_id(farm, given)
                 await change(farm, job_id)
-            except (JobNotFoundError, JobStateError, NotDoneError) as error:
+            except (JobNotFoundError, JobStateError, NotDoneError, ValueError) as error:
                 reasons.append(str(error))
                 continue
             changed.append({"id": job_id, "state": "deleted"} if is_gone else await farm.get(job_id))
