@@ -94,6 +94,9 @@ def test_what_a_server_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> 
         assert f"cannot listen on 127.0.0.1, port {serving.port}: Address already in use" in taken
         locked = refused(tmp_path, "--port", "0", status=1)
         assert re.search(rf"farm.db is in use by process {serving.process.pid} on {socket.gethostname()}; stop", locked)
+    for host in ("a" * 70, "a..b"):
+        assert f"cannot listen on {host}, port 0: " in refused(tmp_path, "--port", "0", "--host", host)
+    assert "'farm:8089' should be a name alone" in refused(tmp_path, "--port", "0", "--allowed-host", "farm:8089")
     assert "there is no environment variable NOX" in refused(tmp_path, "--port", "0", "--server-token-env", "NOX")
     assert "token must be printable ASCII" in refused(tmp_path, "--port", "0", "--server-token-env", "LINES")
     assert "tls_cert and tls_key go together" in refused(tmp_path, "--port", "0", "--tls-cert", "x")

@@ -382,8 +382,23 @@ def test_the_token_that_a_server_makes_is_its_users_alone(tmp_path: Path, monkey
         make_token(path)
     path.unlink()
     path.symlink_to("/etc/hostname")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(ValueError, match="should be a file with the server's token, and is none: delete it"):
         make_token(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="should be a file with the server's token, and is none: delete it"):
+        make_token(path)
+
+
+def test_a_user_without_a_home_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(ValueError, match="there is no home folder for the server's token: set XDG_STATE_HOME"):
+        token_file(8089)
+    assert kept_token("http://127.0.0.1:8089") is None
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8089", "http://localhost.evil.example:8089", "http://[::2]:8089"])
@@ -397,6 +412,16 @@ def test_settings_that_would_let_anybody_in_are_refused() -> None:
     for token, view in (("", None), (" ", None), ("a b\n", None), ("ä", None), ("a", "a"), ("a", "")):
         with pytest.raises(ValueError, match="token"):
             ServerSettings(token, view_token=view)
+    for names, told in (
+        ({"allowed_hosts": ["http://farm.example"]}, "a name alone"),
+        ({"allowed_hosts": ["farm.example:8089"]}, "a name alone"),
+        ({"allowed_hosts": [""]}, "a name alone"),
+        ({"trusted_proxies": ["proxy"]}, "the address of a machine or a network"),
+        ({"trusted_proxies": ["*"]}, "the address of a machine or a network"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            ServerSettings("a", **names)  # type: ignore[arg-type]
+    ServerSettings("a", allowed_hosts=["farm.example", "farm"], trusted_proxies=["10.0.0.1", "10.0.0.0/8", "::1"])
     assert "secret" not in repr(ServerSettings("secret-1", view_token="secret-2"))
 
 

@@ -33,18 +33,24 @@ _kept_open: list[int] = []
 
 
 def token_file(port: int) -> Path:
-    """Return where the token of the server at this port lies that made one itself."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    """Return where the token of the server at this port lies that made one itself.
+
+    Raises `ValueError` for a user without a home.
+    """
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        raise ValueError("there is no home folder for the server's token: set XDG_STATE_HOME") from None
     return Path(state) / "tailrace" / f"server-{port}.token"
 
 
 def kept_token(url: str) -> str | None:
     """Return the token that a server at this address has made; None if it is another machine, or there is none."""
-    if urlsplit(url).hostname not in _LOOPBACK:
-        return None
     try:
+        if urlsplit(url).hostname not in _LOOPBACK:
+            return None
         return token_file(_port_of(url)).read_text().strip() or None
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -67,9 +73,13 @@ def maker_lives(url: str) -> bool:
 def make_token(path: Path) -> str:
     """Return the token in the file, which only its owner can read; it is made if it is not there.
 
+<<<<<<< HEAD
     The file is locked until this process ends: clients see by that whom they would tell the token.
 
     Raises `ValueError` if others can read it, `OSError` if it cannot be made.
+=======
+    Raises `ValueError` if others can read it, or it is a link, `OSError` if it cannot be made.
+>>>>>>> 9312956 (Say in one line what keeps a server from starting)
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -107,7 +117,9 @@ def _port_of(url: str) -> int:
 
 
 def _read_token(path: Path) -> str:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as opened:
+    if path.is_symlink() or not path.is_file():
+        raise ValueError(f"{path} should be a file with the server's token, and is none: delete it, for a new one")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), errors="replace") as opened:
         found = os.fstat(opened.fileno())
         if found.st_mode & 0o077 or found.st_uid != os.getuid():
             raise ValueError(f"{path} has the server's token and can be read by others: delete it, for a new one")

@@ -52,8 +52,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise click.UsageError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        # The latter for what cannot be the name of a machine.
+        reason = getattr(error, "strerror", None) or error
+        raise click.UsageError(f"cannot listen on {host}, port {port}: {reason}") from error
     for name, (level, value) in _SILENCE.items():
         # Connections inherit them; not every system has them all.
         if (option := getattr(socket, name, None)) is not None:

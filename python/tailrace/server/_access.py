@@ -26,7 +26,7 @@ class Access:
         self._tokens: dict[Role, str] = {"change": settings.token}
         if settings.view_token is not None:
             self._tokens["view"] = settings.view_token
-        self._given_hosts = {host.lower() for host in settings.allowed_hosts}
+        self._given_hosts = {host.lower().rstrip(".") for host in settings.allowed_hosts}
         own = {socket.gethostname().lower(), socket.getfqdn().lower()}
         self._hosts = {"localhost", *own, *self._given_hosts}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -18,7 +19,8 @@ class ServerSettings:
     allowed_hosts: Collection[str] = ()
     """The names that clients know the server by, beside this machine's own, `localhost` and addresses in digits."""
     trusted_proxies: Collection[str] = ()
-    """The addresses of proxies whose word counts for who asks (`X-Forwarded-For`) and how (`X-Forwarded-Proto`)."""
+    """The addresses of proxies, or networks of them, whose word counts for who asks (`X-Forwarded-For`) and how
+    (`X-Forwarded-Proto`)."""
     tls_cert: str | None = None
     """The file of the certificate, and those that lead to its authority; with it the server speaks HTTPS alone."""
     tls_key: str | None = field(default=None, repr=False)
@@ -40,6 +42,16 @@ class ServerSettings:
         for name in ("allowed_hosts", "trusted_proxies"):
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be a collection of texts, not one str")
+        for host in self.allowed_hosts:
+            if not host or any(character in host for character in "/:@ "):
+                raise ValueError(f"allowed_hosts: {host!r} should be a name alone, without https:// and without a port")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies: {proxy!r} should be the address of a machine or a network, in digits"
+                ) from None
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         for name in ("max_body", "max_job", "body_timeout"):
