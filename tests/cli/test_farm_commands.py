@@ -151,9 +151,15 @@ def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, t
         (("job", "report", "nix", "--csv"), "there is no folder nix, and there is no job nix: tailrace job list shows"),
         (("job", "report", job_id, "--to", "job.json"), "its name should end with .html"),
         (("job", "list", "--server", "nonsense"), "expected the http(s) URL of a farm's server"),
+        (("job", "list", "--server", "http://127.0.0.1:99999"), "expected the http(s) URL of a farm's server"),
+        (("job", "list", "--server", "http://[::1"), "expected the http(s) URL of a farm's server"),
+        (("job", "list", "--server", "http://127.0.0.1:8089/#a-token"), "the token goes into TAILRACE_SERVER_TOKEN"),
+        (("job", "list", "--server", "http://nowhere.invalid"), "no farm's server answers at http://nowhere.invalid: "),
     ):
         told = farm.run(*words, status=2)
         assert reason in told and len(told.splitlines()) == 1
+        # As some numbers are told that are the name service's.
+        assert "Unknown error" not in told
     farm.serving.environment = {**farm.serving.environment, "TAILRACE_SERVER_TOKEN": "wrong"}
     assert "does not take the token" in farm.run("job", "list", status=2)
 

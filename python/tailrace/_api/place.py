@@ -73,13 +73,9 @@ def maker_lives(url: str) -> bool:
 def make_token(path: Path) -> str:
     """Return the token in the file, which only its owner can read; it is made if it is not there.
 
-<<<<<<< HEAD
     The file is locked until this process ends: clients see by that whom they would tell the token.
 
     Raises `ValueError` if others can read it, `OSError` if it cannot be made.
-=======
-    Raises `ValueError` if others can read it, or it is a link, `OSError` if it cannot be made.
->>>>>>> 9312956 (Say in one line what keeps a server from starting)
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

@@ -44,8 +44,13 @@ class ServerCalls:
 
         Raises `ValueError` for what is no http(s) URL, or a token that no header can have.
         """
-        if has_user(url) or not is_url(url) or urlsplit(url).hostname is None:
+        if has_user(url) or not is_url(url) or not _has_place(url):
             raise ValueError(f"expected the http(s) URL of a farm's server, not {redact_url(url)!r}")
+        if "#" in url or "?" in url:
+            # As `tailrace serve` prints it, for browsers.
+            raise ValueError(
+                "the URL of a farm's server has nothing behind # or ?: the token goes into TAILRACE_SERVER_TOKEN"
+            )
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ValueError("the token of a farm's server has to be printable ASCII")
         self.url = url.rstrip("/")
@@ -171,6 +176,15 @@ class ServerCalls:
             raise FarmServerError(
                 f"{self.url} does not answer as a farm's server does", response.status_code
             ) from error
+
+
+def _has_place(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A port that cannot be raises ValueError, too.
+        return parts.hostname is not None and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_here(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 
 import anyio
@@ -17,7 +18,9 @@ def network_reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
+            # The numbers of the name service are others.
+            told = cause.strerror if isinstance(cause, socket.gaierror) else None
+            return told or os.strerror(cause.errno)
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     return describe_error(error)
 
