@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Self
@@ -64,6 +65,10 @@ class EventStream(AsyncIterator[FarmEvent]):
                 if self._body is None:
                     await self._connect()
                     pause, is_told = _FIRST_PAUSE, False
+                    # What is not durable may have been told to nobody meanwhile.
+                    gap = FarmEvent(id=self._last or 0, job_id="", time=time.time(), event=None, gap=True)
+                    self._waiting.appendleft(gap)
+                    continue
                 await self._read()
             except (httpx.HTTPError, FarmServerError) as error:
                 await self._disconnect()
