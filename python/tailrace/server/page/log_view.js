@@ -49,7 +49,7 @@ export class LogView {
 
   /** Load what should be there, and could not be had before. */
   refresh() {
-    if (!this.isPinned) this._scrolled();
+    this._scrolled();
   }
 
   /** Show nothing, of a log that may be another one. */
@@ -96,6 +96,7 @@ export class LogView {
     this._measure();
     this._top = this._start * this._scale;
     this._place();
+    this._scrolled();
   }
 
   /** Show what the log has more, behind all that is shown. */
@@ -267,7 +268,7 @@ export class LogView {
     const { element } = this;
     if (this.isPinned && element.scrollTop + element.clientHeight < element.scrollHeight - 4) this.isPinned = false;
     this._onScroll();
-    if (!this._isLoading && !this.isPinned) this._load().catch(this._onError);
+    if (!this._isLoading) this._load().catch(this._onError);
   }
 
   _resized() {
@@ -293,7 +294,7 @@ export class LogView {
     const below = this._height - above - clientHeight;
     const margin = clientHeight;
     if (!clientHeight) return false;
-    if (above < -2 * clientHeight || below < -2 * clientHeight) {
+    if (!this.isPinned && (above < -2 * clientHeight || below < -2 * clientHeight)) {
       // The thumb of the scroll bar stays where it is.
       await this.showAt(this._placeAt(scrollTop), 0, scrollTop);
       return false;
