@@ -36,7 +36,8 @@ PAUSE = 0.2
 """Between two questions of the page, in seconds."""
 RENDER = """
 import sys, time
-lines, work = int(sys.argv[1]), int(sys.argv[2])
+lines, work, wait = map(int, sys.argv[1:])
+time.sleep(wait)
 began = time.perf_counter()
 for number in range(lines):
     for _ in range(work):
@@ -45,6 +46,8 @@ for number in range(lines):
 print(time.perf_counter() - began)
 """
 """It writes each line at once, as renderers do, and tells at last how long it took."""
+WAIT = 2
+"""Until a reader has started, which takes a processor for a while, in seconds."""
 
 
 def main() -> int:
@@ -79,7 +82,7 @@ def _calibrated() -> int:
     """Return how much has to be computed for a line, for the render to write as many a second as are wanted."""
     work = 100
     while True:
-        command = [sys.executable, "-c", RENDER, "5000", str(work)]
+        command = [sys.executable, "-c", RENDER, "5000", str(work), "0"]
         took = float(subprocess.check_output(command, stderr=subprocess.DEVNULL))
         if abs(took * RATE / 5000 - 1) < 0.1:
             return work
@@ -111,7 +114,7 @@ async def _pair(port: int, how: str, lines: int, work: int) -> tuple[float, floa
 
 
 async def _render(port: int, how: str | None, lines: int, work: int) -> float:
-    command = shlex.join([sys.executable, "-c", RENDER, str(lines), str(work)])
+    command = shlex.join([sys.executable, "-c", RENDER, str(lines), str(work), str(WAIT)])
     metadata = JobMetadata(total_frames=1, fps=24, width=1920, height=1080, duration=1)
     chunk = Chunk(id=0, start_frame=1, frame_count=1, command=command, output_file="1.exr")
     async with connect(f"http://127.0.0.1:{port}", TOKEN) as farm:
