@@ -344,7 +344,7 @@ def test_what_a_stranger_says_of_a_proxy_does_not_count(tmp_path: Path, caplog: 
         assert caplog.records[0].getMessage().startswith(f"{host} POST")
 
 
-def test_a_server_with_a_certificate_speaks_https_alone(tmp_path: Path) -> None:
+def test_a_server_with_a_certificate_speaks_https_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = (
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
@@ -359,6 +359,11 @@ def test_a_server_with_a_certificate_speaks_https_alone(tmp_path: Path) -> None:
         connection.close()
         with pytest.raises((ConnectionError, OSError)):
             server.send("GET", "/healthz")
+        url = server.url.replace("http:", "https:")
+        with pytest.raises(FarmServerError, match=r"its certificate is not trusted: self.signed certificate; SSL_CERT"):
+            anyio.run(connect(url, TOKEN).list)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert anyio.run(connect(url, TOKEN).list) == []
     with (
         pytest.raises(ValueError, match="the certificate or its key cannot be used"),
         serving(tmp_path, settings={"tls_cert": str(key), "tls_key": str(tmp_path / "missing")}),

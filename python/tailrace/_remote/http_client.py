@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
 
 import anyio
@@ -17,6 +18,10 @@ def network_reason(error: BaseException) -> str:
     """Return what the system said, if it is behind the error, else the error's own words."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message}; SSL_CERT_FILE names one that is"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason}"
         if isinstance(cause, OSError) and cause.errno:
             # The numbers of the name service are others.
             told = cause.strerror if isinstance(cause, socket.gaierror) else None
