@@ -16,6 +16,7 @@ from support.farm_servers import BEARER, JSON, FarmServer, ended, serving, submi
 from support.farms import held, open_gate
 from support.jobs import job, spec_fields
 from support.workers import wait_until
+from tailrace import JobSpec
 from tailrace._api.sse import Message, MessageReader
 from tailrace.server import _hub
 
@@ -98,6 +99,16 @@ def test_a_job_is_added_followed_and_read_in_json(tmp_path: Path) -> None:
         assert [one["id"] for one in server.send("GET", "/api/v1/jobs?states=completed").json()["jobs"]] == [job_id]
         spec = server.send("GET", f"/api/v1/jobs/{job_id}/spec").json()
         assert spec == json.loads(job("echo hello").model_dump_json(by_alias=True))
+
+
+def test_what_a_job_is_is_told_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # That of 100,000 chunks takes seconds and a few hundred MB for each who asks.
+    with serving(tmp_path) as server:
+        job_id = submit(server, "true", notBefore=time.time() + 100)
+        told = server.send("GET", f"/api/v1/jobs/{job_id}").json()
+        monkeypatch.setattr(JobSpec, "parse", lambda *_: pytest.fail("it was read"))
+        assert server.send("GET", f"/api/v1/jobs/{job_id}/spec").json()["id"] == told["name"]
+        assert server.send("GET", "/api/v1/jobs/nix/spec").status == 404
 
 
 @pytest.mark.parametrize(
