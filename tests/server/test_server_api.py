@@ -121,7 +121,8 @@ def test_what_a_job_is_is_told_without_reading_it(tmp_path: Path, monkeypatch: p
         ("GET", "/jobs/nix/chunks/-1/log", None, 422, "ValueError", "-1 is not the number of a chunk"),
         ("POST", "/jobs/nix/pause", "{}", 404, "JobNotFoundError", "there is no job nix"),
         ("POST", "/jobs", "{}", 422, "SpecError", "the request: spec: is missing"),
-        ("POST", "/jobs", '{"spec": 1', 422, "SpecError", "the request: "),
+        ("POST", "/jobs", '{"spec": 1', 422, "SpecError", "the request: not JSON: EOF while parsing an object"),
+        ("POST", "/session", '{"token": "a', 422, "ValueError", "the request: not JSON: EOF while parsing a string"),
         ("POST", "/jobs", json.dumps({"spec": spec_fields() | {"chunks": []}}), 422, "SpecError", "spec.chunks: "),
         (
             "POST",

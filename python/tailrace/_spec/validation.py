@@ -22,6 +22,7 @@ _EXPECTED = {
     "string_type": "a text",
     "string_unicode": "a text of valid Unicode characters",
     "string_too_short": "a text that is not empty",
+    "string_too_long": "shorter",
 }
 _LONGEST_VALUE = 60
 
@@ -46,6 +47,9 @@ def _describe(problem: ErrorDetails, known: Sequence[str]) -> str:
     elif kind == "extra_forbidden":
         meant = get_close_matches(str(problem["loc"][-1]), known, n=1)
         text = "there is no such field" + (f": perhaps {meant[0]} is meant" if meant else "")
+    elif kind == "json_invalid":
+        # Not the text, which may be anything, and have secrets in it.
+        text = f"not JSON: {problem['ctx']['error']}"
     else:
         expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
         text = f"{_quote(problem['input'])} should be {expected}"
