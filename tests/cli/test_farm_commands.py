@@ -142,6 +142,7 @@ def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, t
     farm.run("job", "watch", job_id)
     for words, reason in (
         (("job", "show", "nix"), "there is no job nix: tailrace job list shows them"),
+        (("job", "retry", job_id, "--done"), "--done is for the chunks that --chunk names"),
         (("job", "cancel", job_id), f"job {job_id} is completed and cannot be cancelled"),
         (("job", "logs", job_id, "7"), f"job {job_id}, which is completed, has no chunk 7"),
         (("job", "submit", "missing.json"), "missing.json: cannot be read"),

@@ -55,6 +55,8 @@ def cancel(ids: tuple[str, ...], *, server: str | None, as_json: bool) -> None:
 @json_option
 def retry(ids: tuple[str, ...], *, chunks: tuple[int, ...], done: bool, server: str | None, as_json: bool) -> None:
     """Run what failed, was skipped or cancelled again, of jobs that have ended."""
+    if done and not chunks:
+        raise click.UsageError("--done is for the chunks that --chunk names")
     _change(ids, server, lambda farm, job_id: farm.retry(job_id, chunks or None, done=done), as_json=as_json)
 
 
