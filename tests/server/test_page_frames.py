@@ -161,7 +161,7 @@ def test_a_frame_is_opened_by_the_keyboard_which_goes_on_to_others(tmp_path: Pat
         page.keyboard.press("Escape")
         page.get_by_role("dialog").wait_for(state="detached")
         # Whoever closes it goes on from the frame that was seen last.
-        page.wait_for_function("document.activeElement?.querySelector('img')?.alt === 'Frame 2'")
+        page.locator(":focus img[alt='Frame 2']").wait_for()
         page.keyboard.press("Enter")
         page.get_by_role("dialog").get_by_role("button", name="Chunk").click()
         page.get_by_role("region", name="Chunk 0").wait_for()

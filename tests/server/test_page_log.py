@@ -347,10 +347,11 @@ def test_what_a_server_runs_anew_is_followed(tmp_path: Path, browser: Browser) -
 def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path) as server:
         second = f"echo two >&2; echo out; {held(tmp_path, 'go')}"
-        script = f"if [ -e one ]; then {second}; else touch one; echo one >&2; exit 1; fi"
-        job_id = submit(server, script, settings={"retries": 1, "retryDelay": 1.5})
+        first = f"touch one; echo one >&2; {held(tmp_path, 'again')}; exit 1"
+        job_id = submit(server, f"if [ -e one ]; then {second}; else {first}; fi", settings={"retries": 1})
         with open_log(browser, server, job_id) as page:
             until_text(page, lambda text: text == "one\n")
+            open_gate(tmp_path, "again")
             until_text(page, lambda text: text == "two\n")
             choice = page.get_by_label("Attempt")
             choice.select_option("Attempt 1")

@@ -42,14 +42,22 @@ class CuttableProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if self._is_cut:
+                self._sockets.append(client)
+                server = self._reach_server()
+                if server is None:
                     client.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self._target))
-                self._sockets += [client, server]
+                self._sockets.append(server)
                 for ways in ((client, server, True), (server, client, False)):
                     self._threads.append(threading.Thread(target=self._pass_on, args=ways))
                     self._threads[-1].start()
+
+    def _reach_server(self) -> socket.socket | None:
+        try:
+            return None if self._is_cut else socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            # It is gone.
+            return None
 
     def close(self) -> None:
         """Leave nothing behind, once `run` has returned."""
