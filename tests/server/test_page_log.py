@@ -370,6 +370,20 @@ def test_another_attempt_is_followed_and_each_can_be_chosen(tmp_path: Path, brow
             status(page, "Ended, ")
 
 
+def test_the_stream_that_has_something_is_shown(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, f"{held(tmp_path, 'begin')}; echo out; {held(tmp_path, 'go')}; echo err >&2")
+        with open_log(browser, server, job_id) as page:
+            status(page, "Nothing has been written yet")
+            open_gate(tmp_path, "begin")
+            until_text(page, lambda text: text == "out\n")
+            open_gate(tmp_path, "go")
+            status(page, "Ended")
+            assert text_of(page) == "out\n"
+            page.get_by_role("button", name="stderr").click()
+            until_text(page, lambda text: text == "err\n")
+
+
 def test_who_reads_an_earlier_attempt_goes_on_to_read_it(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path) as server:
         first = f"touch one; seq 1000 >&2; {held(tmp_path, 'again')}; exit 1"

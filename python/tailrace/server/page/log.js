@@ -10,6 +10,8 @@ import { LogView } from "./log_view.js";
 const TAIL = 2 ** 15;
 /** How long a question for more may wait, in seconds. */
 const WAIT = 20;
+/** The same while there is nothing, and the other stream may have something. */
+const EMPTY_WAIT = 2;
 /** Between two questions, in milliseconds: while it is followed, and while it is not. */
 const PAUSE = 200;
 const LONG_PAUSE = 2000;
@@ -32,6 +34,8 @@ class Log {
     this._stream = stream;
     /** Which one is wanted; null: the last. */
     this._attempt = null;
+    /** Whether the stream is that which somebody wanted, or which has something. */
+    this._isChosen = false;
     /** How many there are, as far as is known. */
     this._count = 1;
     this._isClosed = false;
@@ -98,6 +102,7 @@ class Log {
   }
 
   _choose({ stream = this._stream, attempt = this._attempt }) {
+    this._isChosen = true;
     this._stream = stream;
     this._attempt = attempt;
     this._open();
@@ -145,6 +150,7 @@ class Log {
         }
         if (!this._isOpen) await this._showEnd(signal);
         this._tell();
+        if (await this._isOther(signal)) return;
         if (await this._more(signal)) return;
         await sleep(this._view.isPinned ? PAUSE : LONG_PAUSE, signal);
       } catch (error) {
@@ -153,6 +159,16 @@ class Log {
         failures++;
       }
     }
+  }
+
+  /** Renderers differ in which stream they use. @returns {Promise<boolean>} whether it is the other one, which is shown then */
+  async _isOther(signal) {
+    if (this._isChosen || this._view.size) return false;
+    const stream = this._stream === "stderr" ? "stdout" : "stderr";
+    const other = new LogBytes({ jobId: this._jobId, chunkId: this._chunkId, stream, attempt: this._attempt });
+    if (!(await other.ask(signal)) || signal.aborted) return false;
+    this._choose({ stream });
+    return true;
   }
 
   async _showEnd(signal) {
@@ -167,7 +183,7 @@ class Log {
   async _more(signal) {
     const view = this._view;
     const offset = view.size;
-    const { bytes, isEnd } = await this._bytes.next(offset, WAIT, signal);
+    const { bytes, isEnd } = await this._bytes.next(offset, offset || this._isChosen ? WAIT : EMPTY_WAIT, signal);
     await frame();
     if (signal.aborted) return true;
     if (bytes.length && view.isPinned) {
