@@ -1,4 +1,3 @@
-
 "use strict";
 // Each heading of the table becomes a button that sorts by its column. Empty cells come last.
 for (const table of document.querySelectorAll("table")) {

@@ -12,22 +12,46 @@ export const PLAIN = Object.freeze({});
 
 // A string for the terminal (title, link) ends with its line at the latest: one that is never ended hides nothing more.
 // What is no sequence, and what would turn the direction of a line, is shown by a sign for it.
-const SPECIAL = new RegExp([
-  "\\x1b\\[([\\x30-\\x3f]*)([\\x20-\\x2f]*)([\\x40-\\x7e])",
-  "\\x1b[\\]PX^_][^\\x07\\x1b\\x9c\\n]*(?:\\x07|\\x1b\\\\|\\x9c)?",
-  "\\x1b[\\x20-\\x2f]*[\\x30-\\x7e]",
-  "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]",
-].join("|"), "g");
+const SPECIAL = new RegExp(
+  [
+    "\\x1b\\[([\\x30-\\x3f]*)([\\x20-\\x2f]*)([\\x40-\\x7e])",
+    "\\x1b[\\]PX^_][^\\x07\\x1b\\x9c\\n]*(?:\\x07|\\x1b\\\\|\\x9c)?",
+    "\\x1b[\\x20-\\x2f]*[\\x30-\\x7e]",
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]",
+  ].join("|"),
+  "g",
+);
 
 const COLORS = [
-  [0, 0, 0], [205, 49, 49], [13, 150, 90], [180, 140, 10], [36, 114, 200], [170, 60, 170], [17, 150, 180],
-  [229, 229, 229], [102, 102, 102], [241, 76, 76], [35, 209, 139], [245, 220, 67], [59, 142, 234], [214, 112, 214],
-  [41, 184, 219], [255, 255, 255],
+  [0, 0, 0],
+  [205, 49, 49],
+  [13, 150, 90],
+  [180, 140, 10],
+  [36, 114, 200],
+  [170, 60, 170],
+  [17, 150, 180],
+  [229, 229, 229],
+  [102, 102, 102],
+  [241, 76, 76],
+  [35, 209, 139],
+  [245, 220, 67],
+  [59, 142, 234],
+  [214, 112, 214],
+  [41, 184, 219],
+  [255, 255, 255],
 ];
 const BLACK = COLORS[0];
 const WHITE = COLORS[15];
 const FLAGS = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike" };
-const ENDS = { 22: ["bold", "dim"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 29: ["strike"], 39: ["fg"], 49: ["bg"] };
+const ENDS = {
+  22: ["bold", "dim"],
+  23: ["italic"],
+  24: ["underline"],
+  27: ["inverse"],
+  29: ["strike"],
+  39: ["fg"],
+  49: ["bg"],
+};
 const GROUNDS = { 30: ["fg", 0], 40: ["bg", 0], 90: ["fg", 8], 100: ["bg", 8] };
 const LEAST_CONTRAST = 4.5;
 
@@ -82,7 +106,8 @@ function select(pen, parameters) {
       const given = more.length ? more : codes.slice(at + 1, at + 5).map(Number);
       if (!more.length) at += given[0] === 2 ? 4 : 2;
       const color = given[0] === 5 ? indexed(given[1]) : given.slice(more.length > 4 ? 2 : 1).slice(0, 3);
-      if (color?.length === 3 && color.every((part) => part >= 0 && part < 256)) next[code === 38 ? "fg" : "bg"] = color;
+      if (color?.length === 3 && color.every((part) => part >= 0 && part < 256))
+        next[code === 38 ? "fg" : "bg"] = color;
     } else if (code === 0) {
       for (const name of Object.keys(next)) delete next[name];
     } else if (code === 4 && more[0] === 0) {

@@ -38,6 +38,7 @@ export async function get(path, signal) {
 
 /** @param {string} method @param {string} path @param {any} [body] @returns {Promise<any>} the JSON that is answered */
 export async function send(method, path, body) {
-  const content = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const content =
+    body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
   return (await request(path, { method, ...content })).json();
 }

@@ -20,11 +20,19 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
   const why = h("p", { class: "error", hidden: true });
   const actions = createChunkActions({ jobId, chunkId, onDone: refresh });
   const log = createLog({ jobId, chunkId });
-  const element = h("section", { class: "chunk", "aria-label": `Chunk ${chunkId}` },
-    h("div", { class: "head" },
+  const element = h(
+    "section",
+    { class: "chunk", "aria-label": `Chunk ${chunkId}` },
+    h(
+      "div",
+      { class: "head" },
       h("h2", {}, `Chunk ${chunkId} `, state),
-      h("div", { class: "tools" }, canChange && actions.element, h("button", { on: { click: onClose } }, "Close"))),
-    facts, why, log.element);
+      h("div", { class: "tools" }, canChange && actions.element, h("button", { on: { click: onClose } }, "Close")),
+    ),
+    facts,
+    why,
+    log.element,
+  );
 
   async function refresh() {
     if (timer) {
@@ -32,7 +40,10 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
       return;
     }
     isDue = false;
-    timer = setTimeout(() => { timer = 0; if (isDue || chunk?.state === "running") refresh(); }, PAUSE);
+    timer = setTimeout(() => {
+      timer = 0;
+      if (isDue || chunk?.state === "running") refresh();
+    }, PAUSE);
     try {
       const { chunks } = await get(`/jobs/${jobId}/chunks?ids=${chunkId}`);
       [chunk] = chunks;
@@ -53,7 +64,12 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
     const rows = [
       ["Attempts", chunk.attempts],
       ["Started", chunk.startedAt && moment(chunk.startedAt)],
-      ["Took", chunk.duration !== null ? duration(chunk.duration) : running !== null && `${duration(Math.max(0, running))} so far`],
+      [
+        "Took",
+        chunk.duration !== null
+          ? duration(chunk.duration)
+          : running !== null && `${duration(Math.max(0, running))} so far`,
+      ],
       ["Progress", chunk.state === "running" && `${Math.floor(100 * chunk.progress)} %`],
       ["Exit status", chunk.exitCode],
       ["Processor", usage && duration(usage.cpuUser + usage.cpuSystem)],
@@ -70,7 +86,12 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
   return {
     element,
     messages(list) {
-      if (list.some(({ gap, connected, change }) => gap || connected || (change && [chunkId, null].includes(change.chunkId)))) refresh();
+      if (
+        list.some(
+          ({ gap, connected, change }) => gap || connected || (change && [chunkId, null].includes(change.chunkId)),
+        )
+      )
+        refresh();
       log.messages?.(list);
     },
     update: draw,

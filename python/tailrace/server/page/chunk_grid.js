@@ -5,7 +5,14 @@ import { h, setText } from "./dom.js";
 
 export const STATES = { p: "pending", r: "running", c: "completed", f: "failed", x: "cancelled", s: "skipped" };
 const LETTERS = Object.fromEntries(Object.entries(STATES).map(([letter, state]) => [state, letter]));
-const COLOURS = { p: "--pending", r: "--unfinished", c: "--completed", f: "--failed", x: "--cancelled", s: "--cancelled" };
+const COLOURS = {
+  p: "--pending",
+  r: "--unfinished",
+  c: "--completed",
+  f: "--failed",
+  x: "--cancelled",
+  s: "--cancelled",
+};
 const CELLS = [36, 26, 18, 12, 8, 6]; // pixels from one to the next
 const LABELLED = 26;
 const PAUSE = 1000; // ms between questions for all of them
@@ -35,12 +42,29 @@ export function createChunkGrid({ jobId, onSelect }) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const paper = canvas.getContext("2d");
   const sizer = h("div", {}, canvas);
-  const option = h("div", { class: "hidden", role: "option", id: "active-chunk", "aria-selected": "false" }, "No chunk");
-  const scroller = h("div", {
-    class: "grid-scroller", tabindex: 0, role: "listbox", "aria-label": "Chunks", "aria-activedescendant": "active-chunk",
-    on: { scroll: draw, keydown: onKey, click: onClick, mousemove: onMove, mouseleave: () => setText(tip, "") },
-  }, option, sizer);
-  const legend = h("div", { class: "legend", role: "group", "aria-label": "States: each goes to the next chunk in it" });
+  const option = h(
+    "div",
+    { class: "hidden", role: "option", id: "active-chunk", "aria-selected": "false" },
+    "No chunk",
+  );
+  const scroller = h(
+    "div",
+    {
+      class: "grid-scroller",
+      tabindex: 0,
+      role: "listbox",
+      "aria-label": "Chunks",
+      "aria-activedescendant": "active-chunk",
+      on: { scroll: draw, keydown: onKey, click: onClick, mousemove: onMove, mouseleave: () => setText(tip, "") },
+    },
+    option,
+    sizer,
+  );
+  const legend = h("div", {
+    class: "legend",
+    role: "group",
+    "aria-label": "States: each goes to the next chunk in it",
+  });
   const buttons = Object.entries(STATES).map(([letter, state]) => {
     const button = h("button", { class: state, hidden: true, on: { click: () => goToNext(letter) } });
     legend.append(button);
@@ -78,7 +102,10 @@ export function createChunkGrid({ jobId, onSelect }) {
       const waiting = early;
       early = [];
       messages(waiting);
-      timer = setTimeout(() => { timer = 0; if (isDue) load(); }, PAUSE);
+      timer = setTimeout(() => {
+        timer = 0;
+        if (isDue) load();
+      }, PAUSE);
     }
   }
 
@@ -162,7 +189,9 @@ export function createChunkGrid({ jobId, onSelect }) {
     const width = scroller.clientWidth;
     if (!width || !states.length) return;
     const style = getComputedStyle(document.documentElement);
-    colours = Object.fromEntries(Object.entries(COLOURS).map(([letter, name]) => [letter, style.getPropertyValue(name).trim()]));
+    colours = Object.fromEntries(
+      Object.entries(COLOURS).map(([letter, name]) => [letter, style.getPropertyValue(name).trim()]),
+    );
     colours.text = style.getPropertyValue("--text").trim();
     const rowsOf = (cell) => Math.ceil(states.length / Math.max(1, Math.floor(width / cell)));
     const cell = CELLS.find((size) => rowsOf(size) * size <= innerHeight * 0.45) ?? CELLS.at(-1);
@@ -287,8 +316,14 @@ export function createChunkGrid({ jobId, onSelect }) {
     if (!states.length || event.ctrlKey || event.metaKey || event.altKey) return;
     const page = layout.columns * Math.max(1, Math.floor(scroller.clientHeight / layout.cell) - 1);
     const steps = {
-      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -layout.columns, ArrowDown: layout.columns, PageUp: -page, PageDown: page,
-      Home: -states.length, End: states.length,
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -layout.columns,
+      ArrowDown: layout.columns,
+      PageUp: -page,
+      PageDown: page,
+      Home: -states.length,
+      End: states.length,
     };
     if (event.key in steps) goTo(active + steps[event.key]);
     else if (event.key === "Enter" || event.key === " ") choose(active);

@@ -5,8 +5,12 @@ import { h } from "./dom.js";
 /** @param {string} text shown for some seconds, and read out */
 export function say(text) {
   document.querySelector(".toast")?.remove();
-  const toast = h("div", { class: "toast", role: "alert" }, text,
-    h("button", { on: { click: () => toast.remove() } }, "Close"));
+  const toast = h(
+    "div",
+    { class: "toast", role: "alert" },
+    text,
+    h("button", { on: { click: () => toast.remove() } }, "Close"),
+  );
   document.body.append(toast);
   setTimeout(() => toast.remove(), 12000);
 }
@@ -30,17 +34,28 @@ export async function confirm(title, text, action) {
  * @returns {Promise<Object<string, string> | null>} null if it was left
  */
 export function ask(title, text, action, fields, isDanger = false) {
-  const inputs = fields.map(({ name, value, type = "text" }) => (
-    type === "area" ? h("textarea", { name, rows: 3 }, value) : h("input", { name, type, value })));
+  const inputs = fields.map(({ name, value, type = "text" }) =>
+    type === "area" ? h("textarea", { name, rows: 3 }, value) : h("input", { name, type, value }),
+  );
   // The first button is that of the Enter key.
   const button = h("button", { class: isDanger ? "danger" : "main", value: "yes" }, action);
-  const dialog = h("dialog", { "aria-label": title },
+  const dialog = h(
+    "dialog",
+    { "aria-label": title },
     h("h2", {}, title),
     text && h("p", {}, text),
-    h("form", { method: "dialog" },
+    h(
+      "form",
+      { method: "dialog" },
       inputs.map((input, index) => h("label", {}, fields[index].label, input)),
-      h("div", { class: "tools" },
-        h("button", { type: "button", on: { click: () => dialog.close("") } }, "Back"), button)));
+      h(
+        "div",
+        { class: "tools" },
+        h("button", { type: "button", on: { click: () => dialog.close("") } }, "Back"),
+        button,
+      ),
+    ),
+  );
   document.body.append(dialog);
   dialog.showModal();
   (inputs[0] ?? button).focus();

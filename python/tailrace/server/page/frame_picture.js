@@ -65,7 +65,9 @@ export function createPicture() {
       address = wanted;
       load();
     },
-    retry: () => { if (!why.hidden) load(); },
+    retry: () => {
+      if (!why.hidden) load();
+    },
     close() {
       address = "";
       // The browser would go on loading it.

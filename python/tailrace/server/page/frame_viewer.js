@@ -46,7 +46,10 @@ export function openViewer({ jobId, frame, beside, onChunk, onCompare, onClose }
     setText(about, `chunk ${frame.chunkId} · ${frame.file}`);
     setText(flaw, flawOf(frame));
     flaw.className = `flaw ${frame.state}`;
-    for (const [button, by] of [[back, -1], [on, 1]]) {
+    for (const [button, by] of [
+      [back, -1],
+      [on, 1],
+    ]) {
       const isLast = !beside(frame, by);
       // A button that is disabled loses the focus, and the keys with it.
       if (isLast && document.activeElement === button) dialog.focus();
@@ -88,16 +91,33 @@ export function openComparison({ jobId, frames, onClose }) {
     picture.show(addressOf(jobId, frame, "full"), titleOf(frame));
     return picture;
   });
-  const layers = h("div", { class: "layers" }, pictures.map(({ element }) => element));
+  const layers = h(
+    "div",
+    { class: "layers" },
+    pictures.map(({ element }) => element),
+  );
   const stage = h("div", { class: "stage" }, layers);
   const zoom = makeZoomable(stage, layers);
   const name = h("h2", { "aria-live": "polite" });
   const slider = h("input", {
-    type: "range", min: 0, max: 100, step: 0.5, value: 50, "aria-label": "How much of the first frame is seen", on: { input: draw },
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 0.5,
+    value: 50,
+    "aria-label": "How much of the first frame is seen",
+    on: { input: draw },
   });
   const flip = h("button", { on: { click: turn } }, "Flip (space)");
-  const buttons = Object.entries(WAYS).map(([key, label]) => [key, h("button", { on: { click: () => choose(key) } }, label)]);
-  const ways = h("div", { class: "ways", role: "group", "aria-label": "How to compare" }, buttons.map(([, button]) => button));
+  const buttons = Object.entries(WAYS).map(([key, label]) => [
+    key,
+    h("button", { on: { click: () => choose(key) } }, label),
+  ]);
+  const ways = h(
+    "div",
+    { class: "ways", role: "group", "aria-label": "How to compare" },
+    buttons.map(([, button]) => button),
+  );
   const dialog = createDialog("Comparison", stage, [name], [ways, slider, flip]);
   let way = "side";
   let isSecond = false;
@@ -132,7 +152,7 @@ export function openComparison({ jobId, frames, onClose }) {
   for (const kind of ["pointerdown", "pointermove"]) {
     stage.addEventListener(kind, (event) => {
       if (way !== "slide" || event.buttons !== 1 || stage.classList.contains("zoomed")) return;
-      slider.value = 100 * event.clientX / stage.clientWidth;
+      slider.value = (100 * event.clientX) / stage.clientWidth;
       draw();
     });
   }
@@ -153,7 +173,10 @@ export function openComparison({ jobId, frames, onClose }) {
 function createDialog(label, stage, texts, tools) {
   const dialog = h("dialog", { class: "viewer", "aria-label": label, tabindex: -1 });
   const close = h("button", { "aria-label": "Close", on: { click: () => dialog.close() } }, "✕");
-  dialog.append(stage, h("div", { class: "below" }, h("div", { class: "texts" }, texts), h("div", { class: "tools" }, tools, close)));
+  dialog.append(
+    stage,
+    h("div", { class: "below" }, h("div", { class: "texts" }, texts), h("div", { class: "tools" }, tools, close)),
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   return dialog;

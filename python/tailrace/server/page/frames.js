@@ -11,8 +11,16 @@ const MOST = 5000; // frames in one answer
 const GAP = 10; // px
 const AROUND = 400; // px above and below the window that have elements, too
 const CAPTION = 25; // px, below a picture
-const KEYS = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: (columns) => -columns, ArrowDown: (columns) => columns,
-  Home: () => -Infinity, End: () => Infinity, PageUp: (columns, page) => -page, PageDown: (columns, page) => page };
+const KEYS = {
+  ArrowLeft: () => -1,
+  ArrowRight: () => 1,
+  ArrowUp: (columns) => -columns,
+  ArrowDown: (columns) => columns,
+  Home: () => -Infinity,
+  End: () => Infinity,
+  PageUp: (columns, page) => -page,
+  PageDown: (columns, page) => page,
+};
 const TELLS = new Set(["frame_finished", "frame_flagged"]);
 
 /**
@@ -45,9 +53,23 @@ export function createFrames({ jobId, onChunk }) {
   const all = h("button", { on: { click: () => filter(false) } }, "All");
   const flags = h("button", { on: { click: () => filter(true) } }, "Flagged");
   const compare = h("button", { on: { click: () => pick(picked ? null : []) } }, "Compare two");
-  const tools = h("div", { class: "tools", role: "group", "aria-label": "Which frames", hidden: true }, all, flags, compare);
+  const tools = h(
+    "div",
+    { class: "tools", role: "group", "aria-label": "Which frames", hidden: true },
+    all,
+    flags,
+    compare,
+  );
   const list = h("div", { class: "frames", role: "list", "aria-label": "Frames", on: { keydown: onKey } });
-  const element = h("section", { class: "contact-sheet" }, h("h2", { class: "hidden" }, "Frames"), tools, note, lacks, list);
+  const element = h(
+    "section",
+    { class: "contact-sheet" },
+    h("h2", { class: "hidden" }, "Frames"),
+    tools,
+    note,
+    lacks,
+    list,
+  );
 
   async function load() {
     if (isAsking || timer) {
@@ -58,7 +80,10 @@ export function createFrames({ jobId, onChunk }) {
     isDue = false;
     try {
       for (let hasMore = true; hasMore;) {
-        const told = await get(`/jobs/${encodeURIComponent(jobId)}/frames?limit=${MOST}&after=${after}`, control.signal);
+        const told = await get(
+          `/jobs/${encodeURIComponent(jobId)}/frames?limit=${MOST}&after=${after}`,
+          control.signal,
+        );
         take(told);
         ({ hasMore } = told);
       }
@@ -67,7 +92,10 @@ export function createFrames({ jobId, onChunk }) {
     }
     isAsking = false;
     if (control.signal.aborted) return;
-    timer = setTimeout(() => { timer = 0; if (isDue) load(); }, PAUSE);
+    timer = setTimeout(() => {
+      timer = 0;
+      if (isDue) load();
+    }, PAUSE);
   }
 
   function take(told) {
@@ -76,8 +104,10 @@ export function createFrames({ jobId, onChunk }) {
     for (const frame of told.frames) known.set(keyOf(frame), frame);
     if (told.lacks.length) {
       lacks.hidden = false;
-      lacks.replaceChildren(h("p", {}, "What shows frames is not installed where the server runs:"),
-        ...told.lacks.map((line) => h("pre", {}, line)));
+      lacks.replaceChildren(
+        h("p", {}, "What shows frames is not installed where the server runs:"),
+        ...told.lacks.map((line) => h("pre", {}, line)),
+      );
     }
     if (told.frames.length || !told.goesOn) arrangeAll();
   }
@@ -106,7 +136,8 @@ export function createFrames({ jobId, onChunk }) {
   }
 
   function describe() {
-    if (picked) setText(note, picked.length ? `${titleOf(picked[0])}: choose the other one` : "Choose the first of two frames");
+    if (picked)
+      setText(note, picked.length ? `${titleOf(picked[0])}: choose the other one` : "Choose the first of two frames");
     else if (!known.size) setText(note, "No frame is rendered yet.");
     note.hidden = !picked && known.size > 0;
     compare.setAttribute("aria-pressed", String(picked !== null));
@@ -155,18 +186,37 @@ export function createFrames({ jobId, onChunk }) {
     // What has the focus keeps it.
     if (active) keys.add(active);
     for (const [key, tile] of tiles) if (!keys.has(key)) tile.close();
-    arrange(list, tiles, [...keys].sort((one, other) => places.get(one) - places.get(other)), createTile);
+    arrange(
+      list,
+      tiles,
+      [...keys].sort((one, other) => places.get(one) - places.get(other)),
+      createTile,
+    );
     for (const [key, tile] of tiles) tile.update(known.get(key), places.get(key));
     clearTimeout(atRest);
-    atRest = setTimeout(() => { for (const tile of tiles.values()) tile.load(); }, AT_REST);
+    atRest = setTimeout(() => {
+      for (const tile of tiles.values()) tile.load();
+    }, AT_REST);
   }
 
   function createTile(key) {
     const picture = createPicture();
     const number = h("span", { class: "number", "aria-hidden": "true" });
     const of = h("span", { class: "of" }); // what is wrong with it, or else the chunk
-    const button = h("button", { on: { click: () => choose(known.get(key)), focus: () => { active = key; draw(); } } },
-      picture.element, h("span", { class: "caption" }, number, of));
+    const button = h(
+      "button",
+      {
+        on: {
+          click: () => choose(known.get(key)),
+          focus: () => {
+            active = key;
+            draw();
+          },
+        },
+      },
+      picture.element,
+      h("span", { class: "caption" }, number, of),
+    );
     const tile = h("div", { role: "listitem", class: "tile" }, button);
     picture.image.addEventListener("load", () => learn(picture.image));
     return {
@@ -202,8 +252,14 @@ export function createFrames({ jobId, onChunk }) {
   function choose(frame) {
     if (!picked) {
       openViewer({
-        jobId, frame, onChunk, beside,
-        onCompare: (first) => { goTo(first); pick([first]); },
+        jobId,
+        frame,
+        onChunk,
+        beside,
+        onCompare: (first) => {
+          goTo(first);
+          pick([first]);
+        },
         onClose: goTo,
       });
       return;
@@ -244,7 +300,10 @@ export function createFrames({ jobId, onChunk }) {
       pick(null);
       return;
     }
-    const by = KEYS[event.key]?.(layout.columns, layout.columns * Math.max(1, Math.floor(innerHeight / layout.down) - 1));
+    const by = KEYS[event.key]?.(
+      layout.columns,
+      layout.columns * Math.max(1, Math.floor(innerHeight / layout.down) - 1),
+    );
     if (by === undefined || event.ctrlKey || event.metaKey || event.altKey || !places.has(active)) return;
     event.preventDefault();
     const next = beside(shown[places.get(active)], by);
@@ -252,10 +311,16 @@ export function createFrames({ jobId, onChunk }) {
   }
 
   function onScroll() {
-    painting ||= requestAnimationFrame(() => { painting = 0; draw(); });
+    painting ||= requestAnimationFrame(() => {
+      painting = 0;
+      draw();
+    });
   }
 
-  const sizes = new ResizeObserver(() => { measure(); draw(); });
+  const sizes = new ResizeObserver(() => {
+    measure();
+    draw();
+  });
   sizes.observe(element);
   addEventListener("scroll", onScroll, { passive: true, signal: control.signal });
   addEventListener("resize", onScroll, { signal: control.signal });

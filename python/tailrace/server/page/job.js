@@ -37,13 +37,26 @@ export function createJob({ jobId, canChange }) {
   const tabs = Object.entries(TABS).map(([name, label]) => [name, h("a", { href: `${address}/${name}` }, label)]);
   const body = h("div");
   const below = h("div");
-  const element = h("div", {},
-    h("div", { class: "head" },
+  const element = h(
+    "div",
+    {},
+    h(
+      "div",
+      { class: "head" },
       h("div", {}, title, h("p", { class: "when" }, state, when)),
-      h("div", { class: "tools" }, canChange && actions.element, report)),
-    bar.element, about, why,
-    h("nav", { class: "tabs", "aria-label": "Parts of the job" }, tabs.map(([, link]) => link)),
-    body, below);
+      h("div", { class: "tools" }, canChange && actions.element, report),
+    ),
+    bar.element,
+    about,
+    why,
+    h(
+      "nav",
+      { class: "tabs", "aria-label": "Parts of the job" },
+      tabs.map(([, link]) => link),
+    ),
+    body,
+    below,
+  );
 
   async function refresh() {
     if (timer) {
@@ -51,7 +64,10 @@ export function createJob({ jobId, canChange }) {
       return;
     }
     isDue = false;
-    timer = setTimeout(() => { timer = 0; if (isDue) refresh(); }, PAUSE);
+    timer = setTimeout(() => {
+      timer = 0;
+      if (isDue) refresh();
+    }, PAUSE);
     try {
       job = await get(`/jobs/${jobId}`);
       draw();
@@ -77,7 +93,10 @@ export function createJob({ jobId, canChange }) {
   }
 
   function gone(message) {
-    element.replaceChildren(h("p", { class: "error" }, message), h("p", { class: "note" }, h("a", { href: "#/" }, "All jobs")));
+    element.replaceChildren(
+      h("p", { class: "error" }, message),
+      h("p", { class: "note" }, h("a", { href: "#/" }, "All jobs")),
+    );
     close();
   }
 
@@ -108,13 +127,17 @@ export function createJob({ jobId, canChange }) {
     chunk?.update();
   }
 
-  const go = (path) => { location.hash = `${address}/${path}`; };
+  const go = (path) => {
+    location.hash = `${address}/${path}`;
+  };
 
   function createPart() {
     const onChunk = (id) => go(`chunks/${id}`);
     switch (tab) {
-      case "frames": return createFrames({ jobId, onChunk });
-      case "times": return createTimes({ jobId, onChunk });
+      case "frames":
+        return createFrames({ jobId, onChunk });
+      case "times":
+        return createTimes({ jobId, onChunk });
       default: {
         const grid = createChunkGrid({ jobId, onSelect: onChunk });
         return { ...grid, element: h("section", {}, h("h2", { class: "hidden" }, "Chunks"), grid.element) };
@@ -125,11 +148,16 @@ export function createJob({ jobId, canChange }) {
   const stop = listen((all) => {
     const list = all.filter((message) => message.jobId === jobId || message.gap || "connected" in message);
     if (!list.length) return;
-    if (list.some(({ change, gap, connected, event }) => change || gap || connected || event?.event === "chunk_progress")) refresh();
+    if (
+      list.some(({ change, gap, connected, event }) => change || gap || connected || event?.event === "chunk_progress")
+    )
+      refresh();
     part?.messages?.(list);
     chunk?.messages(list);
   });
-  const clock = setInterval(() => { if (job && !document.hidden) setText(when, timing(job)); }, 1000);
+  const clock = setInterval(() => {
+    if (job && !document.hidden) setText(when, timing(job));
+  }, 1000);
   refresh();
 
   function close() {
@@ -145,7 +173,9 @@ export function createJob({ jobId, canChange }) {
 }
 
 function describe(job) {
-  const parts = [`${job.completedChunks.toLocaleString("en")} of ${counted(job.totalChunks, "chunk")} done, ${Math.floor(100 * job.progress)} %`];
+  const parts = [
+    `${job.completedChunks.toLocaleString("en")} of ${counted(job.totalChunks, "chunk")} done, ${Math.floor(100 * job.progress)} %`,
+  ];
   if (job.failedChunks) parts.push(`${job.failedChunks.toLocaleString("en")} failed`);
   if (job.startedAt && !job.finishedAt) parts.push(`running for ${duration(Date.now() / 1000 - job.startedAt)}`);
   parts.push(`added ${moment(job.createdAt)}${job.owner ? ` by ${job.owner}` : ""}`);

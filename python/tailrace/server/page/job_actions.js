@@ -19,42 +19,80 @@ export function createJobActions({ jobId, getJob, onDone }) {
     ["Pause", ["pending", "running"], () => post("pause")],
     ["Resume", ["paused"], () => post("resume")],
     ["Begin now", ["pending"], () => post("resume"), (job) => job.error || job.notBefore || job.after.length],
-    ["Pause now", ["running", "merging"], async () => {
-      const text = "The chunks that run are ended, and begin anew when the job is resumed: what they have rendered of unfinished frames is lost.";
-      return (await confirm("Pause at once?", text, "Pause now")) && post("pause", { now: true });
-    }],
+    [
+      "Pause now",
+      ["running", "merging"],
+      async () => {
+        const text =
+          "The chunks that run are ended, and begin anew when the job is resumed: what they have rendered of unfinished frames is lost.";
+        return (await confirm("Pause at once?", text, "Pause now")) && post("pause", { now: true });
+      },
+    ],
     ["Retry failed", ["failed", "cancelled"], () => post("retry")],
-    ["Cancel", RUNS, async () => {
-      const text = "The chunks that run are ended. What is finished stays, and the rest can be run later by Retry.";
-      return (await confirm("Cancel the job?", text, "Cancel the job")) && post("cancel");
-    }, null, "danger"],
-    ["Priority", RUNS, async () => {
-      const field = { name: "priority", label: "Jobs with a higher one go first", type: "number", value: getJob().priority };
-      const values = await ask("Priority", "", "Set", [field]);
-      return values && post("priority", { priority: Number(values.priority) });
-    }],
-    ["Edit", ["pending", "paused"], async () => {
-      const job = getJob();
-      const values = await ask("Edit the job", "", "Save", [
-        { name: "name", label: "Name", value: job.name },
-        { name: "tags", label: "Tags, with commas between them", value: job.tags.join(", ") },
-        { name: "comment", label: "Comment", type: "area", value: job.comment },
-        { name: "retries", label: "Retries of a chunk that fails", type: "number", value: job.settings.retries },
-        { name: "maxRunning", label: "Chunks at a time; nothing: as many as the farm has slots", type: "number", value: job.settings.maxRunning ?? "" },
-      ]);
-      if (!values) return false;
-      const maxRunning = values.maxRunning === "" ? null : Number(values.maxRunning);
-      const settings = { ...job.settings, retries: Number(values.retries), maxRunning };
-      const tags = values.tags.split(",").map((tag) => tag.trim()).filter(Boolean);
-      return send("PATCH", path, { name: values.name, tags, comment: values.comment, settings });
-    }],
-    ["Delete", ["pending", "paused", ...ENDED], async () => {
-      const text = "The job, its events and its logs are gone then; what it rendered stays.";
-      if (!(await confirm("Delete the job?", text, "Delete the job"))) return false;
-      await send("DELETE", path);
-      location.hash = "#/";
-      return false;
-    }, null, "danger"],
+    [
+      "Cancel",
+      RUNS,
+      async () => {
+        const text = "The chunks that run are ended. What is finished stays, and the rest can be run later by Retry.";
+        return (await confirm("Cancel the job?", text, "Cancel the job")) && post("cancel");
+      },
+      null,
+      "danger",
+    ],
+    [
+      "Priority",
+      RUNS,
+      async () => {
+        const field = {
+          name: "priority",
+          label: "Jobs with a higher one go first",
+          type: "number",
+          value: getJob().priority,
+        };
+        const values = await ask("Priority", "", "Set", [field]);
+        return values && post("priority", { priority: Number(values.priority) });
+      },
+    ],
+    [
+      "Edit",
+      ["pending", "paused"],
+      async () => {
+        const job = getJob();
+        const values = await ask("Edit the job", "", "Save", [
+          { name: "name", label: "Name", value: job.name },
+          { name: "tags", label: "Tags, with commas between them", value: job.tags.join(", ") },
+          { name: "comment", label: "Comment", type: "area", value: job.comment },
+          { name: "retries", label: "Retries of a chunk that fails", type: "number", value: job.settings.retries },
+          {
+            name: "maxRunning",
+            label: "Chunks at a time; nothing: as many as the farm has slots",
+            type: "number",
+            value: job.settings.maxRunning ?? "",
+          },
+        ]);
+        if (!values) return false;
+        const maxRunning = values.maxRunning === "" ? null : Number(values.maxRunning);
+        const settings = { ...job.settings, retries: Number(values.retries), maxRunning };
+        const tags = values.tags
+          .split(",")
+          .map((tag) => tag.trim())
+          .filter(Boolean);
+        return send("PATCH", path, { name: values.name, tags, comment: values.comment, settings });
+      },
+    ],
+    [
+      "Delete",
+      ["pending", "paused", ...ENDED],
+      async () => {
+        const text = "The job, its events and its logs are gone then; what it rendered stays.";
+        if (!(await confirm("Delete the job?", text, "Delete the job"))) return false;
+        await send("DELETE", path);
+        location.hash = "#/";
+        return false;
+      },
+      null,
+      "danger",
+    ],
   ];
 
   const buttons = actions.map(([label, states, act, isWanted, kind]) => {
@@ -72,7 +110,11 @@ export function createJobActions({ jobId, getJob, onDone }) {
     return { button, isShown: (job) => states.includes(job.state) && (!isWanted || isWanted(job)) };
   });
   return {
-    element: h("div", { class: "tools", role: "group", "aria-label": "Job" }, buttons.map(({ button }) => button)),
+    element: h(
+      "div",
+      { class: "tools", role: "group", "aria-label": "Job" },
+      buttons.map(({ button }) => button),
+    ),
     update(job) {
       for (const { button, isShown } of buttons) button.hidden = !isShown(job);
     },
@@ -92,16 +134,34 @@ export function createChunkActions({ jobId, chunkId, onDone }) {
       say(error.message);
     }
   };
-  const retry = h("button", { on: { click: run(async () => {
-    const text = "It is completed: what it rendered is rendered anew, and replaced.";
-    if (isDone && !(await confirm(`Run chunk ${chunkId} again?`, text, "Run it again"))) return false;
-    return send("POST", `/jobs/${jobId}/retry`, { chunkIds: [chunkId], done: isDone });
-  }) } }, "Retry");
-  const markDone = h("button", { on: { click: run(async () => {
-    const text = "It is not run, and what it should have rendered is taken for rendered.";
-    return (await confirm(`Mark chunk ${chunkId} as done?`, text, "Mark as done"))
-      && send("POST", `/jobs/${jobId}/mark-done`, { chunkIds: [chunkId] });
-  }) } }, "Mark as done");
+  const retry = h(
+    "button",
+    {
+      on: {
+        click: run(async () => {
+          const text = "It is completed: what it rendered is rendered anew, and replaced.";
+          if (isDone && !(await confirm(`Run chunk ${chunkId} again?`, text, "Run it again"))) return false;
+          return send("POST", `/jobs/${jobId}/retry`, { chunkIds: [chunkId], done: isDone });
+        }),
+      },
+    },
+    "Retry",
+  );
+  const markDone = h(
+    "button",
+    {
+      on: {
+        click: run(async () => {
+          const text = "It is not run, and what it should have rendered is taken for rendered.";
+          return (
+            (await confirm(`Mark chunk ${chunkId} as done?`, text, "Mark as done")) &&
+            send("POST", `/jobs/${jobId}/mark-done`, { chunkIds: [chunkId] })
+          );
+        }),
+      },
+    },
+    "Mark as done",
+  );
   return {
     element: h("div", { class: "tools", role: "group", "aria-label": `Chunk ${chunkId}` }, retry, markDone),
     update(job, chunk) {

@@ -26,24 +26,50 @@ export function createJobs() {
 
   const list = h("ul", { class: "jobs", "aria-label": "Jobs" });
   const note = h("div", { class: "empty", role: "status" }, "Loading …");
-  const more = h("button", { hidden: true, on: { click: () => { limit += PAGE; refresh(); } } }, "Show more");
-  const search = h("input", {
-    type: "search", placeholder: "Search names, ids, owners, tags", "aria-label": "Search", on: { input: draw },
-  });
-  const kinds = Object.keys(KINDS).map((name) => h("button", {
-    "aria-pressed": String(name === kind),
-    on: {
-      click: () => {
-        kind = name;
-        for (const button of kinds) button.setAttribute("aria-pressed", String(button.textContent === name));
-        refresh();
+  const more = h(
+    "button",
+    {
+      hidden: true,
+      on: {
+        click: () => {
+          limit += PAGE;
+          refresh();
+        },
       },
     },
-  }, name));
-  const element = h("div", {},
+    "Show more",
+  );
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search names, ids, owners, tags",
+    "aria-label": "Search",
+    on: { input: draw },
+  });
+  const kinds = Object.keys(KINDS).map((name) =>
+    h(
+      "button",
+      {
+        "aria-pressed": String(name === kind),
+        on: {
+          click: () => {
+            kind = name;
+            for (const button of kinds) button.setAttribute("aria-pressed", String(button.textContent === name));
+            refresh();
+          },
+        },
+      },
+      name,
+    ),
+  );
+  const element = h(
+    "div",
+    {},
     h("h1", { class: "hidden" }, "Jobs"),
     h("div", { class: "tools" }, kinds, search),
-    list, note, more);
+    list,
+    note,
+    more,
+  );
 
   async function refresh() {
     if (isAsking || document.hidden) {
@@ -69,7 +95,10 @@ export function createJobs() {
     } finally {
       isAsking = false;
       clearTimeout(timer);
-      timer = setTimeout(() => { timer = 0; if (isDue) refresh(); }, PAUSE);
+      timer = setTimeout(() => {
+        timer = 0;
+        if (isDue) refresh();
+      }, PAUSE);
     }
   }
 
@@ -80,13 +109,23 @@ export function createJobs() {
       return words.every((word) => text.includes(word));
     };
     const shown = jobs.filter(isWanted);
-    arrange(list, rows, shown.map((job) => job.id), createRow);
+    arrange(
+      list,
+      rows,
+      shown.map((job) => job.id),
+      createRow,
+    );
     for (const job of shown) rows.get(job.id).update(job);
     list.hidden = !shown.length;
     note.hidden = shown.length > 0;
     if (!shown.length) {
       if (jobs.length || kind !== "All") setText(note, "No job is like that.");
-      else note.replaceChildren("There is no job yet. This adds one:", h("br"), h("pre", {}, "tailrace job submit job.json"));
+      else
+        note.replaceChildren(
+          "There is no job yet. This adds one:",
+          h("br"),
+          h("pre", {}, "tailrace job submit job.json"),
+        );
     }
   }
 
@@ -95,7 +134,9 @@ export function createJobs() {
     if (timer) isDue = true;
     else refresh();
   });
-  const onVisible = () => { if (!document.hidden && isDue) refresh(); };
+  const onVisible = () => {
+    if (!document.hidden && isDue) refresh();
+  };
   document.addEventListener("visibilitychange", onVisible);
   // An ETA comes nearer while nothing happens.
   const clock = setInterval(refresh, 10000);
@@ -118,8 +159,14 @@ function createRow(id) {
   const state = h("span", { class: "pill" });
   const when = h("small");
   const why = h("span", { class: "why", hidden: true });
-  const link = h("a", { class: "job", href: `#/job/${encodeURIComponent(id)}` },
-    h("span", {}, name, about), bar.element, h("span", { class: "right" }, state, when), why);
+  const link = h(
+    "a",
+    { class: "job", href: `#/job/${encodeURIComponent(id)}` },
+    h("span", {}, name, about),
+    bar.element,
+    h("span", { class: "right" }, state, when),
+    why,
+  );
   return {
     element: h("li", {}, link),
     update(job) {
@@ -139,7 +186,12 @@ function createRow(id) {
 export function createProgress() {
   const completed = h("i", { class: "completed" });
   const failed = h("i", { class: "failed" });
-  const element = h("span", { class: "progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, completed, failed);
+  const element = h(
+    "span",
+    { class: "progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 },
+    completed,
+    failed,
+  );
   return {
     element,
     update(job) {
@@ -162,7 +214,8 @@ function describe(job) {
 
 /** @param {object} job @returns {string} when it ended, ends or was added */
 export function timing(job) {
-  if (job.finishedAt) return `${moment(job.finishedAt)}${job.startedAt ? `, took ${duration(job.finishedAt - job.startedAt)}` : ""}`;
+  if (job.finishedAt)
+    return `${moment(job.finishedAt)}${job.startedAt ? `, took ${duration(job.finishedAt - job.startedAt)}` : ""}`;
   if (job.eta) return `ends in ${duration(Math.max(1, Math.round(job.eta - Date.now() / 1000)))}`;
   return job.startedAt ? `since ${moment(job.startedAt)}` : `added ${moment(job.createdAt)}`;
 }

@@ -79,7 +79,10 @@ class Log {
     this._streams = ["stdout", "stderr"].map((name) => button(name, () => this._choose({ stream: name })));
     this._attempts = h("select", { "aria-label": "Attempt", on: { change: () => this._chooseAttempt() } });
     this._wrapping = button("Wrap", () => this._wrap(), { "aria-pressed": "false", title: "Long lines go on below" });
-    this._following = button("Follow", () => this._follow(), { "aria-pressed": "false", title: "Stay at the end (End)" });
+    this._following = button("Follow", () => this._follow(), {
+      "aria-pressed": "false",
+      title: "Stay at the end (End)",
+    });
     this._download = h("a", { class: "button" }, "Download");
     this._status = h("span", { role: "status" });
     this._size = h("span");
@@ -88,17 +91,23 @@ class Log {
     // What comes is too much to be read out: the line below tells that something does.
     this._text.setAttribute("aria-live", "off");
     this._text.addEventListener("keydown", (event) => this._onKey(event));
-    this.element = h("div", { class: "log" },
-      h("div", { class: "tools" },
+    this.element = h(
+      "div",
+      { class: "log" },
+      h(
+        "div",
+        { class: "tools" },
         h("span", { class: "log-streams", role: "group", "aria-label": "Stream" }, this._streams),
         this._attempts,
         this._wrapping,
         button("Begin", () => this._begin(), { title: "Go to the beginning (Home)" }),
         this._following,
         this._download,
-        this._search.element),
+        this._search.element,
+      ),
       this._text,
-      h("p", { class: "log-status" }, this._status, this._size));
+      h("p", { class: "log-status" }, this._status, this._size),
+    );
   }
 
   _choose({ stream = this._stream, attempt = this._attempt }) {
@@ -116,7 +125,10 @@ class Log {
   /** Show the end of the log that is wanted. */
   _open() {
     this._bytes = new LogBytes({
-      jobId: this._jobId, chunkId: this._chunkId, stream: this._stream, attempt: this._attempt,
+      jobId: this._jobId,
+      chunkId: this._chunkId,
+      stream: this._stream,
+      attempt: this._attempt,
     });
     this._view.reset();
     this._search.reset();
@@ -241,7 +253,8 @@ class Log {
 
   _tell() {
     const { isPinned, size } = this._view;
-    for (const button of this._streams) button.setAttribute("aria-pressed", String(button.textContent === this._stream));
+    for (const button of this._streams)
+      button.setAttribute("aria-pressed", String(button.textContent === this._stream));
     this._following.setAttribute("aria-pressed", String(isPinned && !this._isEnd));
     setText(this._following, this._isEnd ? "End" : "Follow");
     this._tellAttempts();
@@ -264,7 +277,9 @@ class Log {
   _tellAttempts() {
     this._count = Math.max(this._count, this._bytes.attempt ?? 1);
     if (this._attempts.options.length !== this._count + 1) {
-      const options = Array.from({ length: this._count }, (_, index) => h("option", { value: index + 1 }, `Attempt ${index + 1}`));
+      const options = Array.from({ length: this._count }, (_, index) =>
+        h("option", { value: index + 1 }, `Attempt ${index + 1}`),
+      );
       this._attempts.replaceChildren(h("option", { value: "" }, "Last attempt"), ...options);
     }
     this._attempts.value = this._attempt ?? "";

@@ -57,7 +57,9 @@ export class LogBytes {
   async next(offset, wait, signal) {
     const path = this._path("/output/next", { offset, wait });
     // A connection that died without a word is left.
-    const response = await request(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(1000 * (wait + 10))]) });
+    const response = await request(path, {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(1000 * (wait + 10))]),
+    });
     const bytes = await body(response);
     this._tell(response);
     this.size = Math.max(this.size, offset + bytes.length);

@@ -22,15 +22,34 @@ export class LogSearch {
     this._onError = onError;
     this.marks = new LogMarks();
     this._input = h("input", {
-      type: "search", "aria-label": "Search in the log", placeholder: "Search ( / )", maxlength: 200, autocomplete: "off",
-      spellcheck: "false", on: { input: () => this._typed(), keydown: (event) => this._onKey(event) },
+      type: "search",
+      "aria-label": "Search in the log",
+      placeholder: "Search ( / )",
+      maxlength: 200,
+      autocomplete: "off",
+      spellcheck: "false",
+      on: { input: () => this._typed(), keydown: (event) => this._onKey(event) },
     });
-    const button = (text, label, step) => h("button", {
-      type: "button", "aria-label": label, title: label, on: { click: () => this._go(step) },
-    }, text);
+    const button = (text, label, step) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": label,
+          title: label,
+          on: { click: () => this._go(step) },
+        },
+        text,
+      );
     this._count = h("span", { class: "log-count", role: "status" });
-    this.element = h("span", { class: "log-search", role: "search" },
-      this._input, this._count, button("↑", "Previous place", -1), button("↓", "Next place", 1));
+    this.element = h(
+      "span",
+      { class: "log-search", role: "search" },
+      this._input,
+      this._count,
+      button("↑", "Previous place", -1),
+      button("↓", "Next place", 1),
+    );
     this._onSlash = (event) => this._maybeFocus(event);
     document.addEventListener("keydown", this._onSlash);
     this.reset();
@@ -81,7 +100,8 @@ export class LogSearch {
   }
 
   _maybeFocus(event) {
-    const isTyping = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
+    const isTyping =
+      event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
     event.preventDefault();
     this._input.focus();

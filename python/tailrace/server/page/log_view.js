@@ -34,7 +34,11 @@ export class LogView {
     this._onBlock = onBlock;
     this._rows = h("div", { class: "log-rows" });
     this._canvas = h("div", { class: "log-canvas" }, this._rows);
-    this.element = h("div", { class: "log-text", tabindex: 0, on: { scroll: () => this._scrolled(), copy } }, this._canvas);
+    this.element = h(
+      "div",
+      { class: "log-text", tabindex: 0, on: { scroll: () => this._scrolled(), copy } },
+      this._canvas,
+    );
     /** @type {Block[]} */
     this.blocks = [];
     this._resizing = new ResizeObserver(() => this._resized());

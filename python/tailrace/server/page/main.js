@@ -97,11 +97,18 @@ function askForToken() {
     }
     tryToBegin();
   };
-  const element = h("section", { class: "signin" },
+  const element = h(
+    "section",
+    { class: "signin" },
     h("h1", {}, "tailrace"),
-    h("p", {}, "The server's token is needed: open the address that it printed when it started, or give the token here."),
+    h(
+      "p",
+      {},
+      "The server's token is needed: open the address that it printed when it started, or give the token here.",
+    ),
     h("form", { on: { submit: onSubmit } }, input, h("button", { class: "main" }, "Look")),
-    problem);
+    problem,
+  );
   show({ element, isSignIn: true, close() {} });
   input.focus();
 }

@@ -1,9 +1,17 @@
 // HTML that the server made. Text in it may be anybody's, and has been escaped there; that it is so is not relied upon.
 
-const ELEMENTS = new Set(("article circle code dd div dl dt figcaption figure h2 h3 li line mark p pre rect section small "
-  + "span svg text title ul").split(" "));
-const ATTRIBUTES = new Set(("aria-hidden aria-label aria-labelledby class cx cy data-chunk dx height id r role rx "
-  + "text-anchor width x x1 x2 y y1 y2").split(" "));
+const ELEMENTS = new Set(
+  (
+    "article circle code dd div dl dt figcaption figure h2 h3 li line mark p pre rect section small " +
+    "span svg text title ul"
+  ).split(" "),
+);
+const ATTRIBUTES = new Set(
+  (
+    "aria-hidden aria-label aria-labelledby class cx cy data-chunk dx height id r role rx " +
+    "text-anchor width x x1 x2 y y1 y2"
+  ).split(" "),
+);
 
 /**
  * Return what the HTML says, without what no report has: scripts, styles, links, pictures, listeners.

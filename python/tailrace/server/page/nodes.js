@@ -10,12 +10,34 @@ const PAUSE = 2000; // ms
 /** @param {{canChange: boolean}} options @returns {{element: HTMLElement, close: () => void}} */
 export function createNodes({ canChange }) {
   const body = h("tbody");
-  const element = h("section", {},
+  const element = h(
+    "section",
+    {},
     h("h2", {}, "Nodes"),
-    h("p", { class: "about" }, "Where chunks run. A node that is drained lets what runs on it end, and is given no more."),
-    h("div", { class: "table" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["Node", "State", "Running", "Has", ""].map((title) => h("th", { class: "text" }, title)))),
-      body)));
+    h(
+      "p",
+      { class: "about" },
+      "Where chunks run. A node that is drained lets what runs on it end, and is given no more.",
+    ),
+    h(
+      "div",
+      { class: "table" },
+      h(
+        "table",
+        {},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["Node", "State", "Running", "Has", ""].map((title) => h("th", { class: "text" }, title)),
+          ),
+        ),
+        body,
+      ),
+    ),
+  );
   let drawn = "";
 
   async function refresh() {
@@ -44,17 +66,31 @@ export function createNodes({ canChange }) {
       refresh();
     };
     const has = Object.entries(node.capacity).map(([key, value]) => `${key} ${key === "memory" ? size(value) : value}`);
-    return h("tr", {},
+    return h(
+      "tr",
+      {},
       h("td", { class: "text" }, name, node.tags.length > 0 && h("small", {}, ` ${node.tags.join(", ")}`)),
       h("td", { class: "text" }, state),
       h("td", { class: "text" }, `${node.running} of ${counted(node.slots, "slot")}`),
       h("td", { class: "text wide" }, has.join(", ") || "–"),
-      h("td", {}, canChange && h("button", { on: { click: change } }, what === "drain" ? "Drain" : "Resume",
-        h("span", { class: "hidden" }, ` ${name}`))));
+      h(
+        "td",
+        {},
+        canChange &&
+          h(
+            "button",
+            { on: { click: change } },
+            what === "drain" ? "Drain" : "Resume",
+            h("span", { class: "hidden" }, ` ${name}`),
+          ),
+      ),
+    );
   }
 
   const timer = setInterval(refresh, PAUSE);
-  const stop = listen((messages) => { if (messages.some(({ gap, connected }) => gap || connected)) refresh(); });
+  const stop = listen((messages) => {
+    if (messages.some(({ gap, connected }) => gap || connected)) refresh();
+  });
   return {
     element,
     close() {

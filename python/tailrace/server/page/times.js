@@ -17,7 +17,12 @@ export function createTimes({ jobId, onChunk }) {
   const asking = new AbortController();
   const note = h("p", { class: "note", role: "status" }, "Reading the logs …");
   const parts = PARTS.map((name) => ({ name, version: null, element: h("div", { class: "part" }) }));
-  const element = h("div", { class: "times", on: { click: onClick } }, note, parts.map((part) => part.element));
+  const element = h(
+    "div",
+    { class: "times", on: { click: onClick } },
+    note,
+    parts.map((part) => part.element),
+  );
   let timer = 0;
   let due = QUESTIONS; // so many questions more
   let isAsking = false;
@@ -52,7 +57,10 @@ export function createTimes({ jobId, onChunk }) {
     }
     // What runs gets longer.
     if (isRunning) due = Math.max(due, 1);
-    timer = setTimeout(() => { timer = 0; refresh(); }, pause);
+    timer = setTimeout(() => {
+      timer = 0;
+      refresh();
+    }, pause);
   }
 
   async function ask(part) {

@@ -25,8 +25,8 @@ export function makeZoomable(frame, content) {
 
   function zoom(by, x = frame.clientWidth / 2, y = frame.clientHeight / 2) {
     const next = Math.min(MOST, Math.max(1, scale * by));
-    left = x - (x - left) * next / scale;
-    top = y - (y - top) * next / scale;
+    left = x - ((x - left) * next) / scale;
+    top = y - ((y - top) * next) / scale;
     scale = next;
     apply();
   }
@@ -37,11 +37,15 @@ export function makeZoomable(frame, content) {
   }
 
   content.style.transformOrigin = "0 0";
-  frame.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const box = frame.getBoundingClientRect();
-    zoom(STEP ** -Math.sign(event.deltaY), event.clientX - box.left, event.clientY - box.top);
-  }, { passive: false });
+  frame.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const box = frame.getBoundingClientRect();
+      zoom(STEP ** -Math.sign(event.deltaY), event.clientX - box.left, event.clientY - box.top);
+    },
+    { passive: false },
+  );
   frame.addEventListener("dblclick", (event) => {
     const box = frame.getBoundingClientRect();
     if (scale > 1) reset();
@@ -58,7 +62,10 @@ export function makeZoomable(frame, content) {
     top = event.clientY - drag.y;
     apply();
   });
-  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, () => { drag = null; });
+  for (const end of ["pointerup", "pointercancel"])
+    frame.addEventListener(end, () => {
+      drag = null;
+    });
 
   return {
     reset,
