@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ from support.browsers import listen_to, open_browser, serious_findings
 from support.cuttable_proxy import CuttableProxy, cuttable_proxy
 from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
+from support.jobs import job
+from support.serve_command import serve_command
 from tailrace import JobSettings
 
 if TYPE_CHECKING:
@@ -117,6 +121,33 @@ def test_a_job_is_paused_resumed_cancelled_and_run_again_by_click(tmp_path: Path
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
         page.get_by_text("There is no job yet").wait_for()
+        assert told == []
+        page.close()
+
+
+def test_what_the_command_line_submits_is_watched_live_at_the_address_that_the_server_prints(
+    tmp_path: Path, browser: Browser
+) -> None:
+    first = f"echo begins; {held(tmp_path, 'one')}; echo ends; {held(tmp_path, 'two')}"
+    (tmp_path / "job.json").write_text(job(first, "exit 0").model_dump_json(by_alias=True))
+    with serve_command(tmp_path, "--slots", "1") as serving:
+        page = browser.new_page()
+        told = listen_to(page)
+        page.goto(f"{serving.url}/#{serving.token}")
+        page.get_by_text("There is no job yet").wait_for()
+        command = [sys.executable, "-m", "tailrace", "job", "submit", "job.json", "--name", "by hand"]
+        job_id = subprocess.check_output(command, env=serving.environment, cwd=tmp_path, text=True).strip()
+        page.get_by_role("link", name="by hand").click()
+        page.get_by_role("button", name="1 running").click()
+        page.wait_for_url(f"**/#/job/{job_id}/chunks/0")
+        log = page.get_by_role("log")
+        log.get_by_text("begins").wait_for()
+        assert "ends" not in log.inner_text()
+        open_gate(tmp_path, "one")
+        log.get_by_text("ends").wait_for()
+        page.get_by_role("button", name="1 pending").wait_for()
+        open_gate(tmp_path, "two")
+        page.get_by_role("button", name="2 completed").wait_for()
         assert told == []
         page.close()
 
