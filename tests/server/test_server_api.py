@@ -256,6 +256,26 @@ def test_what_comes_together_is_written_together(tmp_path: Path) -> None:
         ended(server, job_id)
 
 
+def test_what_is_written_together_is_never_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where the server is busy. What a client does not take is in a queue of its own.
+    monkeypatch.setattr(_hub, "_PAUSE", 0.5)
+    sizes: list[int] = []
+    select = _hub._Batch.select
+
+    def selected(batch: _hub._Batch, job_id: str | None, *, output: bool) -> bytes:
+        data = select(batch, job_id, output=output)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(_hub._Batch, "select", selected)
+    with serving(tmp_path) as server, streaming(server, "/api/v1/events?output=true") as response:
+        job_id = submit(server, "head -c 4000000 /dev/zero | tr '\\0' x")
+        assert len(list(until_completed(response))) > 3
+        assert ended(server, job_id)["state"] == "completed"
+    # One message may have a megabyte.
+    assert sum(sizes) > 2**21 > max(sizes)
+
+
 def test_a_range_of_a_log_is_given(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         job_id = submit(server, "printf 0123456789 >&2; printf out")

@@ -23,6 +23,8 @@ from ._metrics import Metrics
 
 _PAUSE = 0.05
 """How long messages are collected, in seconds."""
+_LARGEST = 2**18
+"""How much is collected at most, in bytes: a client that takes nothing has all of it in its own queue."""
 _ROOM = 8 * 2**20
 """How much is kept for clients that are slower than the farm, in bytes; they share it."""
 _PAGE = 1000
@@ -66,6 +68,7 @@ class Hub:
         self._metrics = metrics
         self._last = 0
         self._pending: list[_Entry] = []
+        self._pending_size = 0
         self._batches: deque[_Batch] = deque()
         self._first = 0
         """The number of the oldest batch that is kept."""
@@ -143,7 +146,10 @@ class Hub:
             self._last = max(self._last, event.id)
         message = write_message(event_to_bytes(event), id=event.id if is_kept else None)
         self._pending.append(_Entry(event.job_id, is_output, message))
+        self._pending_size += len(message)
         self._has_news.set()
+        if self._pending_size >= _LARGEST:
+            self._write_down()
 
     async def _collect(self) -> None:
         while True:
@@ -156,7 +162,7 @@ class Hub:
             return
         self._has_news = anyio.Event()
         batch = _Batch(self._pending, self._last)
-        self._pending = []
+        self._pending, self._pending_size = [], 0
         self._batches.append(batch)
         self._size += batch.size
         while self._size > _ROOM and len(self._batches) > 1:
