@@ -253,6 +253,13 @@ def test_a_body_that_is_too_large_is_refused_unread(server: FarmServer, length: 
     )
 
 
+def test_of_somebody_without_a_token_little_is_read(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        for size, status in ((2**14 - 100, 401), (2**14, 413)):
+            answer = server.send("POST", "/api/v1/session", json.dumps({"token": "x" * size}), JSON)
+            assert answer.status == status
+
+
 def test_a_body_without_end_is_refused(server: FarmServer) -> None:
     chunk = b"400\r\n" + b" " * 0x400 + b"\r\n"
     assert b" 413 " in exchange(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk).partition(b"\r\n")[0]

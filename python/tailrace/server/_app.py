@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .._api.errors import describe as describe_error
 from .._api.errors import status_of
-from .._api.models import SubmitRequest
+from .._api.models import SessionRequest, SubmitRequest
 from .._api.place import API
 from .._farm.manager import JobManager
 from ._access import Access
@@ -46,6 +46,8 @@ _log = logging.getLogger("tailrace.server")
 
 HEALTH = "/healthz"
 _SESSION = f"{API}/session"
+_MOST_OF_STRANGERS = 2**14
+"""How much is read of who has not shown a token, in bytes: a thousand connections may bring as much at a time."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -152,7 +154,11 @@ class ServerApp:
         return None
 
     def _route(self, endpoint: Endpoint) -> Route:
-        limit = self._settings.max_job if endpoint.body is SubmitRequest else self._settings.max_body
+        limit = self._settings.max_body
+        if endpoint.body is SubmitRequest:
+            limit = self._settings.max_job
+        elif endpoint.body is SessionRequest:
+            limit = min(limit, _MOST_OF_STRANGERS)
         return Route(API + endpoint.path, self._answering(endpoint.respond, limit), methods=[endpoint.method])
 
     def _answering(
