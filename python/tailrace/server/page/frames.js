@@ -285,7 +285,8 @@ export function createFrames({ jobId, onChunk }) {
   /** Have the keyboard at a frame, and that in sight. */
   function goTo(frame) {
     const key = keyOf(frame);
-    if (!places.has(key)) return;
+    // Who looks at one large may have gone elsewhere from there.
+    if (!places.has(key) || control.signal.aborted) return;
     active = key;
     const top = list.getBoundingClientRect().top + topOf(places.get(key));
     const bar = document.querySelector(".bar")?.offsetHeight ?? 0;

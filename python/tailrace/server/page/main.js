@@ -114,7 +114,14 @@ function askForToken() {
 }
 
 addEventListener("signedout", askForToken);
+// Its address would be taken for a token.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 addEventListener("hashchange", () => {
+  // What is asked, or looked at, is of the part that was left.
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close("");
   if (!location.hash.startsWith("#/") && location.hash.length > 1) tryToBegin();
   else if (!view?.isSignIn) route();
 });

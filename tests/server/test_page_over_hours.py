@@ -1,0 +1,68 @@
+"""The page as it is after hours: tabs that were hidden, clocks that are wrong, servers that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.browsers import listen_to, open_browser
+from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.web
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return one for all tests of this file."""
+    with open_browser() as browser:
+        yield browser
+
+
+def opened(browser: Browser, server: FarmServer, path: str = "", *, script: str = "", **options: Any) -> Page:
+    """Return a page with the farm that ran a script before its own."""
+    page = browser.new_page(**{"viewport": {"width": 1400, "height": 900}, **options})
+    if script:
+        page.add_init_script(script)
+    page.goto(f"{server.url}/#{TOKEN}")
+    page.get_by_role("status").filter(has_text="Live").wait_for()
+    go_to(page, path)
+    return page
+
+
+def go_to(page: Page, path: str) -> None:
+    """Have the page show another part."""
+    page.evaluate("path => { location.hash = path }", path)
+
+
+def test_the_skip_link_leads_to_the_content_and_nobody_is_asked_for_the_token(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        page = opened(browser, server)
+        page.get_by_text("There is no job yet").wait_for()
+        told = listen_to(page)
+        page.get_by_role("link", name="Skip to the content").press("Enter")
+        page.wait_for_function("document.activeElement.id === 'main'")
+        page.wait_for_timeout(300)
+        assert page.get_by_text("There is no job yet").count() == 1
+        assert told == []
+        page.close()
+
+
+def test_a_question_is_closed_by_going_back_and_then_does_nothing(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "exit 0", name="shot")
+        ended(server, job_id)
+        page = opened(browser, server)
+        page.get_by_role("link", name="shot").click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").wait_for()
+        page.go_back()
+        page.get_by_role("link", name="shot").wait_for()
+        page.get_by_role("dialog").wait_for(state="detached")
+        assert server.send("GET", f"/api/v1/jobs/{job_id}").status == 200
+        page.close()
