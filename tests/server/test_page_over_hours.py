@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 
 from support.browsers import listen_to, open_browser
 from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
+from support.farms import held, open_gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -65,4 +67,16 @@ def test_a_question_is_closed_by_going_back_and_then_does_nothing(tmp_path: Path
         page.get_by_role("link", name="shot").wait_for()
         page.get_by_role("dialog").wait_for(state="detached")
         assert server.send("GET", f"/api/v1/jobs/{job_id}").status == 200
+        page.close()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_times_are_right_where_the_clock_of_the_browser_is_not(tmp_path: Path, browser: Browser, hours: int) -> None:
+    script = f"const now = Date.now; Date.now = () => now() + {hours * 3_600_000};"
+    with serving(tmp_path) as server:
+        job_id = submit(server, held(tmp_path, "gate"))
+        page = opened(browser, server, f"#/job/{job_id}/chunks/0", script=script)
+        page.get_by_text(re.compile(r"running for \d+(\.\d+)? s")).wait_for()
+        page.get_by_text(re.compile(r"[1-9]\d*(\.\d+)? s so far")).wait_for()
+        open_gate(tmp_path, "gate")
         page.close()

@@ -2,6 +2,11 @@
 
 const BASE = "/api/v1";
 
+let behind = 0; // ms, how far this machine's clock is behind the server's
+
+/** @returns {number} seconds since the epoch on the server's clock: that of this machine may be wrong */
+export const now = () => (Date.now() + behind) / 1000;
+
 /** What the farm refused, or why it did not answer. */
 export class ApiError extends Error {
   /** @param {string} message @param {number} status that of the answer; 0 if there was none */
@@ -25,6 +30,9 @@ export async function request(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("the server does not answer", 0);
   }
+  const difference = Date.parse(response.headers.get("Date")) - Date.now();
+  // It has whole seconds, and the answer was on its way.
+  if (!Number.isNaN(difference)) behind = Math.abs(difference) < 3000 ? 0 : difference;
   if (response.ok) return response;
   const told = await response.json().catch(() => null);
   if (response.status === 401) dispatchEvent(new Event("signedout"));

@@ -1,6 +1,6 @@
 // One chunk: what is known of it, what can be done with it, and what it writes.
 
-import { get } from "./api.js";
+import { get, now } from "./api.js";
 import { duration, h, moment, setText, size } from "./dom.js";
 import { createChunkActions } from "./job_actions.js";
 import { createLog } from "./log.js";
@@ -60,7 +60,7 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
     state.className = `pill ${chunk.state}`;
     setText(state, chunk.state);
     const { usage } = chunk;
-    const running = chunk.state === "running" && chunk.startedAt ? Date.now() / 1000 - chunk.startedAt : null;
+    const running = chunk.state === "running" && chunk.startedAt ? now() - chunk.startedAt : null;
     const rows = [
       ["Attempts", chunk.attempts],
       ["Started", chunk.startedAt && moment(chunk.startedAt)],

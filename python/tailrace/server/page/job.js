@@ -1,6 +1,6 @@
 // One job: its head, what can be done with it, and its parts, of which one is seen at a time.
 
-import { get } from "./api.js";
+import { get, now } from "./api.js";
 import { createChunk } from "./chunk.js";
 import { createChunkGrid } from "./chunk_grid.js";
 import { counted, duration, h, moment, setText } from "./dom.js";
@@ -177,7 +177,7 @@ function describe(job) {
     `${job.completedChunks.toLocaleString("en")} of ${counted(job.totalChunks, "chunk")} done, ${Math.floor(100 * job.progress)} %`,
   ];
   if (job.failedChunks) parts.push(`${job.failedChunks.toLocaleString("en")} failed`);
-  if (job.startedAt && !job.finishedAt) parts.push(`running for ${duration(Date.now() / 1000 - job.startedAt)}`);
+  if (job.startedAt && !job.finishedAt) parts.push(`running for ${duration(now() - job.startedAt)}`);
   parts.push(`added ${moment(job.createdAt)}${job.owner ? ` by ${job.owner}` : ""}`);
   if (job.priority) parts.push(`priority ${job.priority}`);
   if (job.after.length) parts.push(`after ${job.after.join(", ")}`);

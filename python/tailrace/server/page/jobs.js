@@ -1,6 +1,6 @@
 // The jobs of the farm, the newest first.
 
-import { get } from "./api.js";
+import { get, now } from "./api.js";
 import { arrange, counted, duration, h, moment, setText } from "./dom.js";
 import { listen } from "./feed.js";
 
@@ -216,6 +216,6 @@ function describe(job) {
 export function timing(job) {
   if (job.finishedAt)
     return `${moment(job.finishedAt)}${job.startedAt ? `, took ${duration(job.finishedAt - job.startedAt)}` : ""}`;
-  if (job.eta) return `ends in ${duration(Math.max(1, Math.round(job.eta - Date.now() / 1000)))}`;
+  if (job.eta) return `ends in ${duration(Math.max(1, Math.round(job.eta - now())))}`;
   return job.startedAt ? `since ${moment(job.startedAt)}` : `added ${moment(job.createdAt)}`;
 }
