@@ -80,3 +80,33 @@ def test_times_are_right_where_the_clock_of_the_browser_is_not(tmp_path: Path, b
         page.get_by_text(re.compile(r"[1-9]\d*(\.\d+)? s so far")).wait_for()
         open_gate(tmp_path, "gate")
         page.close()
+
+
+def test_chunks_whose_ids_fall_take_no_longer(tmp_path: Path, browser: Browser) -> None:
+    count = 100_000
+    grid = {"ids": [[n, n] for n in range(count, 0, -1)], "states": "p" * count, "lastEvent": 0}
+    changes = """count => {
+      const list = [];
+      for (let id = 1; id <= 40000; id += 1)
+        list.push({ id, change: { chunkId: (id * 7919) % count + 1, state: "running", details: {} } });
+      return list;
+    }"""
+    with serving(tmp_path) as server:
+        page = opened(browser, server)
+        page.route("**/grid", lambda route: route.fulfill(json=grid))
+        took = page.evaluate(
+            f"""async count => {{
+              const {{ createChunkGrid }} = await import("/page/chunk_grid.js");
+              const grid = createChunkGrid({{ jobId: "job", onSelect() {{}} }});
+              document.body.append(grid.element);
+              while (!grid.element.textContent.includes("100,000 pending")) await new Promise(requestAnimationFrame);
+              const messages = ({changes})(count);
+              const began = performance.now();
+              grid.messages(messages);
+              return performance.now() - began;
+            }}""",
+            count,
+        )
+        page.get_by_role("button", name="40,000 running").wait_for()
+        assert took < 3000
+        page.close()

@@ -25,6 +25,7 @@ const ALL_CHANGE = ["pending", "failed", "cancelled", "completed"]; // where a j
 export function createChunkGrid({ jobId, onSelect }) {
   let states = []; // letters
   let runs = []; // [first id, last id, index of the first]
+  let byId = []; // the same; ids need not rise
   let lastEvent = 0;
   let early = []; // messages that came while all were asked for
   let isAsking = false;
@@ -89,6 +90,7 @@ export function createChunkGrid({ jobId, onSelect }) {
         index += last - first + 1;
         return run;
       });
+      byId = runs.toSorted((one, other) => one[0] - other[0]);
       lastEvent = grid.lastEvent;
       fractions.clear();
       recount();
@@ -162,17 +164,15 @@ export function createChunkGrid({ jobId, onSelect }) {
   }
 
   function indexOf(chunkId) {
-    let [low, high] = [0, runs.length - 1];
+    let [low, high] = [0, byId.length - 1];
     while (low <= high) {
       const middle = (low + high) >> 1;
-      const [first, last, index] = runs[middle];
+      const [first, last, index] = byId[middle];
       if (chunkId < first) high = middle - 1;
       else if (chunkId > last) low = middle + 1;
       else return index + chunkId - first;
     }
-    // Ids need not rise.
-    const run = runs.find(([first, last]) => first <= chunkId && chunkId <= last);
-    return run ? run[2] + chunkId - run[0] : -1;
+    return -1;
   }
 
   function idAt(index) {
