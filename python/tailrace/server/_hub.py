@@ -23,6 +23,9 @@ from ._metrics import Metrics
 
 _PAUSE = 0.05
 """How long messages are collected, in seconds."""
+_CHANGES_PAUSE = 0.005
+"""The same once a change of a state is among them: a busy farm gathers those before it writes them to its database, and
+then tells them together."""
 _LARGEST = 2**18
 """How much is collected at most, in bytes: a client that takes nothing has all of it in its own queue."""
 _ROOM = 8 * 2**20
@@ -76,6 +79,7 @@ class Hub:
         self._want_output = 0
         """How many clients do."""
         self._has_news = anyio.Event()
+        self._has_changes = anyio.Event()
         self._came = anyio.Event()
         self._has_ended = False
 
@@ -144,6 +148,7 @@ class Hub:
         is_kept = event.is_durable
         if is_kept:
             self._last = max(self._last, event.id)
+            self._has_changes.set()
         message = write_message(event_to_bytes(event), id=event.id if is_kept else None)
         self._pending.append(_Entry(event.job_id, is_output, message))
         self._pending_size += len(message)
@@ -154,13 +159,15 @@ class Hub:
     async def _collect(self) -> None:
         while True:
             await self._has_news.wait()
-            await anyio.sleep(_PAUSE)
+            with anyio.move_on_after(_PAUSE):
+                await self._has_changes.wait()
+                await anyio.sleep(_CHANGES_PAUSE)
             self._write_down()
 
     def _write_down(self) -> None:
         if not self._pending:
             return
-        self._has_news = anyio.Event()
+        self._has_news, self._has_changes = anyio.Event(), anyio.Event()
         batch = _Batch(self._pending, self._last)
         self._pending, self._pending_size = [], 0
         self._batches.append(batch)
