@@ -14,7 +14,7 @@ from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.web
 
@@ -109,4 +109,45 @@ def test_chunks_whose_ids_fall_take_no_longer(tmp_path: Path, browser: Browser) 
         )
         page.get_by_role("button", name="40,000 running").wait_for()
         assert took < 3000
+        page.close()
+
+
+def test_a_job_that_was_left_is_told_of_no_more(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "exit 0", name="shot")
+        ended(server, job_id)
+        page = opened(browser, server)
+        late: list[Route] = []
+        page.route(f"**/jobs/{job_id}", lambda route: late.append(route))
+        with page.expect_request(f"**/jobs/{job_id}"):
+            go_to(page, f"#/job/{job_id}")
+        go_to(page, "#/")
+        page.get_by_role("link", name="shot").wait_for()
+        for route in late:
+            route.continue_()
+        page.wait_for_timeout(500)
+        assert page.title() == "tailrace"
+        page.close()
+
+
+def test_a_chunk_that_was_left_is_not_asked_for_any_more(tmp_path: Path, browser: Browser) -> None:
+    once = tmp_path / "once"
+    with serving(tmp_path) as server:
+        job_id = submit(server, f"test -e {once} || {{ touch {once}; exit 3; }}; {held(tmp_path, 'gate')}")
+        ended(server, job_id)
+        page = opened(browser, server, f"#/job/{job_id}/chunks/0")
+        late: list[Route] = []
+        page.route(f"**/jobs/{job_id}/retry", lambda route: late.append(route))
+        with page.expect_request(f"**/jobs/{job_id}/retry"):
+            page.get_by_role("region", name="Chunk 0").get_by_role("button", name="Retry").click()
+        go_to(page, "#/")
+        page.get_by_role("link", name="failed").wait_for()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for route in late:
+            route.continue_()
+        page.get_by_role("link", name="running").wait_for()
+        page.wait_for_timeout(500)
+        assert [url for url in asked if job_id in url] == []
+        open_gate(tmp_path, "gate")
         page.close()

@@ -1,6 +1,7 @@
 // One chunk: what is known of it, what can be done with it, and what it writes.
 
 import { get, now } from "./api.js";
+import { createAsking } from "./asking.js";
 import { duration, h, moment, setText, size } from "./dom.js";
 import { createChunkActions } from "./job_actions.js";
 import { createLog } from "./log.js";
@@ -13,12 +14,11 @@ const PAUSE = 1000; // ms
  */
 export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
   let chunk = null;
-  let timer = 0;
-  let isDue = false;
+  const asking = createAsking(refresh, PAUSE);
   const state = h("span", { class: "pill" });
   const facts = h("dl", { class: "facts" });
   const why = h("p", { class: "error", hidden: true });
-  const actions = createChunkActions({ jobId, chunkId, onDone: refresh });
+  const actions = createChunkActions({ jobId, chunkId, onDone: asking.again });
   const log = createLog({ jobId, chunkId });
   const element = h(
     "section",
@@ -34,24 +34,17 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
     log.element,
   );
 
-  async function refresh() {
-    if (timer) {
-      isDue = true;
-      return;
-    }
-    isDue = false;
-    timer = setTimeout(() => {
-      timer = 0;
-      if (isDue || chunk?.state === "running") refresh();
-    }, PAUSE);
+  async function refresh(signal) {
     try {
-      const { chunks } = await get(`/jobs/${jobId}/chunks?ids=${chunkId}`);
+      const { chunks } = await get(`/jobs/${jobId}/chunks?ids=${chunkId}`, signal);
       [chunk] = chunks;
       draw();
     } catch (error) {
       why.hidden = false;
       setText(why, error.message);
     }
+    // What it uses and how long it takes is told by nobody.
+    if (chunk?.state === "running") asking.again();
   }
 
   function draw() {
@@ -82,7 +75,7 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
     actions.update(job, chunk);
   }
 
-  refresh();
+  asking.again();
   return {
     element,
     messages(list) {
@@ -91,12 +84,12 @@ export function createChunk({ jobId, chunkId, canChange, getJob, onClose }) {
           ({ gap, connected, change }) => gap || connected || (change && [chunkId, null].includes(change.chunkId)),
         )
       )
-        refresh();
+        asking.again();
       log.messages?.(list);
     },
     update: draw,
     close() {
-      clearTimeout(timer);
+      asking.close();
       log.close();
     },
   };

@@ -1,6 +1,7 @@
 // All chunks of a job, coloured by their states: a hundred thousand of them have no elements, they are drawn.
 
 import { get } from "./api.js";
+import { createAsking } from "./asking.js";
 import { h, setText } from "./dom.js";
 
 export const STATES = { p: "pending", r: "running", c: "completed", f: "failed", x: "cancelled", s: "skipped" };
@@ -27,10 +28,8 @@ export function createChunkGrid({ jobId, onSelect }) {
   let runs = []; // [first id, last id, index of the first]
   let byId = []; // the same; ids need not rise
   let lastEvent = 0;
-  let early = []; // messages that came while all were asked for
-  let isAsking = false;
-  let isDue = false;
-  let timer = 0;
+  let early = null; // messages that came while all are asked for
+  const asking = createAsking(load, PAUSE);
   let counts = {};
   const fractions = new Map(); // of those that run, by index
   let selected = -1;
@@ -74,15 +73,10 @@ export function createChunkGrid({ jobId, onSelect }) {
   const tip = h("div", { class: "grid-tip" });
   const element = h("div", {}, legend, scroller, tip);
 
-  async function load() {
-    if (isAsking || timer) {
-      isDue = true;
-      return;
-    }
-    isAsking = true;
-    isDue = false;
+  async function load(signal) {
+    early = [];
     try {
-      const grid = await get(`/jobs/${jobId}/grid`);
+      const grid = await get(`/jobs/${jobId}/grid`, signal);
       states = [...grid.states];
       let index = 0;
       runs = grid.ids.map(([first, last]) => {
@@ -98,27 +92,21 @@ export function createChunkGrid({ jobId, onSelect }) {
       select(wanted);
     } catch (error) {
       setText(tip, error.message);
-      isDue = error.status === 0;
-    } finally {
-      isAsking = false;
-      const waiting = early;
-      early = [];
-      messages(waiting);
-      timer = setTimeout(() => {
-        timer = 0;
-        if (isDue) load();
-      }, PAUSE);
+      if (error.status === 0) asking.again();
     }
+    const waiting = early;
+    early = null;
+    messages(waiting);
   }
 
   function messages(list) {
-    if (isAsking) {
+    if (early) {
       early.push(...list);
       return;
     }
     let hasChanged = false;
     for (const message of list) {
-      if (message.gap || (message.connected && states.length === 0)) load();
+      if (message.gap || (message.connected && states.length === 0)) asking.again();
       else if (message.change && message.id > lastEvent) hasChanged = apply(message.change) || hasChanged;
       else if (message.event?.event === "chunk_progress" && message.event.fraction !== null) {
         const index = indexOf(message.event.chunk_id);
@@ -136,7 +124,7 @@ export function createChunkGrid({ jobId, onSelect }) {
 
   function apply({ chunkId, state }) {
     if (chunkId === null) {
-      if (ALL_CHANGE.includes(state)) load();
+      if (ALL_CHANGE.includes(state)) asking.again();
       return false;
     }
     const index = indexOf(chunkId);
@@ -336,13 +324,13 @@ export function createChunkGrid({ jobId, onSelect }) {
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", measure);
   for (const name of ["focus", "blur"]) scroller.addEventListener(name, draw);
-  load();
+  asking.again();
   return {
     element,
     messages,
     select,
     close() {
-      clearTimeout(timer);
+      asking.close();
       cancelAnimationFrame(frame);
       observer.disconnect();
       scheme.removeEventListener("change", measure);

@@ -1,6 +1,7 @@
 // The frames of a job as small pictures, as they come: of a hundred thousand only those in sight have elements.
 
 import { get } from "./api.js";
+import { createAsking } from "./asking.js";
 import { arrange, h, setText } from "./dom.js";
 import { addressOf, createPicture, flawOf, titleOf } from "./frame_picture.js";
 import { openComparison, openViewer } from "./frame_viewer.js";
@@ -41,9 +42,7 @@ export function createFrames({ jobId, onChunk }) {
   let isRatioKnown = false;
   let layout = null;
   let after = "";
-  let isAsking = false;
-  let isDue = false;
-  let timer = 0;
+  const asking = createAsking(load, PAUSE);
   let later = 0;
   let atRest = 0;
   let painting = 0;
@@ -71,18 +70,12 @@ export function createFrames({ jobId, onChunk }) {
     list,
   );
 
-  async function load() {
-    if (isAsking || timer) {
-      isDue = true;
-      return;
-    }
-    isAsking = true;
-    isDue = false;
+  async function load(signal) {
     try {
       for (let hasMore = true; hasMore;) {
         const told = await get(
           `/jobs/${encodeURIComponent(jobId)}/frames?limit=${MOST}&after=${after}`,
-          control.signal,
+          signal,
         );
         take(told);
         ({ hasMore } = told);
@@ -90,12 +83,6 @@ export function createFrames({ jobId, onChunk }) {
     } catch (error) {
       if (error.name !== "AbortError" && !known.size) setText(note, error.message);
     }
-    isAsking = false;
-    if (control.signal.aborted) return;
-    timer = setTimeout(() => {
-      timer = 0;
-      if (isDue) load();
-    }, PAUSE);
   }
 
   function take(told) {
@@ -325,23 +312,23 @@ export function createFrames({ jobId, onChunk }) {
   sizes.observe(element);
   addEventListener("scroll", onScroll, { passive: true, signal: control.signal });
   addEventListener("resize", onScroll, { signal: control.signal });
-  load();
+  asking.again();
 
   return {
     element,
     messages(messages) {
       if (messages.some(({ connected }) => connected)) for (const tile of tiles.values()) tile.retry();
       if (messages.some(({ change, event, gap, connected }) => gap || connected || change || TELLS.has(event?.event))) {
-        load();
+        asking.again();
         // What is told may not be on the disk yet, where it is looked up.
         clearTimeout(later);
-        later = setTimeout(load, 3 * PAUSE);
+        later = setTimeout(asking.again, 3 * PAUSE);
       }
     },
     close() {
       control.abort();
       sizes.disconnect();
-      clearTimeout(timer);
+      asking.close();
       clearTimeout(later);
       clearTimeout(atRest);
       cancelAnimationFrame(painting);

@@ -1,6 +1,7 @@
 // One job: its head, what can be done with it, and its parts, of which one is seen at a time.
 
 import { get, now } from "./api.js";
+import { createAsking } from "./asking.js";
 import { createChunk } from "./chunk.js";
 import { createChunkGrid } from "./chunk_grid.js";
 import { counted, duration, h, moment, setText } from "./dom.js";
@@ -23,8 +24,7 @@ export function createJob({ jobId, canChange }) {
   let tab = "";
   let part = null; // what the tab shows
   let chunk = null; // the chunk that is looked at, below the grid
-  let timer = 0;
-  let isDue = false;
+  const asking = createAsking(refresh, PAUSE);
 
   const title = h("h1", {}, "…");
   const state = h("span", { class: "pill" });
@@ -32,7 +32,7 @@ export function createJob({ jobId, canChange }) {
   const about = h("p", { class: "about" });
   const why = h("p", { class: "error", hidden: true });
   const bar = createProgress();
-  const actions = createJobActions({ jobId, getJob: () => job, onDone: refresh });
+  const actions = createJobActions({ jobId, getJob: () => job, onDone: asking.again });
   const report = h("a", { class: "button", href: `/api/v1/jobs/${jobId}/report`, download: "report.html" }, "Report");
   const tabs = Object.entries(TABS).map(([name, label]) => [name, h("a", { href: `${address}/${name}` }, label)]);
   const body = h("div");
@@ -58,18 +58,9 @@ export function createJob({ jobId, canChange }) {
     below,
   );
 
-  async function refresh() {
-    if (timer) {
-      isDue = true;
-      return;
-    }
-    isDue = false;
-    timer = setTimeout(() => {
-      timer = 0;
-      if (isDue) refresh();
-    }, PAUSE);
+  async function refresh(signal) {
     try {
-      job = await get(`/jobs/${jobId}`);
+      job = await get(`/jobs/${jobId}`, signal);
       draw();
     } catch (error) {
       if (error.status === 404) gone(error.message);
@@ -151,18 +142,18 @@ export function createJob({ jobId, canChange }) {
     if (
       list.some(({ change, gap, connected, event }) => change || gap || connected || event?.event === "chunk_progress")
     )
-      refresh();
+      asking.again();
     part?.messages?.(list);
     chunk?.messages(list);
   });
   const clock = setInterval(() => {
     if (job && !document.hidden) setText(when, timing(job));
   }, 1000);
-  refresh();
+  asking.again();
 
   function close() {
     stop();
-    clearTimeout(timer);
+    asking.close();
     clearInterval(clock);
     part?.close();
     chunk?.close();

@@ -1,6 +1,7 @@
 // The jobs of the farm, the newest first.
 
 import { get, now } from "./api.js";
+import { createAsking } from "./asking.js";
 import { arrange, counted, duration, h, moment, setText } from "./dom.js";
 import { listen } from "./feed.js";
 
@@ -20,9 +21,7 @@ export function createJobs() {
   let jobs = [];
   let kind = "All";
   let limit = PAGE;
-  let timer = 0;
-  let isAsking = false;
-  let isDue = false;
+  const asking = createAsking(refresh, PAUSE);
 
   const list = h("ul", { class: "jobs", "aria-label": "Jobs" });
   const note = h("div", { class: "empty", role: "status" }, "Loading …");
@@ -33,7 +32,7 @@ export function createJobs() {
       on: {
         click: () => {
           limit += PAGE;
-          refresh();
+          asking.atOnce();
         },
       },
     },
@@ -54,7 +53,7 @@ export function createJobs() {
           click: () => {
             kind = name;
             for (const button of kinds) button.setAttribute("aria-pressed", String(button.textContent === name));
-            refresh();
+            asking.atOnce();
           },
         },
       },
@@ -71,19 +70,13 @@ export function createJobs() {
     more,
   );
 
-  async function refresh() {
-    if (isAsking || document.hidden) {
-      isDue = true;
-      return;
-    }
-    isAsking = true;
-    isDue = false;
+  async function refresh(signal) {
     try {
       const states = KINDS[kind] ? `&states=${KINDS[kind].join(",")}` : "";
       const found = [];
       for (let left = limit; left > 0; left -= MOST) {
         const before = found.length ? `&before=${found.at(-1).id}` : "";
-        found.push(...(await get(`/jobs?limit=${Math.min(left, MOST)}${before}${states}`)).jobs);
+        found.push(...(await get(`/jobs?limit=${Math.min(left, MOST)}${before}${states}`, signal)).jobs);
         if (found.length < limit - left + Math.min(left, MOST)) break;
       }
       jobs = found;
@@ -92,13 +85,6 @@ export function createJobs() {
     } catch (error) {
       // What was known stays to be seen; the head of the page says that there is no connection.
       if (!jobs.length) setText(note, error.message);
-    } finally {
-      isAsking = false;
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        timer = 0;
-        if (isDue) refresh();
-      }, PAUSE);
     }
   }
 
@@ -130,24 +116,17 @@ export function createJobs() {
   }
 
   const stop = listen((messages) => {
-    if (!messages.some((message) => message.jobId || message.gap || message.connected)) return;
-    if (timer) isDue = true;
-    else refresh();
+    if (messages.some((message) => message.jobId || message.gap || message.connected)) asking.again();
   });
-  const onVisible = () => {
-    if (!document.hidden && isDue) refresh();
-  };
-  document.addEventListener("visibilitychange", onVisible);
   // An ETA comes nearer while nothing happens.
-  const clock = setInterval(refresh, 10000);
-  refresh();
+  const clock = setInterval(asking.again, 10000);
+  asking.again();
   return {
     element,
     close() {
       stop();
-      clearTimeout(timer);
+      asking.close();
       clearInterval(clock);
-      document.removeEventListener("visibilitychange", onVisible);
     },
   };
 }
