@@ -134,6 +134,15 @@ async def test_what_failed_is_retried_and_nothing_else(farm: AnyFarm, tmp_path: 
     assert (folder / "merged").read_text().split() == ["0", "1", "2", "1"]
 
 
+async def test_what_was_tried_before_a_retry_is_not_told_to_be_lost(farm: AnyFarm, tmp_path: Path) -> None:
+    async with farm(tmp_path) as manager:
+        job_id = await manager.submit(job("exit 3"), JobSettings(retries=1, retry_delay=0))
+        await manager.wait(job_id)
+        await manager.retry(job_id)
+        status = await manager.wait(job_id)
+        assert status.error == "chunk 0 failed after 4 attempts: sh exited with status 3"
+
+
 async def test_one_chunk_is_retried_and_the_job_is_not_merged_before_the_others_are_done(
     farm: AnyFarm, tmp_path: Path
 ) -> None:

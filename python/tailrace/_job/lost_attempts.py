@@ -14,15 +14,16 @@ MOST_LOST = 5
 class LostAttempts:
     """Counts them, since they are none of a chunk's retries."""
 
-    def __init__(self, before: Mapping[int, int], on_lost: Callable[[int], object]) -> None:
-        """Take how many there were of each chunk before, and who is told of each that comes."""
+    def __init__(self, uncounted: Mapping[int, int], on_lost: Callable[[int], object]) -> None:
+        """Take how many attempts at each chunk took no retry before, and who is told of each that is lost."""
         self._on_lost = on_lost
-        self._in_all = Counter(before)
+        self._uncounted = uncounted
+        self._lost: Counter[int] = Counter()
         self._in_a_row: Counter[int] = Counter()
 
     def add(self, chunk: Chunk) -> int:
         """Count another one, and return how many that are in a row."""
-        self._in_all[chunk.id] += 1
+        self._lost[chunk.id] += 1
         self._in_a_row[chunk.id] += 1
         self._on_lost(chunk.id)
         return self._in_a_row[chunk.id]
@@ -32,5 +33,9 @@ class LostAttempts:
         self._in_a_row.pop(chunk.id, None)
 
     def of(self, chunk: Chunk) -> int:
-        """Return how many attempts at the chunk were lost."""
-        return self._in_all[chunk.id]
+        """Return how many attempts at the chunk were lost in this run."""
+        return self._lost[chunk.id]
+
+    def counted(self, chunk: Chunk, attempt: int) -> int:
+        """Return how many of the attempts up to this one are to be held against the chunk."""
+        return attempt - self._lost[chunk.id] - self._uncounted.get(chunk.id, 0)

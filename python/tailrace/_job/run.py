@@ -241,7 +241,7 @@ class JobRun:
             may_retry = counted < MOST_LOST
         else:
             self._lost.end_row(chunk)
-            counted = attempt - self._lost.of(chunk)
+            counted = self._lost.counted(chunk, attempt)
             may_retry = outcome.is_worth_retrying and counted <= self._options.retries
         if may_retry and not (is_for_disk and self._full_disk.has_waited(chunk)):
             delay = delay_after(counted, least_delay(outcome.category, self._options))
