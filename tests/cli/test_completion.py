@@ -58,6 +58,14 @@ def test_each_shell_gets_a_script_that_asks_tailrace(shell: str, tmp_path: Path)
         assert _run([shell, "-n", "-c", script], tmp_path) == ""
 
 
+def test_the_shell_of_the_user_need_not_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert _run(["tailrace", "completion"], tmp_path) == _run(["tailrace", "completion", "zsh"], tmp_path)
+    monkeypatch.setenv("SHELL", "/bin/dash")
+    refused = subprocess.run(["tailrace", "completion"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "name the shell" in refused.stderr
+
+
 def test_help_says_how_to_have_words_completed(tmp_path: Path) -> None:
     text = _run(["tailrace", "completion", "--help"], tmp_path)
     assert "~/.bashrc" in text

@@ -105,6 +105,7 @@ def test_a_job_is_submitted_with_its_options_shown_and_listed(farm: Commands, tm
         "why",
     )
     assert found["folder"] == str(tmp_path)
+    assert found["error"] == f"it comes after job {first}, which is not completed yet"
     assert found["settings"] == {"retries": 2, "timeout": 3600, "failFast": False, "maxRunning": 1, "merge": False}
     assert [one["id"] for one in json.loads(farm.run("job", "list", "--json"))] == [job_id, first]
     table = farm.run("job", "list").splitlines()
@@ -142,12 +143,16 @@ def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, t
     farm.run("job", "watch", job_id)
     for words, reason in (
         (("job", "show", "nix"), "there is no job nix: tailrace job list shows them"),
+        (("job", "show", "job-1"), f"there is no job job-1, but {job_id} of that name"),
+        (("job", "edit", job_id), "nothing to change: give --name, --tag, --comment or an option of"),
+        (("job", "logs", job_id, "0", "--attempt", "2"), f"no attempt 2 at chunk 0 of job {job_id}, but 1"),
+        (("job", "logs", job_id, "--attempt", "2"), f"no attempt 2 at any chunk of job {job_id}, but 1"),
         (("job", "retry", job_id, "--done"), "--done is for the chunks that --chunk names"),
         (("job", "cancel", job_id), f"job {job_id} is completed and cannot be cancelled"),
         (("job", "logs", job_id, "7"), f"job {job_id}, which is completed, has no chunk 7"),
         (("job", "submit", "missing.json"), "missing.json: cannot be read"),
         (("job", "submit", "job.json", "--audio", "a.wav"), "audio: is laid under what is joined"),
-        (("node", "drain", "x"), "there is no node 'x', but ''"),
+        (("node", "drain", "x"), "there is no node 'x', the only one has no name"),
         (("job", "list", "--server", "http://127.0.0.1:1"), "`tailrace serve` starts one"),
         (("job", "report", "nix", "--csv"), "there is no folder nix, and there is no job nix: tailrace job list shows"),
         (("job", "report", job_id, "--to", "job.json"), "its name should end with .html"),
@@ -295,7 +300,8 @@ def test_a_node_is_left_out_and_takes_part_again(farm: Commands, tmp_path: Path)
     job_id = farm.submit(shown(tmp_path, "a"))
     time.sleep(0.5)
     assert (begun(tmp_path), farm.state(job_id)) == ([], "pending")
-    assert "drained" in farm.run("node", "list")
+    assert "(the only one)  0 of 2      drained" in farm.run("node", "list")
+    assert "no more is started on any node: `tailrace node list` says why" in farm.run("job", "list")
     farm.run("node", "resume")
     wait_until(lambda: farm.state(job_id) == "completed")
 

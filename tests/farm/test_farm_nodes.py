@@ -101,8 +101,9 @@ async def test_a_node_that_is_drained_lets_its_chunks_end_and_gets_no_more(tmp_p
         assert {chunk.node for chunk in await manager.chunks(second.id)} == {"b"}
         await manager.drain_node("b")
         third = await manager.submit(job("true"))
+        assert "no more is started on any node" in ((await manager.get(third)).error or "")
         await manager.resume_node("a")
-        await manager.wait(third)
+        assert (await manager.wait(third)).error is None
         assert {chunk.node for chunk in await manager.chunks(third)} == {"a"}
         with pytest.raises(KeyError, match="there is no node 'c', but 'a', 'b'"):
             await manager.drain_node("c")

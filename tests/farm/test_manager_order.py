@@ -117,14 +117,14 @@ async def test_a_job_whose_predecessor_came_to_nothing_waits_and_says_so(tmp_pat
         first = await manager.submit(job(script), not_before=None if how == "failed" else time.time() + 999)
         second = await manager.submit(shown(tmp_path, "b"), after=[first])
         if how != "failed":
-            assert (await manager.get(second)).error is None
+            assert (await manager.get(second)).error == f"it comes after job {first}, which is not completed yet"
         if how == "cancelled":
             await manager.cancel(first)
         elif how == "deleted":
             await manager.delete(first)
 
         async def is_told() -> bool:
-            return (await manager.get(second)).error is not None
+            return "to do without" in ((await manager.get(second)).error or "")
 
         await until(is_told)
         status = await manager.get(second)

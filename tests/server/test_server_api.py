@@ -137,7 +137,7 @@ def test_what_a_job_is_is_told_without_reading_it(tmp_path: Path, monkeypatch: p
         ("GET", "/jobs?states=odd", None, 422, "ValueError", "the address: states[0]: "),
         ("GET", "/jobs?limit=0", None, 422, "ValueError", "the address: limit: "),
         ("GET", "/jobs?limit=100&limits=3", None, 422, "ValueError", "limits: "),
-        ("POST", "/nodes/drain?name=x", None, 404, "KeyError", "there is no node 'x', but ''"),
+        ("POST", "/nodes/drain?name=x", None, 404, "KeyError", "there is no node 'x', the only one has no name"),
         ("GET", "/nothing", None, 404, "FarmServerError", "there is no /api/v1/nothing"),
         ("PUT", "/jobs", "{}", 405, "FarmServerError", "Method Not Allowed"),
     ],

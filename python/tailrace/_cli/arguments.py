@@ -27,7 +27,7 @@ def parse_delay(_: click.Context, __: click.Parameter, text: str) -> float:
     """The same, where 0 will do."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m or 1h30m")
+        raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m, 1h30m or 30d")
     days, hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 import tailrace
 
+_SHELLS = ("bash", "zsh", "fish")
+
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(_SHELLS), required=False)
 @click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete the words of tailrace's commands.
+def completion(context: click.Context, shell: str | None) -> None:
+    """Print what makes SHELL complete the words of tailrace's commands; default: the shell of the user.
 
     \b
     bash: eval "$(tailrace completion bash)" in ~/.bashrc
     zsh:  eval "$(tailrace completion zsh)" in ~/.zshrc, after compinit
     fish: tailrace completion fish > ~/.config/fish/completions/tailrace.fish
     """  # noqa: D301 - click wants the character itself.
+    if shell is None:
+        shell = Path(os.environ.get("SHELL", "")).name
+        if shell not in _SHELLS:
+            raise click.UsageError("name the shell, which is not to be seen from SHELL: bash, zsh or fish")
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click brings these three.
     root = context.find_root()

@@ -58,7 +58,9 @@ async def whole_id(farm: RemoteFarm, beginning: str) -> str:
     if beginning in found:
         return beginning
     if not beginning or not found:
-        raise NotDoneError(f"there is no job {beginning or 'without an id'}: tailrace job list shows them")
+        named = [job.id for job in await farm.list() if job.name == beginning][:3]
+        remedy = f", but {', '.join(named)} of that name" if named else ": tailrace job list shows them"
+        raise NotDoneError(f"there is no job {beginning or 'without an id'}{remedy}")
     if len(found) > 1:
         several = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
         raise NotDoneError(f"{beginning} is the beginning of several jobs: {several}")

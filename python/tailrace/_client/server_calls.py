@@ -144,8 +144,9 @@ class ServerCalls:
             return
         error = to_exception(status, body, self.url)
         if status == 401:
-            remedy = "give the server's token, as TAILRACE_SERVER_TOKEN" if not self._has_token else "it is another one"
-            raise FarmServerError(f"{self.url} does not take the token: {remedy}", status)
+            what = "does not take the token" if self._has_token else "wants a token"
+            remedy = "give the one that `tailrace serve` shows behind # in its address, as TAILRACE_SERVER_TOKEN"
+            raise FarmServerError(f"{self.url} {what}: {remedy}", status)
         if status in _FROM_PROXIES and isinstance(error, FarmServerError):
             raise self._unreachable(f"what is before it answered {status}")
         raise error

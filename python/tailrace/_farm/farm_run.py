@@ -266,7 +266,18 @@ class FarmRun:
     def status(self, row: JobRow) -> JobStatus:
         """Return what is told of a job."""
         job = self.table.get(row.id)
-        return JobStatus.of(row, None if job is None else job.active, partial(self._spec, row.id))
+        if job is None:
+            return JobStatus.of(row, None, partial(self._spec, row.id))
+        if row.error is None:
+            row = row._replace(error=self._waits_for(job))
+        return JobStatus.of(row, job.active, partial(self._spec, row.id))
+
+    def _waits_for(self, job: FarmJob) -> str | None:
+        if (awaited := self.table.awaited(job)) is not None:
+            return f"it comes after job {awaited}, which is not completed yet"
+        if job.row.state in ("pending", "running") and job.wants_more and not self.nodes.is_any_open:
+            return "no more is started on any node: `tailrace node list` says why, `node resume` ends it"
+        return None
 
     def _spec(self, job_id: str) -> JobSpec:
         return JobSpec.parse(self.spec_text(job_id))

@@ -115,6 +115,12 @@ class JobTable:
                 if obstacle != job.row.error and not self._has_what_it_comes_after(job):
                     self.note(job, "pending", {"error": obstacle}, {"error": obstacle})
 
+    def awaited(self, job: FarmJob) -> str | None:
+        """Return the first job that a pending one comes after and that is not completed; None if there is none."""
+        if job.row.state != "pending" or job.has_begun:
+            return None
+        return next((other for other in job.row.after if self._ended.get(other) != "completed"), None)
+
     def comes_after(self, ids: Collection[str]) -> set[str]:
         """Return these jobs, and those that they come after, and so on, as far as they have neither begun nor ended."""
         found: set[str] = set()

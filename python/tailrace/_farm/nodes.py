@@ -133,6 +133,11 @@ class FarmNodes:
             if chunk.needs and not any(_holds(place, chunk.needs) for place in self._places.values()):
                 raise SpecError(f"job {spec.id}: no node has all that chunk {chunk.id} needs: {dict(chunk.needs)}")
 
+    @property
+    def is_any_open(self) -> bool:
+        """Whether more is started on one of them."""
+        return any(place.is_open for place in self._places.values())
+
     def list(self) -> Sequence[NodeStatus]:
         """Return how they are, in their order."""
         return [
@@ -151,7 +156,8 @@ class FarmNodes:
     def open(self, name: str, *, is_open: bool) -> None:
         """Have more started on a node, or not. Raises `KeyError` if there is none of that name."""
         if name not in self._places:
-            raise KeyError(f"there is no node {name!r}, but {', '.join(map(repr, self._places))}")
+            others = ", ".join(map(repr, filter(None, self._places)))
+            raise KeyError(f"there is no node {name!r}, {f'but {others}' if others else 'the only one has no name'}")
         if is_open:
             self._drained.discard(name)
             self._sick.forget(name)

@@ -51,7 +51,7 @@ class OutputClaims:
                 if spec is None:
                     remedy = "that one has to end before"
                 else:
-                    remedy = f"submit this one with after=[{rival.id!r}], or with another folder"
+                    remedy = "submit this one to come after it (`after`), or with another folder"
                 message = f"job {rival.id} is {rival.state} and writes {shared} in {row.folder} too: {remedy}"
                 raise JobStateError(message, rival.id, rival.state)
         self._known = {key: known for key, known in self._known.items() if key[0] in self._table or key[0] == row.id}

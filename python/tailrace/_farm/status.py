@@ -36,7 +36,7 @@ class JobStatus:
     progress: float
     """How much is done, 0 to 1, by the frames that are rendered."""
     error: str | None
-    """Why it failed, or what a pending job waits for; None if there is nothing to say."""
+    """Why it failed, or what it waits for; None if there is nothing to say."""
     owner: str | None
     tags: Sequence[str]
     comment: str

@@ -27,7 +27,7 @@ def list_nodes(*, server: str | None, as_json: bool) -> None:
         return
     rows = [
         (
-            node.name or "-",
+            node.name or "(the only one)",
             f"{node.running} of {node.slots}",
             "left out" if node.is_left_out else "open" if node.is_open else "drained",
             ", ".join([*(f"{name}={amount:g}" for name, amount in node.capacity.items()), *node.tags]),

@@ -42,7 +42,7 @@ def list_jobs(*, states: tuple[str, ...], limit: int, server: str | None, as_jso
             f"{job.completed_chunks} of {job.total_chunks}",
             str(job.priority),
             _left(job),
-            job.error or "",
+            job.error or _begins(job),
         )
         for job in jobs
     ]
@@ -82,6 +82,7 @@ def _facts(job: JobStatus) -> Iterator[str]:
         "comment": job.comment,
         "settings": "" if job.settings.to_json() == "{}" else job.settings.to_json(),
         "created": _time(job.created_at),
+        "not before": _time(job.not_before),
         "started": _time(job.started_at),
         "finished": _time(job.finished_at),
     }
@@ -118,6 +119,11 @@ def _memory(chunk: ChunkStatus) -> str:
 
 def _left(job: JobStatus) -> str:
     return "" if job.eta is None else clock(max(0.0, job.eta - time.time()))
+
+
+def _begins(job: JobStatus) -> str:
+    waits = job.state == "pending" and job.not_before is not None and job.not_before > time.time()
+    return f"not before {_time(job.not_before)}" if waits else ""
 
 
 def _time(seconds: float | None) -> str:

@@ -55,6 +55,8 @@ def logs(
 
         found = await whole_id(farm, job_id)
         chunks = [chunk] if chunk is not None else [one.id for one in await farm.chunks(found)]
+        if attempt is not None and not follow:
+            await _check_attempt(farm, found, chunk, attempt)
         if follow and len(chunks) > 1:
             raise NotDoneError(f"--follow is for one chunk: name one of {len(chunks)}, or use tailrace job watch")
         output = StreamOutput(prefixed=len(chunks) > 1)
@@ -73,6 +75,14 @@ def logs(
             raise errors.exceptions[0] from None
 
     ask_farm(server, write)
+
+
+async def _check_attempt(farm: RemoteFarm, job_id: str, chunk: int | None, attempt: int) -> None:
+    """Raise `NotDoneError` if there was no such attempt, at any of the chunks if none is named."""
+    made = {one.id: one.attempts for one in await farm.chunks(job_id) if chunk is None or one.id == chunk}
+    if made and attempt > (most := max(made.values())):
+        of = "any chunk" if chunk is None else f"chunk {chunk}"
+        raise NotDoneError(f"there was no attempt {attempt} at {of} of job {job_id}, but {most}")
 
 
 async def _copy(read: _Read, chunk: int, to: _Stream, output: StreamOutput) -> None:

@@ -116,6 +116,8 @@ def edit(
     settings: Mapping[str, Any],
 ) -> None:
     """Change a job that has not begun, or is paused and of which nothing runs; what is not given stays."""
+    if not settings and not tags and name is None and comment is None:
+        raise click.UsageError("nothing to change: give --name, --tag, --comment or an option of tailrace job submit")
 
     async def change(farm: RemoteFarm) -> JobStatus:
         found = await whole_id(farm, job_id)
