@@ -19,7 +19,7 @@ from support.farms import begun, held, open_gate, shown, until_states
 from support.jobs import job
 from support.report_pages import parse
 from support.serve_command import Serving, serve_command
-from support.workers import wait_until
+from support.workers import running_worker, wait_until
 from tailrace import ChunkStatus, JobSettings, JobSpec
 from tailrace._cli import watching
 
@@ -341,3 +341,17 @@ def test_a_folder_that_the_server_does_not_see_is_refused(farm: Commands, tmp_pa
     )
     assert finished.returncode == 2, finished.stderr
     assert "does not see /mnt/hidden-shot: a job's folder has to be on a disk that both share" in finished.stderr
+
+
+def test_a_server_has_chunks_run_by_workers_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with (
+        running_worker(tmp_path) as worker,
+        serve_command(tmp_path, "--adapter", "http", "--url", f"http://127.0.0.1:{worker.port}/") as serving,
+    ):
+        farm = Commands(serving, tmp_path)
+        for name in ("a.json", "b.json"):
+            there = worker.write_job(f"echo {name} of the worker", name=f"there-{name}")
+            job_id = farm.submit(job("echo here"), "--job-def-url", there, name=name)
+            farm.run("job", "watch", job_id)
+            assert farm.run("job", "logs", job_id) == f"{name} of the worker\n"

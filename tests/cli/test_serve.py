@@ -106,7 +106,9 @@ def test_what_a_server_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> 
     assert "a repository is a file or a postgresql:// URL" in refused(
         tmp_path, "--port", "0", "--db", "x://y", status=1
     )
-    assert "runs the chunks of one job file, and a farm has many" in refused(tmp_path, "--adapter", "http")
+    assert "--adapter http needs --url" in refused(tmp_path, "--port", "0", "--adapter", "http")
+    told = refused(tmp_path, "--adapter", "http", "--url", "http://127.0.0.1:1", "--job-def-url", "x")
+    assert "--job-def-url is of a job, and a farm has many: give it to tailrace job submit" in told
     for path in (tmp_path / "state" / "tailrace").glob("*"):
         path.chmod(0o644)
     taken_over = refused(tmp_path, "--port", str(serving.port))

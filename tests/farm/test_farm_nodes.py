@@ -9,7 +9,17 @@ import pytest
 
 from support.farms import begun, held, open_gate, shown, until
 from support.jobs import job
-from tailrace import Capabilities, HttpWorkerAdapter, JobManager, JobSpec, LocalWorkerAdapter, SpecError, WorkerAdapter
+from support.workers import running_worker
+from tailrace import (
+    Capabilities,
+    HttpWorkerAdapter,
+    JobManager,
+    JobSettings,
+    JobSpec,
+    LocalWorkerAdapter,
+    SpecError,
+    WorkerAdapter,
+)
 from tailrace._farm.nodes import Node
 from tailrace.testing import FakeAdapter, FakeExecution
 
@@ -107,6 +117,25 @@ async def test_a_node_that_is_drained_lets_its_chunks_end_and_gets_no_more(tmp_p
         assert {chunk.node for chunk in await manager.chunks(third)} == {"a"}
         with pytest.raises(KeyError, match="there is no node 'c', but 'a', 'b'"):
             await manager.drain_node("c")
+
+
+async def test_workers_over_http_run_the_chunks_of_several_jobs(tmp_path: Path) -> None:
+    with running_worker(tmp_path) as worker:
+        there = HttpWorkerAdapter(f"http://127.0.0.1:{worker.port}/")
+        async with farm(tmp_path, {"here": node(), "there": Node(adapter=there, slots=2)}) as manager:
+            jobs = []
+            for name in "ab":
+                # Which command a worker runs is what the file says.
+                path = worker.write_job(f"echo {name} > {tmp_path}/{name}", name=f"{name}.json")
+                spec = needing(job("echo here"), **{"node:there": 1})
+                jobs.append(await manager.submit(spec, JobSettings(job_def_url=path)))
+            for job_id in jobs:
+                status = await manager.wait(job_id)
+                assert (status.state, status.error) == ("completed", None)
+                assert [chunk.node for chunk in await manager.chunks(job_id)] == ["there"]
+            assert [(tmp_path / name).read_text() for name in "ab"] == ["a\n", "b\n"]
+            told = await manager.wait(await manager.submit(needing(job("true"), **{"node:there": 1})))
+            assert "one of a farm `job submit --job-def-url`" in str(told.error)
 
 
 async def test_a_merge_runs_here(tmp_path: Path) -> None:

@@ -76,7 +76,13 @@ class _AdapterName(_Choice):
 
 
 def make_adapter(
-    request: AdapterRequest, spec_path: Path | None, source: str, job_dir: Path, *, masked: Collection[str]
+    request: AdapterRequest,
+    spec_path: Path | None,
+    source: str,
+    job_dir: Path,
+    *,
+    masked: Collection[str],
+    for_many_jobs: bool = False,
 ) -> WorkerAdapter:
     """Return the adapter that `request` asks for, for the job that was loaded from `source`; see `AdapterContext`.
 
@@ -86,7 +92,12 @@ def make_adapter(
     """
     plugin = request.plugin
     context = AdapterContext(
-        source=source, spec_path=spec_path, job_dir=job_dir, streaming=request.streaming, masked=masked
+        source=source,
+        spec_path=spec_path,
+        job_dir=job_dir,
+        streaming=request.streaming,
+        masked=masked,
+        for_many_jobs=for_many_jobs,
     )
     try:
         adapter = plugin.make(request.values, context)

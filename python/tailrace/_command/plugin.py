@@ -28,6 +28,9 @@ class AdapterContext:
     """Whether `--streaming` asks for output while commands run; never True where the plugin does not take that."""
     masked: Collection[str] = field(default=(), repr=False)
     """The environment variables of `--mask-env`, whose values are shown nowhere."""
+    for_many_jobs: bool = False
+    """Whether the adapter is for a farm: each `WorkerJob` has in its `meta` what is known of its job, and the source
+    is that of none."""
 
     def refuse(self, message: str) -> NoReturn:
         """End the command line with this line and exit status 2: raises `click.UsageError`."""

@@ -164,10 +164,13 @@ class JobRunner:
         is_stitched = merges and settings.output_file is not None
         audio = None if settings.audio is None else Path(row.folder or ".", settings.audio)
         again = {one.chunk_id: one.frames_again for one in rows if one.frames_again and one.chunk_id not in not_run}
+        meta: dict[str, object] = {"job_id": row.id}
+        if settings.job_def_url is not None:
+            meta["job_def_url"] = settings.job_def_url
         return settings.to_options(
             concurrency=min(self._width, row.max_running or self._width),
             job_dir=row.folder,
-            meta={"job_id": row.id},
+            meta=meta,
             log_dir=self._log_dir / row.id,
             completed_chunk_ids=not_run,
             chunk_frames=again,

@@ -47,6 +47,8 @@ class JobSettings(BaseModel, metaclass=RaisesSpecError):
     """A command that is run when the job has ended, with `TAILRACE_JOB_ID`, `TAILRACE_JOB_NAME`, `TAILRACE_JOB_STATE`
     and `TAILRACE_JOB_ERROR` in its environment. What becomes of it changes nothing of the job. Where the end of a
     manager cut it short, it is run again."""
+    job_def_url: str | None = None
+    """Where workers elsewhere that read the specification themselves find it: a URL, or a path that they know."""
 
     enforce_memory: bool = False
     merge: bool = True
@@ -106,7 +108,7 @@ class JobSettings(BaseModel, metaclass=RaisesSpecError):
         return JobExecutionOptions(**{"capture": Capture.tail(_KEPT), **given, **more})
 
 
-_OF_A_FARM = frozenset({"max_running", "chunk_order", "on_end", "output_file", "audio"})
+_OF_A_FARM = frozenset({"max_running", "chunk_order", "on_end", "job_def_url", "output_file", "audio"})
 """What is none of `JobExecutionOptions`, or needs a stitcher beside it."""
 
 

@@ -111,7 +111,9 @@ def _needed(adapter: str, name: str, values: Mapping[str, Any], context: Adapter
     return values[name]
 
 
-def _address_of_spec(context: AdapterContext) -> str:
+def _address_of_spec(context: AdapterContext) -> str | None:
+    if context.for_many_jobs:
+        return None
     if "://" in context.source:
         return context.source
     if context.spec_path is None:

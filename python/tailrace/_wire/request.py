@@ -29,7 +29,7 @@ def remote_request(job: WorkerJob, job_def_url: str | None, *, heartbeat: float 
     if not isinstance(address, str) or not address:
         raise ValueError(
             f"chunk {chunk_id}: a remote worker reads the job specification itself: give the adapter a job_def_url,"
-            f" or the job a meta['job_def_url'], not {address!r}"
+            f" the job a meta['job_def_url'], or one of a farm `job submit --job-def-url`, not {address!r}"
         )
     request: dict[str, object] = {"jobPath": address, "chunkIndex": chunk_id, "attemptId": uuid.uuid4().hex}
     if job.timeout is not None and job.timeout < _NO_LIMIT:

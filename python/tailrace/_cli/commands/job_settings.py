@@ -48,9 +48,14 @@ _OWN = (
         default="listed",
         help="In which order the chunks begin; default as they are listed.",
     ),
+    click.Option(
+        ["--job-def-url"],
+        metavar="U",
+        help="Where workers elsewhere (http, gcp, aws) read SPEC: a URL, or a path on their machines.",
+    ),
     click.Option(["--on-end"], metavar="COMMAND", help="A command that the farm runs when the job has ended."),
 )
-_NAMES = (*_SAME, *_OTHERS, "max_running", "chunk_order", "on_end")
+_NAMES = (*_SAME, *_OTHERS, "max_running", "chunk_order", "job_def_url", "on_end")
 
 
 def settings_options(function: _F) -> _F:

@@ -111,10 +111,8 @@ def serve_farm(
 
     from ..adapter_options import make_adapter
 
-    if "job_def_url" in adapter.values:
-        raise click.UsageError(
-            f"--adapter {adapter.plugin.name} runs the chunks of one job file, and a farm has many: use another one"
-        )
+    if adapter.values.get("job_def_url"):
+        raise click.UsageError("--job-def-url is of a job, and a farm has many: give it to tailrace job submit")
     log_to_standard_error(logging.WARNING if quiet else logging.INFO)
     with listen(host, port) as listener:
         scheme = "http" if tls_cert is None else "https"
@@ -133,7 +131,7 @@ def serve_farm(
                 tls_cert=tls_cert,
                 tls_key=tls_key,
             )
-            chosen = make_adapter(adapter, None, "a job of the farm", Path.cwd(), masked=())
+            chosen = make_adapter(adapter, None, "a job of the farm", Path.cwd(), masked=(), for_many_jobs=True)
             kept = Retention(age=retention, log_bytes=retention_logs)
             manager = JobManager(chosen, db, slots=slots, capacity=capacity, log_dir=log_dir, retention=kept)
         except (ValueError, OSError) as error:
