@@ -76,6 +76,7 @@ export function createJob({ jobId, canChange }) {
     setText(when, timing(job));
     setText(about, describe(job));
     why.hidden = !job.error;
+    why.className = job.state === "failed" ? "error" : "error waits";
     setText(why, job.error ?? "");
     bar.update(job);
     actions.update(job);
