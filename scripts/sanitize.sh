@@ -25,11 +25,12 @@ address)
     rm -f "$folder"/python/tailrace/_native*.so
     cp "$folder/address/$target/debug/lib_native.so" "$folder/python/tailrace/_native.so"
     # Python does not free everything at its end, so leaks are not looked for. Left out are the tests that measure memory,
-    # of which the checker takes more, and those of make.
+    # of which the checker takes more, and those of what never calls the core, or only through what these folders test.
     failed=
     LD_PRELOAD=$(readlink -f "$runtime") PYTHONPATH=$folder/python PYTHONMALLOC=malloc \
         ASAN_OPTIONS="detect_leaks=0:log_path=$folder/report" \
-        python -m pytest -m "not stress" -k "not usage and not in_memory and not memory_stays_flat" --ignore tests/project/test_make.py --timeout 600 || failed=1
+        python -m pytest tests/local tests/command tests/output tests/progress tests/job --timeout 600 \
+        -m "not stress and not renderers" -k "not usage and not in_memory and not memory_stays_flat" || failed=1
     # Whoever started a process may have overlooked how it ended.
     for report in "$folder"/report.*; do
         test ! -e "$report" || { cat "$report" && failed=1; }
