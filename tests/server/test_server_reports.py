@@ -45,6 +45,19 @@ def test_the_report_is_a_page_json_or_csv(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["completed", "failed"]
 
 
+def test_the_report_is_of_the_job_as_the_farm_knows_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "true", name="sh020 <i>")
+        ended(server, job_id)
+        page = parse(_report(server, job_id, "html").body.decode())
+        told = _report(server, job_id, "json").json()
+    assert next(title.text for title in page.all("title")) == "sh020 <i>: render report"
+    (header,) = page.all("header")
+    assert [heading.text for heading in header.all("h1")] == ["sh020 <i>"]
+    assert [line.text for line in header.all("p", "about")] == [f"Job {job_id}"]
+    assert (told["name"], told["jobId"]) == ("sh020 <i>", job_id)
+
+
 def test_the_page_has_the_frames_as_pictures_unless_it_is_to_have_none(tmp_path: Path) -> None:
     picture = noise(tmp_path / "a.png")
     with serving(tmp_path) as server:

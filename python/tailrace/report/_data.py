@@ -147,6 +147,9 @@ class JobReportData:
     """What became of a job. Times are seconds, sizes bytes."""
 
     job_id: str
+    """The one that the logs tell; of a job of a farm, its id there."""
+    name: str | None = None
+    """Of a job of a farm, its name there."""
     runs: Sequence[RunReport]
     """In their order; the last one says how it went."""
     chunks: Sequence[ChunkReport]

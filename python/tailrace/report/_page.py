@@ -24,7 +24,7 @@ def render_page(data: JobReportData, sheet: Sheet) -> str:
     folder = files(__package__)
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=join([f"{data.job_id}: render report"]),
+        title=join([f"{data.name or data.job_id}: render report"]),
         version=join([installed_version()]),
         style=style,
         style_hash=_hash(style),

@@ -20,7 +20,9 @@ def summary(data: JobReportData) -> Iterator[Child]:
     ended = last.started_at + last.duration
     runs = f" in {len(data.runs)} runs" if len(data.runs) > 1 else ""
     yield element("p", "Render report", class_="kind")
-    yield element("h1", data.job_id)
+    yield element("h1", data.name or data.job_id)
+    if data.name:
+        yield element("p", f"Job {data.job_id}", class_="about")
     # Of the same day the day is told once.
     day = moment(began)[: len("2026-11-28 ")]
     when = f"{moment(began)} to {moment(ended).removeprefix(day)}{runs}"

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,10 +76,11 @@ class LiveReport:
         version = zlib.crc32(made.html.encode())
         return {"version": version, "again": again, **({} if version == known else {"html": made.html})}
 
-    def _write(self, to: str, kind: str, *, sheet: bool) -> Mapping[str, Any]:
-        """Write the whole report into a file."""
+    def _write(self, to: str, kind: str, *, sheet: bool, job_id: str, name: str) -> Mapping[str, Any]:
+        """Write the whole report into a file, of the job as the farm knows it."""
         self._logs.read_on()
-        data = self._logs.report()
+        # The logs only have the id of the specification, which many jobs may have.
+        data = replace(self._logs.report(), job_id=job_id, name=name)
         if kind == "html":
             anyio.run(partial(write_report, data, to, sheet=sheet))
         else:

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from .._api.models import PartAnswer
 from .._farm.manager import JobManager
+from .._farm.status import JobStatus
 from ..report._page import PARTS
 from ._call import Call
 from ._queries import PartQuery, ReportQuery
@@ -68,7 +69,8 @@ class Reports:
         folder = await self._farm.log_folder(call.job_id)
         if not await anyio.Path(folder).is_dir():
             raise RefusedError(404, f"job {call.job_id} has not begun: there is nothing to report")
-        async with self._making, _made(folder, asked) as path:
+        job = await self._farm.get(call.job_id)
+        async with self._making, _made(folder, job, asked) as path:
             # It is read from here, and needs no name.
             file = await anyio.to_thread.run_sync(path.open, "rb")
         name = f"report-{call.job_id}.{asked.format}"
@@ -82,13 +84,14 @@ class Reports:
 
 
 @asynccontextmanager
-async def _made(folder: Path, asked: ReportQuery) -> AsyncIterator[Path]:
+async def _made(folder: Path, job: JobStatus, asked: ReportQuery) -> AsyncIterator[Path]:
     """Yield a report, which is there for the block."""
     place = await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="tailrace-report-"))
     path = Path(place, "report.html")
     process = ReportProcess(folder)
     try:
-        await process.ask({"kind": asked.format, "to": str(path), "sheet": asked.sheet})
+        question = {"kind": asked.format, "to": str(path), "sheet": asked.sheet}
+        await process.ask({**question, "job_id": job.id, "name": job.name})
         yield path
     finally:
         with anyio.CancelScope(shield=True):
