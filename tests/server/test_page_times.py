@@ -41,7 +41,7 @@ def test_what_happens_is_drawn_while_what_is_looked_at_stays(tmp_path: Path, bro
         job_id = submit(server, *scripts, settings={"failFast": False})
         page = opened(browser, server, job_id)
         told = listen_to(page)
-        page.locator("rect.unfinished[data-chunk='1']").wait_for()
+        page.locator("rect.running[data-chunk='1']").wait_for()
         failure = page.get_by_role("article")
         failure.get_by_text("a <b>bad</b> day", exact=True).wait_for()
         failure.get_by_role("button", name="Chunk 0").focus()
@@ -51,7 +51,7 @@ def test_what_happens_is_drawn_while_what_is_looked_at_stays(tmp_path: Path, bro
         assert place > 0
         open_gate(tmp_path, "first")
         page.locator("rect.completed[data-chunk='1']").wait_for()
-        page.locator("rect.unfinished[data-chunk='2']").wait_for()
+        page.locator("rect.running[data-chunk='2']").wait_for()
         assert page.evaluate("seen.isConnected && seen.classList.contains('completed')")
         assert page.evaluate("document.activeElement.dataset.chunk") == "0"
         assert page.evaluate("scrollY") == place

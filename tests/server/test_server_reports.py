@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from support.farm_servers import BEARER, FarmServer, ended, serving, submit
+from support.farm_servers import BEARER, JSON, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
 from support.frame_files import noise
 from support.frame_jobs import copying, frames_job, rendered
@@ -87,12 +87,20 @@ def test_the_parts_of_the_page_are_those_of_the_job_as_it_is(tmp_path: Path) -> 
     with serving(tmp_path, slots=1) as server:
         job_id = submit(server, "true", "exit 3", held(tmp_path, "go"), settings={"failFast": False})
         # That of the legend is the second one.
-        wait_until(lambda: len(_part(server, job_id, "times").all("rect", "unfinished")) == 2)
+        wait_until(lambda: len(_part(server, job_id, "times").all("rect", "running")) == 2)
         bars = [bar for bar in _part(server, job_id, "times").all("rect") if "data-chunk" in bar.attributes]
         assert {bar.attributes["data-chunk"] for bar in bars} == {"0", "1", "2"}
+        told = _report(server, job_id, "json").json()
+        assert [chunk["state"] for chunk in told["chunks"]] == ["completed", "failed", "running"]
+        assert [run["state"] for run in told["runs"]] == ["running"]
+        # What runs may end.
+        server.send("POST", f"/api/v1/jobs/{job_id}/pause", "{}", JSON)
+        assert server.send("GET", f"/api/v1/jobs/{job_id}").json()["state"] == "paused"
+        assert _report(server, job_id, "json").json()["runs"][0]["state"] == "running"
+        server.send("POST", f"/api/v1/jobs/{job_id}/resume", headers=BEARER)
         open_gate(tmp_path, "go")
         ended(server, job_id)
-        wait_until(lambda: not _part(server, job_id, "times").all("rect", "unfinished"))
+        wait_until(lambda: not _part(server, job_id, "times").all("rect", "running"))
         (failure,) = _part(server, job_id, "failures").all("article")
         assert failure.attributes["data-chunk"] == "1"
         assert "2 of 3" in _part(server, job_id, "figures").text
@@ -109,7 +117,7 @@ def test_a_part_that_is_known_is_not_told_again(tmp_path: Path) -> None:
         assert (again["version"], again["html"]) == (found["version"], None)
 
 
-def test_what_runs_gets_longer_though_nothing_is_logged(tmp_path: Path) -> None:
+def test_what_runs_is_running_and_gets_longer_though_nothing_is_logged(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.start(1)
     log.add(ChunkStarted, 1, chunk_id=0, attempt=1, slot=0, command="render")
@@ -124,7 +132,7 @@ def test_what_runs_gets_longer_though_nothing_is_logged(tmp_path: Path) -> None:
     assert "chunk 0: unfinished, 0 s" in [title.text for title in still.all("title")]
     report = _report_program.LiveReport(tmp_path)
     runs = parse(report.answer({"part": "times", "known": None, "runs": True})["html"])
-    (told,) = [title.text for title in runs.all("title") if title.text.startswith("chunk 0: unfinished, ")]
+    (told,) = [title.text for title in runs.all("title") if title.text.startswith("chunk 0: running, ")]
     assert float(told.split()[-2]) >= 59
 
 

@@ -10,9 +10,9 @@ from typing import Literal, TypeAlias
 from .._errors import ErrorCategory
 from .._events.chunk_state import ChunkEnding
 
-AttemptState: TypeAlias = Literal["completed", "retried", "failed", "cancelled", "unfinished"]
-ChunkStatus: TypeAlias = Literal["completed", "failed", "skipped", "cancelled", "unfinished", "pending"]
-RunState: TypeAlias = Literal["completed", "failed", "cancelled", "unfinished"]
+AttemptState: TypeAlias = Literal["completed", "retried", "failed", "cancelled", "running", "unfinished"]
+ChunkStatus: TypeAlias = Literal["completed", "failed", "skipped", "cancelled", "running", "unfinished", "pending"]
+RunState: TypeAlias = Literal["completed", "failed", "cancelled", "running", "unfinished"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class AttemptReport:
     began: float
     """Seconds since its run began."""
     duration: float
-    """In seconds; of an "unfinished" one, to the last event of its run."""
+    """In seconds; of a "running" one until now, of an "unfinished" one to the last event of its run."""
     state: AttemptState
     """"retried" failed and had another attempt, "cancelled" was ended with its run; of an "unfinished" one the log has
-    no end: it runs still, or its host was killed."""
+    no end: it runs still, or its host was killed. A farm knows that, and tells the former as "running"."""
     ending: ChunkEnding | None = None
     exit_code: int | None = None
     """-N if signal N ended it; None where there is none, and where the log does not tell: of retried ones."""
@@ -129,7 +129,7 @@ class RunReport:
     started_at: float
     """Seconds since the epoch."""
     duration: float
-    """In seconds; of an "unfinished" one, to its last event."""
+    """In seconds; of a "running" one until now, of an "unfinished" one to its last event."""
     total_chunks: int
     done_before: int
     """How many chunks counted as done when it began."""

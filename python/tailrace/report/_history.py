@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .._command.result import WorkerResult
 from .._events.json_values import message_of, type_name_of
@@ -60,6 +60,7 @@ class RunHistory:
         self._errors: dict[int, list[str]] = {}
         self._began = self._began_at = self._latest = 0.0
         self._merge_began: float | None = None
+        self._goes_on = False
         self._end: RunState | None = None
         self._error: str | None = None
 
@@ -112,9 +113,13 @@ class RunHistory:
                 is_cancelled = failure is not None and type_name_of(failure) in _CANCELLATIONS
                 self._end = "completed" if failure is None else "cancelled" if is_cancelled else "failed"
 
-    def go_on(self, monotonic: float) -> None:
-        """Take it that the run goes on without an event until then, by the clock of `JobEvent.monotonic`."""
-        if not self.has_ended:
+    def go_on(self, monotonic: float | None) -> None:
+        """Take it that the run goes on without an event until then, by the clock of `JobEvent.monotonic`.
+
+        None is that it does not, as far as is known; so it is at first.
+        """
+        self._goes_on = monotonic is not None
+        if monotonic is not None and not self.has_ended:
             self._latest = max(self._latest, monotonic)
 
     def report(self) -> RunReport:
@@ -122,7 +127,7 @@ class RunHistory:
         duration = self.state.duration
         return RunReport(
             run_id=self.run_id,
-            state=self._end or "unfinished",
+            state=self._end or self._open,
             started_at=self._began_at,
             duration=self._latest - self._began if duration is None else duration,
             total_chunks=self.state.total,
@@ -136,9 +141,19 @@ class RunHistory:
     def unfinished(self) -> Mapping[int, AttemptReport]:
         """Return the attempts that have no end, or none yet, by the ids of their chunks."""
         return {
-            chunk_id: self._attempt(chunk_id, "unfinished", command.slot, None, self._latest - command.started)
+            chunk_id: self._attempt(chunk_id, self._open, command.slot, None, self._latest - command.started)
             for chunk_id, command in self.state.running.items()
         }
+
+    @property
+    def _open(self) -> Literal["running", "unfinished"]:
+        """What is said of what has no end."""
+        return "running" if self.goes_on else "unfinished"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is known to run still."""
+        return self._goes_on and not self.has_ended
 
     @property
     def has_ended(self) -> bool:
@@ -190,7 +205,7 @@ class RunHistory:
             return None
         state: AttemptState = "completed" if merge.status == "completed" else "failed"
         if state == "failed" and self._end != "failed":
-            state = "cancelled" if self._end == "cancelled" else "unfinished"
+            state = "cancelled" if self._end == "cancelled" else self._open
         usage = merge.usage
         return MergeReport(
             state=state,

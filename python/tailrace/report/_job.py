@@ -70,6 +70,8 @@ def _chunks(histories: Sequence[RunHistory], frames: Mapping[int, int]) -> Itera
 def _state_after(attempt: AttemptReport, history: RunHistory) -> ChunkStatus:
     if attempt.state != "retried":
         return attempt.state
+    if history.goes_on:
+        return "pending"
     # The next one never came.
     return "failed" if history.has_ended else "unfinished"
 

@@ -55,8 +55,8 @@ class LogFolder:
             log.read_on()
         return sum(log.offset for log in self._logs)
 
-    def go_on(self, monotonic: float) -> None:
-        """Take it that the last run goes on until then; see `RunHistory.go_on`."""
+    def go_on(self, monotonic: float | None) -> None:
+        """Take it that the last run goes on until then, or that it does not; see `RunHistory.go_on`."""
         if self._logs and self._logs[-1].history.run_id:
             self._logs[-1].history.go_on(monotonic)
 

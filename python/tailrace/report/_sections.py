@@ -14,7 +14,7 @@ from ._timeline import Bar, time_line
 
 _MOST_RUNS = 5
 _MOST_OUTLIERS = 5
-_BAR_STATES = ("completed", "retried", "failed", "cancelled", "unfinished")
+_BAR_STATES = ("completed", "retried", "failed", "cancelled", "running", "unfinished")
 
 
 def section(name: str, title: str, *children: Child) -> Markup:

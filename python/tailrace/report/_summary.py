@@ -10,7 +10,13 @@ from ._markup import Child, Markup, element
 from ._plots import percent
 from ._quantities import counted, duration, moment, size
 
-_STATES = {"completed": "Completed", "failed": "Failed", "cancelled": "Cancelled", "unfinished": "Not finished"}
+_STATES = {
+    "completed": "Completed",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "running": "Running",
+    "unfinished": "Not finished",
+}
 
 
 def summary(data: JobReportData) -> Iterator[Child]:
@@ -46,7 +52,7 @@ def _share(data: JobReportData) -> Markup:
     counts = data.counts()
     parts: list[Markup] = []
     begin = 0.0
-    for state in ("completed", "failed", "unfinished", "cancelled", "skipped", "pending"):
+    for state in ("completed", "failed", "running", "unfinished", "cancelled", "skipped", "pending"):
         share = counts[state] / (data.total_chunks or 1)
         if share:
             parts.append(element("rect", x=percent(begin), width=percent(share), height=8, class_=state))
@@ -63,7 +69,9 @@ def _figures(data: JobReportData) -> Iterator[tuple[str, str, str | None]]:
     counts = data.counts()
     attempts = [attempt for chunk in data.chunks for attempt in chunk.attempts]
     others = ", ".join(
-        f"{counts[state]:,} {state}" for state in ("failed", "skipped", "cancelled", "pending") if counts[state]
+        f"{counts[state]:,} {state}"
+        for state in ("failed", "skipped", "cancelled", "running", "pending")
+        if counts[state]
     )
     yield "Chunks done", f"{counts['completed']:,} of {data.total_chunks:,}", others or None
     if data.frames:

@@ -23,7 +23,7 @@ _WIDE, _NARROW = 950.0, 260.0
 """How wide the plot is on a screen and on a telephone, in pixels."""
 _LEAST_SEAM = 0.006
 """The share of the width from which bars have a seam between them; narrower ones it would hide."""
-_WORST_FIRST = ("failed", "retried", "unfinished", "cancelled", "completed")
+_WORST_FIRST = ("failed", "retried", "unfinished", "running", "cancelled", "completed")
 
 
 class Bar(NamedTuple):

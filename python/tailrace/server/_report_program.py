@@ -36,6 +36,8 @@ class _Made(NamedTuple):
     """How much of the logs it is of."""
     at: float
     took: float
+    ran: bool
+    """Whether the job did."""
 
 
 class LiveReport:
@@ -63,22 +65,26 @@ class LiveReport:
         began = time.monotonic()
         again = 0.0 if made is None else max(0.0, made.at + _SHARE * made.took - began)
         if made is None or not again:
-            size = self._logs.read_on() if self._folder.is_dir() else 0
+            size = self._read_on(runs=runs) if self._folder.is_dir() else 0
             read = time.monotonic()
-            if runs:
-                # Nothing is in the logs as long as nothing happens.
-                self._logs.go_on(read)
-            if made is None or runs or size != made.size:
+            if made is None or runs or made.ran or size != made.size:
                 html = render_part(part, self._logs.report()) if size else ""
                 now = time.monotonic()
-                made = self._made[part] = _Made(html, size, now, now - read)
+                made = self._made[part] = _Made(html, size, now, now - read, runs)
         # Of nothing it is 0.
         version = zlib.crc32(made.html.encode())
         return {"version": version, "again": again, **({} if version == known else {"html": made.html})}
 
-    def _write(self, to: str, kind: str, *, sheet: bool, job_id: str, name: str) -> Mapping[str, Any]:
+    def _read_on(self, *, runs: bool) -> int:
+        """Read what is new, of a job that runs or does not; return how much has been read by now, in bytes."""
+        size = self._logs.read_on()
+        # Nothing is in the logs as long as nothing happens.
+        self._logs.go_on(time.monotonic() if runs else None)
+        return size
+
+    def _write(self, to: str, kind: str, *, sheet: bool, runs: bool, job_id: str, name: str) -> Mapping[str, Any]:
         """Write the whole report into a file, of the job as the farm knows it."""
-        self._logs.read_on()
+        self._read_on(runs=runs)
         # The logs only have the id of the specification, which many jobs may have.
         data = replace(self._logs.report(), job_id=job_id, name=name)
         if kind == "html":

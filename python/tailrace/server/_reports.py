@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import anyio
 import anyio.to_thread
@@ -52,7 +52,7 @@ class Reports:
             raise RefusedError(404, f"a report has no part {name!r}, but {', '.join(PARTS)}")
         asked = call.query(PartQuery)
         folder = await self._farm.log_folder(call.job_id)
-        runs = (await self._farm.get(call.job_id)).state in ("running", "merging")
+        runs = await self._runs(await self._farm.get(call.job_id))
         async with self._asking:
             process = self._watched.pop(call.job_id, None) or ReportProcess(folder)
             self._watched[call.job_id] = process
@@ -70,12 +70,19 @@ class Reports:
         if not await anyio.Path(folder).is_dir():
             raise RefusedError(404, f"job {call.job_id} has not begun: there is nothing to report")
         job = await self._farm.get(call.job_id)
-        async with self._making, _made(folder, job, asked) as path:
+        question = {"kind": asked.format, "sheet": asked.sheet, "job_id": job.id, "name": job.name}
+        async with self._making, _made(folder, {**question, "runs": await self._runs(job)}) as path:
             # It is read from here, and needs no name.
             file = await anyio.to_thread.run_sync(path.open, "rb")
         name = f"report-{call.job_id}.{asked.format}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(_pieces(file), headers=headers, media_type=_MEDIA_TYPES[asked.format])
+
+    async def _runs(self, job: JobStatus) -> bool:
+        """Return whether anything of the job runs: of one that is paused chunks may still."""
+        if job.state == "paused":
+            return bool(await self._farm.chunks(job.id, ["running"], limit=1))
+        return job.state in ("running", "merging")
 
     async def close(self) -> None:
         """End all that is still made."""
@@ -84,14 +91,13 @@ class Reports:
 
 
 @asynccontextmanager
-async def _made(folder: Path, job: JobStatus, asked: ReportQuery) -> AsyncIterator[Path]:
+async def _made(folder: Path, question: Mapping[str, Any]) -> AsyncIterator[Path]:
     """Yield a report, which is there for the block."""
     place = await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="tailrace-report-"))
     path = Path(place, "report.html")
     process = ReportProcess(folder)
     try:
-        question = {"kind": asked.format, "to": str(path), "sheet": asked.sheet}
-        await process.ask({**question, "job_id": job.id, "name": job.name})
+        await process.ask({**question, "to": str(path)})
         yield path
     finally:
         with anyio.CancelScope(shield=True):
