@@ -62,11 +62,44 @@ def test_without_a_token_the_page_asks_for_it(tmp_path: Path, browser: Browser) 
         page = browser.new_page()
         page.goto(server.url)
         page.get_by_label("Token").fill("a wrong one")
+        assert not is_connection_told(page)
         page.get_by_role("button", name="Look").click()
         page.get_by_text("this is not the server's token").wait_for()
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_label("Token").press("Enter")
         page.get_by_text("There is no job yet").wait_for()
+        page.get_by_role("status").filter(has_text="Live").wait_for()
+        assert is_connection_told(page)
+        # Without the cookie nothing is answered, though the stream of events goes on.
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Failed").click()
+        page.get_by_label("Token").wait_for()
+        assert not is_connection_told(page)
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Look").click()
+        page.get_by_role("status").filter(has_text="Live").wait_for()
+        page.close()
+
+
+def is_connection_told(page: Page) -> bool:
+    """Return whether the head of the page says anything of the connection, by its dot alone too."""
+    dot = page.evaluate("getComputedStyle(document.querySelector('#connection'), '::before').content")
+    return dot != "none" or page.locator("#connection").inner_text() != ""
+
+
+def test_the_id_that_commands_take_is_seen_found_and_copied(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "exit 0", name="shot")
+        page = opened(browser, server)
+        told = listen_to(page)
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_role("link", name=f"shot {job_id}").click()
+        page.get_by_role("button", name="Copy the id").click()
+        page.get_by_role("alert").filter(has_text="copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == job_id
+        page.get_by_role("main").get_by_text(job_id, exact=True).click()
+        assert page.evaluate("String(getSelection())") == job_id
+        assert told == []
         page.close()
 
 

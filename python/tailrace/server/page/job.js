@@ -4,6 +4,7 @@ import { get, now } from "./api.js";
 import { createAsking } from "./asking.js";
 import { createChunk } from "./chunk.js";
 import { createChunkGrid } from "./chunk_grid.js";
+import { say } from "./dialogs.js";
 import { counted, duration, h, moment, setText } from "./dom.js";
 import { listen } from "./feed.js";
 import { createFrames } from "./frames.js";
@@ -29,6 +30,16 @@ export function createJob({ jobId, canChange }) {
   const title = h("h1", {}, "…");
   const state = h("span", { class: "pill" });
   const when = h("span");
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(jobId);
+      say("The id is copied.");
+    } catch (error) {
+      say(error.message);
+    }
+  };
+  // Browsers have it only where the connection is safe; a click selects the id too.
+  const copyId = navigator.clipboard && h("button", { "aria-label": "Copy the id", on: { click: copy } }, "Copy");
   const about = h("p", { class: "about" });
   const why = h("p", { class: "error", hidden: true });
   const bar = createProgress();
@@ -43,7 +54,13 @@ export function createJob({ jobId, canChange }) {
     h(
       "div",
       { class: "head" },
-      h("div", {}, title, h("p", { class: "when" }, state, when)),
+      h(
+        "div",
+        {},
+        title,
+        h("p", { class: "when" }, state, when),
+        h("p", { class: "id" }, "Job ", h("code", {}, jobId), copyId),
+      ),
       h("div", { class: "tools" }, canChange && actions.element, report),
     ),
     bar.element,

@@ -141,7 +141,7 @@ function createRow(id) {
   const link = h(
     "a",
     { class: "job", href: `#/job/${encodeURIComponent(id)}` },
-    h("span", {}, name, about),
+    h("span", {}, name, h("span", {}, h("span", { class: "id" }, `${id} · `), about)),
     bar.element,
     h("span", { class: "right" }, state, when),
     why,

@@ -9,9 +9,11 @@ import { createNodes } from "./nodes.js";
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
+const CONNECTION = { none: "", live: "Live", lost: "Not connected – trying again" };
 let view = null;
 let canChange = false;
 let isListening = false;
+let isConnected = false;
 
 async function begin() {
   // The address that the server prints has its token there, where no log and no other page sees it.
@@ -46,10 +48,17 @@ async function tryToBegin() {
 function onMessages(messages) {
   for (const { connected, status } of messages) {
     if (connected === undefined) continue;
-    connection.classList.toggle("lost", !connected);
-    setText(connection, connected ? "Live" : "Not connected – trying again");
+    isConnected = connected;
+    tellConnection();
     if (status === 401) askForToken();
   }
+}
+
+function tellConnection() {
+  // The stream may go on though nothing else is answered: what is seen is not live.
+  const state = view?.isSignIn || !isListening ? "none" : isConnected ? "live" : "lost";
+  connection.className = state;
+  setText(connection, CONNECTION[state]);
 }
 
 function show(next) {
@@ -57,6 +66,7 @@ function show(next) {
   view?.close();
   view = next;
   main.replaceChildren(view.element);
+  tellConnection();
   scrollTo(0, 0);
   // What had the focus is gone: who uses the keyboard or listens goes on where the new part begins.
   if (!isFirst) main.focus({ preventScroll: true });
