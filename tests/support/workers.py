@@ -150,6 +150,21 @@ def running_worker(specs: Path, **settings: Any) -> Iterator[WorkerThread]:
             thread.join()
 
 
+def answer_while_sending(port: int, head: bytes) -> bytes:
+    """Send the head of a request and, once an answer comes, 500 kB of its body; return the whole answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head + b"Content-Length: 500000\r\n\r\n")
+        assert connection.recv(1, socket.MSG_PEEK)
+        for _ in range(50):
+            connection.sendall(b" " * 10_000)
+            # What is to be closed is closed meanwhile.
+            time.sleep(0.002)
+        received = b""
+        while part := connection.recv(2**16):
+            received += part
+    return received
+
+
 def wait_until(condition: Callable[[], object], *, within: float = 20) -> None:
     """Return when `condition` is true; fail when it is not for `within` seconds."""
     deadline = time.monotonic() + within

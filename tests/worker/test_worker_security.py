@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from support.jobs import job
 from support.web_servers import send, serving
-from support.workers import Answer, Worker, running_worker, wait_until
+from support.workers import Answer, Worker, answer_while_sending, running_worker, wait_until
 from tailrace._spec import source
 from tailrace.worker import WorkerSettings, _web_source, create_app
 from tailrace.worker._requests import RefusedError
@@ -449,9 +450,8 @@ def test_a_file_that_is_exchanged_while_it_is_opened_is_refused(
 def test_a_body_of_a_gib_is_refused_unread(worker: Worker) -> None:
     with worker.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n")
-        answer = read_to_end(connection)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"the request is larger than 1048576 bytes" in answer
+        answer = read_answer(connection)
+    assert (answer.status, answer.message) == (413, "the request is larger than 1048576 bytes")
 
 
 def test_a_body_without_end_is_refused_after_a_mib(worker: Worker) -> None:
@@ -471,9 +471,8 @@ def test_a_body_without_end_is_refused_after_a_mib(worker: Worker) -> None:
 def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
     with running_worker(tmp_path, body_timeout=0.5) as worker, worker.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-        answer = read_to_end(connection)
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"the request did not come within 0.5 s" in answer
+        answer = read_answer(connection)
+        assert (answer.status, answer.message) == (408, "the request did not come within 0.5 s")
 
 
 def test_a_client_that_leaves_within_its_body_is_forgotten(tmp_path: Path) -> None:
@@ -484,14 +483,16 @@ def test_a_client_that_leaves_within_its_body_is_forgotten(tmp_path: Path) -> No
         wait_until(lambda: worker.request_count == 0)
 
 
-def read_to_end(connection: socket.socket) -> bytes:
-    parts = []
-    try:
-        while part := connection.recv(2**16):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
+def test_a_refusal_arrives_though_its_request_still_comes(tmp_path: Path) -> None:
+    with running_worker(tmp_path, token="s3cret") as worker:
+        answer = answer_while_sending(worker.port, b"POST / HTTP/1.1\r\nHost: a\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    with HTTPResponse(connection) as response:
+        response.begin()
+        return Answer(response.status, response.headers, response.read())
 
 
 @pytest.mark.parametrize(
@@ -503,10 +504,9 @@ def test_without_the_token_nothing_is_even_read(given: str | None, tmp_path: Pat
         with worker.connect() as connection:
             header = b"" if given is None else b"Authorization: " + given.encode("latin-1") + b"\r\n"
             connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n" + header + b"\r\n")
-            answer = read_to_end(connection)
-        assert answer.startswith(b"HTTP/1.1 401 ")
-        assert b"www-authenticate: Bearer" in answer
-        assert b"s3cret" not in answer
+            answer = read_answer(connection)
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert b"s3cret" not in bytes(answer.headers) + answer.body
 
 
 def test_the_token_opens_and_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from .._api.errors import status_of
 from .._api.models import SessionRequest, SubmitRequest
 from .._api.place import API
 from .._farm.manager import JobManager
+from ..worker._exchange import Exchange
 from ._access import Access
 from ._call import Call
 from ._chunks import Chunks
@@ -115,6 +116,7 @@ class ServerApp:
         if scope["type"] != "http":
             raise NotImplementedError(f"this application speaks http, not {scope['type']}")
         began, status = time.monotonic(), 0
+        exchange = Exchange(receive, send, within=self._settings.body_timeout, most=self._settings.max_job)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -123,12 +125,12 @@ class ServerApp:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-            await send(message)
+            await exchange.send(message)
 
         try:
             refusal = self._refusal(scope)
             app = self._router if refusal is None else refusal.answer()
-            await app(scope, receive, send_with_headers)
+            await app(scope, exchange.receive, send_with_headers)
         except Exception:
             _log.exception("an answer could not be given")
             raise

@@ -5,22 +5,19 @@ from __future__ import annotations
 import base64
 import codecs
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import anyio
 
 from .._events.json import describe_bytes
 from .._wire.frames import MEDIA_TYPE, FrameKind, FrameWriter
 from ._attempts import Attempt
+from ._exchange import Receive, Send
 from ._output_log import LogReader, OutputLog, Piece
 from ._requests import RefusedError
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class ClientGoneError(Exception):

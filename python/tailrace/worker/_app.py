@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import anyio
 
 from .._wire.frames import MEDIA_TYPE
-from ._answers import Client, ClientGoneError, FrameFormat, LineFormat, Receive, Scope, Send, StreamFormat, send_json
+from ._answers import Client, ClientGoneError, FrameFormat, LineFormat, StreamFormat, send_json
 from ._attempts import Attempts
+from ._exchange import Exchange, Receive, Scope, Send
 from ._requests import ChunkRequest, RefusedError, check_token, read_request
 from ._settings import WorkerSettings
 
@@ -36,15 +37,17 @@ class WorkerApp:
         """Answer one request, as ASGI says."""
         if scope["type"] != "http":
             raise NotImplementedError(f"this application speaks http, not {scope['type']}")
+        exchange = Exchange(receive, send, within=self._settings.body_timeout, most=self._settings.max_body)
         try:
-            await self._answer(scope, receive, send)
+            await self._answer(scope, exchange.receive, exchange.send)
         except RefusedError as refusal:
             if refusal.status != _BUSY:
                 host, port = scope.get("client") or ("an unknown client", None)
                 client = host if port is None else f"{host}, port {port}"
                 _logger.info("refused %s: %d, %s", client, refusal.status, refusal.message)
             # There may be more of a body that is not worth reading.
-            await send_json(send, refusal.status, refusal.to_json(), {"Connection": "close", **refusal.headers})
+            headers = {"Connection": "close", **refusal.headers}
+            await send_json(exchange.send, refusal.status, refusal.to_json(), headers)
         except ClientGoneError:
             return
 

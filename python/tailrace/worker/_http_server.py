@@ -121,6 +121,13 @@ class Connection(H11Protocol):
             if self.conn.trailing_data[0]:
                 self._ignore_what_follows()
 
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            # It has an answer, and what still comes of it is no HTTP.
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.transport.is_closing():
