@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from urllib.request import urlopen
 
 import anyio
 import pytest
@@ -290,6 +291,14 @@ def test_a_program_of_ones_own_serves_several_nodes(tmp_path: Path, monkeypatch:
         assert anyio.run(farm.wait, submitted(farm, job("true"), tmp_path).id).state == "completed"
         process.terminate()
         assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_all_addresses_are_those_of_both_protocols(tmp_path: Path) -> None:
+    with serve_command(tmp_path, "--host", "::") as serving:
+        for host in ("127.0.0.1", "[::1]"):
+            with urlopen(f"http://{host}:{serving.port}/healthz") as answer:
+                assert answer.status == 200
 
 
 def test_a_note_warns_of_tokens_on_the_way(tmp_path: Path) -> None:

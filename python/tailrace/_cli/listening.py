@@ -51,7 +51,9 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens there. Raises `click.UsageError`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        # All addresses are those of IPv4 too: Python has a socket of IPv6 take its own alone.
+        takes_both = address[0] == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=takes_both)
     except (OSError, UnicodeError) as error:
         # The latter for what cannot be the name of a machine.
         reason = getattr(error, "strerror", None) or error
