@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ import pytest
 from support.farm_servers import BEARER, FarmServer, serving
 from support.frame_files import noise, numpy_picture, png_head, video
 from support.frame_jobs import copying, frames_job, rendered
+from support.processes import descendants_marked
 from support.workers import Answer, wait_until
 from tailrace import check_frame
 from tailrace._frames import decoder
@@ -64,6 +66,23 @@ def test_what_renderers_write_is_shown_as_a_jpeg(server: FarmServer, tmp_path: P
     job_id = rendered(server, spec, tmp_path / "job")
     assert size_of(image(server, job_id, 1), tmp_path) == (160, 96)
     assert size_of(image(server, job_id, 1, "?chunk=0&size=full"), tmp_path) == (160, 96)
+
+
+def test_a_render_goes_before_pictures_of_its_frames(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job_id = rendered(server, frames_job(copying(noise(tmp_path / "a.png"), 1)), tmp_path / "job")
+        before = {*descendants_marked("tailrace._frames.child.main")}
+        assert image(server, job_id, 1).status == 200
+        decoders = [
+            process
+            for process in {*descendants_marked("tailrace._frames.child.main")} - before
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+        ]
+        assert [os.getpriority(os.PRIO_PROCESS, process) for process in decoders] == [10]
+        # Where the kernel has a group of the scheduler for each session, the group decides.
+        with suppress(FileNotFoundError):
+            group = Path(f"/proc/{decoders[0]}/autogroup").read_text().split()
+            assert not group or group[-1] == "10"
 
 
 def test_a_picture_is_as_large_as_it_is_asked_for(server: FarmServer, tmp_path: Path) -> None:

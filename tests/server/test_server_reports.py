@@ -158,6 +158,8 @@ def test_only_what_somebody_looks_at_is_kept_and_begins_anew_where_it_ended(
             ended(server, job_id)
             _part(server, job_id, "times")
         (process,) = descendants_marked(f"{tmp_path}/logs")
+        # A render goes before it.
+        assert os.getpriority(os.PRIO_PROCESS, process) == 10
         os.kill(process, signal.SIGKILL)
         assert "1 of 1" in _part(server, jobs[-1], "figures").text
         (another,) = descendants_marked(f"{tmp_path}/logs")

@@ -40,8 +40,8 @@ class FrameLimits:
 
 
 _PROGRAM = (
-    "import sys; sys.path[:0] = sys.argv[3:]; from tailrace._frames.child.main import main; "
-    "main(int(sys.argv[1]), yields=sys.argv[2] == 'yields')"
+    "import sys; sys.path[:0] = sys.argv[4:]; from tailrace._frames.child.main import main; "
+    "main(int(sys.argv[1]), yields=sys.argv[2] == 'yields', nice=int(sys.argv[3]))"
 )
 _NEEDED = ("tailrace", "OpenImageIO", "numpy")
 _PATIENCE = 10.0
@@ -80,16 +80,17 @@ class Decoder:
     It ends with this object's process, whatever ends that, and with `kill`.
     """
 
-    def __init__(self, *, yields: bool = True) -> None:
+    def __init__(self, *, yields: bool = True, nice: int = 0) -> None:
         _ending[:] = [process for process in _ending if process.poll() is None]
         self.is_ready = False
         """Whether it has said that it works."""
         self._received = bytearray()
         self._socket, theirs = socket.socketpair()
         reading, self._lifeline = os.pipe()
+        how = "yields" if yields else ""
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(reading), "yields" if yields else "", *_folders()],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(reading), how, str(nice), *_folders()],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -23,8 +23,10 @@ _TRIES = 3
 class DecoderPool:
     """Lends decoders while it is entered, one for each task. On leaving, all are ended, also those that are at work."""
 
-    def __init__(self, concurrency: int | None = None, *, yields: bool = True) -> None:
+    def __init__(self, concurrency: int | None = None, *, yields: bool = True, nice: int = 0) -> None:
         """Have so many at work at a time; None is one for each processor that this process may use.
+
+        They are `nice` levels less important than this process from their start; with `yields`, idle once they work.
 
         Raises `TypeError` or `ValueError` for what is no such number.
         """
@@ -34,6 +36,7 @@ class DecoderPool:
             raise ValueError(f"concurrency must be at least 1: {concurrency}")
         self.concurrency = concurrency or len(os.sched_getaffinity(0))
         self._yields = yields
+        self._nice = nice
         self._slots = anyio.Semaphore(self.concurrency)
         self._idle: list[tuple[Decoder, float]] = []
         """With the time since when; the one that worked last is the last."""
@@ -93,7 +96,7 @@ class DecoderPool:
         async with self._slots:
             if self.is_left:
                 raise DecoderEnded(None, has_begun=False)
-            decoder = self._idle.pop()[0] if self._idle else Decoder(yields=self._yields)
+            decoder = self._idle.pop()[0] if self._idle else Decoder(yields=self._yields, nice=self._nice)
             self._busy.add(decoder)
             try:
                 yield decoder

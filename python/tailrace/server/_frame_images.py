@@ -35,7 +35,9 @@ _OVERHEAD = 500
 _PAUSE = 60.0
 """How long processes without work are kept, in seconds."""
 _LIMITS = FrameLimits(memory=2 << 30, samples=1 << 28, processor_time=20.0, wall_time=60.0, yields=False)
-"""Of a picture with 16,384 x 4,096 pixels of four channels. Somebody waits for it, so that it does not make way."""
+"""Of a picture with 16,384 x 4,096 pixels of four channels. Somebody waits for it, so that it is not idle."""
+_NICE = 10
+"""Of the processors they get a tenth of what a render gets; with less, nothing would be seen while all are at work."""
 _VERSION = 1
 """Rises when pictures come to look different: browsers keep them."""
 
@@ -88,7 +90,7 @@ class FrameImages:
 
     async def run(self) -> None:
         """Make what is asked for."""
-        async with DecoderPool(_AT_ONCE, yields=_LIMITS.yields) as pool, anyio.create_task_group() as tasks:
+        async with DecoderPool(_AT_ONCE, yields=_LIMITS.yields, nice=_NICE) as pool, anyio.create_task_group() as tasks:
             for _ in range(_AT_ONCE):
                 tasks.start_soon(self._work, pool)
 

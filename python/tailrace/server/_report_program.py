@@ -20,12 +20,15 @@ from typing import Any, NamedTuple
 import anyio
 
 from .._errors import TailraceError
+from .._frames.child.background import be_nice
 from ..report import report_to_csv, report_to_json, write_report
 from ..report._log_folder import LogFolder
 from ..report._page import render_part
 
 _PATIENCE = 60.0
 """After so many seconds without a question it ends."""
+_NICE = 10
+"""Of the processors it gets a tenth of what a render gets."""
 _SHARE = 20
 """A part is made anew after so many times as long as it took: each takes a twentieth of a processor at most."""
 
@@ -97,6 +100,8 @@ class LiveReport:
 
 def main() -> None:
     """Answer one line of JSON with another, until there is nobody left to ask, or nobody does."""
+    # The processes that make its pictures are so too.
+    be_nice(_NICE)
     report = LiveReport(Path(sys.argv[1]))
     while select.select([sys.stdin], [], [], _PATIENCE)[0] and (line := sys.stdin.buffer.readline()):
         sys.stdout.write(json.dumps(report.answer(json.loads(line))) + "\n")

@@ -23,7 +23,7 @@ def be_idle() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
         os.nice(_LEAST_NICE)
-    _lower_autogroup()
+    _lower_autogroup(_LEAST_NICE)
     # Where the memory is full, the kernel ends it before the render.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
@@ -33,11 +33,18 @@ def be_idle() -> None:
         ctypes.CDLL(None).syscall(number, _WHO_PROCESS, 0, _CLASS_IDLE)
 
 
-def _lower_autogroup() -> None:
+def be_nice(levels: int) -> None:
+    """Be so many levels less important than who started this process; at 10, get a tenth of what a render gets."""
+    level = os.nice(levels)
+    if level > 0:
+        _lower_autogroup(level)
+
+
+def _lower_autogroup(level: int) -> None:
     # Where the kernel makes a group of each session, all groups are equal, whatever is in them.
     for _ in range(_TRIES):
         try:
-            Path("/proc/self/autogroup").write_text(str(_LEAST_NICE))
+            Path("/proc/self/autogroup").write_text(str(level))
         except BlockingIOError:
             # It allows one change in a tenth of a second, on the whole machine.
             time.sleep(0.1)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .background import be_idle
+from .background import be_idle, be_nice
 from .found import Found, NotSeenError, NotTheFileError
 from .look import look_at, thumbnail_of
 
@@ -29,9 +29,10 @@ _PASSING = frozenset(
 """What goes wrong with the machine or the way to its disks, and not with a file."""
 
 
-def main(lifeline: int, *, yields: bool) -> None:
+def main(lifeline: int, *, yields: bool, nice: int) -> None:
     """Serve the socket that is the standard input, until the other end of it, or of the pipe `lifeline`, is closed."""
     _end_with_parent(lifeline)
+    be_nice(nice)
     _load()
     if yields:
         be_idle()
