@@ -83,7 +83,7 @@ def test_without_a_token_the_page_asks_for_it(tmp_path: Path, browser: Browser) 
 
 def is_connection_told(page: Page) -> bool:
     """Return whether the head of the page says anything of the connection, by its dot alone too."""
-    dot = page.evaluate("getComputedStyle(document.querySelector('#connection'), '::before').content")
+    dot: str = page.evaluate("getComputedStyle(document.querySelector('#connection'), '::before').content")
     return dot != "none" or page.locator("#connection").inner_text() != ""
 
 
