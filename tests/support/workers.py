@@ -102,7 +102,7 @@ class WorkerThread(Worker):
     def __init__(self, app: WorkerApp, port: int, specs: Path) -> None:
         super().__init__(port, specs)
         self._app = app
-        self._server = make_server(app)
+        self.server = make_server(app)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, listener: socket.socket) -> None:
@@ -110,23 +110,23 @@ class WorkerThread(Worker):
 
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
-            await self._server.serve([listener])
+            await self.server.serve([listener])
 
         asyncio.run(serve())
 
     def stop(self) -> None:
         """Have `run` return."""
-        self._server.should_exit = True
+        self.server.should_exit = True
 
     @property
     def is_started(self) -> bool:
         """Whether requests are answered."""
-        return self._server.started
+        return self.server.started
 
     @property
     def request_count(self) -> int:
         """How many requests are being answered."""
-        return len(self._server.server_state.tasks)
+        return len(self.server.server_state.tasks)
 
     def end_renders(self) -> None:
         """Do what the worker does before it ends."""

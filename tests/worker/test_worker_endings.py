@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from http.client import IncompleteRead
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.jobs import job, names_in
 from support.processes import DAEMON, PYTHON, descendants_marked, wait_until_marked, wait_until_none_is_marked
 from support.workers import FRAMES, Worker, WorkerThread, read_frames, result_of, running_worker, wait_until
-from tailrace.worker import _answers
+from tailrace._wire.frames import FrameKind
+from tailrace.worker import _answers, _http_server
 
 STUBBORN = """
 import signal, sys, time
@@ -133,6 +139,46 @@ def test_ending_the_worker_ends_its_renders_and_tells_their_clients(worker: Work
         assert result["error"] == {"kind": "internal", "message": "the worker is shutting down"}
         answer = worker.ask(address)
         assert (answer.status, answer.message) == (503, "the worker is shutting down")
+
+
+def test_a_connection_that_is_being_accepted_does_not_hold_up_the_workers_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_PATIENCE", "_SHUTDOWN_PATIENCE"):
+        monkeypatch.setattr(_http_server, name, 40)
+    accepted, ours = socket.socketpair()
+    tasks = []
+    with ours:
+        with running_worker(tmp_path) as running:
+            server = running.server
+
+            def accept() -> None:
+                make: Any = server.config.http_protocol_class
+                loop, state = asyncio.get_running_loop(), server.server_state
+                new = partial(make, config=server.config, server_state=state, app_state={})
+                # As the loop does with what it has accepted: the server hears of it a moment later.
+                tasks.append(loop.create_task(loop.connect_accepted_socket(new, accepted)))
+
+            monkeypatch.setattr(server, "_end", accept)
+            began = time.monotonic()
+        assert time.monotonic() - began < 20
+        assert ours.recv(1) == b""
+    assert [task.done() for task in tasks] == [True]
+
+
+def test_who_takes_nothing_is_left_alone_when_the_worker_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_http_server, "_SHUTDOWN_PATIENCE", 0.2)
+    with ExitStack() as stack:
+        with running_worker(tmp_path) as running:
+            body = f'{{"jobPath": "{running.write_job("yes")}", "chunkIndex": 0}}'
+            connection = stack.enter_context(running.requesting(body, FRAMES))
+            frames = read_frames(stack.enter_context(connection.getresponse()))
+            assert next(frames).kind is FrameKind.STDOUT
+        # The worker's end of the connection is closed.
+        with pytest.raises((ConnectionResetError, IncompleteRead)):
+            list(frames)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -24,10 +24,11 @@ def make_server(app: ServerApp, settings: ServerSettings, tell_started: Callable
     Raises `ValueError` for a certificate that cannot be used.
     """
     most = most_waiting()
+    waiting = Waiting(most)
     config = uvicorn.Config(
         app,
         # Those that bring no request shut nobody out.
-        http=partial(Connection, Waiting(most)),  # type: ignore[arg-type]
+        http=partial(Connection, waiting),  # type: ignore[arg-type]
         backlog=most,
         timeout_keep_alive=_KEPT_FOR,
         ws="none",
@@ -47,7 +48,7 @@ def make_server(app: ServerApp, settings: ServerSettings, tell_started: Callable
         config.load()
     except OSError as error:
         raise ValueError(f"the certificate or its key cannot be used: {error.strerror or error}") from error
-    return _Server(config, tell_started=tell_started, end=app.end_streams)
+    return _Server(config, waiting, tell_started=tell_started, end=app.end_streams)
 
 
 class _Server(Server):

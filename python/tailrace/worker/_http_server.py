@@ -27,10 +27,10 @@ _SHUTDOWN_PATIENCE = 5
 def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """Return what answers requests with `app`, and calls `tell_started` when it does."""
     most = most_waiting()
-
+    waiting = Waiting(most)
     config = uvicorn.Config(
         app,
-        http=partial(Connection, Waiting(most)),  # type: ignore[arg-type]
+        http=partial(Connection, waiting),  # type: ignore[arg-type]
         # So many are accepted at once, before any can be closed.
         backlog=most,
         ws="none",
@@ -43,16 +43,22 @@ def make_server(app: WorkerApp, tell_started: Callable[[], None] = lambda: None)
         proxy_headers=False,
         timeout_graceful_shutdown=_SHUTDOWN_PATIENCE,
     )
-    return Server(config, tell_started=tell_started, end=app.end_renders)
+    return Server(config, waiting, tell_started=tell_started, end=app.end_renders)
 
 
 class Server(uvicorn.Server):
     """Tells that it answers, and ends what is being answered before it waits for that."""
 
     def __init__(
-        self, config: uvicorn.Config, *, tell_started: Callable[[], object], end: Callable[[], object]
+        self,
+        config: uvicorn.Config,
+        waiting: Waiting,
+        *,
+        tell_started: Callable[[], object],
+        end: Callable[[], object],
     ) -> None:
         super().__init__(config)
+        self._waiting = waiting
         self._tell_started = tell_started
         self._end = end
 
@@ -64,7 +70,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer nothing more."""
         self._end()
+        self._waiting.close()
         await super().shutdown(sockets)
+        # Of clients that did not take what they asked for.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def most_waiting() -> int:
@@ -81,8 +92,16 @@ class Waiting:
     def __init__(self, most: int) -> None:
         self._most = most
         self._connections: dict[Connection, None] = {}
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Abort those that come from now on: nobody else ends what was being accepted when the server began to end."""
+        self._is_closed = True
 
     def add(self, connection: Connection) -> None:
+        if self._is_closed:
+            connection.transport.abort()
+            return
         self._connections[connection] = None
         if len(self._connections) > self._most:
             oldest = next(iter(self._connections))
