@@ -39,7 +39,7 @@ def ask_farm(server: str | None, ask: Callable[[RemoteFarm], Awaitable[_T]]) -> 
     """Return what `ask` does, given the farm. Raises `NotDoneError`."""
     import anyio
 
-    from tailrace import FarmServerError, JobNotFoundError, JobStateError, connect
+    from tailrace import FarmServerError, JobNotFoundError, JobStateError, RepositoryError, connect
 
     async def run() -> _T:
         async with connect(server) as farm:
@@ -47,7 +47,7 @@ def ask_farm(server: str | None, ask: Callable[[RemoteFarm], Awaitable[_T]]) -> 
 
     try:
         return anyio.run(run)
-    except (FarmServerError, JobNotFoundError, JobStateError, ValueError, ImportError) as error:
+    except (FarmServerError, JobNotFoundError, JobStateError, RepositoryError, ValueError, ImportError) as error:
         raise NotDoneError(str(error)) from error
 
 

@@ -85,6 +85,8 @@ class FarmRun:
         self.is_open = False
         self.error: Exception | None = None
         """Why it cannot go on."""
+        self.trouble: str | None = None
+        """Why nothing can be written now."""
         self.listeners = Listeners()
         self.one_at_a_time = anyio.Lock()
         """Held from when it is looked whether a job may be added until it is."""
@@ -275,7 +277,11 @@ class FarmRun:
     def _waits_for(self, job: FarmJob) -> str | None:
         if (awaited := self.table.awaited(job)) is not None:
             return f"it comes after job {awaited}, which is not completed yet"
-        if job.row.state in ("pending", "running") and job.wants_more and not self.nodes.is_any_open:
+        if job.row.state not in ("pending", "running") or not job.wants_more:
+            return None
+        if self.trouble is not None:
+            return f"nothing new is started, for the repository cannot be written: {self.trouble}"
+        if not self.nodes.is_any_open:
             return "no more is started on any node: `tailrace node list` says why, `node resume` ends it"
         return None
 
@@ -333,6 +339,7 @@ class FarmRun:
             self.listeners.publish(FarmEvent(id=self.ledger.last_durable, job_id=job_id, time=event.time, event=event))
 
     def _in_trouble(self, reason: str | None) -> None:
+        self.trouble = reason
         self.ledger.stuck(is_so=reason is not None)
         if reason is None:
             _log.warning("the repository can be written again: the farm goes on")

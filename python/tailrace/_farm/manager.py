@@ -334,6 +334,11 @@ class JobManager:
         self._run.slots.changed()
 
     @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written to the repository now, and nothing new is started; None if it can be."""
+        return self._run.trouble
+
+    @property
     def last_event(self) -> int:
         """The id of the last change of a state; what happens next has a higher one."""
         return self._run.ledger.last_durable

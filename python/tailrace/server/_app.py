@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -35,6 +35,7 @@ from ._logs import Logs
 from ._metrics import Metrics
 from ._openapi import describe
 from ._page import Page
+from ._pending_changes import PendingChanges
 from ._refusal import RefusedError, json_answer, one_line
 from ._reports import Reports
 from ._routes import Endpoint, endpoints
@@ -71,6 +72,7 @@ class ServerApp:
         self._frames = Frames(manager)
         self._reports = Reports(manager)
         self._waits = Waits()
+        self._changes = PendingChanges(manager)
         jobs = Jobs(manager, self._metrics, self._waits)
         self.endpoints = endpoints(
             jobs,
@@ -99,6 +101,7 @@ class ServerApp:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._hub.run)
             tasks.start_soon(self._frames.run)
+            tasks.start_soon(self._changes.run)
             try:
                 yield
             finally:
@@ -161,14 +164,20 @@ class ServerApp:
             limit = self._settings.max_job
         elif endpoint.body is SessionRequest:
             limit = min(limit, _MOST_OF_STRANGERS)
-        return Route(API + endpoint.path, self._answering(endpoint.respond, limit), methods=[endpoint.method])
+        is_noted = endpoint.method != "GET" and endpoint.path.startswith("/jobs")
+        answer = self._answering(endpoint.respond, limit, self._changes.one if is_noted else nullcontext)
+        return Route(API + endpoint.path, answer, methods=[endpoint.method])
 
     def _answering(
-        self, respond: Callable[[Call], Awaitable[BaseModel | Response]], limit: int
+        self,
+        respond: Callable[[Call], Awaitable[BaseModel | Response]],
+        limit: int,
+        block: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                found = await respond(Call(request, max_body=limit, body_timeout=self._settings.body_timeout))
+                with block():
+                    found = await respond(Call(request, max_body=limit, body_timeout=self._settings.body_timeout))
             except RefusedError as refusal:
                 return refusal.answer()
             except Exception as error:  # noqa: BLE001 (whatever it is, other requests are answered)

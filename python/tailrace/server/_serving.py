@@ -84,6 +84,7 @@ async def _end_by_signal(
                 task_status.started()
                 async for number in signals:
                     if not drain:
+                        _log.warning("%s: the server ends, and what runs with it", number.name)
                         server.should_exit = True
                     else:
                         _log.warning("%s: what runs may end, nothing more is started; once more ends it", number.name)

@@ -1,0 +1,56 @@
+"""Requests that change something of the farm, which do not wait for ever where it cannot be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from .._errors import RepositoryUnavailableError
+from .._farm.manager import JobManager
+
+_BEAT = 1.0
+_PATIENCE = 5
+"""So many looks in a row at a repository that cannot be written: one that is only busy is not told of."""
+
+
+class PendingChanges:
+    """Knows those that are being answered, and answers them where the repository is full, locked or gone."""
+
+    def __init__(self, manager: JobManager) -> None:
+        self._farm = manager
+        self._scopes: set[anyio.CancelScope] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Make the block in which a request is answered.
+
+        Raises `RepositoryUnavailableError` instead of beginning where nothing can be written, and in place of what
+        the block waits for where that has become so; what was asked for is then done later.
+        """
+        if (trouble := self._farm.trouble) is not None:
+            raise RepositoryUnavailableError(
+                f"the farm cannot note anything now, so nothing was changed: {trouble}; ask again when that is mended"
+            )
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise RepositoryUnavailableError(
+                f"the farm cannot note anything now: {self._farm.trouble or 'it could not for a while'}; what was"
+                " asked for is done when that is mended, unless the server ends before"
+            )
+
+    async def run(self) -> None:
+        """Look whether the repository can be written, until it is cancelled."""
+        seen = 0
+        while True:
+            await anyio.sleep(_BEAT)
+            seen = 0 if self._farm.trouble is None else seen + 1
+            if seen >= _PATIENCE:
+                for scope in self._scopes:
+                    scope.cancel()

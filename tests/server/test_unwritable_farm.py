@@ -1,0 +1,53 @@
+"""A farm that cannot note what is asked for says so, in place of an answer that does not come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.farm_servers import served_farm
+from support.farms import begun, held, open_gate, shown, until
+from support.small_disks import mounted_disk
+from tailrace import RepositoryUnavailableError
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk"),
+]
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    yield
+    (disk / "filler").unlink()
+
+
+async def test_a_client_is_told_and_what_it_asked_for_first_is_done_later(tmp_path: Path) -> None:
+    spec = shown(tmp_path, "a", "b", "c", tail=held(tmp_path, "go"))
+    with mounted_disk(tmp_path / "disk", "8M") as disk:
+        async with served_farm(disk, slots=1, log_dir=tmp_path / "logs") as farm:
+            job_id = await farm.submit(spec, folder=tmp_path)
+            await until(lambda: begun(tmp_path) == ["a"])
+            with full(disk):
+                # Nothing was written since, so nobody knows yet.
+                with pytest.raises(RepositoryUnavailableError, match=r"full.*is done when that is mended"):
+                    await farm.set_priority(job_id, 3)
+                began = time.monotonic()
+                with pytest.raises(RepositoryUnavailableError, match=r"nothing was changed.*full"):
+                    await farm.submit(spec, folder=tmp_path)
+                assert time.monotonic() - began < 10
+                (job,) = await farm.list()
+                assert "the repository cannot be written" in (job.error or "")
+            open_gate(tmp_path, "go")
+            status = await farm.wait(job_id)
+            assert (status.state, status.error, status.priority) == ("completed", None, 3)
+            assert [one.id for one in await farm.list()] == [job_id]
