@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
+import click
 import pytest
 
 from support.farm_servers import served_farm
@@ -21,7 +24,7 @@ from support.report_pages import parse
 from support.serve_command import Serving, serve_command
 from support.workers import running_worker, wait_until
 from tailrace import ChunkStatus, JobSettings, JobSpec
-from tailrace._cli import watching
+from tailrace._cli import arguments, watching
 
 TAILRACE = (sys.executable, "-m", "tailrace")
 
@@ -133,9 +136,10 @@ def test_the_report_of_a_job_is_made_where_its_logs_are(farm: Commands, tmp_path
     assert json.loads(farm.run("job", "report", job_id, "--json"))["counts"]["failed"] == 1
     rows = farm.run("job", "report", job_id, "--csv", "--to", "again.html").splitlines()
     assert [row.split(",")[1] for row in rows] == ["state", "completed", "failed"]
-    # It is the same as of the folder with its logs, but for when it was written.
-    ours = farm.run("job", "report", str(tmp_path / "logs" / job_id), "--json")
-    assert farm.run("job", "report", job_id, "--json") == ours
+    # It is the same as of the folder with its logs, but that the farm knows what the job is called there.
+    ours = json.loads(farm.run("job", "report", str(tmp_path / "logs" / job_id), "--json"))
+    theirs = json.loads(farm.run("job", "report", job_id, "--json"))
+    assert theirs == {**ours, "jobId": job_id, "name": "job-1"}
 
 
 def test_what_cannot_be_done_is_told_in_one_line_with_status_2(farm: Commands, tmp_path: Path) -> None:
@@ -199,6 +203,40 @@ def test_jobs_are_paused_resumed_cancelled_retried_and_deleted(farm: Commands, t
     assert begun(tmp_path).count("b") >= begun(tmp_path).count("c") + 1
     assert json.loads(farm.run("job", "delete", short, "--json")) == [{"id": job_id, "state": "deleted"}]
     assert json.loads(farm.run("job", "list", "--json")) == []
+
+
+def test_a_job_begins_at_the_time_that_was_given_and_not_before(farm: Commands, tmp_path: Path) -> None:
+    job_id = farm.submit(job("true"), "--not-before", "2h")
+    waits = json.loads(farm.run("job", "show", job_id, "--json"))["job"]["notBefore"] - time.time()
+    assert 7000 < waits < 7201
+    assert re.search(r"pending .* not before \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", farm.run("job", "list"), re.MULTILINE)
+    farm.run("job", "resume", job_id)
+    farm.run("job", "watch", job_id)
+    for wrong in ("1800000000", "25:00", "tomorrow"):
+        assert f"'{wrong}' is not a moment" in farm.run("job", "submit", "job.json", "--not-before", wrong, status=2)
+
+
+@pytest.mark.parametrize(("text", "hours"), [("22:00", 1.5), ("06:30:00", 10), ("2027-05-31T20:30", 0), ("1h30m", 1.5)])
+def test_a_time_of_day_is_the_next_one(text: str, hours: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    class HalfPastEight(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2027, 5, 31, 20, 30, tzinfo=tz)
+
+    monkeypatch.setattr(arguments, "datetime", HalfPastEight)
+    now = datetime(2027, 5, 31, 20, 30).timestamp()
+    moment = arguments.parse_moment(click.Context(click.Command("x")), click.Option(["--x"]), text)
+    assert moment is not None and moment - now == hours * 3600
+
+
+def test_chunks_that_were_made_some_other_way_are_done(farm: Commands, tmp_path: Path) -> None:
+    job_id = farm.submit(job("true", "exit 3"), "--keep-going")
+    farm.run("job", "watch", job_id, status=1)
+    (told,) = json.loads(farm.run("job", "mark-done", job_id[:9], "1", "--json"))
+    assert (told["id"], told["completedChunks"]) == (job_id, 2)
+    farm.run("job", "retry", job_id)
+    farm.run("job", "watch", job_id)
+    assert "cannot be marked" in farm.run("job", "mark-done", job_id, "0", status=2)
 
 
 def test_a_priority_may_be_below_zero(farm: Commands, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_given_tokens_are_taken_and_told_to_nobody(tmp_path: Path) -> None:
 def test_what_a_server_cannot_start_with_is_told_in_one_line(tmp_path: Path) -> None:
     with serve_command(tmp_path) as serving:
         taken = refused(tmp_path, "--port", str(serving.port), "--db", "other.db")
-        assert f"cannot listen on 127.0.0.1, port {serving.port}: Address already in use" in taken
+        assert f"cannot listen on 127.0.0.1, port {serving.port}: Address already in use: give another --port" in taken
         locked = refused(tmp_path, "--port", "0", status=1)
         assert re.search(rf"farm.db is in use by process {serving.process.pid} on {socket.gethostname()}; stop", locked)
     for host in ("a" * 70, "a..b"):

@@ -166,9 +166,9 @@ async def test_a_completed_chunk_is_run_again_only_when_asked_for(farm: AnyFarm,
     spec = job("echo 0 >> ran", "echo 1 >> ran", merge="cp ran merged")
     async with farm(tmp_path, slots=1) as manager:
         status = await manager.wait(await manager.submit(spec))
-        with pytest.raises(JobStateError, match="is completed: name chunks, with done=True, to run them again"):
+        with pytest.raises(JobStateError, match="is completed: to run chunks again, name them, with `done`"):
             await manager.retry(status.id)
-        with pytest.raises(JobStateError, match="its chunk 1 is completed: done=True runs it again"):
+        with pytest.raises(JobStateError, match="its chunk 1 is completed: `done` runs it again"):
             await manager.retry(status.id, [1])
         await manager.retry(status.id, [1], done=True)
         again = await manager.wait(status.id)

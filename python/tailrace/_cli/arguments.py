@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, time, timedelta
 from typing import cast
 
 import click
@@ -11,6 +12,8 @@ import click
 import tailrace
 
 _FORM = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?|\.\d+)s?)?", re.ASCII | re.IGNORECASE)
+
+_TIME_OF_DAY = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
 
 
 def parse_limit(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
@@ -28,8 +31,36 @@ def parse_delay(_: click.Context, __: click.Parameter, text: str) -> float:
     match = _FORM.fullmatch(text)
     if match is None:
         raise click.BadParameter(f"{text!r} is not a time: give seconds, such as 300, or 5m, 1h30m or 30d")
+    return _seconds(match)
+
+
+def _seconds(match: re.Match[str]) -> float:
     days, hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """Return the time that an option's value means, in seconds since the epoch: 22:00, 2027-01-31T06:30, or 2h.
+
+    A time of day is the next one, a time alone is counted from now; without a time zone it is this machine's.
+    """
+    if text is None:
+        return None
+    now = datetime.now().astimezone()
+    if (match := _FORM.fullmatch(text)) is not None and not text.isdecimal():
+        return now.timestamp() + _seconds(match)
+    try:
+        if _TIME_OF_DAY.fullmatch(text):
+            moment = datetime.combine(now.date(), time.fromisoformat(text))
+            if moment.astimezone() <= now:
+                moment += timedelta(days=1)
+        else:
+            moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a moment: give one such as 22:00, 2027-01-31T06:30, or 2h for in two hours"
+        ) from None
+    return moment.timestamp()
 
 
 def parse_frames(_: click.Context, __: click.Parameter, text: str | None) -> tailrace.FrameRange | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import os
@@ -56,7 +57,10 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=takes_both)
     except (OSError, UnicodeError) as error:
         # The latter for what cannot be the name of a machine.
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            # Python adds the address.
+            reason = f"{os.strerror(error.errno)}: give another --port, or end what listens there"
         raise click.UsageError(f"cannot listen on {host}, port {port}: {reason}") from error
     for name, (level, value) in _SILENCE.items():
         # Connections inherit them; not every system has them all.

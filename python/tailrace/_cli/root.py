@@ -74,6 +74,7 @@ def cli() -> None:
         "join": ".commands.join",
         "list": ".commands.job_list:list_jobs",
         "logs": ".commands.job_logs",
+        "mark-done": ".commands.job_changes:mark_done",
         "pause": ".commands.job_changes",
         "plan": ".commands.plan",
         "priority": ".commands.job_changes",

@@ -82,7 +82,7 @@ def chunks_to_retry(
     """
     if asked is None:
         if job.state == "completed":
-            message = f"job {job.id} is completed: name chunks, with done=True, to run them again"
+            message = f"job {job.id} is completed: to run chunks again, name them, with `done`"
             raise JobStateError(message, job.id, job.state)
         return [row for row in rows if row.state != "completed"]
     again = named_chunks(job, rows, asked)
@@ -90,7 +90,7 @@ def chunks_to_retry(
     depends_on = {chunk.id: chunk.depends_on for chunk in spec.chunks}
     for row in again:
         if row.state == "completed" and not done:
-            message = f"job {job.id} is {job.state} and its chunk {row.chunk_id} is completed: done=True runs it again"
+            message = f"job {job.id} is {job.state} and its chunk {row.chunk_id} is completed: `done` runs it again"
             raise JobStateError(message, job.id, job.state)
         for other in depends_on[row.chunk_id]:
             if states[other] != "completed":

@@ -1,4 +1,4 @@
-"""`tailrace job pause`, `resume`, `cancel`, `retry`, `delete` and `priority`."""
+"""`tailrace job pause`, `resume`, `cancel`, `retry`, `mark-done`, `delete` and `priority`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,16 @@ def retry(ids: tuple[str, ...], *, chunks: tuple[int, ...], done: bool, server: 
     _change(ids, server, lambda farm, job_id: farm.retry(job_id, chunks or None, done=done), as_json=as_json)
 
 
+@click.command("mark-done")
+@click.argument("job_id", metavar="ID", shell_complete=complete_job_id)
+@click.argument("chunks", metavar="CHUNK...", type=int, nargs=-1, required=True)
+@server_option
+@json_option
+def mark_done(job_id: str, *, chunks: tuple[int, ...], server: str | None, as_json: bool) -> None:
+    """Take chunks of a job as completed that were made some other way, and whatever their files are."""
+    _change((job_id,), server, lambda farm, found: farm.mark_done(found, chunks), as_json=as_json)
+
+
 @click.command()
 @_ids_argument
 @server_option
@@ -89,7 +99,7 @@ def _change(
     is_gone: bool = False,
 ) -> None:
     """Change all of them, also when one cannot be; then the last one's reason is the command's."""
-    from tailrace import JobNotFoundError, JobStateError
+    from tailrace import JobNotFoundError, JobStateError, RepositoryError
 
     async def change_all(farm: RemoteFarm) -> None:
         changed: list[object] = []
@@ -98,7 +108,7 @@ def _change(
             try:
                 job_id = await whole_id(farm, given)
                 await change(farm, job_id)
-            except (JobNotFoundError, JobStateError, NotDoneError, ValueError) as error:
+            except (JobNotFoundError, JobStateError, RepositoryError, NotDoneError, ValueError) as error:
                 reasons.append(str(error))
                 continue
             changed.append({"id": job_id, "state": "deleted"} if is_gone else await farm.get(job_id))

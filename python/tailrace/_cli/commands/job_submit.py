@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..arguments import parse_moment
 from ..completion import complete_file, complete_folder
 from ..farm_access import ask_farm, complete_job_id, json_option, server_option, to_json, whole_id
 from .job_settings import settings_of, settings_options
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     multiple=True,
     shell_complete=complete_job_id,
     help="Begin when this job is completed; may be repeated.",
+)
+@click.option(
+    "--not-before",
+    metavar="TIME",
+    callback=parse_moment,
+    help="Begin at this time, or when there are slots after it: 22:00, 2027-01-31T06:30, or 2h for in two hours.",
 )
 @click.option("--name", metavar="S", help="What the job is called; default the id in SPEC.")
 @click.option("--owner", metavar="S", help="Whose it is.")
@@ -48,6 +55,7 @@ def submit(
     *,
     priority: int,
     after: tuple[str, ...],
+    not_before: float | None,
     name: str | None,
     owner: str | None,
     tags: tuple[str, ...],
@@ -81,6 +89,7 @@ def submit(
             comment=comment,
             priority=priority,
             after=[await whole_id(farm, one) for one in after],
+            not_before=not_before,
         )
         # At once, for who reads it to go on.
         click.echo(to_json({"id": job_id}) if as_json else job_id)
