@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from support.farms import begun, held, open_gate, shown, until
+from support.farms import begins_nothing_and_loses_nothing, begun, shown, until
 from support.postgres import run_sql
 from tailrace._farm import farm_run
 from tailrace._farm.manager import JobManager
@@ -48,22 +48,14 @@ async def test_nothing_is_begun_until_the_database_answers_again(
     postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with JobManager(repository=postgres_url, slots=1, log_dir=tmp_path / "logs") as manager:
-        spec = shown(tmp_path, "a", "b", "c", tail=held(tmp_path, "go"))
-        job_id = await manager.submit(spec, folder=tmp_path / "shot")
-        await until(lambda: begun(tmp_path) == ["a"])
         with caplog.at_level(logging.WARNING, "tailrace"):
-            async with anyio.create_task_group() as tasks:
-                with frozen(postgres_url):
-                    tasks.start_soon(manager.set_priority, job_id, 3)
-                    await until(lambda: "cannot be written: the repository does not answer" in caplog.text)
-                    open_gate(tmp_path, "go")
-                    await anyio.sleep(0.5)
-                    assert begun(tmp_path) == ["a"]
-        status = await manager.wait(job_id)
-        assert (status.state, status.priority) == ("completed", 3)
-        assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1, 1]
+            await begins_nothing_and_loses_nothing(
+                manager,
+                tmp_path,
+                frozen(postgres_url),
+                lambda: "cannot be written: the repository does not answer" in caplog.text,
+            )
     assert "the farm goes on" in caplog.text
-    assert begun(tmp_path) == ["a", "b", "c"]
 
 
 async def test_a_farm_can_be_left_whose_database_does_not_answer(

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import anyio
 import pytest
 
-from support.farms import begun, held, open_gate, shown, until
+from support.farms import begins_nothing_and_loses_nothing
 from support.small_disks import mounted_disk
 from tailrace._farm.manager import JobManager
 
@@ -54,19 +53,8 @@ async def test_nothing_is_begun_or_lost_until_it_is_well_again(
     sick: Callable[[Path], AbstractContextManager[None]],
 ) -> None:
     async with JobManager(repository=disk / "farm.db", slots=1, log_dir=tmp_path / "logs") as manager:
-        spec = shown(tmp_path, "a", "b", "c", tail=held(tmp_path, "go"))
-        job_id = await manager.submit(spec, folder=tmp_path / "shot")
-        await until(lambda: begun(tmp_path) == ["a"])
         with caplog.at_level(logging.ERROR, "tailrace"):
-            async with anyio.create_task_group() as tasks:
-                with sick(disk):
-                    tasks.start_soon(manager.set_priority, job_id, 3)
-                    await until(lambda: "nothing new is started" in caplog.text, seconds=40)
-                    open_gate(tmp_path, "go")
-                    await anyio.sleep(0.5)
-                    assert begun(tmp_path) == ["a"]
-        status = await manager.wait(job_id)
-        assert (status.state, status.priority, status.completed_chunks) == ("completed", 3, 3)
-        assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1, 1]
+            await begins_nothing_and_loses_nothing(
+                manager, tmp_path, sick(disk), lambda: "nothing new is started" in caplog.text
+            )
         assert manager._farm.repository.check() == []
-    assert begun(tmp_path) == ["a", "b", "c"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,28 @@ async def until_state(manager: Farm, job_id: str, wanted: str) -> None:
 async def states(manager: Farm, job_id: str) -> list[str]:
     """Return the states of the job's chunks."""
     return [chunk.state for chunk in await manager.chunks(job_id)]
+
+
+async def begins_nothing_and_loses_nothing(
+    manager: JobManager, folder: Path, sick: AbstractContextManager[None], is_told: Callable[[], bool]
+) -> None:
+    """Fail unless a farm with one slot waits while its database is sick, and then completes a job with what was asked.
+
+    `is_told` says whether the farm has told of it.
+    """
+    job_id = await manager.submit(shown(folder, "a", "b", "c", tail=held(folder, "go")), folder=folder / "shot")
+    await until(lambda: begun(folder) == ["a"])
+    async with anyio.create_task_group() as tasks:
+        with sick:
+            tasks.start_soon(manager.set_priority, job_id, 3)
+            await until(is_told, seconds=40)
+            open_gate(folder, "go")
+            await anyio.sleep(0.5)
+            assert begun(folder) == ["a"]
+    status = await manager.wait(job_id)
+    assert (status.state, status.priority, status.completed_chunks) == ("completed", 3, 3)
+    assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [1, 1, 1]
+    assert begun(folder) == ["a", "b", "c"]
 
 
 def contradictions(folder: Path) -> list[str]:
