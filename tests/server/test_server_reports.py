@@ -25,7 +25,8 @@ from support.report_pages import EventLog, Node, parse
 from support.workers import Answer, wait_until
 from tailrace._events.types import ChunkStarted
 from tailrace.report import JobReportData
-from tailrace.report._page import render_part
+from tailrace.report._log_folder import LogFolder
+from tailrace.report._page import PARTS, render_part
 from tailrace.server import _report_program, _reports
 
 
@@ -188,7 +189,29 @@ def test_what_nobody_asks_for_any_more_ends(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_a_part_takes_a_twentieth_of_a_processor_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_put_together_for_one_part_is_not_put_together_again_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path)
+    log.start(1)
+    log.chunk(0, 0, 1)
+    log.write()
+    put_together = LogFolder.report
+    times = 0
+
+    def count(logs: LogFolder) -> JobReportData:
+        nonlocal times
+        times += 1
+        return put_together(logs)
+
+    monkeypatch.setattr(LogFolder, "report", count)
+    report = _report_program.LiveReport(tmp_path)
+    for name in PARTS:
+        assert report.answer({"part": name, "known": None, "runs": False})["version"] or name == "failures"
+    assert times == 1
+
+
+def test_the_parts_take_a_twentieth_of_a_processor_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     log.start(2)
     log.chunk(0, 0, 1)
@@ -198,7 +221,7 @@ def test_a_part_takes_a_twentieth_of_a_processor_at_most(tmp_path: Path, monkeyp
 
     def take_two_seconds(name: str, data: JobReportData) -> str:
         nonlocal now
-        now += 2
+        now += 2 if name == "times" else 0
         return render_part(name, data)
 
     monkeypatch.setattr(_report_program, "render_part", take_two_seconds)

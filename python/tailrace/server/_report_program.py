@@ -6,6 +6,7 @@ them would hold up all events for half a second.
 
 from __future__ import annotations
 
+import gc
 import json
 import select
 import sys
@@ -23,18 +24,19 @@ from .._errors import TailraceError
 from .._frames.child.background import be_nice
 from ..report import report_to_csv, report_to_json, write_report
 from ..report._log_folder import LogFolder
-from ..report._page import render_part
+from ..report._page import PARTS, render_part
 
 _PATIENCE = 60.0
 """After so many seconds without a question it ends."""
 _NICE = 10
 """Of the processors it gets a tenth of what a render gets."""
 _SHARE = 20
-"""A part is made anew after so many times as long as it took: each takes a twentieth of a processor at most."""
+"""Parts are made anew after so many times as long as it took: they take a twentieth of a processor at most."""
 
 
 class _Made(NamedTuple):
-    html: str
+    parts: Mapping[str, str]
+    """All of the page, by name: what they are made of takes as long to be put together as they do."""
     size: int
     """How much of the logs it is of."""
     at: float
@@ -50,7 +52,7 @@ class LiveReport:
         """Take the folder of its logs, which is made when it begins."""
         self._folder = folder
         self._logs = LogFolder(folder)
-        self._made: dict[str, _Made] = {}
+        self._made: _Made | None = None
 
     def answer(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what the server asks for."""
@@ -64,19 +66,21 @@ class LiveReport:
 
         `again` is in how many seconds it may be another one, 0 if it is as new as can be.
         """
-        made = self._made.get(part)
+        made = self._made
         began = time.monotonic()
         again = 0.0 if made is None else max(0.0, made.at + _SHARE * made.took - began)
         if made is None or not again:
             size = self._read_on(runs=runs) if self._folder.is_dir() else 0
             read = time.monotonic()
             if made is None or runs or made.ran or size != made.size:
-                html = render_part(part, self._logs.report()) if size else ""
+                data = self._logs.report() if size else None
+                parts = {name: "" if data is None else render_part(name, data) for name in PARTS}
                 now = time.monotonic()
-                made = self._made[part] = _Made(html, size, now, now - read, runs)
+                made = self._made = _Made(parts, size, now, now - read, runs)
+        html = made.parts[part]
         # Of nothing it is 0.
-        version = zlib.crc32(made.html.encode())
-        return {"version": version, "again": again, **({} if version == known else {"html": made.html})}
+        version = zlib.crc32(html.encode())
+        return {"version": version, "again": again, **({} if version == known else {"html": html})}
 
     def _read_on(self, *, runs: bool) -> int:
         """Read what is new, of a job that runs or does not; return how much has been read by now, in bytes."""
@@ -102,6 +106,8 @@ def main() -> None:
     """Answer one line of JSON with another, until there is nobody left to ask, or nobody does."""
     # The processes that make its pictures are so too.
     be_nice(_NICE)
+    # There is no garbage that is not found without looking for it, and each look goes through all that is known.
+    gc.disable()
     report = LiveReport(Path(sys.argv[1]))
     while select.select([sys.stdin], [], [], _PATIENCE)[0] and (line := sys.stdin.buffer.readline()):
         sys.stdout.write(json.dumps(report.answer(json.loads(line))) + "\n")
