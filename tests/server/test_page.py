@@ -205,6 +205,20 @@ def test_a_chunk_is_found_by_the_keyboard_looked_at_and_run_again(tmp_path: Path
         page.close()
 
 
+def test_the_line_under_the_chunks_tells_the_state_as_it_changes(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path, slots=1) as server:
+        job_id = submit(server, held(tmp_path, "gate"), held(tmp_path, "end"))
+        page = opened(browser, server, f"#/job/{job_id}")
+        page.get_by_role("button", name="1 running").click()
+        line = page.locator(".grid-tip")
+        line.get_by_text("Chunk 0, running").wait_for()
+        open_gate(tmp_path, "gate")
+        line.get_by_text("Chunk 0, completed").wait_for()
+        page.get_by_role("option", name="Chunk 0, completed").wait_for()
+        open_gate(tmp_path, "end")
+        page.close()
+
+
 def test_the_priority_and_the_name_of_a_job_are_changed(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path, slots=1) as server:
         submit(server, held(tmp_path, "gate"))

@@ -35,6 +35,7 @@ export function createChunkGrid({ jobId, onSelect }) {
   let selected = -1;
   let wanted = null; // the id of the selected chunk, which may be asked for before the chunks are known
   let active = 0; // where the arrow keys are
+  let told = -1; // what the line below says the state of
   let layout = { cell: 6, columns: 1, gap: 1 };
   let colours = {};
   let frame = 0;
@@ -55,7 +56,7 @@ export function createChunkGrid({ jobId, onSelect }) {
       role: "listbox",
       "aria-label": "Chunks",
       "aria-activedescendant": "active-chunk",
-      on: { scroll: draw, keydown: onKey, click: onClick, mousemove: onMove, mouseleave: () => setText(tip, "") },
+      on: { scroll: draw, keydown: onKey, click: onClick, mousemove: onMove, mouseleave: () => tell(-1) },
     },
     option,
     sizer,
@@ -90,6 +91,7 @@ export function createChunkGrid({ jobId, onSelect }) {
       recount();
       measure();
       select(wanted);
+      retell();
     } catch (error) {
       setText(tip, error.message);
       if (error.status === 0) asking.again();
@@ -118,6 +120,7 @@ export function createChunkGrid({ jobId, onSelect }) {
     }
     if (hasChanged) {
       drawLegend();
+      retell();
       draw();
     }
   }
@@ -257,10 +260,20 @@ export function createChunkGrid({ jobId, onSelect }) {
 
   const describe = (index) => `Chunk ${idAt(index)}, ${STATES[states[index]]}`;
 
+  function tell(index) {
+    told = index;
+    retell();
+  }
+
+  function retell() {
+    setText(tip, told < 0 ? "" : describe(told));
+    if (states.length) setText(option, describe(active));
+  }
+
   function onMove(event) {
     const index = indexAt(event);
     scroller.style.cursor = index < 0 ? "" : "pointer";
-    setText(tip, index < 0 ? "" : describe(index));
+    tell(index);
   }
 
   function onClick(event) {
@@ -288,8 +301,7 @@ export function createChunkGrid({ jobId, onSelect }) {
       scroller.scrollTop = top + layout.cell - scroller.clientHeight;
     }
     option.setAttribute("aria-selected", String(active === selected));
-    setText(option, describe(active));
-    setText(tip, describe(active));
+    tell(active);
     draw();
   }
 
