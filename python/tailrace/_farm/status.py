@@ -57,7 +57,8 @@ class JobStatus:
         done, eta = float(row.finished_frames), None
         if active is not None:
             done += active.frames_done()
-            remaining = active.state.remaining(time.monotonic())
+            # Of a paused one nobody knows when it goes on.
+            remaining = None if row.state == "paused" else active.state.remaining(time.monotonic())
             eta = None if remaining is None else time.time() + remaining
         return cls(
             id=row.id,
