@@ -110,6 +110,20 @@ async def test_a_job_begins_when_those_before_it_are_completed(tmp_path: Path) -
         assert (await manager.wait(await manager.submit(shown(tmp_path, "e"), after=[fourth]))).state == "completed"
 
 
+async def test_a_merge_needs_no_slot_though_jobs_that_go_first_have_them_all(tmp_path: Path) -> None:
+    async with farm(tmp_path, slots=1) as manager:
+        first = await manager.submit(job("true", merge=f"[ -e {tmp_path}/good ]"))
+        assert (await manager.wait(first)).state == "failed"
+        second = await manager.submit(shown(tmp_path, "b", "c", tail=held(tmp_path, "go")), priority=2)
+        await until(lambda: begun(tmp_path) == ["b"])
+        open_gate(tmp_path, "good")
+        await manager.retry(first)
+        assert (await manager.wait(first)).state == "completed"
+        assert begun(tmp_path) == ["b"]
+        open_gate(tmp_path, "go")
+        assert (await manager.wait(second)).state == "completed"
+
+
 @pytest.mark.parametrize("how", ["failed", "cancelled", "deleted"])
 async def test_a_job_whose_predecessor_came_to_nothing_waits_and_says_so(tmp_path: Path, how: str) -> None:
     async with farm(tmp_path) as manager:

@@ -17,14 +17,18 @@ def to_activate(waiting: Iterable[FarmJob], jobs: Iterable[FarmJob], *, slots: i
     `jobs` are all; `spare` is how many of the `slots` are free that no chunk of the active ones can have now.
 
     Those of equal priority take turns, as many as there are slots, the oldest first. Those of a lower one only come in
-    where slots would be left idle, and so do more of them than there are slots.
+    where slots would be left idle, and so do more of them than there are slots. Those of which only the merge is left
+    need no slot.
     """
     active = [job for job in jobs if job.active is not None and job.row.state != "paused"]
+    merging = [job for job in active if not job.demand]
+    active = [job for job in active if job.demand]
     # What is just beginning will take some of what is free.
     room = spare - sum(job.demand for job in active if job.active is not None and not job.active.has_begun)
     lowest = min((job.row.priority for job in active), default=math.inf)
-    chosen: list[FarmJob] = []
-    for job in sorted(waiting, key=_turn):
+    in_turn = sorted(waiting, key=_turn)
+    chosen = [job for job in in_turn if not job.demand][: max(0, slots + _MOST_BESIDE - len(merging))]
+    for job in filter(_demand, in_turn):
         before = [other for other in active if other.row.priority >= job.row.priority]
         takes_turns = sum(other.wants_more for other in before) < slots and job.row.priority >= lowest
         fills_slots = room > 0 and len(before) < slots + _MOST_BESIDE
@@ -41,6 +45,10 @@ def next_time(jobs: Iterable[FarmJob], now: float) -> float:
     """Return when the next job may begin that is not to begin before some time; infinity if there is none."""
     times = (job.row.not_before for job in jobs if job.row.state == "pending" and job.row.not_before is not None)
     return min((time for time in times if time > now), default=math.inf)
+
+
+def _demand(job: FarmJob) -> int:
+    return job.demand
 
 
 def _turn(job: FarmJob) -> tuple[int, int]:
