@@ -126,6 +126,20 @@ def test_jobs_appear_move_and_are_found(tmp_path: Path, browser: Browser) -> Non
         page.close()
 
 
+def test_when_a_job_ends_is_guessed_in_whole_seconds(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        page = opened(browser, server)
+        told = page.evaluate(
+            """async () => {
+              const [{ now }, { timing }] = [await import("/page/api.js"), await import("/page/jobs.js")];
+              return [-5, 0.2, 3.2, 75.2, 99.7, 125.2, 7620].map((seconds) => timing({ eta: now() + seconds }));
+            }"""
+        )
+        times = ["1 s", "1 s", "3 s", "75 s", "1 min 40 s", "2 min 05 s", "2 h 07 min"]
+        assert told == [f"ends in {time}" for time in times]
+        page.close()
+
+
 def test_a_job_is_paused_resumed_cancelled_and_run_again_by_click(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path, slots=1) as server:
         job_id = submit(server, "exit 0", held(tmp_path, "gate"), "exit 0", name="shot")

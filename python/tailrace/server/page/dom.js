@@ -65,6 +65,12 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${two(Math.floor((whole % 86400) / 3600))} h`;
 }
 
+/** @param {number} seconds that are guessed @returns {string} the same in whole seconds, of which one is the least */
+export function estimate(seconds) {
+  const whole = Math.max(1, Math.round(seconds));
+  return whole < 100 ? `${whole} s` : duration(whole);
+}
+
 /** @param {number} bytes @returns {string} 12 KiB, 2.0 MiB or 1.1 GiB */
 export function size(bytes) {
   if (!bytes) return "0";

@@ -2,7 +2,7 @@
 
 import { get, now } from "./api.js";
 import { createAsking } from "./asking.js";
-import { arrange, counted, duration, h, moment, setText } from "./dom.js";
+import { arrange, counted, duration, estimate, h, moment, setText } from "./dom.js";
 import { listen } from "./feed.js";
 
 const PAGE = 100;
@@ -195,6 +195,6 @@ function describe(job) {
 export function timing(job) {
   if (job.finishedAt)
     return `${moment(job.finishedAt)}${job.startedAt ? `, took ${duration(job.finishedAt - job.startedAt)}` : ""}`;
-  if (job.eta) return `ends in ${duration(Math.max(1, Math.round(job.eta - now())))}`;
+  if (job.eta) return `ends in ${estimate(job.eta - now())}`;
   return job.startedAt ? `since ${moment(job.startedAt)}` : `added ${moment(job.createdAt)}`;
 }
