@@ -219,6 +219,39 @@ def test_a_chunk_is_found_by_the_keyboard_looked_at_and_run_again(tmp_path: Path
         page.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844), (700, 400)])
+def test_what_is_found_in_a_log_is_in_sight_with_the_field_it_was_asked_in(
+    tmp_path: Path, browser: Browser, width: int, height: int
+) -> None:
+    with serving(tmp_path) as server:
+        job_id = submit(server, "seq -f 'line %.0f.' 30 >&2")
+        ended(server, job_id)
+        path = f"#/job/{job_id}/chunks/0"
+        page = opened(browser, server, path, viewport={"width": width, "height": height})
+        page.get_by_role("log").get_by_text("line 30.").wait_for()
+        page.keyboard.press("/")
+        for line, scrolled in (("line 28.", "0"), ("line 1.", "document.body.scrollHeight")):
+            page.keyboard.press("Control+A")
+            page.keyboard.type(line)
+            page.get_by_text("1 of 1", exact=True).wait_for()
+            page.evaluate(f"scrollTo(0, {scrolled})")
+            page.keyboard.press("Enter")
+            page.wait_for_function(_IS_IN_SIGHT, arg=line)
+        page.close()
+
+
+_IS_IN_SIGHT = """
+(text) => {
+  const [found] = CSS.highlights.get("log-chosen");
+  if (String(found) !== text) return false;
+  const box = (name) => document.querySelector(name).getBoundingClientRect();
+  const [line, log, field] = [found.getBoundingClientRect(), box(".log-text"), box(".log-search")];
+  const isSeen = ({ top, bottom }) => top >= box(".bar").bottom && bottom <= innerHeight;
+  return line.top >= log.top && line.bottom <= log.bottom && isSeen(line) && isSeen(field);
+}
+"""
+
+
 def test_the_line_under_the_chunks_tells_the_state_as_it_changes(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path, slots=1) as server:
         job_id = submit(server, held(tmp_path, "gate"), held(tmp_path, "end"))

@@ -148,7 +148,7 @@ export class LogView {
     return place >= this._start && place < this.end;
   }
 
-  /** Have what is there be seen, at this share of the height if it is not. */
+  /** Have what is there be seen, at this share of the height if it is not, in a box that is all in the window. */
   reveal(range, share) {
     const { element } = this;
     const { top, bottom, left, right } = range.getBoundingClientRect();
@@ -156,6 +156,7 @@ export class LogView {
     this.isPinned = false;
     if (top < view.top || bottom > view.bottom) element.scrollTop += top - view.top - share * element.clientHeight;
     if (left < view.left || right > view.right) element.scrollLeft += left - view.left - element.clientWidth / 2;
+    element.scrollIntoView({ block: "nearest" });
     this._scrolled();
   }
 
