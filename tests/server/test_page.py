@@ -160,7 +160,7 @@ def test_a_job_is_paused_resumed_cancelled_and_run_again_by_click(tmp_path: Path
         page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
         state.get_by_text("cancelled").wait_for()
         legend.get_by_text("2 cancelled").wait_for()
-        page.get_by_role("button", name="Retry failed").click()
+        page.get_by_role("button", name="Retry what is left").click()
         legend.get_by_text("1 running").wait_for()
         open_gate(tmp_path, "gate")
         state.get_by_text("completed").wait_for()

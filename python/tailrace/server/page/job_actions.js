@@ -28,7 +28,7 @@ export function createJobActions({ jobId, getJob, onDone }) {
         return (await confirm("Pause at once?", text, "Pause now")) && post("pause", { now: true });
       },
     ],
-    ["Retry failed", ["failed", "cancelled"], () => post("retry")],
+    ["Retry what is left", ["failed", "cancelled"], () => post("retry")],
     [
       "Cancel",
       RUNS,
