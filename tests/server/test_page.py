@@ -13,7 +13,7 @@ import pytest
 
 from support.browsers import listen_to, open_browser, serious_findings
 from support.cuttable_proxy import CuttableProxy, cuttable_proxy
-from support.farm_servers import TOKEN, FarmServer, ended, serving, submit
+from support.farm_servers import JSON, TOKEN, FarmServer, ended, serving, submit
 from support.farms import held, open_gate
 from support.jobs import job
 from support.serve_command import serve_command
@@ -123,6 +123,31 @@ def test_jobs_appear_move_and_are_found(tmp_path: Path, browser: Browser) -> Non
         page.wait_for_url(f"**/#/job/{first}")
         page.get_by_role("heading", name="prologue <b>1</b>", level=1).wait_for()
         assert told == []
+        page.close()
+
+
+def test_jobs_are_picked_by_their_state(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path, slots=1) as server:
+        jobs = {
+            "completed": submit(server, "exit 0"),
+            "failed": submit(server, "exit 3"),
+            "cancelled": submit(server, held(tmp_path, "gate")),
+            "paused": submit(server, held(tmp_path, "gate"), comment="the sky is too dark"),
+        }
+        for state, action in (("cancelled", "cancel"), ("paused", "pause")):
+            assert server.send("POST", f"/api/v1/jobs/{jobs[state]}/{action}", "{}", JSON).status == 200
+        for state in ("completed", "failed", "cancelled"):
+            ended(server, jobs[state])
+        page = opened(browser, server, viewport={"width": 360, "height": 740})
+        rows = page.get_by_role("list", name="Jobs").get_by_role("listitem")
+        for state in jobs:
+            page.get_by_role("button", name=state).click()
+            page.wait_for_function("() => document.querySelectorAll('.jobs > li').length === 1")
+            rows.get_by_text(state, exact=True).wait_for()
+        page.get_by_role("button", name="All").click()
+        page.get_by_label("Search").fill("sky dark")
+        page.wait_for_function("() => document.querySelectorAll('.jobs > li').length === 1")
+        rows.get_by_text("paused", exact=True).wait_for()
         page.close()
 
 

@@ -11,8 +11,10 @@ const PAUSE = 1000; // ms between questions, however much happens
 const KINDS = {
   All: null,
   Active: ["pending", "running", "paused", "merging"],
+  Paused: ["paused"],
   Completed: ["completed"],
-  Failed: ["failed", "cancelled"],
+  Failed: ["failed"],
+  Cancelled: ["cancelled"],
 };
 
 /** @returns {{element: HTMLElement, close: () => void}} */
@@ -40,7 +42,7 @@ export function createJobs() {
   );
   const search = h("input", {
     type: "search",
-    placeholder: "Search names, ids, owners, tags",
+    placeholder: "Names, ids, owners, tags, comments",
     "aria-label": "Search",
     on: { input: draw },
   });
