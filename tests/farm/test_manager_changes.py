@@ -70,6 +70,20 @@ async def test_chunks_that_are_ended_by_a_pause_are_pending_and_lose_no_attempt(
         assert [chunk.attempts for chunk in await manager.chunks(job_id)] == [2, 2]
 
 
+async def test_nobody_guesses_when_a_paused_job_ends(
+    farm: AnyFarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace._events.pace.LEAST_TIME", 0.0)
+    async with farm(tmp_path, slots=1) as manager:
+        # So it may take as long again for each of the others.
+        job_id = await manager.submit(job("sleep 1", held(tmp_path, "go"), *["true"] * 8))
+        await until_states(manager, job_id, ["completed", "running", *["pending"] * 8])
+        assert (await manager.get(job_id)).eta is not None
+        await manager.pause(job_id)
+        assert (await manager.get(job_id)).eta is None
+        open_gate(tmp_path, "go")
+
+
 async def test_a_failure_counts_after_a_pause_as_before(farm: AnyFarm, tmp_path: Path) -> None:
     spec = job(f"echo x >> tries; {held(tmp_path, 'go')}; exit 1")
     async with farm(tmp_path) as manager:

@@ -30,6 +30,8 @@ _PATIENCE = 60.0
 """After so many seconds without a question it ends."""
 _NICE = 10
 """Of the processors it gets a tenth of what a render gets."""
+_GARBAGE = (100_000, 10, 10)
+"""When garbage is looked for: each look at everything goes through all that is known, where there is hardly any."""
 _SHARE = 20
 """Parts are made anew after so many times as long as it took: they take a twentieth of a processor at most."""
 
@@ -106,8 +108,7 @@ def main() -> None:
     """Answer one line of JSON with another, until there is nobody left to ask, or nobody does."""
     # The processes that make its pictures are so too.
     be_nice(_NICE)
-    # There is no garbage that is not found without looking for it, and each look goes through all that is known.
-    gc.disable()
+    gc.set_threshold(*_GARBAGE)
     report = LiveReport(Path(sys.argv[1]))
     while select.select([sys.stdin], [], [], _PATIENCE)[0] and (line := sys.stdin.buffer.readline()):
         sys.stdout.write(json.dumps(report.answer(json.loads(line))) + "\n")
