@@ -73,10 +73,7 @@ export function createFrames({ jobId, onChunk }) {
   async function load(signal) {
     try {
       for (let hasMore = true; hasMore;) {
-        const told = await get(
-          `/jobs/${encodeURIComponent(jobId)}/frames?limit=${MOST}&after=${after}`,
-          signal,
-        );
+        const told = await get(`/jobs/${encodeURIComponent(jobId)}/frames?limit=${MOST}&after=${after}`, signal);
         take(told);
         ({ hasMore } = told);
       }
