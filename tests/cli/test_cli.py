@@ -204,7 +204,7 @@ def test_each_slot_has_its_own_value_of_a_variable(tmp_path: Path) -> None:
         (["--log-limit", "64M"], b"--log-limit and --log-compress are for the logs in --log-dir"),
         (["--log-compress"], b"--log-limit and --log-compress are for the logs in --log-dir"),
         (["-q", "--watch", "1"], b"use one of them"),
-        (["--timeout", "5x"], b"'5x' is not a time: give seconds, such as 300, or 5m or 1h30m"),
+        (["--timeout", "5x"], b"'5x' is not a time: give seconds, such as 300, or 5m, 1h30m or 30d"),
         (["--timeout", ""], b"'' is not a time"),
         (["--timeout", "0m"], b"'0m' should be more than 0"),
         (["--retry-delay", "-1"], b"'-1' is not a time"),
