@@ -237,12 +237,13 @@ def test_a_refusal_arrives_though_its_request_still_comes(server: FarmServer) ->
     assert b"allows to look" in answer_while_sending(server.port, head)
 
 
-def test_what_follows_a_refusal_and_is_no_http_is_told_to_nobody(
-    server: FarmServer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("asked", "status"), [(b"POST /api/v1/jobs", b"401"), (b"GET /healthz", b"200")])
+def test_what_follows_an_answer_and_is_no_http_is_told_to_nobody(
+    server: FarmServer, caplog: pytest.LogCaptureFixture, asked: bytes, status: bytes
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert connection.recv(2**16).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(asked + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 " + status)
         connection.sendall(b"no length\r\n")
         with suppress(ConnectionResetError):
             while connection.recv(2**16):

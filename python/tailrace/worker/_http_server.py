@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -141,11 +142,11 @@ class Connection(H11Protocol):
                 self._ignore_what_follows()
 
     def send_400_response(self, msg: str) -> None:
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            # It has an answer, and what still comes of it is no HTTP.
-            self.transport.abort()
-        else:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
+        else:
+            # It has an answer, or a part of it, and what still comes of it is no HTTP.
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
