@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from support.farm_servers import served_farm
-from support.farms import begun, held, open_gate, shown, until
+from support.farms import begun, held, open_gate, shown, until, until_states
+from support.jobs import job
 from support.small_disks import mounted_disk
 from tailrace import RepositoryUnavailableError
 
@@ -45,9 +47,26 @@ async def test_a_client_is_told_and_what_it_asked_for_first_is_done_later(tmp_pa
                 with pytest.raises(RepositoryUnavailableError, match=r"nothing was changed.*full"):
                     await farm.submit(spec, folder=tmp_path)
                 assert time.monotonic() - began < 10
-                (job,) = await farm.list()
-                assert "the repository cannot be written" in (job.error or "")
+                (told,) = await farm.list()
+                assert "the repository cannot be written" in (told.error or "")
             open_gate(tmp_path, "go")
             status = await farm.wait(job_id)
             assert (status.state, status.error, status.priority) == ("completed", None, 3)
             assert [one.id for one in await farm.list()] == [job_id]
+
+
+async def test_what_was_written_before_is_told_meanwhile(tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk", "8M") as disk:
+        async with served_farm(disk, slots=1, log_dir=tmp_path / "logs") as farm:
+            job_id = await farm.submit(job(f"echo a; {held(tmp_path, 'go')}", "true"), folder=tmp_path)
+            await until_states(farm, job_id, ["running", "pending"])
+            with full(disk):
+                with pytest.raises(RepositoryUnavailableError):
+                    await farm.set_priority(job_id, 3)
+                with anyio.fail_after(20):
+                    assert list(await farm.find(job_id[:6])) == [job_id]
+                    assert [data async for data in farm.output(job_id, 0, "stdout", follow=False)] == [b"a\n"]
+                    async with farm.events(after=0) as events:
+                        assert (await anext(events)).job_id == job_id
+            open_gate(tmp_path, "go")
+            assert (await farm.wait(job_id)).state == "completed"

@@ -36,8 +36,8 @@ class ChunkLog:
         """Return its name; raises `JobNotFoundError`. One that is not begun is waited for, if it is to be followed."""
         run = self._run
         while True:
-            row = await run.row(self._job_id)
-            chunk = await run.read(partial(run.repository.chunk, self._job_id, self._chunk_id))
+            row = await run.seen(self._job_id)
+            chunk = await run.look(partial(run.repository.chunk, self._job_id, self._chunk_id))
             if chunk is None:
                 raise no_such_chunk(row, self._chunk_id)
             wanted = self._attempt or 1

@@ -318,7 +318,7 @@ class JobManager:
     async def find(self, beginning: str, limit: int = 10) -> Sequence[str]:
         """Return the ids of jobs that begin so, the first of them in their order as texts."""
         run = self._run
-        return await run.read(partial(run.repository.find, beginning, limit=limit))
+        return await run.look(partial(run.repository.find, beginning, limit=limit))
 
     async def list_nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes as they are; one without a name is the only one."""
@@ -365,7 +365,7 @@ class JobManager:
         Where changes are no longer kept, a `gap` comes first. Fewer than `limit` beside that are the last ones.
         """
         run = self._run
-        page = await run.read(partial(run.repository.events, after, limit=limit, job_id=job_id))
+        page = await run.look(partial(run.repository.events, after, limit=limit, job_id=job_id))
         return list(events_of(page, after))
 
     async def log_folder(self, job_id: str) -> Path:
