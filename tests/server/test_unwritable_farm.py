@@ -15,6 +15,7 @@ import pytest
 from support.farm_servers import served_farm
 from support.farms import begun, held, open_gate, shown, until, until_states
 from support.jobs import job
+from support.processes import descendants_marked
 from support.small_disks import mounted_disk
 from tailrace import RepositoryUnavailableError
 
@@ -41,7 +42,7 @@ async def test_a_client_is_told_and_what_it_asked_for_first_is_done_later(tmp_pa
             await until(lambda: begun(tmp_path) == ["a"])
             with full(disk):
                 # Nothing was written since, so nobody knows yet.
-                with pytest.raises(RepositoryUnavailableError, match=r"full.*is done when that is mended"):
+                with pytest.raises(RepositoryUnavailableError, match=r"full.*is done is seen when that is mended"):
                     await farm.set_priority(job_id, 3)
                 began = time.monotonic()
                 with pytest.raises(RepositoryUnavailableError, match=r"nothing was changed.*full"):
@@ -53,6 +54,23 @@ async def test_a_client_is_told_and_what_it_asked_for_first_is_done_later(tmp_pa
             status = await farm.wait(job_id)
             assert (status.state, status.error, status.priority) == ("completed", None, 3)
             assert [one.id for one in await farm.list()] == [job_id]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "paused"])
+async def test_what_fills_the_disk_can_be_ended(tmp_path: Path, how: str) -> None:
+    with mounted_disk(tmp_path / "disk", "8M") as disk:
+        async with served_farm(disk, slots=1, log_dir=tmp_path / "logs") as farm:
+            job_id = await farm.submit(job(held(tmp_path, "go")), folder=tmp_path)
+            await until_states(farm, job_id, ["running"])
+            with full(disk):
+                with pytest.raises(RepositoryUnavailableError):
+                    await farm.set_priority(job_id, 3)
+                assert descendants_marked(f"{tmp_path}/go") != []
+                with pytest.raises(RepositoryUnavailableError, match="is seen when that is mended"):
+                    await (farm.cancel(job_id) if how == "cancelled" else farm.pause(job_id, now=True))
+                await until(lambda: descendants_marked(f"{tmp_path}/go") == [])
+            await until_states(farm, job_id, ["cancelled" if how == "cancelled" else "pending"])
+            assert (await farm.get(job_id)).state == how
 
 
 async def test_what_was_written_before_is_told_meanwhile(tmp_path: Path) -> None:

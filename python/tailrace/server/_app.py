@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import anyio
@@ -164,8 +165,10 @@ class ServerApp:
             limit = self._settings.max_job
         elif endpoint.body is SessionRequest:
             limit = min(limit, _MOST_OF_STRANGERS)
-        is_noted = endpoint.method != "GET" and endpoint.path.startswith("/jobs")
-        answer = self._answering(endpoint.respond, limit, self._changes.one if is_noted else nullcontext)
+        block: Callable[[], AbstractContextManager[None]] = nullcontext
+        if endpoint.method != "GET" and endpoint.path.startswith("/jobs"):
+            block = partial(self._changes.one, ends=endpoint.path.endswith(("/cancel", "/pause")))
+        answer = self._answering(endpoint.respond, limit, block)
         return Route(API + endpoint.path, answer, methods=[endpoint.method])
 
     def _answering(

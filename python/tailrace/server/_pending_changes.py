@@ -23,13 +23,14 @@ class PendingChanges:
         self._scopes: set[anyio.CancelScope] = set()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Make the block in which a request is answered.
+    def one(self, *, ends: bool = False) -> Iterator[None]:
+        """Make the block in which a request is answered; `ends` is that it may end what runs.
 
-        Raises `RepositoryUnavailableError` instead of beginning where nothing can be written, and in place of what
-        the block waits for where that has become so; what was asked for is then done later.
+        Raises `RepositoryUnavailableError` instead of beginning where nothing can be written, unless it `ends`: what
+        fills the disk can be ended. Raises it too in place of what the block waits for where that has become so; what
+        was asked for may then have been done, be done later, or not at all, if it had not come that far.
         """
-        if (trouble := self._farm.trouble) is not None:
+        if not ends and (trouble := self._farm.trouble) is not None:
             raise RepositoryUnavailableError(
                 f"the farm cannot note anything now, so nothing was changed: {trouble}; ask again when that is mended"
             )
@@ -41,8 +42,8 @@ class PendingChanges:
                 self._scopes.discard(scope)
         if scope.cancelled_caught:
             raise RepositoryUnavailableError(
-                f"the farm cannot note anything now: {self._farm.trouble or 'it could not for a while'}; what was"
-                " asked for is done when that is mended, unless the server ends before"
+                f"the farm cannot note anything now: {self._farm.trouble or 'it could not for a while'}; whether what"
+                " was asked for is done is seen when that is mended"
             )
 
     async def run(self) -> None:
