@@ -212,8 +212,10 @@ def test_a_job_begins_at_the_time_that_was_given_and_not_before(farm: Commands, 
     assert re.search(r"pending .* not before \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", farm.run("job", "list"), re.MULTILINE)
     farm.run("job", "resume", job_id)
     farm.run("job", "watch", job_id)
-    for wrong in ("1800000000", "25:00", "tomorrow"):
+    for wrong in ("1800000000", "25:00", "tomorrow", "0001-01-01"):
         assert f"'{wrong}' is not a moment" in farm.run("job", "submit", "job.json", "--not-before", wrong, status=2)
+    told = farm.run("job", "submit", "job.json", "--not-before", "99999999999d", status=2)
+    assert "is no time of the years until 9999" in told
 
 
 @pytest.mark.parametrize(("text", "hours"), [("22:00", 1.5), ("06:30:00", 10), ("2027-05-31T20:30", 0), ("1h30m", 1.5)])

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
         ({"priority": 1 << 31}, "priority must be from -2147483647 to 2147483647"),
         ({"not_before": "tomorrow"}, "not_before must be a time in seconds since the epoch, not 'tomorrow'"),
         ({"not_before": 3600}, r"not_before=3600 is long ago: in so many seconds is time.time\(\) \+ 3600"),
+        ({"not_before": 1e300}, r"not_before=1e\+300 is no time of the years until 9999"),
         ({"not_before": math.nan}, "not_before must be a time in seconds since the epoch, not nan"),
         ({"name": 5}, "name must be a text, not 5"),
         ({"owner": 5}, "owner must be a text, not 5"),

@@ -56,11 +56,12 @@ def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> flo
                 moment += timedelta(days=1)
         else:
             moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        # The latter for a year that this machine's zone does not have.
         raise click.BadParameter(
             f"{text!r} is not a moment: give one such as 22:00, 2027-01-31T06:30, or 2h for in two hours"
         ) from None
-    return moment.timestamp()
 
 
 def parse_frames(_: click.Context, __: click.Parameter, text: str | None) -> tailrace.FrameRange | None:

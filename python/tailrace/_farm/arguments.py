@@ -14,6 +14,8 @@ MOST_CHUNK_IDS = 1000
 """How many chunks can be asked for by their ids at once: databases take statements with some thousand values."""
 _LONG_AGO = 1e9
 """In 2001, in seconds since the epoch: what is less was meant as a time from now on."""
+_LATEST = 253_402_214_400
+"""The last day of the year 9999, in the same: what is more cannot be shown as a date."""
 
 
 def check_settings(settings: object) -> None:
@@ -48,6 +50,8 @@ def check_moment(not_before: object) -> None:
         raise TypeError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
     if not math.isfinite(not_before):
         raise ValueError(f"not_before must be a time in seconds since the epoch, not {not_before!r}")
+    if abs(not_before) > _LATEST:
+        raise ValueError(f"not_before={not_before!r} is no time of the years until 9999")
     if 0 < not_before < _LONG_AGO:
         raise ValueError(f"not_before={not_before!r} is long ago: in so many seconds is time.time() + {not_before!r}")
 
