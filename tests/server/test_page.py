@@ -224,6 +224,18 @@ def test_what_the_command_line_submits_is_watched_live_at_the_address_that_the_s
         page.close()
 
 
+def test_a_job_may_begin_now_that_waits_for_a_time_and_not_for_a_node(tmp_path: Path, browser: Browser) -> None:
+    with serving(tmp_path) as server:
+        server.send("POST", "/api/v1/nodes/drain?name=")
+        for_node, for_time = submit(server, "true"), submit(server, "true", notBefore=2e9)
+        page = opened(browser, server, f"#/job/{for_node}")
+        page.get_by_text("no more is started on any node").wait_for()
+        assert page.get_by_role("button", name="Begin now").count() == 0
+        page.evaluate("path => { location.hash = path }", f"#/job/{for_time}")
+        page.get_by_role("button", name="Begin now").wait_for()
+        page.close()
+
+
 def test_a_chunk_is_found_by_the_keyboard_looked_at_and_run_again(tmp_path: Path, browser: Browser) -> None:
     with serving(tmp_path) as server:
         settings = JobSettings(fail_fast=False).model_dump(mode="json", by_alias=True)

@@ -18,7 +18,7 @@ export function createJobActions({ jobId, getJob, onDone }) {
   const actions = [
     ["Pause", ["pending", "running"], () => post("pause")],
     ["Resume", ["paused"], () => post("resume")],
-    ["Begin now", ["pending"], () => post("resume"), (job) => job.error || job.notBefore || job.after.length],
+    ["Begin now", ["pending"], () => post("resume"), (job) => job.notBefore || job.after.length],
     [
       "Pause now",
       ["running", "merging"],
