@@ -25,9 +25,10 @@ address)
     rm -f "$folder"/python/tailrace/_native*.so
     cp "$folder/address/$target/debug/lib_native.so" "$folder/python/tailrace/_native.so"
     # Python does not free everything at its end, so leaks are not looked for. The tests are those of what calls the core;
-    # those fail that measure memory or time, of which the checker takes more: make test judges them.
+    # those fail that measure memory or time, of which the checker takes more: make test judges them. By itself the
+    # checker ends a program with 1, as failed tests do.
     LD_PRELOAD=$(readlink -f "$runtime") PYTHONPATH=$folder/python PYTHONMALLOC=malloc \
-        ASAN_OPTIONS="detect_leaks=0:log_path=$folder/report" \
+        ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path=$folder/report" \
         python -m pytest tests/local tests/command tests/output tests/progress --timeout 600 --tb=line \
         -m "not stress and not renderers" || test $? -eq 1
     # Commands are watched too, and some have faults of their own, or are ended as tests want it.
