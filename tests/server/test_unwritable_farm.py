@@ -88,3 +88,16 @@ async def test_what_was_written_before_is_told_meanwhile(tmp_path: Path) -> None
                         assert (await anext(events)).job_id == job_id
             open_gate(tmp_path, "go")
             assert (await farm.wait(job_id)).state == "completed"
+
+
+async def test_a_job_that_was_deleted_before_leaves_no_logs(tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk", "8M") as disk:
+        async with served_farm(disk, log_dir=tmp_path / "logs") as farm:
+            job_id = await farm.submit(job("true"), folder=tmp_path)
+            await farm.wait(job_id)
+            with full(disk):
+                with pytest.raises(RepositoryUnavailableError, match="is seen when that is mended"):
+                    await farm.delete(job_id)
+                assert (tmp_path / "logs" / job_id).is_dir()
+            await until(lambda: not (tmp_path / "logs" / job_id).exists())
+            assert await farm.list() == []

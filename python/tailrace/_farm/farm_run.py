@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -264,6 +265,21 @@ class FarmRun:
             if all(other in ended or other in self.table for other in row.after):
                 return ended
         return {}
+
+    def forget_logs(self, job_id: str) -> anyio.Event:
+        """Have the logs of a job removed once it is durable that it was deleted, whoever waits for what is returned."""
+        is_over = anyio.Event()
+        self._tasks.start_soon(self._forget_logs, job_id, is_over)
+        return is_over
+
+    async def _forget_logs(self, job_id: str, is_over: anyio.Event) -> None:
+        try:
+            # Whoever writes is told too.
+            with suppress(RepositoryError):
+                await self.ledger.flush()
+                await anyio.to_thread.run_sync(partial(shutil.rmtree, self.log_dir / job_id, ignore_errors=True))
+        finally:
+            is_over.set()
 
     def status(self, row: JobRow) -> JobStatus:
         """Return what is told of a job."""

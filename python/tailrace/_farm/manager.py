@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +11,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import anyio
-import anyio.to_thread
 
 from .._checks import check_type
 from .._command.adapter import WorkerAdapter
@@ -290,8 +286,9 @@ class JobManager:
             row, job = await run.row(job_id), run.table.get(job_id)
             check_idle(row, "deleted", is_active=job is not None and job.active is not None)
             run.table.delete(job_id)
+            logs_are_gone = run.forget_logs(job_id)
         await run.ledger.flush()
-        await anyio.to_thread.run_sync(partial(shutil.rmtree, run.log_dir / job_id, ignore_errors=True))
+        await logs_are_gone.wait()
 
     async def wait(self, job_id: str) -> JobStatus:
         """Return the job once it has ended.
