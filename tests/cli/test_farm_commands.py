@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Self
 
@@ -229,6 +229,23 @@ def test_a_time_of_day_is_the_next_one(text: str, hours: float, monkeypatch: pyt
     now = datetime(2027, 5, 31, 20, 30).timestamp()
     moment = arguments.parse_moment(click.Context(click.Command("x")), click.Option(["--x"]), text)
     assert moment is not None and moment - now == hours * 3600
+
+
+def test_a_time_of_day_that_comes_twice_is_the_next_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClocksWerePutBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 10, 25, 2, 10, tzinfo=tz, fold=1)
+
+    monkeypatch.setattr(arguments, "datetime", ClocksWerePutBack)
+    try:
+        with monkeypatch.context() as changed:
+            changed.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+            time.tzset()
+            moment = arguments.parse_moment(click.Context(click.Command("x")), click.Option(["--x"]), "02:30")
+    finally:
+        time.tzset()
+    assert moment == datetime(2026, 10, 25, 1, 30, tzinfo=UTC).timestamp()
 
 
 def test_chunks_that_were_made_some_other_way_are_done(farm: Commands, tmp_path: Path) -> None:

@@ -51,9 +51,10 @@ def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> flo
         return now.timestamp() + _seconds(match)
     try:
         if _TIME_OF_DAY.fullmatch(text):
-            moment = datetime.combine(now.date(), time.fromisoformat(text))
-            if moment.astimezone() <= now:
-                moment += timedelta(days=1)
+            today = datetime.combine(now.date(), time.fromisoformat(text))
+            # Where clocks are put back, an hour comes twice.
+            times = (today, today.replace(fold=1), today + timedelta(days=1))
+            moment = next(one for one in times if one.astimezone() > now)
         else:
             moment = datetime.fromisoformat(text)
         return moment.timestamp()
