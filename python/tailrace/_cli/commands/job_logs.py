@@ -79,8 +79,9 @@ def logs(
 
 async def _check_attempt(farm: RemoteFarm, job_id: str, chunk: int | None, attempt: int) -> None:
     """Raise `NotDoneError` if there was no such attempt, at any of the chunks if none is named."""
-    made = {one.id: one.attempts for one in await farm.chunks(job_id) if chunk is None or one.id == chunk}
-    if made and attempt > (most := max(made.values())):
+    chunks = await farm.chunks(job_id, chunk_ids=None if chunk is None else [chunk])
+    most = max((one.attempts for one in chunks), default=attempt)
+    if attempt > most:
         of = "any chunk" if chunk is None else f"chunk {chunk}"
         raise NotDoneError(f"there was no attempt {attempt} at {of} of job {job_id}, but {most}")
 
