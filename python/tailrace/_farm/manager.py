@@ -56,7 +56,7 @@ class JobManager:
     ```
 
     What a method has returned is durable. When the process ends, in whatever way, a new manager of the same repository
-    goes on: what was finished is finished, and what ran is run again, which is no attempt. One manager at a time has a
+    goes on: what was finished is finished, and what ran is run again, which takes no retry. One manager at a time has a
     repository. All methods raise `JobNotFoundError` for an id that there is not, `JobStateError` where the state of the
     job does not allow what is asked for, and `RepositoryLostError` when another manager has taken the repository; that
     comes out of the block too, and ends all that runs.
