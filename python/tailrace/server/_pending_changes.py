@@ -20,7 +20,8 @@ class PendingChanges:
 
     def __init__(self, manager: JobManager) -> None:
         self._farm = manager
-        self._scopes: set[anyio.CancelScope] = set()
+        self._seen: dict[anyio.CancelScope, int] = {}
+        """For how many looks in a row each has waited for a repository that could not be written."""
 
     @contextmanager
     def one(self, *, ends: bool = False) -> Iterator[None]:
@@ -35,11 +36,11 @@ class PendingChanges:
                 f"the farm cannot note anything now, so nothing was changed: {trouble}; ask again when that is mended"
             )
         with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
+            self._seen[scope] = 0
             try:
                 yield
             finally:
-                self._scopes.discard(scope)
+                del self._seen[scope]
         if scope.cancelled_caught:
             raise RepositoryUnavailableError(
                 f"the farm cannot note anything now: {self._farm.trouble or 'it could not for a while'}; whether what"
@@ -48,10 +49,9 @@ class PendingChanges:
 
     async def run(self) -> None:
         """Look whether the repository can be written, until it is cancelled."""
-        seen = 0
         while True:
             await anyio.sleep(_BEAT)
-            seen = 0 if self._farm.trouble is None else seen + 1
-            if seen >= _PATIENCE:
-                for scope in self._scopes:
+            for scope in self._seen:
+                self._seen[scope] = 0 if self._farm.trouble is None else self._seen[scope] + 1
+                if self._seen[scope] >= _PATIENCE:
                     scope.cancel()
