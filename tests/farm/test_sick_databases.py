@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.farms import begins_nothing_and_loses_nothing
-from support.small_disks import mounted_disk
+from support.small_disks import full, mounted_disk
 from tailrace._farm.manager import JobManager
 
 pytestmark = [
@@ -27,15 +27,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a small disk."""
     with mounted_disk(tmp_path / "disk", "8M") as disk:
         yield disk
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-        while True:
-            filler.write(bytes(4096))
-    yield
-    (disk / "filler").unlink()
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -16,22 +13,13 @@ from support.farm_servers import served_farm
 from support.farms import begun, held, open_gate, shown, until, until_states
 from support.jobs import job
 from support.processes import descendants_marked
-from support.small_disks import mounted_disk
+from support.small_disks import full, mounted_disk
 from tailrace import RepositoryUnavailableError
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk"),
 ]
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-        while True:
-            filler.write(bytes(4096))
-    yield
-    (disk / "filler").unlink()
 
 
 async def test_a_client_is_told_and_what_it_asked_for_first_is_done_later(tmp_path: Path) -> None:
