@@ -28,7 +28,7 @@ def to_activate(waiting: Iterable[FarmJob], jobs: Iterable[FarmJob], *, slots: i
     lowest = min((job.row.priority for job in active), default=math.inf)
     in_turn = sorted(waiting, key=_turn)
     chosen = [job for job in in_turn if not job.demand][: max(0, slots + _MOST_BESIDE - len(merging))]
-    for job in filter(_demand, in_turn):
+    for job in [job for job in in_turn if job.demand]:
         before = [other for other in active if other.row.priority >= job.row.priority]
         takes_turns = sum(other.wants_more for other in before) < slots and job.row.priority >= lowest
         fills_slots = room > 0 and len(before) < slots + _MOST_BESIDE
@@ -45,10 +45,6 @@ def next_time(jobs: Iterable[FarmJob], now: float) -> float:
     """Return when the next job may begin that is not to begin before some time; infinity if there is none."""
     times = (job.row.not_before for job in jobs if job.row.state == "pending" and job.row.not_before is not None)
     return min((time for time in times if time > now), default=math.inf)
-
-
-def _demand(job: FarmJob) -> int:
-    return job.demand
 
 
 def _turn(job: FarmJob) -> tuple[int, int]:

@@ -291,9 +291,11 @@ class FarmRun:
         return JobStatus.of(row, job.active, partial(self._spec, row.id))
 
     def _waits_for(self, job: FarmJob) -> str | None:
+        if job.row.state not in ("pending", "running"):
+            return None
         if (awaited := self.table.awaited(job)) is not None:
             return f"it comes after job {awaited}, which is not completed yet"
-        if job.row.state not in ("pending", "running") or not job.wants_more:
+        if not job.wants_more:
             return None
         if self.trouble is not None:
             return f"nothing new is started, for the repository cannot be written: {self.trouble}"

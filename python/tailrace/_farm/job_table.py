@@ -104,7 +104,7 @@ class JobTable:
         row = job.row
         if row.state != "pending" or job.active is not None or (row.not_before is not None and row.not_before > now):
             return False
-        return not job.is_put_off and self._has_what_it_comes_after(job)
+        return not job.is_put_off and self.awaited(job) is None
 
     def update_obstacles(self) -> None:
         """Have each job that waits for one that will not be completed say so in its error."""
@@ -112,12 +112,12 @@ class JobTable:
             if job.row.after and job.row.state == "pending":
                 obstacle = self._obstacle(job.row)
                 # What else keeps one from beginning, `ActiveJob` says.
-                if obstacle != job.row.error and not self._has_what_it_comes_after(job):
+                if obstacle != job.row.error and self.awaited(job) is not None:
                     self.note(job, "pending", {"error": obstacle}, {"error": obstacle})
 
     def awaited(self, job: FarmJob) -> str | None:
-        """Return the first job that a pending one comes after and that is not completed; None if there is none."""
-        if job.row.state != "pending" or job.has_begun:
+        """Return the first job that keeps one from beginning, since it comes after that; None if none does."""
+        if job.has_begun:
             return None
         return next((other for other in job.row.after if self._ended.get(other) != "completed"), None)
 
@@ -133,9 +133,6 @@ class JobTable:
                 if job is not None and not job.has_begun:
                     left += job.row.after
         return found
-
-    def _has_what_it_comes_after(self, job: FarmJob) -> bool:
-        return job.has_begun or all(self._ended.get(other) == "completed" for other in job.row.after)
 
     def _obstacle(self, row: JobRow) -> str | None:
         for other in row.after:
