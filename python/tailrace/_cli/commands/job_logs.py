@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -13,7 +13,7 @@ import click
 from ..farm_access import NotDoneError, ask_farm, complete_job_id, server_option, whole_id
 
 if TYPE_CHECKING:
-    from tailrace import RemoteFarm
+    from tailrace import ChunkStatus, RemoteFarm
 
     from ..display.lines import StreamOutput
 
@@ -54,9 +54,15 @@ def logs(
         from ..display.lines import StreamOutput
 
         found = await whole_id(farm, job_id)
-        chunks = [chunk] if chunk is not None else [one.id for one in await farm.chunks(found)]
-        if attempt is not None and not follow:
-            await _check_attempt(farm, found, chunk, attempt)
+        known: Sequence[ChunkStatus] = ()
+        if chunk is None or attempt is not None:
+            known = await farm.chunks(found, chunk_ids=None if chunk is None else [chunk])
+        chunks = [chunk] if chunk is not None else [one.id for one in known]
+        most = max((one.attempts for one in known), default=0)
+        # One that is unknown is refused by who reads it.
+        if known and attempt is not None and attempt > most and not follow:
+            of = "any chunk" if chunk is None else f"chunk {chunk}"
+            raise NotDoneError(f"there was no attempt {attempt} at {of} of job {found}, but {most}")
         if follow and len(chunks) > 1:
             raise NotDoneError(f"--follow is for one chunk: name one of {len(chunks)}, or use tailrace job watch")
         output = StreamOutput(prefixed=len(chunks) > 1)
@@ -75,15 +81,6 @@ def logs(
             raise errors.exceptions[0] from None
 
     ask_farm(server, write)
-
-
-async def _check_attempt(farm: RemoteFarm, job_id: str, chunk: int | None, attempt: int) -> None:
-    """Raise `NotDoneError` if there was no such attempt, at any of the chunks if none is named."""
-    chunks = await farm.chunks(job_id, chunk_ids=None if chunk is None else [chunk])
-    most = max((one.attempts for one in chunks), default=attempt)
-    if attempt > most:
-        of = "any chunk" if chunk is None else f"chunk {chunk}"
-        raise NotDoneError(f"there was no attempt {attempt} at {of} of job {job_id}, but {most}")
 
 
 async def _copy(read: _Read, chunk: int, to: _Stream, output: StreamOutput) -> None:

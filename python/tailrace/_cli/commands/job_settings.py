@@ -55,7 +55,7 @@ _OWN = (
     ),
     click.Option(["--on-end"], metavar="COMMAND", help="A command that the farm runs when the job has ended."),
 )
-_NAMES = (*_SAME, *_OTHERS, "max_running", "chunk_order", "job_def_url", "on_end")
+_NAMES = (*_SAME, *_OTHERS, *(str(option.name) for option in _OWN))
 
 
 def settings_options(function: _F) -> _F:
